@@ -1,0 +1,87 @@
+# Every command installs what it needs: into .venv from requirements.lock, nothing anywhere else.
+# A machine with Python >= 3.11, make and git is enough; make help lists the commands.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+SCALE ?= 1
+SEED ?= 20
+FORMAT ?= parquet
+DATA_DIR := $(abspath $(or $(ACL_DATA_DIR),data))
+EXPORTS_DIR := $(abspath $(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
+BIN := $(CURDIR)/.venv/bin
+INSTALLED := .venv/installed
+
+export ACL_DATA_DIR := $(DATA_DIR)
+export ACL_EXPORTS_DIR := $(EXPORTS_DIR)
+export DAGSTER_HOME := $(abspath $(or $(DAGSTER_HOME),.dagster))
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help install run dev check test test-fast bench docs lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv installs the whole lock in seconds; where it cannot be had, pip does the same in a minute.
+$(INSTALLED): requirements.lock pyproject.toml
+	@python=$$(for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
+	if [ -z "$$python" ]; then echo "No Python 3.11 to 3.13 was found. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
+	echo "Installing requirements.lock into .venv ..."; \
+	rm -rf .venv; \
+	"$$python" -m venv .venv || { echo "$$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	@awk '/^uv==/ {uv = 1} uv {print} uv && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock \
+		&& VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock; } \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@{ VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --offline --no-deps --no-build-isolation --editable . ; } \
+		|| $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(INSTALLED) ## set up .venv from requirements.lock
+
+.dagster/dagster.yaml: dagster.yaml
+	@mkdir -p .dagster && ln -sf ../dagster.yaml $@
+
+run: $(INSTALLED) .dagster/dagster.yaml ## refresh everything from the newest export, or from a simulated one when there is none
+	@if [ -z "$$(find -L $(EXPORTS_DIR) -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
+		echo "No export in $(EXPORTS_DIR): simulating 20 years of ticket sales at scale $(SCALE)."; \
+		$(BIN)/python -m acl_assets.simulator write-batch --exports-dir $(EXPORTS_DIR) --scale $(SCALE) --seed $(SEED) --format $(FORMAT); fi
+	$(BIN)/dagster asset materialize --select '*' -m acl_assets.definitions
+	@echo; echo "The report:    $(DATA_DIR)/report/index.html"; echo "The warehouse: $(DATA_DIR)/published/acl.duckdb"
+
+dev: $(INSTALLED) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
+	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
+
+check: $(INSTALLED) ## lint, types, SQL style, definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt
+	$(BIN)/dagster definitions validate -m acl_assets.definitions
+
+# The browser tests need Debian's Chromium. Elsewhere, or without root, install one; they are skipped when there is none.
+.PHONY: browser
+browser:
+	@if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing chromium for the browser tests ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; fi
+
+test: check browser ## everything: checks, all tests, coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+test-fast: $(INSTALLED) ## tests that need no server and no long run
+	$(BIN)/python -m pytest -m "not server and not slow"
+
+bench: $(INSTALLED) ## measure the refresh against dbt alone and against hand-written SQL
+	$(BIN)/python -m benchmarks
+
+docs: $(INSTALLED) browser ## make the generated diagrams and screenshots of docs/ anew
+	$(BIN)/python -m docs.make
+
+lock: ## resolve pyproject.toml into requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove what was built; exports and published data stay
+	rm -rf .venv dbt/target dbt/logs .dagster $(DATA_DIR)/build

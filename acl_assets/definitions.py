@@ -1,0 +1,59 @@
+"""The one page that wires everything: assets, checks, job, sensor and resources.
+
+`build_definitions` takes what a test or a deployment wants to replace; `defs` is what Dagster loads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagster import AssetSelection, Definitions, define_asset_job, in_process_executor
+
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.sensors import new_export_batch_sensor
+from acl_assets.ingestion.source_tables import source_tables
+from acl_assets.publication.assets import build_published_warehouse
+from acl_assets.settings import Settings
+from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_assets
+from acl_assets.transformation.project import dbt_executable, dbt_project, load_manifest
+from acl_assets.validation.checks import source_row_counts
+from acl_assets.visualization.assets import all_stars_report
+
+
+def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:
+    """Everything Dagster needs to know, for the given settings (those of the environment when None).
+
+    Args:
+        settings: where the data is and how the pipeline is tuned.
+        resources: resources by name that replace the default ones: `settings`, `refresh_lock`, `dbt`.
+
+    Raises:
+        SettingsError: an environment variable cannot be used.
+        DbtProjectError: the dbt project does not parse.
+    """
+    settings = settings or Settings.from_environment()
+    project = dbt_project()
+    dbt_models = build_dbt_assets(project, load_manifest(project))
+    published_warehouse = build_published_warehouse(dbt_models.keys)
+    refresh = define_asset_job(
+        "refresh",
+        selection=AssetSelection.all(),
+        description="From the newest export batch to the published warehouse and the report.",
+    )
+    return Definitions(
+        assets=[source_tables, dbt_models, published_warehouse, all_stars_report],
+        asset_checks=[source_row_counts],
+        jobs=[refresh],
+        sensors=[new_export_batch_sensor],
+        # One dbt process does the work; a process per step would only add its start-up to every refresh.
+        executor=in_process_executor,
+        resources={
+            "settings": settings,
+            "refresh_lock": RefreshLock(lock_file=str(settings.build_dir / "refresh.lock")),
+            "dbt": LeanDbtCliResource(project_dir=project, dbt_executable=dbt_executable(), target=settings.dbt_target),
+            **resources,
+        },
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,494 @@
+"""What an export batch is: its manifest, how it is found in the landing zone, and how its files are verified.
+
+A batch is a folder of the landing zone. With a `manifest.json`, written last, it is whatever the manifest says;
+without one it is a full batch once all six plain CSV files are there and none has changed for a while. The state
+of the source tables is a function of the landing zone: the newest full batch, then the incremental ones after it.
+
+What belongs here: the contract both sides of the landing zone share. What does not: reading the rows of a file
+(`conversion`), anything of Dagster (`source_tables`, `sensors`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_VERSION = 1
+_UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
+_FILE_NAME = re.compile(r"(?P<table>[a-z]+)(-\d+)?\.(csv|csv\.gz|csv\.zst|parquet)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK_BYTES = 1 << 20
+
+BatchKind = Literal["full", "incremental"]
+
+
+class BatchError(Exception):
+    """A batch, or one of its files, is not what the contract says; the message says what, where and what to do."""
+
+
+class NoBatchError(BatchError):
+    """The landing zone holds no complete batch."""
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One file of a batch: its path inside the folder, and what must be found there.
+
+    `sha256` and `rows` are None where no manifest states them.
+    """
+
+    path: str
+    bytes: int
+    sha256: str | None
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class ManifestTable:
+    """One source table of a batch; `rows_at_source` is the table's row count in the source snapshot."""
+
+    rows_at_source: int | None
+    files: tuple[ManifestFile, ...]
+
+    @property
+    def rows(self) -> int | None:
+        """Rows the files hold together, None where no manifest states it."""
+        counts = [file.rows for file in self.files if file.rows is not None]
+        return sum(counts) if len(counts) == len(self.files) else None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`; `exported_at` is the instant of the source snapshot, with an offset."""
+
+    batch_id: str
+    kind: BatchKind
+    exported_at: datetime
+    tables: Mapping[str, ManifestTable]
+    source_snapshot: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ExportBatch:
+    """One complete batch of the landing zone.
+
+    `digest` names its content: the SHA-256 of the manifest or, without one, of the files' names, sizes and
+    modification times. Without a manifest `exported_at` is the newest file's modification time.
+    """
+
+    batch_id: str
+    folder: Path
+    kind: BatchKind
+    exported_at: datetime
+    digest: str
+    has_manifest: bool
+    tables: Mapping[str, ManifestTable] = field(repr=False)
+
+
+class LandedFolder(NamedTuple):
+    """A complete batch as the listing of the landing zone shows it, before any file is opened.
+
+    `stamp` changes whenever the manifest, or a file of a batch without one, changes.
+    """
+
+    batch_id: str
+    folder: str
+    has_manifest: bool
+    stamp: tuple[tuple[str, int, int], ...]
+
+    @property
+    def landed_at_ns(self) -> int:
+        return max(modified_ns for _, _, modified_ns in self.stamp)
+
+
+@dataclass(frozen=True)
+class LandingZoneListing:
+    """What lies in the landing zone: complete batches, and why the other folders are not batches yet."""
+
+    complete: tuple[LandedFolder, ...]
+    incomplete: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the complete batches: equal as long as nothing landed, changed or was taken away."""
+        lines = (f"{found.batch_id}\0{found.has_manifest}\0{found.stamp}\n" for found in self.complete)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LandingZoneState:
+    """The batches that make up the source tables: one full batch, then the incremental ones after it, in order."""
+
+    batches: tuple[ExportBatch, ...]
+
+    @property
+    def newest(self) -> ExportBatch:
+        return self.batches[-1]
+
+    @property
+    def digest(self) -> str:
+        """Names the state, see `state_digest`."""
+        return state_digest((batch.batch_id, batch.digest) for batch in self.batches)
+
+
+def state_digest(batches: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over the ids and digests of a state's batches, in order."""
+    lines = (f"{batch_id}\0{digest}\n" for batch_id, digest in batches)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+# Writing ------------------------------------------------------------------------------------------------------
+
+
+def begin_batch(exports_dir: Path, batch_id: str) -> Path:
+    """Create the folder of a new batch, marked as unfinished until `write_manifest`, and return it.
+
+    The mark keeps a slow export of CSV files from being taken for a batch without a manifest.
+
+    Raises:
+        BatchError: the name cannot name a batch, or a folder of that name is there; batches are immutable.
+    """
+    _require_batch_id(batch_id, where=str(exports_dir))
+    folder = exports_dir / batch_id
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise BatchError(
+            f"{folder} is there already and batches are immutable; choose another batch id or remove the folder."
+        ) from None
+    (folder / _UNFINISHED_MANIFEST_NAME).touch()
+    return folder
+
+
+def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:
+    """Describe a finished file of a batch for its manifest: size and SHA-256 as they are on disk."""
+    sha256, size = _sha256(folder / path)
+    return ManifestFile(path=path, bytes=size, sha256=sha256, rows=rows)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Write the manifest under a temporary name, flush it to disk and rename it: from now on the batch exists."""
+    document = {
+        "manifest_version": MANIFEST_VERSION,
+        "batch_id": manifest.batch_id,
+        "kind": manifest.kind,
+        "exported_at": manifest.exported_at.isoformat(),
+        "source_snapshot": manifest.source_snapshot,
+        "tables": {
+            name: {"rows_at_source": table.rows_at_source, "files": [vars(file) for file in table.files]}
+            for name, table in manifest.tables.items()
+        },
+    }
+    unfinished = folder / _UNFINISHED_MANIFEST_NAME
+    with unfinished.open("w", encoding="utf-8") as stream:
+        json.dump(document, stream, indent=2)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return unfinished.rename(folder / MANIFEST_NAME)
+
+
+# Discovery ----------------------------------------------------------------------------------------------------
+
+
+def list_landing_zone(exports_dir: Path, settle_seconds: float, now: float | None = None) -> LandingZoneListing:
+    """List the landing zone by names and file times alone; no file is opened.
+
+    Args:
+        exports_dir: the landing zone; a missing folder is an empty landing zone.
+        settle_seconds: how long the files of a batch without a manifest must have lain unchanged.
+        now: seconds since the epoch, the present when None.
+    """
+    complete: list[LandedFolder] = []
+    incomplete: dict[str, str] = {}
+    try:
+        entries = sorted(os.scandir(exports_dir), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        entries = []
+    for entry in entries:
+        if entry.name.startswith((".", "_")) or not entry.is_dir():
+            continue
+        try:
+            manifest = os.stat(f"{entry.path}/{MANIFEST_NAME}")
+        except FileNotFoundError:
+            found = _list_plain_folder(entry.name, entry.path, settle_seconds, time.time() if now is None else now)
+            if isinstance(found, str):
+                incomplete[entry.name] = found
+            else:
+                complete.append(found)
+        else:
+            stamp = ((MANIFEST_NAME, manifest.st_size, manifest.st_mtime_ns),)
+            complete.append(LandedFolder(entry.name, entry.path, has_manifest=True, stamp=stamp))
+    return LandingZoneListing(tuple(complete), incomplete)
+
+
+def _list_plain_folder(name: str, folder: str, settle_seconds: float, now: float) -> LandedFolder | str:
+    """List a folder without a manifest: a batch, or the reason why it is not one yet."""
+    if os.path.exists(f"{folder}/{_UNFINISHED_MANIFEST_NAME}"):
+        return "its export has not finished: the manifest is still to come"
+    stamp: list[tuple[str, int, int]] = []
+    last_change = 0.0
+    missing: list[str] = []
+    for table in SOURCE_TABLES:
+        try:
+            found = os.stat(f"{folder}/{table}.csv")
+        except FileNotFoundError:
+            missing.append(f"{table}.csv")
+            continue
+        stamp.append((f"{table}.csv", found.st_size, found.st_mtime_ns))
+        # A copy can keep old modification times; the change time it cannot.
+        last_change = max(last_change, found.st_mtime, found.st_ctime)
+    if missing:
+        return f"it has neither {MANIFEST_NAME} nor {', '.join(missing)}"
+    waited = now - last_change
+    if waited < settle_seconds:
+        return f"its files changed {max(waited, 0):.0f} s ago and must lie unchanged for {settle_seconds:.0f} s"
+    return LandedFolder(name, folder, has_manifest=False, stamp=tuple(stamp))
+
+
+def resolve_state(exports_dir: Path, listing: LandingZoneListing) -> LandingZoneState:
+    """Find the batches that make up the source tables: the newest full one, then the incremental ones after it.
+
+    Raises:
+        NoBatchError: there is no complete full batch; the message says what is there and what to do.
+        BatchError: a batch of that chain, or one whose place in it cannot be told, breaks the contract.
+    """
+    headers: list[_Header] = []
+    unreadable: list[tuple[LandedFolder, BatchError]] = []
+    for found in listing.complete:
+        try:
+            headers.append(_read_header(found))
+        except BatchError as error:
+            unreadable.append((found, error))
+    headers.sort(key=lambda header: (header.exported_at, header.found.batch_id))
+    full = [position for position, header in enumerate(headers) if header.kind == "full"]
+    newest_full_landed_at = max((headers[position].found.landed_at_ns for position in full), default=0)
+    for found, error in unreadable:
+        # Its export time cannot be read, so the landing time decides whether a newer full batch supersedes it.
+        if found.landed_at_ns >= newest_full_landed_at:
+            raise error
+    if not full:
+        raise NoBatchError(_no_batch_message(exports_dir, listing))
+    return LandingZoneState(tuple(_read_batch(header) for header in headers[full[-1] :]))
+
+
+def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> ExportBatch:
+    """The batch of that id, as it was when its digest was taken.
+
+    Raises:
+        BatchError: it is not in the landing zone any more, or has changed.
+    """
+    for found in listing.complete:
+        if found.batch_id == batch_id:
+            batch = _read_batch(_read_header(found))
+            if batch.digest != digest:
+                raise _broken(found.folder, "it has changed since the source tables were converted from it")
+            return batch
+    raise BatchError(
+        f"Batch {batch_id}, which the source tables were converted from, is no longer in the landing zone. "
+        "Put it back, or refresh from a newer full batch."
+    )
+
+
+def _no_batch_message(exports_dir: Path, listing: LandingZoneListing) -> str:
+    waiting = "".join(f" Folder {name} is not a batch yet: {reason}." for name, reason in listing.incomplete.items())
+    return (
+        f"No complete full export batch in {exports_dir}.{waiting} Drop the six tables there, in a folder of their "
+        f"own ({', '.join(f'{table}.csv' for table in SOURCE_TABLES)}), set ACL_EXPORTS_DIR to where they are, or "
+        "practise on simulated ones: make run."
+    )
+
+
+class _Header(NamedTuple):
+    """What orders a batch among the others, and its parsed manifest (None without one)."""
+
+    found: LandedFolder
+    kind: BatchKind
+    exported_at: datetime
+    digest: str
+    document: Mapping[str, Any] | None
+
+
+@lru_cache(maxsize=32_768)
+def _read_header(found: LandedFolder) -> _Header:
+    """Read what orders a batch; the cache makes it cost one reading per batch and process."""
+    if not found.has_manifest:
+        digest = hashlib.sha256(repr(found.stamp).encode()).hexdigest()
+        exported_at = datetime.fromtimestamp(found.landed_at_ns / 1e9, UTC)
+        return _Header(found, "full", exported_at, digest, None)
+    where = f"{found.folder}/{MANIFEST_NAME}"
+    content = Path(where).read_bytes()
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise contract_breach(where, f"it is not JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise contract_breach(where, f"it holds {type(document).__name__}, not an object")
+    if document.get("manifest_version") != MANIFEST_VERSION:
+        raise contract_breach(where, f"manifest_version is {document.get('manifest_version')!r}, not {MANIFEST_VERSION}")
+    if document.get("kind") not in ("full", "incremental"):
+        raise contract_breach(where, f"kind is {document.get('kind')!r}, neither 'full' nor 'incremental'")
+    exported_at = _exported_at(document.get("exported_at"), where)
+    return _Header(found, document["kind"], exported_at, hashlib.sha256(content).hexdigest(), document)
+
+
+def _exported_at(text: object, where: str) -> datetime:
+    try:
+        exported_at = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        exported_at = None
+    if exported_at is None or exported_at.tzinfo is None:
+        raise contract_breach(where, f"exported_at is {text!r}, not an ISO 8601 instant with an offset")
+    return exported_at.astimezone(UTC)
+
+
+def _read_batch(header: _Header) -> ExportBatch:
+    found = header.found
+    if header.document is None:
+        tables = {
+            name.removesuffix(".csv"): ManifestTable(None, (ManifestFile(name, size, sha256=None, rows=None),))
+            for name, size, _ in found.stamp
+        }
+    else:
+        tables = _manifest_tables(found, header.kind, header.document)
+    return ExportBatch(
+        batch_id=found.batch_id,
+        folder=Path(found.folder),
+        kind=header.kind,
+        exported_at=header.exported_at,
+        digest=header.digest,
+        has_manifest=found.has_manifest,
+        tables=tables,
+    )
+
+
+def _manifest_tables(
+    found: LandedFolder, kind: BatchKind, document: Mapping[str, Any]
+) -> dict[str, ManifestTable]:
+    where = f"{found.folder}/{MANIFEST_NAME}"
+    if document.get("batch_id") != found.batch_id:
+        raise contract_breach(where, f"batch_id is {document.get('batch_id')!r}, but the folder is {found.batch_id!r}")
+    _require_batch_id(found.batch_id, where)
+    listed = document.get("tables")
+    if not isinstance(listed, dict):
+        raise contract_breach(where, "tables is not an object")
+    if missing := SOURCE_TABLES.keys() - listed.keys():
+        raise contract_breach(where, f"it lists no {', '.join(sorted(missing))}")
+    if unknown := listed.keys() - SOURCE_TABLES.keys():
+        raise contract_breach(where, f"it lists unknown tables: {', '.join(sorted(unknown))}")
+    tables = {name: _manifest_table(name, listed[name], where) for name in SOURCE_TABLES}
+    for name, table in tables.items():
+        if kind == "full" and not table.files:
+            raise contract_breach(where, f"it lists no file of {name}, and a full batch holds every table")
+    _require_no_duplicates((file.path for table in tables.values() for file in table.files), where)
+    return tables
+
+
+def _manifest_table(name: str, listed: object, where: str) -> ManifestTable:
+    if not isinstance(listed, dict) or not isinstance(listed.get("files"), list):
+        raise contract_breach(where, f"the entry of {name} has no list of files")
+    rows_at_source = _count(listed.get("rows_at_source"), f"rows_at_source of {name}", where)
+    return ManifestTable(rows_at_source, tuple(_manifest_file(name, entry, where) for entry in listed["files"]))
+
+
+def _manifest_file(table: str, entry: object, where: str) -> ManifestFile:
+    path = entry.get("path") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(path, str):
+        raise contract_breach(where, f"a file of {table} has no path")
+    name = _FILE_NAME.fullmatch(path)
+    # A bare file name cannot point outside the folder; symbolic links are looked at when the file is opened.
+    if PurePosixPath(path).name != path or name is None or name["table"] != table:
+        raise contract_breach(
+            where,
+            f"path {path!r} is not accepted for {table}: a file lies directly in the batch's folder and is called "
+            f"{table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
+        )
+    sha256 = entry.get("sha256")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise contract_breach(where, f"sha256 of {path} is {sha256!r}, not 64 hexadecimal digits")
+    return ManifestFile(
+        path=path,
+        bytes=_count(entry.get("bytes"), f"bytes of {path}", where),
+        sha256=sha256,
+        rows=_count(entry.get("rows"), f"rows of {path}", where),
+    )
+
+
+def _count(value: object, what: str, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise contract_breach(where, f"{what} is {value!r}, not a whole number")
+    return value
+
+
+def _require_no_duplicates(paths: Iterable[str], where: str) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise contract_breach(where, f"it lists {path} twice")
+        seen.add(path)
+
+
+def _require_batch_id(batch_id: str, where: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+:@=-]{0,127}", batch_id):
+        raise contract_breach(
+            where,
+            f"{batch_id!r} cannot name a batch: up to 128 letters, digits and . _ + : @ = -, a letter or digit first",
+        )
+
+
+def contract_breach(where: str, what: str) -> BatchError:
+    """Say where a batch breaks the contract and what was found there, and how to get past it."""
+    return BatchError(
+        f"{where}: {what}. Batches are immutable: land a newer full batch, or take this folder out of the landing "
+        "zone, then refresh again."
+    )
+
+
+# Verification -------------------------------------------------------------------------------------------------
+
+
+def verify_file(batch: ExportBatch, file: ManifestFile) -> Path:
+    """Hold a file of a batch against its manifest, size first and then SHA-256, and return its path.
+
+    Raises:
+        BatchError: the file is missing, is or leads outside the batch's folder, or differs from the manifest.
+    """
+    path = batch.folder / file.path
+    where = str(path)
+    try:
+        resolved = path.resolve(strict=True)
+    except (FileNotFoundError, RuntimeError, OSError):
+        raise contract_breach(where, "the manifest lists this file, but it is not there") from None
+    if not resolved.is_relative_to(batch.folder.resolve()):
+        raise contract_breach(where, "it is a link that leads out of the batch's folder")
+    if not resolved.is_file():
+        raise contract_breach(where, "it is not a regular file")
+    size = path.stat().st_size
+    if size != file.bytes:
+        raise contract_breach(where, f"it has {size:,} bytes where {file.bytes:,} were exported; it was cut or changed")
+    if file.sha256 is not None:
+        sha256, _ = _sha256(path)
+        if sha256 != file.sha256:
+            raise contract_breach(where, f"its SHA-256 is {sha256}, the manifest says {file.sha256}; its content changed")
+    return path
+
+
+def _sha256(path: Path) -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size

@@ -1,0 +1,93 @@
+"""What could not be read: the values and lines of a batch that break the contract, kept to be looked at.
+
+What belongs here: how rejects are collected, stored and reported. What does not: deciding what is rejected
+(`csv_files`, `typed_columns`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from acl_assets.ingestion.export_batch import BatchError
+
+MOST_REJECTS = 1_000
+_REPORTED_REJECTS = 5
+_STORED_TEXT = 2_000
+_REPORTED_TEXT = 120
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One value, or one whole line, that breaks the contract.
+
+    `line` counts from 1: the line of a CSV file on which the record starts, the header being line 1, or the row
+    of a Parquet file. `column` is None where the line as a whole is at fault. `text` is what was found there,
+    its first 2,000 characters.
+    """
+
+    file: str
+    line: int
+    column: str | None
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        place = "row" if self.file.endswith(".parquet") else "line"
+        column = "" if self.column is None else f", column {self.column}"
+        text = self.text if len(self.text) <= _REPORTED_TEXT else f"{self.text[:_REPORTED_TEXT]}…"
+        return f"{self.file} {place} {self.line}{column}: {text!r} {self.reason}"
+
+
+class RejectedLinesError(BatchError):
+    """Lines of a table's files were rejected, so the table was not converted.
+
+    The message shows the first rejects, how many there are, and where all of them are stored. `is_complete` is
+    False where reading ended at the limit of 1,000 rejects.
+    """
+
+    def __init__(self, table: str, rejects: list[Reject], rejects_file: Path, is_complete: bool) -> None:
+        self.rejects = rejects
+        self.rejects_file = rejects_file
+        self.is_complete = is_complete
+        count = f"{len(rejects):,}" if is_complete else f"at least {len(rejects):,}"
+        shown = "\n".join(f"  {reject}" for reject in rejects[:_REPORTED_REJECTS])
+        super().__init__(
+            f"{table}: {count} rejected value{'s' * (len(rejects) > 1)} or lines, so nothing of the table was "
+            f"converted:\n{shown}\nAll of them are in {rejects_file}. Batches are immutable: land a newer full "
+            "batch, or take this one out of the landing zone, then refresh again."
+        )
+
+
+class RejectLog:
+    """Collects the rejects of one table, up to 1,000."""
+
+    def __init__(self) -> None:
+        self.rejects: list[Reject] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.rejects)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rejects) >= MOST_REJECTS
+
+    def add(self, file: str, line: int, column: str | None, text: str, reason: str) -> None:
+        """Keep one reject; beyond the limit it is let go."""
+        if not self.is_full:
+            self.rejects.append(Reject(file, line, column, text[:_STORED_TEXT], reason))
+
+    def raise_for_rejects(self, table: str, rejects_file: Path) -> None:
+        """Store the rejects as one JSON object per line and raise; without rejects do nothing.
+
+        Raises:
+            RejectedLinesError: there are rejects.
+        """
+        if not self.rejects:
+            return
+        rejects_file.parent.mkdir(parents=True, exist_ok=True)
+        with rejects_file.open("w", encoding="utf-8") as stream:
+            for reject in self.rejects:
+                stream.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
+        raise RejectedLinesError(table, self.rejects, rejects_file, is_complete=not self.is_full)

@@ -1,0 +1,118 @@
+"""The sensor that refreshes when a new export batch has landed.
+
+What belongs here: when to launch a refresh. What does not: what a batch is (`export_batch`), what a refresh does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DefaultSensorStatus,
+    ResourceParam,
+    RunRequest,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from acl_assets.ingestion.export_batch import (
+    BatchError,
+    LandingZoneListing,
+    NoBatchError,
+    list_landing_zone,
+    resolve_state,
+)
+from acl_assets.settings import Settings
+
+STATE_DIGEST_METADATA = "state_digest"
+PUBLISHED_WAREHOUSE = AssetKey("published_warehouse")
+
+
+@dataclass(frozen=True)
+class SensorCursor:
+    """What the sensor has seen; it holds digests and never a time.
+
+    Attributes:
+        fingerprint: of the landing zone at the last tick that looked inside it.
+        state_digest: of the state the last request was for.
+        requests: how many runs were requested; it tells the run keys of a state apart that comes back.
+        message: what the last look inside found, repeated until something changes.
+    """
+
+    fingerprint: str = ""
+    state_digest: str = ""
+    requests: int = 0
+    message: str = ""
+
+    @classmethod
+    def from_text(cls, text: str | None) -> SensorCursor:
+        return cls(**json.loads(text)) if text else cls()
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@sensor(
+    job_name="refresh",
+    default_status=DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Launches refresh once for every complete batch that lands, the newest when several wait.",
+)
+def new_export_batch_sensor(context: SensorEvaluationContext, settings: ResourceParam[Settings]) -> SensorResult:
+    """Compare the landing zone with what was seen; look inside, and request a run, only when it changed."""
+    listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
+    cursor = SensorCursor.from_text(context.cursor)
+    if listing.fingerprint == cursor.fingerprint:
+        message = f"Nothing has landed in {settings.exports_dir} since the last look. {cursor.message}"
+        return SensorResult(skip_reason=SkipReason(message + _incomplete_text(listing)))
+    seen, requests = look_inside(settings, listing, cursor, context.instance)
+    skip_reason = None if requests else SkipReason(seen.message + _incomplete_text(listing))
+    return SensorResult(run_requests=requests, skip_reason=skip_reason, cursor=seen.to_text())
+
+
+def look_inside(
+    settings: Settings, listing: LandingZoneListing, cursor: SensorCursor, instance: DagsterInstance
+) -> tuple[SensorCursor, list[RunRequest]]:
+    """Find the landing zone's newest state and decide whether a run must be requested for it.
+
+    A bad batch is requested like a good one, once: the run it fails is what people and alerts see.
+    """
+    seen = replace(cursor, fingerprint=listing.fingerprint)
+    try:
+        state = resolve_state(settings.exports_dir, listing)
+    except NoBatchError as error:
+        return replace(seen, message=str(error)), []
+    except BatchError as error:
+        digest = state_digest = hashlib.sha256(str(error).encode()).hexdigest()
+        name, message = "bad-batch", f"Bad batch: {error}"
+    else:
+        name, digest, state_digest = state.newest.batch_id, state.newest.digest, state.digest
+        message = f"The newest batch is {name}."
+        if state_digest == published_state_digest(instance):
+            message = f"{message} It is published already."
+            return replace(seen, state_digest=state_digest, message=message), []
+    if state_digest == cursor.state_digest:
+        return replace(seen, message=f"{message} Its refresh was requested already."), []
+    requested = replace(
+        seen, state_digest=state_digest, requests=cursor.requests + 1, message=f"{message} Its refresh was requested."
+    )
+    run_key = f"{name}:{digest[:16]}:{requested.requests}"
+    return requested, [RunRequest(run_key=run_key, tags={"acl/export_batch": name[:63]})]
+
+
+def published_state_digest(instance: DagsterInstance) -> str | None:
+    """The state digest that the last publication recorded, None when nothing was published."""
+    event = instance.get_latest_materialization_event(PUBLISHED_WAREHOUSE)
+    materialization = event.asset_materialization if event else None
+    recorded = materialization.metadata.get(STATE_DIGEST_METADATA) if materialization else None
+    return str(recorded.value) if recorded else None
+
+
+def _incomplete_text(listing: LandingZoneListing) -> str:
+    return "".join(f" Folder {name} is not a batch yet: {why}." for name, why in listing.incomplete.items())

@@ -1,0 +1,88 @@
+"""The six tables of the ticketing system: their columns, types and meaning.
+
+What belongs here: the declared shape of the source, which CSV and Parquet exports are held against. What does
+not: how a file is read (`conversion`), what a batch is (`export_batch`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["int", "text", "timestamptz"]
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """One column at the source: `int` is 32 bits, `timestamptz` is an instant to the microsecond."""
+
+    name: str
+    type: ColumnType
+    description: str
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """One table at the source; `id` is its primary key."""
+
+    name: str
+    description: str
+    columns: tuple[SourceColumn, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+def _table(name: str, description: str, *columns: tuple[str, ColumnType, str]) -> SourceTable:
+    return SourceTable(name, description, tuple(SourceColumn(*column) for column in columns))
+
+
+_TABLES = (
+    _table(
+        "bands",
+        "Bands that were ever booked, including those that never played.",
+        ("id", "int", "Primary key."),
+        ("name", "text", "Name as the band writes it."),
+        ("fee", "int", "Fee for one performance, in whole dollars."),
+    ),
+    _table(
+        "venues",
+        "Stages of the festival, including those that never hosted.",
+        ("id", "int", "Primary key."),
+        ("name", "text", "Name of the venue."),
+        ("capacity", "int", "Most people the venue holds."),
+    ),
+    _table(
+        "performances",
+        "One band on one venue at one time.",
+        ("id", "int", "Primary key."),
+        ("performance_start", "timestamptz", "Instant the performance starts."),
+        ("band_id", "int", "The band that plays; references bands."),
+        ("venue_id", "int", "The venue it plays at; references venues."),
+    ),
+    _table(
+        "people",
+        "People who bought tickets. Holds personal data.",
+        ("id", "int", "Primary key."),
+        ("name", "text", "Full name. Personal data: stays in the source tables."),
+    ),
+    _table(
+        "purchases",
+        "One checkout of one person, of one or more tickets.",
+        ("id", "int", "Primary key."),
+        ("purchase_date", "timestamptz", "Instant of the purchase."),
+        ("person_id", "int", "The buyer; references people."),
+    ),
+    _table(
+        "tickets",
+        "One ticket sold to one performance.",
+        ("id", "int", "Primary key."),
+        ("price", "int", "Price paid, in whole dollars."),
+        ("performance_id", "int", "The performance it admits to; references performances."),
+        ("purchase_id", "int", "The purchase it was bought in; references purchases."),
+        ("ticketnum", "text", "Number printed on the ticket: TT and 14 digits."),
+    ),
+)
+
+SOURCE_TABLES: dict[str, SourceTable] = {table.name: table for table in _TABLES}

@@ -1,0 +1,116 @@
+"""The current state of the source tables: which converted files the transformation reads, switched atomically.
+
+`current` is a link to one folder of `states/`; that folder holds, per table, the converted files of the state's
+batches. What belongs here: linking, switching and pruning. What does not: how a file is converted (`conversion`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+
+EXPORT_BATCHES = "export_batches"
+
+
+def converted_file(source_tables_dir: Path, table: str, batch: ExportBatch) -> Path:
+    """Where the converted Parquet file of one table of one batch is kept."""
+    return source_tables_dir / table / f"{batch.batch_id}.parquet"
+
+
+def write_export_batches(source_tables_dir: Path, state: LandingZoneState) -> Path:
+    """Write the provenance of a state as a source table of its own, one row per batch, and return the file.
+
+    Columns: batch_id, kind, exported_at (instant), manifest_digest (SHA-256), has_manifest.
+    """
+    target = source_tables_dir / EXPORT_BATCHES / f"{state.digest}.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".unfinished")
+    rows = [
+        (batch.batch_id, batch.kind, batch.exported_at, batch.digest, batch.has_manifest) for batch in state.batches
+    ]
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table export_batches (batch_id varchar, kind varchar, exported_at timestamptz, "
+            "manifest_digest varchar, has_manifest boolean)"
+        )
+        connection.executemany("insert into export_batches values (?, ?, ?, ?, ?)", rows)
+        connection.execute(f"copy export_batches to {_literal(unfinished)} (format parquet, compression zstd)")
+    os.replace(unfinished, target)
+    return target
+
+
+def read_current_batches(source_tables_dir: Path) -> list[tuple[str, str]]:
+    """Ids and digests of the batches the current source tables hold, in order."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "select batch_id, manifest_digest from read_parquet(?) order by exported_at, batch_id",
+            [str(source_tables_dir / "current" / EXPORT_BATCHES / "*.parquet")],
+        ).fetchall()
+    return [(batch_id, digest) for batch_id, digest in rows]
+
+
+def missing_conversions(source_tables_dir: Path, state: LandingZoneState) -> list[str]:
+    """Tables of which the state has a batch that is not converted yet."""
+    return [
+        table
+        for table in SOURCE_TABLES
+        if any(
+            batch.tables[table].files and not converted_file(source_tables_dir, table, batch).exists()
+            for batch in state.batches
+        )
+    ]
+
+
+def switch_current(source_tables_dir: Path, state: LandingZoneState) -> Path:
+    """Make `current` show the files of a state, all tables at once, and drop what no state needs any more.
+
+    Every table of the state must have been converted. Superseded conversions are removed: the landing zone still
+    holds the batches they came from.
+    """
+    current = source_tables_dir / "current"
+    folder = source_tables_dir / "states" / state.digest
+    if not folder.exists():
+        _link_state(source_tables_dir, state, folder)
+    link = source_tables_dir / "current.unfinished"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.relative_to(source_tables_dir), target_is_directory=True)
+    os.replace(link, current)
+    _prune(source_tables_dir, state)
+    return current
+
+
+def _link_state(source_tables_dir: Path, state: LandingZoneState, folder: Path) -> None:
+    unfinished = folder.with_name(f"{state.digest}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for table in SOURCE_TABLES:
+        (unfinished / table).mkdir(parents=True)
+        for batch in state.batches:
+            if batch.tables[table].files:
+                converted = converted_file(source_tables_dir, table, batch)
+                os.link(converted, unfinished / table / converted.name)
+    (unfinished / EXPORT_BATCHES).mkdir()
+    provenance = write_export_batches(source_tables_dir, state)
+    os.link(provenance, unfinished / EXPORT_BATCHES / provenance.name)
+    unfinished.rename(folder)
+
+
+def _prune(source_tables_dir: Path, state: LandingZoneState) -> None:
+    for folder in (source_tables_dir / "states").iterdir():
+        if folder.name != state.digest:
+            shutil.rmtree(folder, ignore_errors=True)
+    batch_files = {f"{batch.batch_id}.parquet" for batch in state.batches}
+    for table in (*SOURCE_TABLES, EXPORT_BATCHES):
+        keep = batch_files if table != EXPORT_BATCHES else {f"{state.digest}.parquet"}
+        for file in (source_tables_dir / table).glob("*.parquet"):
+            if file.name not in keep:
+                file.unlink(missing_ok=True)
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

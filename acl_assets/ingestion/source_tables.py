@@ -1,0 +1,262 @@
+"""The source tables as Dagster assets: the newest state of the landing zone, converted to typed Parquet.
+
+What belongs here: thin assets over `export_batch`, `conversion` and `source_state`, and the metadata people read in
+the UI. What does not: rules about batches or files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import duckdb
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetSpec,
+    Failure,
+    MarkdownMetadataValue,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    TableColumn,
+    TableColumnConstraints,
+    TableSchema,
+    multi_asset,
+)
+
+from acl_assets.ingestion import source_state
+from acl_assets.ingestion.conversion import ConvertedTable, convert_table, read_converted
+from acl_assets.ingestion.export_batch import (
+    BatchError,
+    ExportBatch,
+    LandingZoneState,
+    list_landing_zone,
+    resolve_state,
+)
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
+from acl_assets.settings import Settings
+
+SOURCE_PREFIX = "festival"
+EXPORT_FILES_CHECK = "export_files_as_manifest"
+_PERSONAL_COLUMNS = {"people": ("name",)}
+_PREVIEW_ROWS = 5
+_COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
+
+
+def source_asset_key(table: str) -> AssetKey:
+    """The asset key of a source table."""
+    return AssetKey([SOURCE_PREFIX, table])
+
+
+def _source_table_spec(table: SourceTable) -> AssetSpec:
+    columns = [
+        TableColumn(
+            column.name,
+            _COLUMN_TYPES[column.type],
+            column.description,
+            constraints=TableColumnConstraints(nullable=column.name != "id", unique=column.name == "id"),
+        )
+        for column in table.columns
+    ]
+    return AssetSpec(
+        source_asset_key(table.name),
+        description=f"{table.description} As exported by the ticketing system, verified and typed.",
+        group_name="source_tables",
+        owners=["team:festival-data"],
+        kinds={"parquet", "table"},
+        skippable=True,
+        metadata={"dagster/column_schema": TableSchema(columns)},
+    )
+
+
+EXPORT_BATCHES_SPEC = AssetSpec(
+    source_asset_key(source_state.EXPORT_BATCHES),
+    description="The export batches the source tables were read from, one row each: the provenance people read.",
+    group_name="source_tables",
+    owners=["team:festival-data"],
+    kinds={"parquet", "table"},
+    skippable=True,
+    metadata={
+        "dagster/column_schema": TableSchema(
+            [
+                TableColumn("batch_id", "varchar", "Folder of the batch in the landing zone."),
+                TableColumn("kind", "varchar", "full or incremental."),
+                TableColumn("exported_at", "timestamp with time zone", "Instant of the source snapshot."),
+                TableColumn("manifest_digest", "varchar", "SHA-256 that names the batch's content."),
+                TableColumn("has_manifest", "boolean", "Whether the batch stated sizes, checksums and row counts."),
+            ]
+        )
+    },
+)
+
+
+@multi_asset(
+    name="source_tables",
+    specs=[*(_source_table_spec(table) for table in SOURCE_TABLES.values()), EXPORT_BATCHES_SPEC],
+    check_specs=[
+        AssetCheckSpec(
+            EXPORT_FILES_CHECK,
+            asset=source_asset_key(table),
+            description="Files are there with the manifest's size and SHA-256, the header is right, no line is rejected.",
+            blocking=True,
+        )
+        for table in SOURCE_TABLES
+    ],
+    can_subset=True,
+)
+def source_tables(
+    context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    """Convert the selected tables of the landing zone's newest state, then make that state the current one."""
+    refresh_lock.acquire(context.run_id, context.log.info)
+    state = find_state(settings)
+    context.log.info(
+        f"The newest state of {settings.exports_dir} is batch {state.newest.batch_id}, "
+        f"exported at {state.newest.exported_at.isoformat()}."
+    )
+    errors: list[str] = []
+    for table in SOURCE_TABLES.values():
+        if source_asset_key(table.name) in context.selected_asset_keys:
+            try:
+                metadata = _convert(context, settings, state, table)
+            except BatchError as error:
+                errors.append(str(error))
+                yield _export_files_result(table, error)
+            else:
+                check = _export_files_result(table, None)
+                checks = [check] if check.asset_check_key in context.selected_asset_check_keys else []
+                yield MaterializeResult(asset_key=source_asset_key(table.name), metadata=metadata, check_results=checks)
+    if errors:
+        raise Failure("\n".join(errors), allow_retries=False)
+    waiting = _make_current(context, settings, state)
+    if EXPORT_BATCHES_SPEC.key in context.selected_asset_keys:
+        yield MaterializeResult(asset_key=EXPORT_BATCHES_SPEC.key, metadata=_state_metadata(state, waiting))
+
+
+def find_state(settings: Settings) -> LandingZoneState:
+    """Find what the source tables should hold now.
+
+    Raises:
+        Failure: no complete batch has landed, or one that counts is bad; the message says what to do.
+    """
+    listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
+    try:
+        state = resolve_state(settings.exports_dir, listing)
+    except BatchError as error:
+        raise Failure(str(error), allow_retries=False) from None
+    incremental = [batch.batch_id for batch in state.batches if batch.kind == "incremental"]
+    if incremental:
+        raise Failure(
+            f"Batch {incremental[0]} in {settings.exports_dir} is incremental, and only full batches can be applied. "
+            "Land a newer full batch, or take that folder away, then refresh again.",
+            allow_retries=False,
+        )
+    return state
+
+
+def _convert(
+    context: AssetExecutionContext, settings: Settings, state: LandingZoneState, table: SourceTable
+) -> dict[str, Any]:
+    """Convert every batch of the state that is not converted yet, and describe the newest."""
+    metadata: dict[str, Any] = {}
+    for batch in state.batches:
+        target = source_state.converted_file(settings.source_tables_dir, table.name, batch)
+        known = read_converted(target, batch)
+        started = time.perf_counter()
+        converted = known or convert_table(
+            batch,
+            table,
+            target,
+            target.with_suffix(".rejects.csv"),
+            memory_limit=settings.memory_limit,
+            log=context.log.info,
+        )
+        seconds = time.perf_counter() - started
+        if known:
+            context.log.info(f"{table.name}: {converted.rows:,} rows of batch {batch.batch_id} are converted already.")
+        else:
+            context.log.info(
+                f"{table.name}: converted {converted.rows:,} rows in {seconds:.2f} s to {converted.path.name} "
+                f"({converted.bytes:,} bytes)."
+            )
+        metadata = _table_metadata(table, batch, converted, None if known else seconds)
+    return metadata
+
+
+def _table_metadata(
+    table: SourceTable, batch: ExportBatch, converted: ConvertedTable, seconds: float | None
+) -> dict[str, Any]:
+    exported = batch.tables[table.name]
+    metadata: dict[str, Any] = {
+        "dagster/row_count": converted.rows,
+        "batch_id": batch.batch_id,
+        "exported_bytes": sum(file.bytes for file in exported.files),
+        "rows_by_file": MetadataValue.json(dict(converted.rows_by_file)),
+        "path": MetadataValue.path(str(converted.path)),
+        "bytes": converted.bytes,
+        "converted_in_this_run": seconds is not None,
+        "preview": _preview(table, converted),
+    }
+    if seconds:
+        metadata["rows_per_second"] = round(converted.rows / seconds)
+    return metadata
+
+
+def _preview(table: SourceTable, converted: ConvertedTable) -> MarkdownMetadataValue:
+    """The first rows as a Markdown table, personal data masked."""
+    personal = _PERSONAL_COLUMNS.get(table.name, ())
+    columns = ", ".join(
+        f"'(personal data)' as {name}" if name in personal else name for name in table.column_names
+    )
+    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+        rows = connection.execute(
+            f"select {columns} from read_parquet(?) limit {_PREVIEW_ROWS}", [str(converted.path)]
+        ).fetchall()
+    header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
+    return MetadataValue.md(header + "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows))
+
+
+def _markdown_cell(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _make_current(context: AssetExecutionContext, settings: Settings, state: LandingZoneState) -> list[str]:
+    """Switch the current state, unless tables of it were never converted; returns those."""
+    waiting = source_state.missing_conversions(settings.source_tables_dir, state)
+    if waiting:
+        context.log.warning(
+            f"The current source tables stay as they were: {', '.join(waiting)} of batch {state.newest.batch_id} "
+            "are not converted yet. Materialize all source tables to move on to this batch."
+        )
+    else:
+        source_state.switch_current(settings.source_tables_dir, state)
+    return waiting
+
+
+def _state_metadata(state: LandingZoneState, waiting: list[str]) -> Mapping[str, Any]:
+    newest = state.newest
+    return {
+        "dagster/row_count": len(state.batches),
+        "batch_id": newest.batch_id,
+        "exported_at": MetadataValue.timestamp(newest.exported_at),
+        "exported_at_is_file_time": not newest.has_manifest,
+        "state_digest": state.digest,
+        "is_current": not waiting,
+        "waiting_for_tables": MetadataValue.json(waiting),
+    }
+
+
+def _export_files_result(table: SourceTable, error: BatchError | None) -> AssetCheckResult:
+    return AssetCheckResult(
+        check_name=EXPORT_FILES_CHECK,
+        asset_key=source_asset_key(table.name),
+        passed=error is None,
+        severity=AssetCheckSeverity.ERROR,
+        description=None if error is None else str(error),
+    )

@@ -1,0 +1,112 @@
+"""What a value of the source must look like, and the lossless way from there to its declared type.
+
+What belongs here: the Arrow types of the source tables and the judgement of values. What does not: where the
+values come from (`csv_files`, `conversion`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from acl_assets.ingestion.source_schema import ColumnType, SourceTable
+
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "int": pa.int32(),
+    "text": pa.string(),
+    "timestamptz": pa.timestamp("us", tz="UTC"),
+}
+_FIRST_INSTANT = pa.scalar(datetime.min.replace(tzinfo=UTC), ARROW_TYPES["timestamptz"])
+_LAST_INSTANT = pa.scalar(datetime.max.replace(tzinfo=UTC), ARROW_TYPES["timestamptz"])
+
+Values = pa.Array | pa.ChunkedArray
+
+
+def arrow_schema(table: SourceTable) -> pa.Schema:
+    """The declared columns of a source table as Arrow types, every column nullable."""
+    return pa.schema([pa.field(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+
+
+def parse_texts(texts: Values, column_type: ColumnType) -> Values:
+    """Turn the texts of a CSV column into its declared type.
+
+    Raises:
+        pyarrow.ArrowInvalid: a text is not a value of that type as the contract writes it.
+    """
+    if column_type == "text":
+        return texts
+    if column_type == "timestamptz":
+        return _within_calendar(pc.cast(texts, ARROW_TYPES["timestamptz"]))
+    numbers = pc.cast(texts, ARROW_TYPES["int"])
+    # Arrow also reads 0x1F, 007 and ' 7 '; only plain digits come back as the text they were.
+    if not pc.cast(numbers, pa.string()).equals(texts):
+        raise pa.ArrowInvalid("not plain digits")
+    return numbers
+
+
+def convert_values(values: Values, column_type: ColumnType) -> Values:
+    """Turn the values of a Parquet column into the column's declared type without loss.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit the declared type.
+    """
+    converted = pc.cast(values, ARROW_TYPES[column_type])
+    if column_type == "timestamptz":
+        return _within_calendar(converted)
+    if column_type == "text":
+        converted.validate(full=True)
+    return converted
+
+
+def _within_calendar(instants: Values) -> Values:
+    bounds = pc.min_max(instants)
+    if bounds["min"].is_valid and not (
+        pc.greater_equal(bounds["min"], _FIRST_INSTANT).as_py() and pc.less_equal(bounds["max"], _LAST_INSTANT).as_py()
+    ):
+        raise pa.ArrowInvalid("outside the years 1 to 9999")
+    return instants
+
+
+def failing_rows(values: Values, convert: Callable[[Values], Any], first_row: int = 0) -> Iterator[int]:
+    """Find the rows that make `convert` raise `ArrowInvalid`, in order, by halving."""
+    try:
+        convert(values)
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            yield first_row
+            return
+        middle = len(values) // 2
+        yield from failing_rows(values.slice(0, middle), convert, first_row)
+        yield from failing_rows(values.slice(middle), convert, first_row + middle)
+
+
+def explain(text: str, column_type: ColumnType) -> str:
+    """Say what is wrong with a rejected value, continuing a sentence that quotes it."""
+    if column_type == "timestamptz":
+        return _explain_instant(text)
+    if column_type == "text":
+        return "is not UTF-8 text"
+    if re.fullmatch(r"-?[1-9][0-9]*", text):
+        return "is outside the range of a 32-bit whole number"
+    return "is not a whole number in plain digits, such as 25 or -3"
+
+
+def _explain_instant(text: str) -> str:
+    wanted = "such as 2021-10-01 19:30:00+00"
+    if re.search(r"infinity|BC$", text, re.IGNORECASE):
+        return "is not an instant within the years 1 to 9999"
+    shape = re.fullmatch(
+        r"(\d{4})-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?(?P<offset>Z|[+-]\d\d(:?\d\d)?)?", text
+    )
+    if shape is None:
+        return f"is not an ISO 8601 instant with an offset, {wanted}"
+    if shape["offset"] is None:
+        return f"has no offset from UTC, {wanted}"
+    if len(shape["fraction"] or "") > len(".123456"):
+        return "has more than six fractional digits of a second"
+    return "is not a day and time of the calendar within the years 1 to 9999"

@@ -1,0 +1,115 @@
+"""The published warehouse as an asset: the audited build of this run, swapped in.
+
+What belongs here: the thin asset and its metadata. What does not: sealing and swapping (`publish`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    DagsterEventType,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    asset,
+)
+
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
+from acl_assets.publication.publish import (
+    AuditResult,
+    PublicationError,
+    read_published_digest,
+    seal_build,
+    swap_in,
+)
+from acl_assets.settings import Settings
+from acl_assets.transformation.build import read_build, remove_build
+from acl_assets.transformation.translator import FRESHNESS, OWNERS
+
+
+def build_published_warehouse(models: Iterable[AssetKey]) -> AssetsDefinition:
+    """The published DuckDB file, downstream of every model."""
+
+    @asset(
+        key=PUBLISHED_WAREHOUSE,
+        deps=list(models),
+        group_name="publication",
+        owners=list(OWNERS),
+        kinds={"duckdb"},
+        freshness_policy=FRESHNESS,
+        pool="warehouse",
+        description="The audited star schema and data products in one DuckDB file, replaced as a whole: what people, "
+        "the report and the dashboards read.",
+    )
+    def published_warehouse(
+        context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
+    ) -> MaterializeResult[Any]:
+        refresh_lock.acquire(context.run_id, context.log.info)
+        run_ids = [context.run_id, context.run.parent_run_id, context.run.root_run_id]
+        record = read_build(settings, run_ids)
+        if record is None:
+            return _nothing_to_publish(context, settings)
+        try:
+            publication = seal_build(
+                settings, record, audit_results(context, run_ids), datetime.now(UTC).replace(tzinfo=None)
+            )
+            swap_in(settings, record)
+        except PublicationError as error:
+            raise Failure(str(error), allow_retries=False) from None
+        remove_build(settings)
+        return MaterializeResult(
+            metadata={
+                "published": True,
+                STATE_DIGEST_METADATA: publication.state_digest,
+                "batches": ", ".join(publication.batch_ids),
+                "exported_at": MetadataValue.timestamp(publication.exported_at.replace(tzinfo=UTC)),
+                "path": MetadataValue.path(str(settings.published_file)),
+                "bytes": publication.bytes,
+            }
+        )
+
+    return published_warehouse
+
+
+def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
+    reason = "this run built no model, so there is nothing new to publish"
+    if not settings.published_file.exists():
+        raise Failure(
+            f"There is no {settings.published_file}, and {reason}. Materialize everything (job refresh, or --select '*').",
+            allow_retries=False,
+        )
+    context.log.warning(f"{settings.published_file} stays as it is: {reason}.")
+    return MaterializeResult(
+        metadata={
+            "published": False,
+            "reason": reason,
+            STATE_DIGEST_METADATA: read_published_digest(settings) or "",
+            "path": MetadataValue.path(str(settings.published_file)),
+        }
+    )
+
+
+def audit_results(context: AssetExecutionContext, run_ids: Iterable[str | None]) -> Iterator[AuditResult]:
+    """Every check evaluated so far by this run, or by the run it re-executes, oldest first."""
+    for run_id in sorted({run_id for run_id in run_ids if run_id}, key=lambda run_id: run_id == context.run_id):
+        for entry in context.instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
+            if entry.dagster_event is None:
+                continue
+            evaluation = entry.dagster_event.asset_check_evaluation_data
+            yield AuditResult(
+                asset_key=evaluation.asset_key.to_user_string(),
+                check_name=evaluation.check_name,
+                passed=evaluation.passed,
+                severity=evaluation.severity.value,
+                blocking=bool(evaluation.blocking),
+                description=evaluation.description,
+                checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+            )

@@ -1,0 +1,70 @@
+"""The simulator's command line: `python -m acl_assets.simulator --help`.
+
+What belongs here: arguments and what is printed. What does not: the work itself (`sales`, `batch`, `defects`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from acl_assets.ingestion.export_batch import BatchError
+from acl_assets.settings import Settings
+from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
+from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (BatchError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m acl_assets.simulator",
+        description="Simulates the ticketing system: 20 years of sales, written as export batches.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    write = commands.add_parser("write-batch", help="write a full export batch into the landing zone")
+    write.set_defaults(run=_write_batch)
+    write.add_argument("--exports-dir", type=Path, help="landing zone (default: $ACL_EXPORTS_DIR or data/exports)")
+    write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
+    write.add_argument("--scale", type=float, default=1.0, help="1 is 3.6 million tickets (default: %(default)s)")
+    write.add_argument("--seed", type=int, default=20, help="the same seed gives the same rows (default: %(default)s)")
+    write.add_argument(
+        "--exported-at",
+        type=datetime.fromisoformat,
+        default=DEFAULT_EXPORTED_AT,
+        help="instant of the export, ISO 8601 with an offset; later sales are left out (default: %(default)s)",
+    )
+    write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="(default: %(default)s)")
+    write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
+    write.add_argument(
+        "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
+    )
+    return parser
+
+
+def _write_batch(options: argparse.Namespace) -> int:
+    history = TicketingHistory(options.scale, options.seed, options.exported_at)
+    exports_dir = options.exports_dir or Settings.from_environment().exports_dir
+    batch_id = options.batch_id or f"simulated-{options.exported_at:%Y%m%dT%H%M%S%z}"
+    if options.plain:
+        folder = write_plain_batch(exports_dir, batch_id, history)
+    else:
+        folder = write_batch(exports_dir, batch_id, history, options.format, options.rows_per_file)
+    print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

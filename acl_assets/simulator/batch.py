@@ -1,0 +1,184 @@
+"""Writes what the ticketing database holds as an export batch, in any format the landing zone accepts.
+
+What belongs here: files, their names and the manifest. What does not: the rows (`sales`), what a batch is
+(`ingestion.export_batch`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from acl_assets.ingestion.export_batch import (
+    BatchError,
+    Manifest,
+    ManifestTable,
+    begin_batch,
+    describe_file,
+    write_manifest,
+)
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
+
+BatchFormat = Literal["parquet", "csv", "csv.gz", "csv.zst"]
+BATCH_FORMATS: tuple[BatchFormat, ...] = ("parquet", "csv", "csv.gz", "csv.zst")
+
+_COMPRESSIONS: dict[BatchFormat, str | None] = {"csv": None, "csv.gz": "gzip", "csv.zst": "zstd"}
+_REPETITIVE_COLUMNS = ["price", "performance_id"]
+
+
+def write_batch(
+    exports_dir: Path,
+    batch_id: str,
+    history: TicketingHistory,
+    batch_format: BatchFormat = "parquet",
+    rows_per_file: int | None = None,
+) -> Path:
+    """Write a full batch with its manifest, and return its folder.
+
+    Args:
+        rows_per_file: cut the tables into numbered files of at most so many rows; one file a table when None.
+
+    Raises:
+        BatchError: a batch of that name is there already; batches are immutable.
+    """
+    folder = begin_batch(exports_dir, batch_id)
+    with _removed_on_failure(folder):
+        files = _write_tables(folder, history, batch_format, rows_per_file)
+        tables = {
+            name: ManifestTable(
+                rows_at_source=sum(rows for _, rows in files[name]),
+                files=tuple(describe_file(folder, path, rows) for path, rows in files[name]),
+            )
+            for name in SOURCE_TABLES
+        }
+        snapshot = {"simulated": True, "scale": history.scale, "seed": history.seed}
+        write_manifest(folder, Manifest(batch_id, "full", history.exported_at, tables, snapshot))
+    return folder
+
+
+def write_plain_batch(exports_dir: Path, batch_id: str, history: TicketingHistory) -> Path:
+    r"""Write six CSV files without a manifest, as psql's `\copy … csv header` leaves them, and return their folder.
+
+    The files' modification time is the instant of the export.
+
+    Raises:
+        BatchError: a folder of that name is there already; batches are immutable.
+    """
+    folder = exports_dir / batch_id
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise BatchError(f"{folder} is there already and batches are immutable; choose another batch id.") from None
+    with _removed_on_failure(folder):
+        _write_tables(folder, history, "csv", rows_per_file=None)
+        for path in folder.iterdir():
+            os.utime(path, (history.exported_at.timestamp(),) * 2)
+    return folder
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _write_tables(
+    folder: Path, history: TicketingHistory, batch_format: BatchFormat, rows_per_file: int | None
+) -> dict[str, list[tuple[str, int]]]:
+    """Write all six tables, and give each one's files as (path in the folder, rows)."""
+    writers = {name: _TableWriter(folder, name, batch_format, rows_per_file) for name in SOURCE_TABLES}
+    try:
+        with tqdm(
+            desc=folder.name, total=history.expected_tickets, unit=" tickets", unit_scale=True, disable=None
+        ) as progress:
+            for name, rows in history.stream():
+                writers[name].write(rows)
+                if name == "tickets":
+                    progress.update(rows.num_rows)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return {name: writer.files for name, writer in writers.items()}
+
+
+class _TableWriter:
+    """Writes one table piece by piece, into one file or numbered ones.
+
+    `files` are those begun so far, as (path in the folder, rows).
+    """
+
+    def __init__(self, folder: Path, name: str, batch_format: BatchFormat, rows_per_file: int | None) -> None:
+        self.files: list[tuple[str, int]] = []
+        self._folder = folder
+        self._name = name
+        self._format = batch_format
+        self._rows_per_file = rows_per_file
+        self._open: _CsvWriter | pq.ParquetWriter = self._begin_file()
+
+    def write(self, rows: pa.Table) -> None:
+        while rows.num_rows:
+            path, written = self.files[-1]
+            room = rows.num_rows if self._rows_per_file is None else self._rows_per_file - written
+            if not room:
+                self._open.close()
+                self._open = self._begin_file()
+                continue
+            self._open.write_table(rows.slice(0, room))
+            self.files[-1] = (path, written + min(room, rows.num_rows))
+            rows = rows.slice(room)
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _begin_file(self) -> _CsvWriter | pq.ParquetWriter:
+        number = "" if self._rows_per_file is None else f"-{len(self.files) + 1:04}"
+        path = f"{self._name}{number}.{self._format}"
+        self.files.append((path, 0))
+        schema = ARROW_SCHEMAS[self._name]
+        if self._format == "parquet":
+            return pq.ParquetWriter(
+                self._folder / path, schema, compression="zstd", use_dictionary=_REPETITIVE_COLUMNS
+            )
+        return _CsvWriter(self._folder / path, schema, _COMPRESSIONS[self._format])
+
+
+class _CsvWriter:
+    """Writes CSV as PostgreSQL does: quotes only where needed, NULL empty, an empty text quoted, instants in UTC."""
+
+    def __init__(self, path: Path, schema: pa.Schema, compression: str | None) -> None:
+        self._stream = pa.output_stream(path, compression=compression)
+        self._stream.write(f"{','.join(schema.names)}\n".encode())
+
+    def write_table(self, rows: pa.Table) -> None:
+        """Append rows; their instants must be whole seconds."""
+        for piece in rows.to_batches():
+            fields = [_csv_field(column) for column in piece.columns]
+            lines = pc.binary_join_element_wise(*fields, ",", null_handling="replace", null_replacement="")
+            text = pc.binary_join_element_wise(lines, "", "\n")
+            self._stream.write(text.buffers()[2])
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _csv_field(column: pa.Array) -> pa.StringArray:
+    if pa.types.is_timestamp(column.type):
+        seconds = column.cast(pa.timestamp("s", tz="UTC")).cast(pa.timestamp("s"))
+        return pc.binary_join_element_wise(seconds.cast(pa.string()), "+00", "")
+    if pa.types.is_string(column.type):
+        quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
+        return pc.if_else(pc.match_substring_regex(column, r'^$|^\\\.$|[",\r\n]'), quoted, column)
+    return column.cast(pa.string())

@@ -1,0 +1,209 @@
+"""The dbt models as assets, built by one dbt process into the build file, and dbt's tests as their checks.
+
+What belongs here: running dbt and turning what it says into events with the metadata people read. What does not:
+what a model means (its SQL and YAML), what happens to the build afterwards (`publication`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import version as installed_version
+from typing import Any, cast
+
+import duckdb
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckResult,
+    AssetExecutionContext,
+    AssetMaterialization,
+    AssetObservation,
+    AssetsDefinition,
+    Failure,
+    MetadataValue,
+    Output,
+    ResourceParam,
+    TableColumnDep,
+    TableColumnLineage,
+)
+from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
+from packaging.version import Version
+
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.settings import Settings
+from acl_assets.transformation.build import BuildError, begin_build, row_counts
+from acl_assets.transformation.column_lineage import lineage_of_models
+from acl_assets.transformation.translator import FestivalDbtTranslator
+
+_SAMPLE_ROWS = 10
+_DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
+
+
+class LeanDbtCliResource(DbtCliResource):
+    """dagster-dbt's resource without the work a refresh has no use for.
+
+    Before every command the parent class runs `dbt --version` in a process of its own and loads profile, project and
+    adapter into this one, to count rows and fetch columns through them: seconds, and a hundred megabytes, in which
+    no model is built. The version is known from the installed package; rows are counted from the build file.
+    """
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(installed_version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Any) -> Any:
+        return None
+
+
+def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> AssetsDefinition:
+    """The models of a dbt project as assets, its tests as checks."""
+    translator = FestivalDbtTranslator()
+
+    @dbt_assets(manifest=manifest, project=project, dagster_dbt_translator=translator, name="dbt_models")
+    def dbt_models(
+        context: AssetExecutionContext,
+        dbt: LeanDbtCliResource,
+        settings: ResourceParam[Settings],
+        refresh_lock: RefreshLock,
+    ) -> Iterator[_DbtEvent]:
+        refresh_lock.acquire(context.run_id, context.log.info)
+        if not (settings.source_tables_dir / "current").exists():
+            raise Failure(
+                f"There are no source tables in {settings.source_tables_dir} to build models from. Materialize "
+                "everything once (job refresh, or --select '*'), then single models.",
+                allow_retries=False,
+            )
+        try:
+            begin_build(settings, context.run_id, complete=_selects_every_model(context))
+        except BuildError as error:
+            raise Failure(str(error), allow_retries=False) from None
+        with _environment({"ACL_DATA_DIR": str(settings.data_dir)}):
+            invocation = dbt.cli(
+                ["build", "--exclude-resource-type", "unit_test"],
+                context=context,
+                target_path=settings.build_dir / "dbt",
+            )
+        yield from _described_events(context, settings, manifest, invocation)
+
+    return dbt_models
+
+
+def _selects_every_model(context: AssetExecutionContext) -> bool:
+    return context.selected_asset_keys == context.assets_def.keys
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _described_events(
+    context: AssetExecutionContext, settings: Settings, manifest: Mapping[str, Any], invocation: DbtCliInvocation
+) -> Iterator[_DbtEvent]:
+    """dbt's events; those that need a look into the build file wait until dbt has let go of it."""
+    waiting: list[Output[Any] | AssetCheckResult] = []
+    error: DagsterDbtCliRuntimeError | None = None
+    try:
+        for event in invocation.stream():
+            if isinstance(event, Output) or (isinstance(event, AssetCheckResult) and not event.passed):
+                waiting.append(event)
+            else:
+                yield event
+    except DagsterDbtCliRuntimeError as raised:
+        error = raised
+    outputs = [event for event in waiting if isinstance(event, Output)]
+    described = _output_metadata(context, settings, manifest, invocation, outputs)
+    for event in waiting:
+        if isinstance(event, Output):
+            metadata = {**event.metadata, **described[event.output_name]}
+            yield Output(None, output_name=event.output_name, metadata=metadata)
+        else:
+            yield _with_failing_rows(settings, manifest, event)
+    if error:
+        raise error
+
+
+def _output_metadata(
+    context: AssetExecutionContext,
+    settings: Settings,
+    manifest: Mapping[str, Any],
+    invocation: DbtCliInvocation,
+    outputs: list[Output[Any]],
+) -> dict[str, dict[str, Any]]:
+    """Row count and column lineage of every built model, by output name."""
+    model_ids = {output.output_name: str(_raw(output.metadata["unique_id"])) for output in outputs}
+    relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
+    counts = row_counts(settings.build_file, list(relations.values()))
+    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()))
+    translator = FestivalDbtTranslator()
+    publishes = "published_warehouse" in {key.path[-1] for key in context.job_def.asset_layer.selected_asset_keys}
+    described: dict[str, dict[str, Any]] = {}
+    for name, unique_id in model_ids.items():
+        deps = {
+            column: [
+                TableColumnDep(translator.get_asset_spec(manifest, upstream, None).key, upstream_column)
+                for upstream, upstream_column in sources
+            ]
+            for column, sources in lineage.get(unique_id, {}).items()
+        }
+        described[name] = {
+            "dagster/row_count": counts[relations[name]],
+            "dagster/column_lineage": TableColumnLineage(deps),
+            "publication": (
+                "left to published_warehouse in this run"
+                if publishes
+                else f"nothing: published_warehouse is not selected; the build stays in {settings.build_file}"
+            ),
+        }
+    return described
+
+
+def _with_failing_rows(
+    settings: Settings, manifest: Mapping[str, Any], result: AssetCheckResult
+) -> AssetCheckResult:
+    """The result with its test's description and a sample of the failing rows that dbt stored."""
+    test = manifest["nodes"][str(_raw(result.metadata["unique_id"]))]
+    relation = _relation(test)
+    metadata: dict[str, Any] = {**result.metadata, "stored_failures": f"{relation} in {settings.build_file}"}
+    if row_counts(settings.build_file, [relation]):
+        metadata["failing_rows"] = MetadataValue.md(_sample(settings, relation))
+    return AssetCheckResult(
+        passed=result.passed,
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        severity=result.severity,
+        description=test.get("description") or None,
+        metadata=metadata,
+    )
+
+
+def _sample(settings: Settings, relation: str) -> str:
+    """The first failing rows as a Markdown table."""
+    with duckdb.connect(str(settings.build_file), read_only=True) as connection:
+        cursor = connection.execute(f"select * from {relation} limit {_SAMPLE_ROWS}")
+        names = [column[0] for column in cursor.description]
+        rows = cursor.fetchall()
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    lines += [f"| {' | '.join(str(value).replace('|', '/') for value in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _relation(node: Mapping[str, Any]) -> str:
+    return f"{node['schema']}.{node['alias']}"
+
+
+def _raw(value: object) -> object:
+    return cast(Any, value).value if hasattr(value, "value") else value

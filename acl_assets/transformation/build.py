@@ -1,0 +1,108 @@
+"""The build file: where a refresh builds, so that the published file is never written.
+
+A run that builds every model starts from nothing; one that builds some models starts from a copy of the published
+file. A record beside the build file says who built it, from what, and over which published file, so that the
+publication can refuse what is not its own. Nothing of Dagster and no SQL of models belongs here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+
+from acl_assets.settings import Settings
+
+
+class BuildError(Exception):
+    """The build file cannot be prepared or is not what the run expects; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """What is known of the build file.
+
+    Attributes:
+        run_id: the run that built it.
+        published: identity of the published file when the build began, None when there was none.
+        complete: whether every model was built from nothing.
+    """
+
+    run_id: str
+    published: str | None
+    complete: bool
+
+
+def file_identity(file: Path) -> str | None:
+    """What changes when a file is replaced or written: inode, size and modification time; None when it is missing."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+
+def begin_build(settings: Settings, run_id: str, *, complete: bool) -> BuildRecord:
+    """Remove what an earlier run left behind and lay the ground for dbt.
+
+    Raises:
+        BuildError: only some models are to be built, and there is no published file to build them on.
+    """
+    record = BuildRecord(run_id, file_identity(settings.published_file), complete)
+    remove_build(settings)
+    settings.build_dir.mkdir(parents=True, exist_ok=True)
+    if not complete:
+        if record.published is None:
+            raise BuildError(
+                f"Only some models are selected, and there is no {settings.published_file} to build them on. "
+                "Materialize everything once (job refresh, or --select '*'), then single models."
+            )
+        shutil.copyfile(settings.published_file, settings.build_file)
+    _record_file(settings).write_text(json.dumps(asdict(record)))
+    return record
+
+
+def remove_build(settings: Settings) -> None:
+    """Remove the build file, its write-ahead log, its spill folder and its record."""
+    build_file = settings.build_file
+    for leftover in (build_file, build_file.with_name(f"{build_file.name}.wal"), _record_file(settings)):
+        leftover.unlink(missing_ok=True)
+    shutil.rmtree(build_file.with_name(f"{build_file.name}.tmp"), ignore_errors=True)
+
+
+def read_build(settings: Settings, run_ids: Sequence[str | None]) -> BuildRecord | None:
+    """The record of the build file when one of the given runs built it, None otherwise."""
+    try:
+        record = BuildRecord(**json.loads(_record_file(settings).read_text()))
+    except FileNotFoundError:
+        return None
+    return record if record.run_id in run_ids and settings.build_file.exists() else None
+
+
+def row_counts(database: Path, relations: Sequence[str]) -> dict[str, int]:
+    """Count the rows of relations such as `star_schema.dim_venues`; those that are not there are left out."""
+    counts: dict[str, int] = {}
+    if not database.exists():
+        return counts
+    with duckdb.connect(str(database), read_only=True) as connection:
+        known = {
+            f"{schema}.{name}"
+            for schema, name in connection.execute(
+                "select table_schema, table_name from information_schema.tables"
+            ).fetchall()
+        }
+        for relation in relations:
+            if relation in known:
+                row = connection.execute(f"select count(*) from {relation}").fetchone()
+                counts[relation] = row[0] if row else 0
+    return counts
+
+
+def _record_file(settings: Settings) -> Path:
+    return settings.build_dir / f"{settings.build_file.stem}.json"
+
+

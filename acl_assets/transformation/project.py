@@ -1,0 +1,101 @@
+"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files.
+
+What belongs here: locating and preparing. What does not: how nodes become assets (`translator`), running them
+(`assets`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster_dbt import DbtProject
+
+from acl_assets.settings import DBT_PROJECT_DIR
+
+_PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
+_GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
+
+
+class DbtProjectError(RuntimeError):
+    """The dbt project cannot be parsed; the message ends with what dbt said."""
+
+
+def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
+    """The dbt project, whose profiles live beside its models."""
+    return DbtProject(project_dir=project_dir, profiles_dir=project_dir)
+
+
+def dbt_executable() -> str:
+    """The dbt command of the environment this process runs in, whether or not that is on the PATH."""
+    beside_python = Path(sys.executable).with_name("dbt")
+    return str(beside_python) if beside_python.exists() else "dbt"
+
+
+def load_manifest(project: DbtProject) -> Mapping[str, Any]:
+    """Read the manifest, parsing the project first when the manifest is missing or older than any of its files.
+
+    Raises:
+        DbtProjectError: the project does not parse.
+    """
+    if is_stale(project):
+        parse(project)
+    manifest: Mapping[str, Any] = json.loads(project.manifest_path.read_bytes())
+    return manifest
+
+
+def is_stale(project: DbtProject) -> bool:
+    """Whether the manifest is missing or older than a file it was made from."""
+    try:
+        made_at = project.manifest_path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
+    return any(changed_at > made_at for changed_at in _change_times(project.project_dir))
+
+
+def _change_times(project_dir: Path) -> Iterator[int]:
+    for folder, subfolders, files in os.walk(project_dir):
+        subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
+        # A folder's own time changes when a file in it is added or removed.
+        if Path(folder) != project_dir:
+            yield os.stat(folder).st_mtime_ns
+        for name in files:
+            if Path(name).suffix in _PARSED_SUFFIXES:
+                yield os.stat(os.path.join(folder, name)).st_mtime_ns
+
+
+def parse(project: DbtProject) -> None:
+    """Parse the project and put manifest and partial-parse state into its target folder, each replaced at once.
+
+    Two processes may do this at the same time: both write the same content under names of their own.
+
+    Raises:
+        DbtProjectError: the project does not parse.
+    """
+    target = project.manifest_path.parent
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target) as scratch:
+        partial_parse = target / "partial_parse.msgpack"
+        if partial_parse.exists():
+            shutil.copy(partial_parse, scratch)
+        command = [dbt_executable(), "--quiet", "parse", "--target-path", scratch, "--log-path", scratch]
+        parsed = subprocess.run(
+            command,
+            cwd=project.project_dir,
+            env={**os.environ, "DBT_PROFILES_DIR": str(project.profiles_dir)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if parsed.returncode != 0:
+            said = (parsed.stdout + parsed.stderr).strip()
+            raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
+        for name in ("partial_parse.msgpack", "manifest.json"):
+            os.replace(Path(scratch) / name, target / name)

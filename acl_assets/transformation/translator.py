@@ -1,0 +1,46 @@
+"""How dbt nodes become Dagster assets: keys, groups, owners, kinds and freshness.
+
+What belongs here: attributes of assets that follow from a dbt node. What does not: what dbt runs (`assets`) and
+the meaning of a model, which its YAML describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from dagster import AssetKey, AssetSpec, FreshnessPolicy
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+
+OWNERS = ("team:festival-data",)
+# The festival exports nightly; people should hear of it when two nights in a row brought nothing.
+FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+
+
+class FestivalDbtTranslator(DagsterDbtTranslator):
+    """Models are keyed and grouped by their layer: `star_schema/<model>`, `data_products/<model>`."""
+
+    def __init__(self) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        node = self.get_resource_props(manifest, unique_id)
+        if node["resource_type"] != "model":
+            return spec
+        layer = node["schema"]
+        return spec.replace_attributes(
+            key=AssetKey([layer, node["name"]]),
+            group_name=layer,
+            owners=list(OWNERS),
+            kinds={"dbt", "duckdb", "view" if node["config"]["materialized"] == "view" else "table"},
+            freshness_policy=FRESHNESS if layer == "data_products" else None,
+        )
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+        if dbt_resource_props["resource_type"] == "model":
+            return AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+        return super().get_asset_key(dbt_resource_props)

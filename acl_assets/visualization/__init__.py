@@ -1,0 +1,1 @@
+"""From the published file to what people look at: charts and the report."""

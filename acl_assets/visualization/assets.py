@@ -1,0 +1,43 @@
+"""The report as an asset: one HTML file from the published warehouse, its pictures previewed in the metadata.
+
+What belongs here: the thin asset. What does not: charts and page (`charts`, `report`).
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
+
+from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
+from acl_assets.settings import Settings
+from acl_assets.transformation.translator import FRESHNESS, OWNERS
+from acl_assets.visualization.report import chart_previews, read_report_data, write_report
+
+
+@asset(
+    deps=[PUBLISHED_WAREHOUSE],
+    group_name="visualization",
+    owners=list(OWNERS),
+    kinds={"altair", "html"},
+    freshness_policy=FRESHNESS,
+    description="The three pictures and the all-star table in one self-contained HTML file.",
+)
+def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
+    """Render the report from the published file alone."""
+    data = read_report_data(settings.published_file)
+    write_report(data, settings.report_file)
+    context.log.info(f"The report is in {settings.report_file}.")
+    previews = {
+        name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
+        for name, picture in chart_previews(data).items()
+    }
+    return MaterializeResult(
+        metadata={
+            "path": MetadataValue.path(str(settings.report_file)),
+            "report": MetadataValue.url(settings.report_file.as_uri()),
+            "bytes": settings.report_file.stat().st_size,
+            **previews,
+        }
+    )

@@ -1,0 +1,370 @@
+"""The report: one HTML file that answers which bands to invite, with the pictures and where they come from.
+
+What belongs here: reading the published data products, wording the answer, filling the page, writing it. What does not:
+drawing (`charts`), looks (`templates/`), and figures of its own: every number is in the data products or a plain sum of
+their rows.
+
+The page asks the network for nothing: its Content-Security-Policy forbids that, and lets no script run but its own two,
+named by their digests.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import duckdb
+import jinja2
+import pandas as pd
+import vl_convert
+
+from acl_assets.settings import FESTIVAL_TIMEZONE
+from acl_assets.visualization import charts
+
+TEMPLATES = Path(__file__).parent / "templates"
+PREVIEW_WIDTH = 960
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIER_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+class ReportDataError(RuntimeError):
+    """The published file cannot be reported on; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the report shows, as read from one published file.
+
+    Attributes:
+        sales_over_time: `data_products.ticket_sales_over_time`, grain festival year x sale month.
+        sales_by_venue: `data_products.ticket_sales_by_venue`, grain venue x festival year.
+        band_sales: `data_products.band_sales_by_venue`, grain venue x band.
+        candidates: `data_products.all_star_candidates`, grain top venue x top band.
+        unsold_performances: completed performances that sold no ticket.
+        export_batches: `publication.export_batches`, instants in UTC.
+        audit_results: `publication.audit_results`, grain check, instants in UTC.
+        publication: the row of `publication.publications`, instants in UTC.
+    """
+
+    sales_over_time: pd.DataFrame
+    sales_by_venue: pd.DataFrame
+    band_sales: pd.DataFrame
+    candidates: pd.DataFrame
+    unsold_performances: int
+    export_batches: pd.DataFrame
+    audit_results: pd.DataFrame
+    publication: pd.Series
+
+
+@dataclass(frozen=True)
+class VenueAnswer:
+    """What one top venue says about whom to invite.
+
+    Attributes:
+        venue: its row of `charts.venue_standings`.
+        leaders: its candidates of the first tier, best first.
+        leaders_in_all: bands in that tier, including those beyond the candidates.
+        spread: how far the last leader shown is behind the first, as a share of the first (0-1).
+    """
+
+    venue: pd.Series
+    leaders: pd.DataFrame
+    leaders_in_all: int
+    spread: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether one band stands alone at the top."""
+        return self.leaders_in_all == 1
+
+
+def read_report_data(published_file: Path) -> ReportData:
+    """Read what the report shows from the published file, opened read-only; the ticket grain is never touched.
+
+    Raises:
+        ReportDataError: the file is missing or lacks a table or column.
+    """
+    if not published_file.is_file():
+        raise ReportDataError(f"{published_file} does not exist; materialize published_warehouse first.")
+    try:
+        with duckdb.connect(published_file, read_only=True) as warehouse:
+            publications = warehouse.sql("from publication.publications order by published_at desc").df()
+            if publications.empty:
+                raise ReportDataError(f"{published_file} was never published; materialize published_warehouse first.")
+            return ReportData(
+                sales_over_time=warehouse.sql(
+                    "from data_products.ticket_sales_over_time order by festival_year, sale_month"
+                ).df(),
+                sales_by_venue=warehouse.sql(
+                    "from data_products.ticket_sales_by_venue order by venue_rank, festival_year"
+                ).df(),
+                band_sales=warehouse.sql("from data_products.band_sales_by_venue order by venue_id, rank_in_venue").df(),
+                candidates=warehouse.sql("from data_products.all_star_candidates order by venue_rank, rank_in_venue").df(),
+                unsold_performances=_unsold_performances(warehouse),
+                export_batches=warehouse.sql("from publication.export_batches order by exported_at, batch_id").df(),
+                audit_results=warehouse.sql("from publication.audit_results order by asset_key, check_name").df(),
+                publication=publications.iloc[0],
+            )
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise ReportDataError(f"{published_file} is not complete, refresh it: {error}") from error
+
+
+def render_report(data: ReportData, script_cache: Path | None = None) -> str:
+    """The report as one self-contained HTML document.
+
+    `script_cache` is a folder that keeps the drawing library between runs, as putting it together takes over a second.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": lambda number: f"{number:,.0f}",
+        "dollars": lambda number: f"${number:,.0f}",
+        "percent": lambda share: f"{share:.1%}",
+        "instant": _instant,
+        "number_word": _number_word,
+    }
+    library = _inline_script(drawing_library(script_cache))
+    behaviour = _inline_script((TEMPLATES / "report.js").read_text(encoding="utf-8"))
+    return environment.get_template("report.html").render(
+        _page(data),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        light_colours=charts.PAPER.css(),
+        dark_colours=charts.DARK.css(),
+        library=library,
+        behaviour=behaviour,
+        script_digests=[_digest(library), _digest(behaviour)],
+        specifications={name: chart.to_dict() for name, chart in page_charts(data).items()},
+    )
+
+
+def write_report(data: ReportData, target: Path) -> None:
+    """Write the report to `target` in one step: readers see the old page or the new one, never a part.
+
+    The drawing library is kept next to it, in a hidden file named after its version.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write_atomically(target, render_report(data, script_cache=target.parent))
+
+
+def chart_previews(data: ReportData) -> dict[str, bytes]:
+    """PNG images of the three pictures, by the name of the data product each is drawn from."""
+    pictures: dict[str, Any] = {
+        "ticket_sales_over_time": charts.ticket_sales_over_time_chart(data.sales_over_time, width=PREVIEW_WIDTH),
+        "ticket_sales_by_venue": charts.ticket_sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
+        "band_sales_by_venue": charts.band_sales_of_top_venues_chart(
+            data.band_sales, charts.venue_standings(data.sales_by_venue), width=PREVIEW_WIDTH
+        ),
+    }
+    return {
+        name: _repacked(vl_convert.vegalite_to_png(picture.to_json()))
+        for name, picture in pictures.items()
+    }
+
+
+def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
+    """The charts of the page by the id of the element each is drawn in; pictures without data are left out."""
+    pictures = {}
+    if len(data.sales_over_time):
+        pictures["sales-by-festival"] = charts.ticket_sales_over_time_chart(data.sales_over_time, charts.PAGE)
+        pictures["sales-by-month"] = charts.ticket_sales_by_month_chart(data.sales_over_time, charts.PAGE)
+    if len(data.sales_by_venue):
+        pictures["sales-by-venue"] = charts.ticket_sales_by_venue_chart(data.sales_by_venue, charts.PAGE)
+        pictures["venues-over-time"] = charts.venue_sales_over_time_chart(data.sales_by_venue, charts.PAGE)
+    for answer in venue_answers(data):
+        pictures[f"bands-at-venue-{answer.venue.venue_rank}"] = charts.band_sales_chart(
+            data.band_sales, int(answer.venue.venue_id), int(answer.venue.venue_rank), charts.PAGE
+        )
+    return pictures
+
+
+def venue_answers(data: ReportData) -> list[VenueAnswer]:
+    """What each top venue says, best venue first; venues without a candidate are left out."""
+    answers = []
+    venues = charts.venue_standings(data.sales_by_venue)
+    for _, venue in venues[venues.is_top_venue].iterrows():
+        candidates = data.candidates[data.candidates.venue_rank == venue.venue_rank]
+        leaders = candidates[candidates.tier == 1]
+        if leaders.empty:
+            continue
+        bands = data.band_sales[data.band_sales.venue_id == venue.venue_id]
+        averages = leaders.avg_tickets_per_performance
+        best, last = float(averages.iloc[0]), float(averages.iloc[-1])
+        answers.append(
+            VenueAnswer(
+                venue=venue,
+                leaders=leaders,
+                leaders_in_all=int((bands.tier == 1).sum()),
+                spread=(best - last) / best if best else 0.0,
+            )
+        )
+    return answers
+
+
+def headline(answers: list[VenueAnswer]) -> str:
+    """The answer in two sentences: how much the top venues sold, and whether their top bands stand alone."""
+    if not answers:
+        return "There are no completed performances to judge by yet."
+    share = sum(float(answer.venue.share_of_tickets) for answer in answers)
+    clear = sum(answer.is_clear for answer in answers)
+    venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
+    if clear == 0:
+        verdict = "No band stands alone at the top: near-equals lead everywhere."
+    elif clear == len(answers):
+        verdict = "Each has one band that must be invited." if clear > 1 else "One band there must be invited."
+    else:
+        verdict = (
+            f"{_number_word(clear).capitalize()} {'band' if clear == 1 else 'bands'} must be invited; "
+            f"near-equals lead at the other {'venue' if len(answers) - clear == 1 else _number_word(len(answers) - clear)}."
+        )
+    return f"{venues} sold {share:.0%} of all tickets. {verdict}"
+
+
+def drawing_library(cache: Path | None = None) -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, from vl-convert; kept in the folder `cache` when there is one."""
+    if cache is None:
+        return str(vl_convert.javascript_bundle())
+    kept = cache / f".vega-{vl_convert.__version__}.js"
+    if not kept.is_file():
+        for outdated in cache.glob(".vega-*.js"):
+            outdated.unlink(missing_ok=True)
+        _write_atomically(kept, vl_convert.javascript_bundle())
+    return kept.read_text(encoding="utf-8")
+
+
+def _page(data: ReportData) -> dict[str, Any]:
+    """Everything the template shows, under the names it uses."""
+    answers = venue_answers(data)
+    festivals = charts.festival_totals(data.sales_over_time)
+    completed = festivals[festivals.is_completed]
+    audit = data.audit_results.assign(outcome=data.audit_results.apply(_outcome, axis=1) if len(data.audit_results) else "")
+    return {
+        "answers": answers,
+        "headline": headline(answers),
+        "venues": _records(charts.venue_standings(data.sales_by_venue)),
+        "festivals": _records(festivals),
+        "festivals_on_sale": _records(festivals[~festivals.is_completed]),
+        "candidates": [
+            (answer, _records(data.candidates[data.candidates.venue_rank == answer.venue.venue_rank])) for answer in answers
+        ],
+        "totals": {
+            "tickets": int(data.sales_by_venue.tickets_sold.sum()),
+            "revenue": int(data.sales_by_venue.revenue.sum()),
+            "performances": int(data.sales_by_venue.performances.sum()),
+            "bands": int(data.band_sales.band_id.nunique()),
+            "festivals": len(completed),
+        },
+        "period": _period(completed.festival_year),
+        "unsold_performances": data.unsold_performances,
+        "largest_step_within_tiers": _largest_step_within_tiers(data.candidates),
+        "export_batches": _records(data.export_batches),
+        "audit_results": _records(audit),
+        "warnings": _records(audit[audit.outcome != "passed"]),
+        "checked_at": data.audit_results.checked_at.max() if len(data.audit_results) else None,
+        "publication": data.publication,
+        "festival_timezone": FESTIVAL_TIMEZONE,
+        "tier_glyphs": TIER_GLYPHS,
+    }
+
+
+def _unsold_performances(warehouse: duckdb.DuckDBPyConnection) -> int:
+    [(unsold,)] = warehouse.sql(
+        """
+        select count(*)
+        from data_products.performance_attendance
+        where tickets_sold = 0
+            and performance_start < (select max(exported_at) from publication.export_batches)
+        """
+    ).fetchall()
+    return int(unsold)
+
+
+def _largest_step_within_tiers(candidates: pd.DataFrame) -> float | None:
+    """The largest fall from one candidate to the next in the same tier (0-1), None when no tier has two."""
+    next_tier = candidates.groupby("venue_rank").tier.shift(-1)
+    steps = candidates.gap_to_next[candidates.tier == next_tier]
+    return float(steps.max()) if len(steps) else None
+
+
+def _outcome(check: pd.Series) -> str:
+    if check.passed:
+        return "passed"
+    return "warning" if check.severity == "WARN" else "failed"
+
+
+def _period(years: pd.Series) -> str:
+    if years.empty:
+        return "no festival yet"
+    first, last = int(years.min()), int(years.max())
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries, missing values as None."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[return-value]
+
+
+def _number_word(number: int) -> str:
+    return NUMBER_WORDS[number] if 0 <= number < len(NUMBER_WORDS) else f"{number:,}"
+
+
+def _instant(moment: pd.Timestamp) -> str:
+    """A UTC instant without zone, in words: in UTC and on the festival's clock."""
+    utc = pd.Timestamp(moment).tz_localize("UTC")
+    local = utc.tz_convert(FESTIVAL_TIMEZONE)
+    return f"{utc.day} {utc:%B %Y, %H:%M} UTC ({local.day} {local:%B, %H:%M} in {FESTIVAL_TIMEZONE})"
+
+
+def _inline_script(script: str) -> str:
+    """A script that can stand between script tags: the tag that would end it is written another way."""
+    return script.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _digest(script: str) -> str:
+    """The script's name in a Content-Security-Policy."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _write_atomically(target: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _repacked(png: bytes) -> bytes:
+    """The same image, deflated as far as it goes: a quarter of the size vl-convert writes."""
+    chunks = []
+    position = len(PNG_SIGNATURE)
+    while position < len(png):
+        (length,) = struct.unpack(">I", png[position : position + 4])
+        kind = png[position + 4 : position + 8]
+        chunks.append((kind, png[position + 8 : position + 8 + length]))
+        position += 12 + length
+    pixels = zlib.decompress(b"".join(content for kind, content in chunks if kind == b"IDAT"))
+    packed = [(kind, content) for kind, content in chunks if kind not in (b"IDAT", b"IEND")]
+    packed += [(b"IDAT", zlib.compress(pixels, 9)), (b"IEND", b"")]
+    return PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in packed
+    )

@@ -1,0 +1,34 @@
+{{ config(materialized='view') }}
+
+{#- A view keeps the names it was written with. Without the database's name it works in a copy under any name. -#}
+{%- set sales = ref('fct_ticket_sales').include(database=false) -%}
+{%- set performances = ref('dim_performances').include(database=false) -%}
+{%- set bands = ref('dim_bands').include(database=false) -%}
+{%- set venues = ref('dim_venues').include(database=false) -%}
+
+select
+    sales.ticket_id,
+    sales.ticketnum,
+    sales.ticket_price,
+    sales.purchase_id,
+    sales.person_id,
+    sales.purchased_at,
+    sales.sale_date,
+    cast({{ dbt.date_trunc('month', 'sales.sale_date') }} as date) as sale_month,
+    sales.performance_id,
+    performances.performance_start,
+    performances.performance_date,
+    performances.festival_year,
+    performances.is_completed,
+    sales.band_id,
+    bands.band_name,
+    sales.venue_id,
+    venues.venue_name,
+    venues.capacity
+from {{ sales }} as sales
+inner join {{ performances }} as performances
+    on sales.performance_id = performances.performance_id
+inner join {{ bands }} as bands
+    on sales.band_id = bands.band_id
+inner join {{ venues }} as venues
+    on sales.venue_id = venues.venue_id

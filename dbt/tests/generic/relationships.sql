@@ -1,0 +1,13 @@
+{% test relationships(model, column_name, to, field, identified_by) %}
+
+select
+    {% for identifier in identified_by -%}
+    child.{{ identifier }},
+    {% endfor -%}
+    child.{{ column_name }} as unknown_{{ column_name }}
+from {{ model }} as child
+left join {{ to }} as parent
+    on child.{{ column_name }} = parent.{{ field }}
+where child.{{ column_name }} is not null and parent.{{ field }} is null
+
+{% endtest %}

@@ -1,0 +1,18 @@
+with
+
+expected as (
+    select
+        coalesce(sum(tickets_sold), 0) as tickets,
+        coalesce(sum(revenue), 0) as dollars
+    from {{ ref('fct_performances') }}
+    where is_completed
+),
+
+actual as (
+    select
+        coalesce(sum(tickets_sold), 0) as tickets,
+        coalesce(sum(revenue), 0) as dollars
+    from {{ ref('band_sales_by_venue') }}
+)
+
+{{ differing_totals() }}

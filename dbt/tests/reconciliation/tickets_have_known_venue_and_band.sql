@@ -1,0 +1,23 @@
+with
+
+unknown_places as (
+    select
+        performances.id as performance_id,
+        performances.band_id,
+        performances.venue_id
+    from festival.performances as performances
+    left join festival.bands as bands
+        on performances.band_id = bands.id
+    left join festival.venues as venues
+        on performances.venue_id = venues.id
+    where bands.id is null or venues.id is null
+)
+
+select
+    tickets.id as ticket_id,
+    unknown_places.performance_id,
+    unknown_places.band_id,
+    unknown_places.venue_id
+from {{ source('festival', 'tickets') }} as tickets
+inner join unknown_places
+    on tickets.performance_id = unknown_places.performance_id

@@ -1,0 +1,101 @@
+"""A headless Chromium for tests that look at a page the way a reader does.
+
+What belongs here: finding the browser and opening pages in it. What does not: anything about a particular page.
+Import the fixtures into a `conftest.py`: `from browser import browser, open_page`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@dataclass
+class OpenedPage:
+    """A page as opened, with everything it asked for and complained about since.
+
+    Attributes:
+        page: the Playwright page.
+        requests: addresses requested, the document's own first.
+        complaints: console errors and warnings, and uncaught exceptions, as text.
+        dialogs: messages of dialogs the page raised; each was dismissed.
+    """
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+
+def chromium_executable() -> str | None:
+    """The path of the first Chromium found on PATH, or None."""
+    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+
+
+def browser_is_required() -> bool:
+    """Whether a missing browser is a failure: in CI, or when `ACL_REQUIRE_BROWSER=1` asks for it."""
+    return os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("ACL_REQUIRE_BROWSER") == "1"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One headless Chromium for the whole test session; skips without one unless a browser is required."""
+    executable = chromium_executable()
+    if executable is None:
+        reason = f"no browser on PATH (looked for {', '.join(CHROMIUM_NAMES)})"
+        if browser_is_required():
+            pytest.fail(reason + "; a browser is required here")
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., OpenedPage]]:
+    """Open a local file: `open_page(path, width=1280, color_scheme="light", media="screen")`."""
+    contexts = []
+
+    def open_file(path: Path, *, width: int = 1280, height: int = 900, media: str = "screen", **context_options: Any) -> OpenedPage:
+        context = browser.new_context(viewport={"width": width, "height": height}, **context_options)
+        contexts.append(context)
+        page = context.new_page()
+        opened = OpenedPage(page)
+        page.on("request", lambda request: opened.requests.append(request.url))
+        page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+
+        def note_console(message: Any) -> None:
+            if message.type in {"error", "warning"}:
+                opened.complaints.append(message.text)
+
+        def note_dialog(dialog: Any) -> None:
+            opened.dialogs.append(dialog.message)
+            dialog.dismiss()
+
+        page.on("console", note_console)
+        page.on("dialog", note_dialog)
+        page.emulate_media(media=media)  # type: ignore[arg-type]
+        page.goto(path.as_uri())
+        return opened
+
+    yield open_file
+    for context in contexts:
+        context.close()

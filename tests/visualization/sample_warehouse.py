@@ -1,0 +1,264 @@
+"""A published warehouse made up for tests: the data products and publication tables the report reads.
+
+What belongs here: figures of an invented festival in the shape of the real one, and the DuckDB file that holds them.
+What does not: expectations; those stand in the tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+TICKETS_PER_FESTIVAL = {
+    2002: 72635, 2003: 139874, 2004: 130275, 2005: 76656, 2006: 109206, 2007: 113309, 2008: 141224,
+    2009: 141126, 2010: 139352, 2011: 139715, 2012: 115402, 2013: 222901, 2014: 272240, 2015: 320278,
+    2016: 312752, 2017: 276075, 2018: 269340, 2019: 315593, 2021: 282455,
+}  # fmt: skip
+FESTIVAL_ON_SALE = 2022
+TICKETS_ON_SALE = 96_412
+EXPORTED_AT = pd.Timestamp("2022-08-01 06:00:00")
+TIER_GAP = 0.10
+TOP_VENUES = 3
+TOP_BANDS = 8
+
+# Name, capacity, share of the performances, how full it usually is. The last two never hosted.
+VENUES = [
+    ("Live Oak Meadow", 3000, 15, 0.93),
+    ("Zilker Bend Stage", 3000, 13, 0.90),
+    ("Barton Creek Amphitheatre", 2800, 13, 0.92),
+    ("Pecan Street Yard", 2200, 11, 0.72),
+    ("La Peña, Eastside", 2000, 11, 0.70),
+    ("The Moonlight Tower", 1800, 11, 0.71),
+    ("Saxon's Ballroom", 1500, 11, 0.74),
+    ("Café Ñandú", 1000, 9, 0.70),
+    ("Shoal Creek Chapel", 700, 6, 0.75),
+    ("Red River Cellar", 500, 0, 0.0),
+    ("South First Parlor", 600, 0, 0.0),
+]
+
+# Per top venue: the averages its leading bands sell, and their names.
+LEADING_BANDS: list[list[tuple[str, int, int]]] = [
+    [
+        ("The Velvet Cicadas", 2790, 4), ("NULL", 2440, 3), ("Mañana Ghost", 2390, 2), ("'68", 2350, 2),
+        ("!!!", 2080, 5), ("Paper Lantern Parade", 2040, 1), ("Hollis & the Hail", 2010, 2), ("Cedar Static", 1990, 1),
+    ],
+    [
+        ("Okra Moonshine", 2610, 3), ("Björk's Understudy", 2590, 2), ("Earth, Wind & Tire", 2570, 4),
+        ("Tin Roof Sonata", 2230, 1), ("Dust Bowl Disco", 2190, 2), ("The \"Quotables\"", 1930, 1),
+        ("Sixth Street Saints", 1910, 3), ("Night Heron", 1700, 1),
+    ],
+    [
+        ("Longhorn Lullaby", 2480, 2), ("Neon Armadillo", 2440, 1), ("Agave Choir", 2400, 3),
+        ("The Very Long-Winded Orchestra of Greater Travis County and Friends", 2370, 1), ("Salt Lick Séance", 2330, 2),
+        ("Grackle", 2310, 4), ("Bluebonnet Riot", 2290, 1), ("Mesquite Motel", 2260, 1),
+    ],
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the publish step records next to the data products (schema `publication`)."""
+
+    export_batches: pd.DataFrame
+    audit_results: pd.DataFrame
+    publications: pd.DataFrame
+
+
+@dataclass
+class SampleWarehouse:
+    """The frames of a published file, by table name; change them before `write`."""
+
+    products: dict[str, pd.DataFrame]
+    publication: Publication = field(default_factory=lambda: sample_publication())
+
+    def write(self, path: Path) -> Path:
+        """Write the DuckDB file and return its path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with duckdb.connect(path) as connection:
+            for schema, frames in (("data_products", self.products), ("publication", vars(self.publication))):
+                connection.execute(f"create schema {schema}")
+                for name, frame in frames.items():
+                    connection.register("frame", frame)
+                    connection.execute(f"create table {schema}.{name} as select * from frame")
+                    connection.unregister("frame")
+        return path
+
+
+def sample_warehouse(*, rename_bands: dict[str, str] | None = None, on_sale: bool = True) -> SampleWarehouse:
+    """An invented festival of full size; `rename_bands` maps band names to others, for names that try to break out."""
+    performances = invented_performances(on_sale=on_sale)
+    performances["band_name"] = performances["band_name"].replace(rename_bands or {})
+    return SampleWarehouse(data_products(performances))
+
+
+def invented_performances(*, on_sale: bool = True, seed: int = 2022) -> pd.DataFrame:
+    """Performances with tickets sold, grain performance; tickets per festival are exact.
+
+    Columns: performance_id, band_id, band_name, venue_id, venue_name, capacity, festival_year, performance_start,
+    is_completed, tickets_sold.
+    """
+    random = np.random.default_rng(seed)
+    years = dict(TICKETS_PER_FESTIVAL)
+    if on_sale:
+        years[FESTIVAL_ON_SALE] = TICKETS_ON_SALE
+    venue_weights = np.array([venue[2] for venue in VENUES], dtype=float)
+    venue_weights /= venue_weights.sum()
+    rows: list[dict[str, object]] = []
+    leading = {
+        (venue, place): sorted(random.choice([y for y in TICKETS_PER_FESTIVAL], size=shows, replace=False).tolist())
+        for venue, bands in enumerate(LEADING_BANDS)
+        for place, (_, _, shows) in enumerate(bands)
+    }
+    next_band = 1000
+    for year, tickets in years.items():
+        completed = year != FESTIVAL_ON_SALE
+        start_day = pd.Timestamp(year=year, month=10, day=4, hour=17)
+        festival: list[dict[str, object]] = []
+        for (venue, place), played in leading.items():
+            if year in played:
+                name, average, _ = LEADING_BANDS[venue][place]
+                festival.append({"venue": venue, "band_id": venue * 10 + place + 1, "band_name": name, "weight": average, "fixed": True})
+        budget = tickets if completed else tickets * 2.2
+        while sum(float(str(row["weight"])) for row in festival) < budget:
+            venue = int(random.choice(len(VENUES), p=venue_weights))
+            next_band += 1
+            weight = VENUES[venue][1] * VENUES[venue][3] * random.uniform(0.45, 0.72)
+            festival.append({"venue": venue, "band_id": next_band, "band_name": f"Garage Act {next_band}", "weight": weight, "fixed": False})
+        fixed = sum(int(str(row["weight"])) for row in festival if row["fixed"])
+        loose = [row for row in festival if not row["fixed"]]
+        shares = np.array([float(str(row["weight"])) for row in loose])
+        sold = np.floor(shares / shares.sum() * (tickets - fixed)).astype(int)
+        sold[: tickets - fixed - int(sold.sum())] += 1
+        for row, amount in zip(loose, sold, strict=True):
+            row["tickets_sold"] = int(amount)
+        for place_in_year, row in enumerate(festival):
+            venue = int(str(row["venue"]))
+            rows.append(
+                {
+                    "performance_id": len(rows) + 1,
+                    "band_id": row["band_id"],
+                    "band_name": row["band_name"],
+                    "venue_id": venue + 1,
+                    "venue_name": VENUES[venue][0],
+                    "capacity": VENUES[venue][1],
+                    "festival_year": year,
+                    "performance_start": start_day + pd.Timedelta(hours=place_in_year % 48),
+                    "is_completed": completed,
+                    "tickets_sold": row.get("tickets_sold", row["weight"]),
+                }
+            )
+    unsold = {**rows[-1], "performance_id": len(rows) + 1, "band_id": 999, "band_name": "Nobody Came", "tickets_sold": 0}
+    unsold |= {"festival_year": 2019, "is_completed": True, "performance_start": pd.Timestamp("2019-10-06 17:00")}
+    return pd.DataFrame([*rows, unsold])
+
+
+def data_products(performances: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The data products of those performances, with the ranks and tiers the report shows."""
+    performances = performances.assign(revenue=performances["tickets_sold"] * 25)
+    completed = performances[performances["is_completed"]]
+    by_venue = _ticket_sales_by_venue(completed)
+    top_venues = by_venue.drop_duplicates("venue_id").set_index("venue_id")["is_top_venue"]
+    by_band = _band_sales_by_venue(completed, top_venues)
+    return {
+        "ticket_sales_over_time": _ticket_sales_over_time(performances),
+        "ticket_sales_by_venue": by_venue,
+        "band_sales_by_venue": by_band,
+        "all_star_candidates": _all_star_candidates(by_band, by_venue),
+        "performance_attendance": performances[
+            ["performance_id", "band_id", "band_name", "venue_id", "venue_name", "performance_start", "festival_year",
+             "is_completed", "tickets_sold", "capacity"]
+        ].assign(fill_rate=performances["tickets_sold"] / performances["capacity"]),
+    }  # fmt: skip
+
+
+def _ticket_sales_over_time(performances: pd.DataFrame) -> pd.DataFrame:
+    weights = np.array([1, 2, 4, 7, 9, 11, 16, 22, 28], dtype=float)
+    rows = []
+    for (year, completed), tickets in performances.groupby(["festival_year", "is_completed"])["tickets_sold"].sum().items():  # type: ignore[misc]
+        months = weights if completed else weights[:6]
+        sold = np.floor(months / months.sum() * tickets).astype(int)
+        sold[-1] += tickets - sold.sum()
+        for month, amount in enumerate(sold, start=2):
+            rows.append((year, pd.Timestamp(year=year, month=month, day=1).date(), amount, amount * 25, completed))
+    return pd.DataFrame(rows, columns=["festival_year", "sale_month", "tickets_sold", "revenue", "is_completed"])
+
+
+def _ticket_sales_by_venue(completed: pd.DataFrame) -> pd.DataFrame:
+    keys = ["venue_id", "venue_name", "capacity"]
+    yearly = completed.groupby([*keys, "festival_year"], as_index=False).agg(
+        performances=("performance_id", "count"), tickets_sold=("tickets_sold", "sum"), revenue=("revenue", "sum")
+    )
+    totals = yearly.groupby("venue_id", as_index=False).agg(total_tickets_sold=("tickets_sold", "sum"))
+    totals = totals.sort_values(["total_tickets_sold", "venue_id"], ascending=[False, True])
+    totals["share_of_tickets"] = totals["total_tickets_sold"] / totals["total_tickets_sold"].sum()
+    totals["venue_rank"] = range(1, len(totals) + 1)
+    totals["is_top_venue"] = totals["venue_rank"] <= TOP_VENUES
+    return yearly.merge(totals, on="venue_id")
+
+
+def _band_sales_by_venue(completed: pd.DataFrame, top_venues: pd.Series) -> pd.DataFrame:
+    bands = completed.groupby(["venue_id", "venue_name", "band_id", "band_name"], as_index=False).agg(
+        performances=("performance_id", "count"),
+        festivals=("festival_year", "nunique"),
+        first_festival_year=("festival_year", "min"),
+        last_festival_year=("festival_year", "max"),
+        tickets_sold=("tickets_sold", "sum"),
+        revenue=("revenue", "sum"),
+    )
+    bands["avg_tickets_per_performance"] = bands["tickets_sold"] / bands["performances"]
+    bands = bands.sort_values(
+        ["venue_id", "avg_tickets_per_performance", "tickets_sold", "band_id"], ascending=[True, False, False, True]
+    ).reset_index(drop=True)
+    venue = bands.groupby("venue_id")
+    bands["rank_in_venue"] = venue.cumcount() + 1
+    better = venue["avg_tickets_per_performance"].shift()
+    drop = (better - bands["avg_tickets_per_performance"]) / better
+    bands["tier"] = (drop > TIER_GAP).groupby(bands["venue_id"]).cumsum() + 1
+    bands["is_top_venue"] = bands["venue_id"].map(top_venues).astype(bool)
+    bands["is_top_band"] = bands["rank_in_venue"] <= TOP_BANDS
+    return bands
+
+
+def _all_star_candidates(bands: pd.DataFrame, venues: pd.DataFrame) -> pd.DataFrame:
+    worse = bands.groupby("venue_id")["avg_tickets_per_performance"].shift(-1)
+    average = bands["avg_tickets_per_performance"]
+    leaders = bands[bands["tier"] == 1].groupby("venue_id")["band_id"].count()
+    alone = bands["venue_id"].map(leaders) == 1
+    candidates = bands.assign(
+        gap_to_next=(average - worse) / average,
+        verdict=np.where(bands["tier"] > 1, "next tier", np.where(alone, "must invite", "near-equals")),
+        venue_rank=bands["venue_id"].map(venues.drop_duplicates("venue_id").set_index("venue_id")["venue_rank"]),
+    )[bands["is_top_venue"] & bands["is_top_band"]]
+    columns = ["venue_rank", "venue_name", "rank_in_venue", "band_name", "performances", "avg_tickets_per_performance"]
+    return candidates.sort_values(["venue_rank", "rank_in_venue"])[[*columns, "gap_to_next", "tier", "verdict"]]
+
+
+def sample_publication() -> Publication:
+    """One full batch, six passed checks and two warnings, published a minute after the export."""
+    checked_at = EXPORTED_AT + pd.Timedelta(seconds=30)
+    audit = [
+        ("festival/tickets", "rows_match_manifest", True, "ERROR", True, "Rows in the table equal the rows at the source."),
+        ("festival/tickets", "unique_id", True, "ERROR", True, "No ticket id occurs twice."),
+        ("festival/venues", "not_null_name", True, "ERROR", True, "Every venue has a name."),
+        ("star_schema/fct_ticket_sales", "venue_and_band_known", True, "ERROR", True, "No ticket without venue or band."),
+        ("data_products/ticket_sales_by_venue", "tickets_reconcile", True, "ERROR", True, "Tickets equal the fact's."),
+        ("data_products/band_sales_by_venue", "revenue_reconciles", True, "ERROR", True, "Dollars equal the fact's."),
+        ("star_schema/fct_performances", "performances_without_a_ticket", False, "WARN", False, "1 performance sold no ticket."),
+        ("festival/purchases", "bought_after_the_show", False, "WARN", False, "3 purchases are dated <after> their performance."),
+    ]  # fmt: skip
+    columns = ["asset_key", "check_name", "passed", "severity", "blocking", "description"]
+    return Publication(
+        export_batches=pd.DataFrame(
+            [("full-2022-08-01", "full", EXPORTED_AT, "9f" * 32, True)],
+            columns=["batch_id", "kind", "exported_at", "manifest_digest", "has_manifest"],
+        ),
+        audit_results=pd.DataFrame(audit, columns=columns).assign(checked_at=checked_at),
+        publications=pd.DataFrame(
+            [(EXPORTED_AT + pd.Timedelta(minutes=1), "run-4711", "ab" * 32)], columns=["published_at", "run_id", "state_digest"]
+        ),
+    )
