@@ -14,9 +14,11 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -26,7 +28,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from acl_assets.ingestion.export_batch import contract_breach
-from acl_assets.ingestion.rejects import RejectLog
+from acl_assets.ingestion.rejects import MOST_REJECTS, RejectLog
 from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
 from acl_assets.ingestion.typed_columns import explain, failing_rows, parse_texts
 
@@ -35,6 +37,9 @@ _WINDOW_BYTES = 8 << 20
 # Once something is rejected every flaw costs a new look at the window, and a small one is looked at faster.
 _WINDOW_BYTES_AFTER_REJECT = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_Bytes = npt.NDArray[np.uint8]
+_Flags = npt.NDArray[np.bool_]
+_Positions = npt.NDArray[np.intp]
 _QUOTE, _COMMA, _LINE_FEED, _CARRIAGE_RETURN = b'",\n\r'
 
 
@@ -51,7 +56,7 @@ def read_csv_file(path: Path, table: SourceTable, rejects: RejectLog) -> Iterato
         first = _read(stream, path, _WINDOW_BYTES)
         header, body = _split_header(first, path)
         columns = _declared_columns(header, path, table)
-        for piece in _well_formed_pieces(stream, body, path, [column.name for column in columns], rejects):
+        for piece in _well_formed_pieces(stream, body, path, len(columns), rejects):
             typed = _typed(piece, path, columns, rejects)
             if typed is not None:
                 yield typed.select(table.column_names)
@@ -64,7 +69,7 @@ def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
     if path.suffix == ".zst":
-        return cast(BinaryIO, pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), _WINDOW_BYTES)
     return path.open("rb")
 
 
@@ -82,7 +87,9 @@ def _split_header(first: bytes, path: Path) -> tuple[list[str], bytes]:
     """Split the first bytes of a file into the names in its header and what follows the header's line."""
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise contract_breach(str(path), "it is UTF-16 text; export it as UTF-8")
-    line, line_end, body = first.removeprefix(_BYTE_ORDER_MARK).partition(b"\n")
+    if not first:
+        raise contract_breach(str(path), "it is empty, without even a header")
+    line, _, body = first.removeprefix(_BYTE_ORDER_MARK).partition(b"\n")
     if not line.strip():
         raise contract_breach(str(path), "line 1 is empty; it must name the columns")
     if len(line) > MOST_RECORD_BYTES:
@@ -176,17 +183,136 @@ def _examine(view: bytes, width: int) -> tuple[int, _Flaw | None]:
     """
     data = np.frombuffer(view, np.uint8)
     is_separator = (data == _COMMA) | (data == _LINE_FEED)
-    is_outside = np.ones(len(data), np.bool_)
+    is_quoted = None
     misplaced_quote = None
     if b'"' in view:
         is_quote = data == _QUOTE
-        is_outside = ~np.logical_xor.accumulate(is_quote)
-        is_separator &= is_outside
-        misplaced_quote = _misplaced_quote(data, is_quote, is_outside)
+        # The state after each byte; a doubled quote leaves the field and enters it again.
+        is_quoted = np.bitwise_xor.accumulate(is_quote.view(np.uint8)).view(np.bool_)
+        is_separator &= ~is_quoted
+        misplaced_quote = _misplaced_quote(data, is_quote, is_quoted)
     separators = np.flatnonzero(is_separator)
     if misplaced_quote is not None:
         separators = separators[separators < misplaced_quote]
-    record_ends, ragged = _records(data, separators, width)
+    ends = _record_ends(data, separators, width)
+    broken = _first_broken_record(view, data, is_quoted, ends)
+    if broken is not None:
+        record, reason = broken
+        start = int(ends[record - 1]) if record else 0
+        return start, _Flaw(start, int(ends[record]), reason)
+    start = int(ends[-1]) if len(ends) else 0
+    rest = separators[len(ends) * width :]
+    line_feeds = np.flatnonzero(data[rest] == _LINE_FEED)
+    if len(line_feeds):
+        fields = int(line_feeds[0]) + 1
+        end = int(rest[fields - 1]) + 1
+        if not view[start:end].rstrip(b"\r\n"):
+            return start, _Flaw(start, end, "is an empty line")
+        return start, _Flaw(start, end, f"has {fields} field{'s' * (fields > 1)} where the header names {width}")
+    if misplaced_quote is not None and (line_end := view.find(b"\n", start) + 1):
+        reason = "has a quote inside an unquoted field, or text after a closing quote"
+        return start, _Flaw(start, line_end, reason)
+    return start, None
 
-    for position, reason in _flawed_bytes(view, data, is_outside):
-        record = int(np.searchsorted(record_ends, position, side="right"))
+
+def _misplaced_quote(data: _Bytes, is_quote: _Flags, is_quoted: _Flags) -> int | None:
+    """The first quote that neither opens a field, closes one, nor is doubled inside one."""
+    opening = np.flatnonzero(is_quote & is_quoted)
+    closing = np.flatnonzero(is_quote & ~is_quoted)
+    preceded = opening[opening > 0]
+    followed = closing[closing + 1 < len(data)]
+    wrong = np.concatenate(
+        [
+            preceded[~np.isin(data[preceded - 1], (_COMMA, _LINE_FEED, _QUOTE))][:1],
+            followed[~np.isin(data[followed + 1], (_COMMA, _LINE_FEED, _CARRIAGE_RETURN, _QUOTE))][:1],
+        ]
+    )
+    return int(wrong.min()) if len(wrong) else None
+
+
+def _record_ends(data: _Bytes, separators: _Positions, width: int) -> _Positions:
+    """Where the leading records end that have `width` fields each."""
+    whole = len(separators) // width
+    positions = separators[: whole * width].reshape(whole, width)
+    is_line_feed = data[positions] == _LINE_FEED
+    is_record = is_line_feed[:, -1] & ~is_line_feed[:, :-1].any(axis=1)
+    records = whole if is_record.all() else int(is_record.argmin())
+    return positions[:records, -1] + 1
+
+
+def _first_broken_record(
+    view: bytes, data: _Bytes, is_quoted: _Flags | None, ends: _Positions
+) -> tuple[int, str] | None:
+    """The first of the records with the right width that is wrong all the same, and what is wrong with it."""
+    broken: list[tuple[int, str]] = []
+
+    def add(position: int, reason: str) -> None:
+        broken.append((int(np.searchsorted(ends, position, side="right")), reason))
+
+    if (position := view.find(b"\0")) >= 0:
+        add(position, "holds a NUL byte")
+    if b"\r" in view:
+        returns = np.flatnonzero(data == _CARRIAGE_RETURN)
+        if is_quoted is not None:
+            returns = returns[~is_quoted[returns]]
+        returns = returns[returns + 1 < len(data)]
+        lone = returns[data[returns + 1] != _LINE_FEED]
+        if len(lone):
+            add(lone[0], "holds a carriage return without a line feed after it, outside quotes")
+    if not view.isascii() and len(ends):
+        try:
+            view[: ends[-1]].decode()
+        except UnicodeDecodeError as error:
+            add(error.start, f"holds the byte 0x{view[error.start]:02X}, which is not UTF-8 there")
+    too_long = np.flatnonzero(np.diff(ends, prepend=0) > MOST_RECORD_BYTES)
+    if len(too_long):
+        broken.append((int(too_long[0]), "is longer than 1 MiB"))
+    return min((found for found in broken if found[0] < len(ends)), default=None)
+
+
+# Values -------------------------------------------------------------------------------------------------------
+
+
+def _typed(piece: _Piece, path: Path, columns: list[SourceColumn], rejects: RejectLog) -> pa.Table | None:
+    """Parse well-formed records into the declared types; None where a value was rejected."""
+    texts = pyarrow.csv.read_csv(
+        pa.BufferReader(piece.content),
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=[column.name for column in columns],
+            use_threads=False,
+            block_size=2 * MOST_RECORD_BYTES,
+        ),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={column.name: pa.string() for column in columns},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    typed: dict[str, pa.ChunkedArray] = {}
+    flaws: list[tuple[int, SourceColumn]] = []
+    for column in columns:
+        parse = partial(parse_texts, column_type=column.type)
+        try:
+            typed[column.name] = parse(texts[column.name])
+        except pa.ArrowInvalid:
+            rows = islice(failing_rows(texts[column.name], parse), MOST_REJECTS)
+            flaws += [(row, column) for row in rows]
+    if not flaws:
+        return pa.table(typed)
+    first_lines = _first_lines(piece)
+    for row, column in sorted(flaws, key=lambda flaw: flaw[0]):
+        text = texts[column.name][row].as_py()
+        rejects.add(path.name, int(first_lines[row]), column.name, text, explain(text, column.type))
+    return None
+
+
+def _first_lines(piece: _Piece) -> _Positions:
+    """The line of the file each record of the piece starts on."""
+    data = np.frombuffer(piece.content, np.uint8)
+    is_quoted = np.bitwise_xor.accumulate((data == _QUOTE).view(np.uint8)).view(np.bool_)
+    line_feeds = np.flatnonzero(data == _LINE_FEED)
+    ends = line_feeds[~is_quoted[line_feeds]] + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    return piece.first_line + np.searchsorted(line_feeds, starts)

@@ -5,8 +5,6 @@ resources are torn down. The operating system releases it when the process dies,
 clean up. Nothing of batches or warehouses belongs here.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import time

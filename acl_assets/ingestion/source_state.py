@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from acl_assets.ingestion.conversion import ConvertedTable, read_converted
 from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
@@ -21,6 +22,12 @@ EXPORT_BATCHES = "export_batches"
 def converted_file(source_tables_dir: Path, table: str, batch: ExportBatch) -> Path:
     """Where the converted Parquet file of one table of one batch is kept."""
     return source_tables_dir / table / f"{batch.batch_id}.parquet"
+
+
+def known_conversion(source_tables_dir: Path, table: str, batch: ExportBatch) -> ConvertedTable | None:
+    """The conversion of one table of one batch, None when there is none of the batch as it is now."""
+    converted = read_converted(converted_file(source_tables_dir, table, batch))
+    return converted if converted and converted.batch_digest == batch.digest else None
 
 
 def write_export_batches(source_tables_dir: Path, state: LandingZoneState) -> Path:
@@ -61,7 +68,7 @@ def missing_conversions(source_tables_dir: Path, state: LandingZoneState) -> lis
         table
         for table in SOURCE_TABLES
         if any(
-            batch.tables[table].files and not converted_file(source_tables_dir, table, batch).exists()
+            batch.tables[table].files and not known_conversion(source_tables_dir, table, batch)
             for batch in state.batches
         )
     ]

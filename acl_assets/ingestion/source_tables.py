@@ -4,14 +4,13 @@ What belongs here: thin assets over `export_batch`, `conversion` and `source_sta
 the UI. What does not: rules about batches or files.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import duckdb
+import pyarrow.parquet as pq
 from dagster import (
+    AssetCheckKey,
     AssetCheckResult,
     AssetCheckSeverity,
     AssetCheckSpec,
@@ -30,7 +29,7 @@ from dagster import (
 )
 
 from acl_assets.ingestion import source_state
-from acl_assets.ingestion.conversion import ConvertedTable, convert_table, read_converted
+from acl_assets.ingestion.conversion import ConvertedTable, convert_table
 from acl_assets.ingestion.export_batch import (
     BatchError,
     ExportBatch,
@@ -127,11 +126,10 @@ def source_tables(
                 metadata = _convert(context, settings, state, table)
             except BatchError as error:
                 errors.append(str(error))
-                yield _export_files_result(table, error)
+                yield from _export_files_result(context, table, error)
             else:
-                check = _export_files_result(table, None)
-                checks = [check] if check.asset_check_key in context.selected_asset_check_keys else []
-                yield MaterializeResult(asset_key=source_asset_key(table.name), metadata=metadata, check_results=checks)
+                yield MaterializeResult(asset_key=source_asset_key(table.name), metadata=metadata)
+                yield from _export_files_result(context, table, None)
     if errors:
         raise Failure("\n".join(errors), allow_retries=False)
     waiting = _make_current(context, settings, state)
@@ -167,16 +165,10 @@ def _convert(
     metadata: dict[str, Any] = {}
     for batch in state.batches:
         target = source_state.converted_file(settings.source_tables_dir, table.name, batch)
-        known = read_converted(target, batch)
+        known = source_state.known_conversion(settings.source_tables_dir, table.name, batch)
         started = time.perf_counter()
-        converted = known or convert_table(
-            batch,
-            table,
-            target,
-            target.with_suffix(".rejects.csv"),
-            memory_limit=settings.memory_limit,
-            log=context.log.info,
-        )
+        rejects_file = target.with_suffix(".rejects.jsonl")
+        converted = known or convert_table(batch, table, target, rejects_file, log=context.log.info)
         seconds = time.perf_counter() - started
         if known:
             context.log.info(f"{table.name}: {converted.rows:,} rows of batch {batch.batch_id} are converted already.")
@@ -210,16 +202,17 @@ def _table_metadata(
 
 def _preview(table: SourceTable, converted: ConvertedTable) -> MarkdownMetadataValue:
     """The first rows as a Markdown table, personal data masked."""
-    personal = _PERSONAL_COLUMNS.get(table.name, ())
-    columns = ", ".join(
-        f"'(personal data)' as {name}" if name in personal else name for name in table.column_names
-    )
-    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
-        rows = connection.execute(
-            f"select {columns} from read_parquet(?) limit {_PREVIEW_ROWS}", [str(converted.path)]
-        ).fetchall()
+    hidden = _PERSONAL_COLUMNS.get(table.name, ())
+    with pq.ParquetFile(converted.path) as parquet:
+        first = next(parquet.iter_batches(_PREVIEW_ROWS), None)
+    rows = first.to_pylist() if first is not None else []
     header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
-    return MetadataValue.md(header + "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows))
+    return MetadataValue.md(header + "".join(_markdown_row(table, row, hidden) for row in rows))
+
+
+def _markdown_row(table: SourceTable, row: Mapping[str, object], hidden: tuple[str, ...]) -> str:
+    cells = ("(personal data)" if name in hidden else _markdown_cell(row[name]) for name in table.column_names)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _markdown_cell(value: object) -> str:
@@ -252,11 +245,15 @@ def _state_metadata(state: LandingZoneState, waiting: list[str]) -> Mapping[str,
     }
 
 
-def _export_files_result(table: SourceTable, error: BatchError | None) -> AssetCheckResult:
-    return AssetCheckResult(
-        check_name=EXPORT_FILES_CHECK,
-        asset_key=source_asset_key(table.name),
-        passed=error is None,
-        severity=AssetCheckSeverity.ERROR,
-        description=None if error is None else str(error),
-    )
+def _export_files_result(
+    context: AssetExecutionContext, table: SourceTable, error: BatchError | None
+) -> Iterator[AssetCheckResult]:
+    key = source_asset_key(table.name)
+    if AssetCheckKey(key, EXPORT_FILES_CHECK) in context.selected_asset_check_keys:
+        yield AssetCheckResult(
+            check_name=EXPORT_FILES_CHECK,
+            asset_key=key,
+            passed=error is None,
+            severity=AssetCheckSeverity.ERROR,
+            description=None if error is None else str(error),
+        )

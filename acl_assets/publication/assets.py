@@ -3,8 +3,6 @@
 What belongs here: the thin asset and its metadata. What does not: sealing and swapping (`publish`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any

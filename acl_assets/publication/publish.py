@@ -62,7 +62,7 @@ def seal_build(
     Raises:
         PublicationError: only some models were built, and from source tables that have moved on since the rest.
     """
-    with duckdb.connect(str(settings.build_file), config={"TimeZone": "UTC"}) as connection:
+    with duckdb.connect(str(settings.build_file)) as connection:
         batches = connection.execute(
             f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
             f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"

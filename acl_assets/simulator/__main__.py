@@ -1,6 +1,6 @@
 """The simulator's command line: `python -m acl_assets.simulator --help`.
 
-What belongs here: arguments and what is printed. What does not: the work itself (`sales`, `batch`, `defects`).
+What belongs here: arguments and what is printed. What does not: the work (`sales`, `batch`, `defects`).
 """
 
 from __future__ import annotations
@@ -36,17 +36,19 @@ def _parser() -> argparse.ArgumentParser:
 
     write = commands.add_parser("write-batch", help="write a full export batch into the landing zone")
     write.set_defaults(run=_write_batch)
-    write.add_argument("--exports-dir", type=Path, help="landing zone (default: $ACL_EXPORTS_DIR or data/exports)")
+    write.add_argument("--exports-dir", type=Path, help="default: $ACL_EXPORTS_DIR or data/exports")
     write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
-    write.add_argument("--scale", type=float, default=1.0, help="1 is 3.6 million tickets (default: %(default)s)")
-    write.add_argument("--seed", type=int, default=20, help="the same seed gives the same rows (default: %(default)s)")
+    write.add_argument("--scale", type=float, default=1.0, help="1 is 3.6 million tickets (%(default)s)")
+    write.add_argument("--seed", type=int, default=20, help="the same seed gives the same rows (%(default)s)")
     write.add_argument(
         "--exported-at",
         type=datetime.fromisoformat,
         default=DEFAULT_EXPORTED_AT,
-        help="instant of the export, ISO 8601 with an offset; later sales are left out (default: %(default)s)",
+        help="instant of the export, with an offset; later sales are left out (%(default)s)",
     )
-    write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="(default: %(default)s)")
+    write.add_argument(
+        "--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)"
+    )
     write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
         "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 def _write_batch(options: argparse.Namespace) -> int:
     history = TicketingHistory(options.scale, options.seed, options.exported_at)
     exports_dir = options.exports_dir or Settings.from_environment().exports_dir
-    batch_id = options.batch_id or f"simulated-{options.exported_at:%Y%m%dT%H%M%S%z}"
+    batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
     if options.plain:
         folder = write_plain_batch(exports_dir, batch_id, history)
     else:

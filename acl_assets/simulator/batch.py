@@ -6,12 +6,13 @@ What belongs here: files, their names and the manifest. What does not: the rows 
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +33,6 @@ from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
 BatchFormat = Literal["parquet", "csv", "csv.gz", "csv.zst"]
 BATCH_FORMATS: tuple[BatchFormat, ...] = ("parquet", "csv", "csv.gz", "csv.zst")
 
-_COMPRESSIONS: dict[BatchFormat, str | None] = {"csv": None, "csv.gz": "gzip", "csv.zst": "zstd"}
 _REPETITIVE_COLUMNS = ["price", "performance_id"]
 
 
@@ -67,7 +67,7 @@ def write_batch(
 
 
 def write_plain_batch(exports_dir: Path, batch_id: str, history: TicketingHistory) -> Path:
-    r"""Write six CSV files without a manifest, as psql's `\copy … csv header` leaves them, and return their folder.
+    r"""Write six CSV files as psql's `\copy … csv header` leaves them, no manifest, and return their folder.
 
     The files' modification time is the instant of the export.
 
@@ -78,7 +78,7 @@ def write_plain_batch(exports_dir: Path, batch_id: str, history: TicketingHistor
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise BatchError(f"{folder} is there already and batches are immutable; choose another batch id.") from None
+        raise BatchError(f"{folder} is there already; choose another batch id.") from None
     with _removed_on_failure(folder):
         _write_tables(folder, history, "csv", rows_per_file=None)
         for path in folder.iterdir():
@@ -152,14 +152,14 @@ class _TableWriter:
             return pq.ParquetWriter(
                 self._folder / path, schema, compression="zstd", use_dictionary=_REPETITIVE_COLUMNS
             )
-        return _CsvWriter(self._folder / path, schema, _COMPRESSIONS[self._format])
+        return _CsvWriter(self._folder / path, schema)
 
 
 class _CsvWriter:
-    """Writes CSV as PostgreSQL does: quotes only where needed, NULL empty, an empty text quoted, instants in UTC."""
+    """Writes CSV as PostgreSQL does: quotes where needed, NULL empty, an empty text quoted, instants in UTC."""
 
-    def __init__(self, path: Path, schema: pa.Schema, compression: str | None) -> None:
-        self._stream = pa.output_stream(path, compression=compression)
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._stream = open_compressed(path)
         self._stream.write(f"{','.join(schema.names)}\n".encode())
 
     def write_table(self, rows: pa.Table) -> None:
@@ -172,6 +172,13 @@ class _CsvWriter:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def open_compressed(path: Path) -> gzip.GzipFile | pa.NativeFile:
+    """Open a file for writing, compressed as its name says; equal content makes equal files."""
+    if path.suffix == ".gz":
+        return gzip.GzipFile(path, "wb", compresslevel=1, mtime=0)
+    return pa.output_stream(path, compression="zstd" if path.suffix == ".zst" else None)
 
 
 def _csv_field(column: pa.Array) -> pa.StringArray:

@@ -47,7 +47,7 @@ HARD_BAND_NAMES = (
     "<b>Bold</b> & Sons",
     "{{ curly }} Brothers",
     "100% Hail; --",
-    "A Band Whose Name Goes On and On Like a Long Straight Road Through the Flat Country After Dark, Part Two",
+    "A Band Whose Name Goes On and On Like a Long Straight Road Through Flat Country After Dark, Part 2",
 )
 
 PEOPLE_WITH_HARD_NAMES = (
@@ -63,10 +63,40 @@ PEOPLE_WITH_HARD_NAMES = (
     "X",
 )
 
-_ADJECTIVES = ["Amber", "Brittle", "Bronze", "Cedar", "Chalk", "Copper", "Corduroy", "Crooked", "Dapper", "Drowsy", "Dusty", "Earnest", "Feral", "Flannel", "Folding", "Gentle", "Gilded", "Gravel", "Hollow", "Idle", "Indigo", "Jagged", "Juniper", "Lanky", "Lopsided", "Lunar", "Marbled", "Mellow", "Mossy", "Muddy", "Nimble", "Oblong", "Paper", "Patient", "Pewter", "Plaid", "Polite", "Quilted", "Rambling", "Rusty", "Sable", "Salted", "Scarlet", "Silent", "Sleepy", "Spotted", "Sturdy", "Tangled", "Tidal", "Tin", "Umber", "Velour", "Wandering", "Wobbly", "Woolen"]
-_NOUNS = ["Acorn", "Anvil", "Armadillo", "Badger", "Ballroom", "Bandana", "Barge", "Bonfire", "Bucket", "Cactus", "Cannery", "Carousel", "Chimney", "Clover", "Compass", "Coyote", "Creek", "Daybed", "Dispatch", "Dovecote", "Engine", "Fiddler", "Firefly", "Foghorn", "Galoshes", "Grackle", "Harbor", "Heron", "Hinge", "Icehouse", "Jackrabbit", "Kettle", "Ladder", "Lampshade", "Lighthouse", "Magnolia", "Mailbox", "Mesquite", "Mitten", "Mockingbird", "Orchard", "Paddle", "Parlor", "Peddler", "Pelican", "Pinwheel", "Postcard", "Quarry", "Railcar", "Saddle", "Satellite", "Sawmill", "Snowdrift", "Teacup", "Thicket", "Thimble", "Toboggan", "Tractor", "Turnpike", "Umbrella", "Wagon", "Waltz", "Windmill", "Yardbird"]
-_FIRST_NAMES = ["Ada", "Alba", "Amos", "Anouk", "Asa", "Beatriz", "Bo", "Callum", "Carmen", "Cyrus", "Dalia", "Dex", "Dolores", "Edda", "Eli", "Esme", "Farid", "Fern", "Gideon", "Greta", "Hana", "Hugo", "Ines", "Ivo", "Jonas", "Juno", "Kai", "Kavita", "Lazlo", "Lena", "Luz", "Mabel", "Mateo", "Mei", "Nadia", "Nils", "Odessa", "Omar", "Opal", "Oskar", "Pilar", "Priya", "Quinn", "Rafael", "Rosa", "Roy", "Sadie", "Selma", "Silas", "Soren", "Tamsin", "Tao", "Tess", "Ugo", "Vera", "Viktor", "Willa", "Ximena", "Yara", "Zeke"]
-_LAST_NAMES = ["Abernall", "Adeyoma", "Alvarado", "Anstruth", "Baptista", "Barrowby", "Bellweather", "Birchmoor", "Brandvold", "Calloway", "Castellan", "Chandra", "Corrigan", "Cutler", "Dahlgren", "Delacroix", "Dombrowski", "Eastlake", "Eberhart", "Escobedo", "Fairbairn", "Fenwick", "Fontaine", "Galbraith", "Goldsmith", "Grimaldi", "Hallorann", "Hargrove", "Hawksley", "Ibarra", "Ingram", "Iwasaki", "Jessup", "Johansen", "Kaplan", "Kettering", "Kowalczyk", "Lindqvist", "Lockhart", "Lozano", "Macready", "Marchetti", "Mbeki", "Montrose", "Nakagawa", "Navarro", "Nightingale", "Oduya", "Okafor", "Ostrander", "Pemberton", "Pettibone", "Quintero", "Ramaswamy", "Redfern", "Rosenthal", "Sandoval", "Sedgwick", "Stavros", "Takahashi", "Tillman", "Underhill", "Valdez", "Vandermeer", "Villanueva", "Wainwright", "Whitlock", "Xiong", "Yamamoto", "Yoder", "Zamora", "Zielinski"]
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_ADJECTIVES = _words(
+    "Amber Brittle Bronze Cedar Chalk Copper Corduroy Crooked Dapper Drowsy Dusty Earnest Feral Flannel "
+    "Folding Gentle Gilded Gravel Hollow Idle Indigo Jagged Juniper Lanky Lopsided Lunar Marbled Mellow "
+    "Mossy Muddy Nimble Oblong Paper Patient Pewter Plaid Polite Quilted Rambling Rusty Sable Salted "
+    "Scarlet Silent Sleepy Spotted Sturdy Tangled Tidal Tin Umber Velour Wandering Wobbly Woolen"
+)
+_NOUNS = _words(
+    "Acorn Anvil Armadillo Badger Ballroom Bandana Barge Bonfire Bucket Cactus Cannery Carousel Chimney "
+    "Clover Compass Coyote Creek Daybed Dispatch Dovecote Engine Fiddler Firefly Foghorn Galoshes Grackle "
+    "Harbor Heron Hinge Icehouse Jackrabbit Kettle Ladder Lampshade Lighthouse Magnolia Mailbox Mesquite "
+    "Mitten Mockingbird Orchard Paddle Parlor Peddler Pelican Pinwheel Postcard Quarry Railcar Saddle "
+    "Satellite Sawmill Snowdrift Teacup Thicket Thimble Toboggan Tractor Turnpike Umbrella Wagon Waltz "
+    "Windmill Yardbird"
+)
+_FIRST_NAMES = _words(
+    "Ada Alba Amos Anouk Asa Beatriz Bo Callum Carmen Cyrus Dalia Dex Dolores Edda Eli Esme Farid Fern "
+    "Gideon Greta Hana Hugo Ines Ivo Jonas Juno Kai Kavita Lazlo Lena Luz Mabel Mateo Mei Nadia Nils "
+    "Odessa Omar Opal Oskar Pilar Priya Quinn Rafael Rosa Roy Sadie Selma Silas Soren Tamsin Tao Tess Ugo "
+    "Vera Viktor Willa Ximena Yara Zeke"
+)
+_LAST_NAMES = _words(
+    "Abernall Adeyoma Alvarado Anstruth Baptista Barrowby Bellweather Birchmoor Brandvold Calloway "
+    "Castellan Chandra Corrigan Cutler Dahlgren Delacroix Dombrowski Eastlake Eberhart Escobedo Fairbairn "
+    "Fenwick Fontaine Galbraith Goldsmith Grimaldi Hallorann Hargrove Hawksley Ibarra Ingram Iwasaki "
+    "Jessup Johansen Kaplan Kettering Kowalczyk Lindqvist Lockhart Lozano Macready Marchetti Mbeki "
+    "Montrose Nakagawa Navarro Nightingale Oduya Okafor Ostrander Pemberton Pettibone Quintero Ramaswamy "
+    "Redfern Rosenthal Sandoval Sedgwick Stavros Takahashi Tillman Underhill Valdez Vandermeer Villanueva "
+    "Wainwright Whitlock Xiong Yamamoto Yoder Zamora Zielinski"
+)
 
 
 def invent_band_names(generator: np.random.Generator, count: int) -> list[str]:
@@ -96,7 +126,8 @@ def _band_name(pattern: int, draw: list[int]) -> str:
         case 4:
             return f"{noun} of the {adjective} {other_noun}"
         case _:
-            first_name, last_name = _FIRST_NAMES[draw[0] % len(_FIRST_NAMES)], _LAST_NAMES[draw[1] % len(_LAST_NAMES)]
+            first_name = _FIRST_NAMES[draw[0] % len(_FIRST_NAMES)]
+            last_name = _LAST_NAMES[draw[1] % len(_LAST_NAMES)]
             return f"{first_name} {last_name} and the {adjective} {other_noun}"
 
 

@@ -1,21 +1,24 @@
 """Twenty years of synthetic ticket sales, with the shape of the real festival and a story to find in them.
 
-What belongs here: who plays where, how many tickets each performance sells, and the stream of purchases and tickets
-that adds up to it, as Arrow tables. What does not: files (`batch`), names (`names`), damage (`defects`).
+What belongs here: who plays where, how many tickets each performance sells, and the stream of purchases and
+tickets that adds up to it, as Arrow tables. What does not: files (`batch`), names (`names`), damage
+(`defects`).
 
-The shape at scale 1: 3,590,408 tickets over the 19 festivals of 2002-2019 and 2021, exact for each year, about
-1,900 performances, 2.1 million purchases and 170,000 people; a twentieth festival, 2022, is on sale and comes on
-top. The story: three stages stand out by all-time tickets. On the first of them one band sells far more per
-performance than any other; on the second, four bands are near-equals ahead of the rest; on the third nobody stands
-out. A band that plays at every festival has the highest total of the first stage and a modest average.
+The shape at scale 1: 3,590,408 tickets over the 19 festivals of 2002-2019 and 2021, exact for each year,
+about 1,900 performances, 2.1 million purchases and 170,000 people; a twentieth festival, 2022, is on sale
+and comes on top. The story: three stages stand out by all-time tickets. On the first of them one band sells
+far more per performance than any other; on the second, four bands are near-equals ahead of the rest; on the
+third nobody stands out. A band that plays at every festival has the highest total of the first stage and a
+modest average.
 
-Scale multiplies tickets, purchases and people. Above 1 the festivals have more performances and bands, since a
-stage holds no more people than it does. Below 1 they have fewer (scale ** 0.4) and emptier ones (scale ** 0.6), so
-that the story stays visible in a few thousand tickets. Festivals and stages are the same at every scale.
+Scale multiplies tickets, purchases and people. Above 1 the festivals have more performances and bands, since
+a stage holds no more people than it does. Below 1 they have fewer (scale ** 0.4) and emptier ones (scale **
+0.6), so that the story stays visible in a few thousand tickets. Festivals and stages are the same at every
+scale.
 
-Every random number comes from a stream of its own, keyed by seed, purpose, festival and slice of the sale: the
-same seed and scale give the same rows, whatever is read first and wherever the rows go. A later `exported_at`
-gives the same rows and the sales made since.
+Every random number comes from a stream of its own, keyed by seed, purpose, festival and slice of the sale:
+the same seed and scale give the same rows, whatever is read first and wherever the rows go. A later
+`exported_at` gives the same rows and the sales made since.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES, ColumnType
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.typed_columns import arrow_schema
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.names import HARD_BAND_NAMES, invent_band_names, invent_people_names
 
@@ -61,7 +65,7 @@ TICKETS_BY_FESTIVAL = {
     2021: 282_455,
     2022: 290_000,
 }
-"""Tickets of each festival at scale 1 once its sale has closed; 2022 is an expectation, the others are published."""
+"""Tickets of each festival at scale 1 once its sale has closed; 2022 is an assumption, the others are real."""
 
 LAST_PUBLISHED_FESTIVAL = 2021
 FIRST_TWO_WEEKEND_FESTIVAL = 2013
@@ -69,7 +73,7 @@ FIRST_TWO_WEEKEND_FESTIVAL = 2013
 
 @dataclass(frozen=True)
 class Stage:
-    """A venue: its share of all performances (0-1), and the fill rate (0-1) an ordinary band there stays below."""
+    """A venue: its share of all performances (0-1) and the fill rate (0-1) an ordinary band stays below."""
 
     name: str
     capacity: int
@@ -116,7 +120,8 @@ _MIXED_BASKETS = 0.15
 _BASE_PRICES = np.repeat(np.array([15, 20, 25, 30, 35], dtype=np.int32), [170, 219, 252, 193, 166])
 _PRICE_STEPS = np.array([-5, 0, 0, 5], dtype=np.int32)
 _SALES_BY_HOUR = np.array(
-    [2.2, 1.2, 0.6, 0.3, 0.2, 0.3, 0.8, 1.8, 3.0, 4.2, 6.0, 6.2, 6.4, 5.8, 5.2, 5.0, 5.2, 5.6, 6.2, 7.0, 7.6, 7.2, 5.6, 3.8]
+    (2.2, 1.2, 0.6, 0.3, 0.2, 0.3, 0.8, 1.8, 3.0, 4.2, 6.0, 6.2)
+    + (6.4, 5.8, 5.2, 5.0, 5.2, 5.6, 6.2, 7.0, 7.6, 7.2, 5.6, 3.8)
 )
 """How sales spread over the hours of a day, festival time."""
 
@@ -125,24 +130,16 @@ _SLICE_TICKETS = 1 << 18
 
 _LINEUP_STREAM, _BAND_STREAM, _PEOPLE_STREAM, _SEASON_STREAM, _SALE_STREAM = range(5)
 
-_ARROW_TYPES: dict[ColumnType, pa.DataType] = {
-    "int": pa.int32(),
-    "text": pa.string(),
-    "timestamptz": pa.timestamp("us", tz="UTC"),
-}
-ARROW_SCHEMAS: dict[str, pa.Schema] = {
-    name: pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in table.columns])
-    for name, table in SOURCE_TABLES.items()
-}
+ARROW_SCHEMAS: dict[str, pa.Schema] = {name: arrow_schema(table) for name, table in SOURCE_TABLES.items()}
 
 
 @dataclass(frozen=True)
 class Lineup:
     """All performances of all festivals, one element per performance, ordered by festival.
 
-    `festival` indexes the festivals in order of year, `stage` indexes `STAGES`, `band` is a band's place in order
-    of first performance; `start` is in seconds since the epoch; `tickets` is what the performance has sold once its
-    sale has closed; `base_price` is in whole dollars.
+    `festival` indexes the festivals in order of year, `stage` indexes `STAGES`, `band` is a band's place in
+    order of first performance; `start` is in seconds since the epoch; `tickets` is what the performance has sold
+    once its sale has closed; `base_price` is in whole dollars.
     """
 
     festival: Integers
@@ -167,10 +164,12 @@ class TicketingHistory:
         exported_at: the instant, with an offset; sales made and festivals announced before it are in.
 
     Raises:
-        ValueError: the scale cannot be simulated, or the instant has no offset or lies before the first line-up.
+        ValueError: the scale cannot be simulated, or the instant has no offset or precedes the first line-up.
     """
 
-    def __init__(self, scale: float = 1.0, seed: int = 20, exported_at: datetime = DEFAULT_EXPORTED_AT) -> None:
+    def __init__(
+        self, scale: float = 1.0, seed: int = 20, exported_at: datetime = DEFAULT_EXPORTED_AT
+    ) -> None:
         if not 0.001 <= scale <= 500:
             raise ValueError(f"scale is {scale}; it must lie between 0.001 and 500 (ids are 32-bit numbers)")
         if seed < 0:
@@ -179,11 +178,11 @@ class TicketingHistory:
             raise ValueError(f"exported_at is {exported_at.isoformat()}, without an offset from UTC")
         self.scale = scale
         self.seed = seed
-        self.exported_at = exported_at
+        self.exported_at = exported_at.astimezone(UTC)
         self._now = exported_at.timestamp()
         self._years = [year for year in TICKETS_BY_FESTIVAL if _announced_at(year) < self._now]
         if not self._years:
-            raise ValueError(f"exported_at is {exported_at.isoformat()}, before the first line-up was announced")
+            raise ValueError(f"exported_at is {exported_at.isoformat()}, before the first line-up was known")
         self._lineup, self._band_names = _plan_lineup(scale, seed)
         self._people = _people_by_festival(scale)
         self._announced = self._lineup.of_festival(len(self._years) - 1).stop
@@ -198,10 +197,10 @@ class TicketingHistory:
         return round(tickets)
 
     def stream(self) -> Iterator[tuple[str, pa.Table]]:
-        """Give the rows of all six tables as (table name, rows), referenced rows before those that refer to them.
+        """Give the rows of all six tables as (table name, rows), referenced rows before those that refer there.
 
-        Each table has the columns and types of the source. Ids ascend within a table. A table comes in several
-        pieces, each of bounded size except that of the performances.
+        Each table has the columns and types of the source. Ids ascend within a table. People come festival by
+        festival, purchases and tickets in pieces of bounded size, the other tables whole.
         """
         yield "bands", self._bands()
         yield "venues", self._venues()
@@ -260,7 +259,7 @@ class TicketingHistory:
         rounding = _stream(self.seed, _SALE_STREAM, year).random(len(tickets))
         for number in range(slices):
             begin, end = number / slices, (number + 1) / slices
-            if season.instants(begin) >= self._now:
+            if season.share_sold(self._now) <= begin:
                 return
             on_offer = np.floor(tickets * end + rounding) - np.floor(tickets * begin + rounding)
             generator = _stream(self.seed, _SALE_STREAM, year, number)
@@ -270,7 +269,7 @@ class TicketingHistory:
             price = self._lineup.base_price[performance] + generator.choice(_PRICE_STEPS, len(performance))
             yield _Sale(
                 purchased_at=season.instants(shares),
-                person=(generator.random(len(shares)) ** 1.4 * self._people[festival]).astype(np.int64),
+                person=(generator.random(len(shares)) ** 1.25 * self._people[festival]).astype(np.int64),
                 purchase=purchase,
                 performance=performance,
                 price=price,
@@ -304,7 +303,7 @@ class _Sale:
 
 
 class _Season(NamedTuple):
-    """The sale of one festival: hours since the epoch's seconds `times`, and the share (0-1) `sold` by each."""
+    """The sale of one festival: hourly `times`, in seconds since the epoch, and the share (0-1) `sold` by then."""
 
     times: Floats
     sold: Floats
@@ -326,12 +325,12 @@ class _Season(NamedTuple):
         mood = np.exp(generator.normal(0, 0.15, days[-1] + 1))[days] * np.where(weekday >= 4, 1.25, 1.0)
         weights = rush * mood * _SALES_BY_HOUR[(hours + opening.hour) % 24]
         sold = np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum()
-        return cls(opening.timestamp() + 3600.0 * np.arange(len(sold)), sold)
+        return cls(opening.timestamp() + 3600 * np.arange(len(sold), dtype=np.float64), sold)
 
     def share_sold(self, instant: float) -> float:
         return float(np.interp(instant, self.times, self.sold))
 
-    def instants(self, shares: Floats | float) -> Integers:
+    def instants(self, shares: Floats) -> Integers:
         """When these shares of all tickets are sold, in whole seconds since the epoch."""
         return np.interp(shares, self.sold, self.times).astype(np.int64)
 
@@ -368,7 +367,7 @@ def _tickets_table(sale: _Sale, purchases_before: int, tickets_before: int) -> p
     )
 
 
-# The line-up ------------------------------------------------------------------------------------------------------
+# The line-up ------------------------------------------------------------------------------------------------
 
 
 def _plan_lineup(scale: float, seed: int) -> tuple[Lineup, list[str]]:
@@ -377,7 +376,8 @@ def _plan_lineup(scale: float, seed: int) -> tuple[Lineup, list[str]]:
     years = np.array(list(TICKETS_BY_FESTIVAL))
     tickets = np.array([round(scale * count) for count in TICKETS_BY_FESTIVAL.values()])
     emptiness = min(1.0, scale**0.6)
-    performances = np.maximum(1, np.round(tickets / (_MEAN_TICKETS_PER_PERFORMANCE * emptiness))).astype(np.int64)
+    mean_tickets = _MEAN_TICKETS_PER_PERFORMANCE * emptiness
+    performances = np.maximum(1, np.round(tickets / mean_tickets)).astype(np.int64)
     while True:
         festival = np.repeat(np.arange(len(years)), performances)
         stage = _share_out_stages(len(festival))
@@ -398,7 +398,14 @@ def _plan_lineup(scale: float, seed: int) -> tuple[Lineup, list[str]]:
     by_start = np.lexsort((start, festival))
     stratified = (generator.permutation(len(band)) + 0.5) / len(band)
     base_price = _BASE_PRICES[(stratified * len(_BASE_PRICES)).astype(np.int64)]
-    lineup = Lineup(*(part[by_start] for part in (festival, stage, band, start, sold, base_price)))
+    lineup = Lineup(
+        festival=festival[by_start],
+        stage=stage[by_start],
+        band=band[by_start],
+        start=start[by_start],
+        tickets=sold[by_start],
+        base_price=base_price[by_start],
+    )
     return _number_bands_by_first_performance(lineup, names)
 
 
@@ -408,10 +415,10 @@ _ORDINARY, _UNSOLD = -1, -2
 def _share_out_stages(performances: int) -> Integers:
     """Give each performance a stage, each stage its share, evenly over the years."""
     shares = np.array([stage.share for stage in STAGES])
-    turns = [(np.arange(round(performances * share) + 1) + 0.5) / max(share, 1e-9) for share in shares]
-    stages = [np.full(len(turn), stage) for stage, turn in enumerate(turns) if shares[stage]]
-    order = np.argsort(np.concatenate([turn for stage, turn in enumerate(turns) if shares[stage]]), kind="stable")
-    return np.concatenate(stages)[order][:performances]
+    hosts = np.flatnonzero(shares)
+    turns = [(np.arange(round(performances * share) + 1) + 0.5) / share for share in shares[hosts]]
+    order = np.argsort(np.concatenate(turns), kind="stable")
+    return np.repeat(hosts, [len(turn) for turn in turns])[order][:performances]
 
 
 def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: float) -> Integers:
@@ -454,7 +461,7 @@ def _ceilings(stage: Integers) -> Floats:
 def _book_bands(
     generator: np.random.Generator, story: Integers, bands: int, most_appearances: int
 ) -> tuple[Integers, Floats, list[str]]:
-    """Book a band for every performance: gives the bands, the draw (standard normal) of each one's band, all names.
+    """Book a band for every performance: gives the bands, the draw (standard normal) of each, and all names.
 
     Most bands play once, some come back, evenly spaced over the years.
     """
@@ -509,7 +516,7 @@ def _sell_out_to(
 
 
 def _programme(years: Integers, festival: Integers, stage: Integers, tickets: Integers) -> Integers:
-    """When each performance starts, in seconds since the epoch: noon to night, the biggest of a stage last."""
+    """When each performance starts, in seconds since the epoch: noon to night, the biggest on a stage last."""
     start = np.empty(len(festival), dtype=np.int64)
     for each, year in enumerate(years.tolist()):
         noons = np.array([_local(day, time(12)).timestamp() for day in _festival_days(year)], dtype=np.int64)
@@ -517,8 +524,8 @@ def _programme(years: Integers, festival: Integers, stage: Integers, tickets: In
             places = np.flatnonzero((festival == each) & (stage == number))
             places = places[np.argsort(tickets[places], kind="stable")]
             order = np.arange(len(places))
-            slots = -(-len(places) // len(noons))
-            quarter_hours = (order // len(noons)) * 38 // max(slots, 1)
+            last = max(1, (len(places) - 1) // len(noons))
+            quarter_hours = order // len(noons) * 36 // last
             start[places] = noons[order % len(noons)] + quarter_hours * 900
     return start
 
@@ -542,7 +549,7 @@ def _people_by_festival(scale: float) -> list[int]:
     return [max(20, round(count)) for count in (scale * _PEOPLE * share**0.7).tolist()]
 
 
-# Dates ------------------------------------------------------------------------------------------------------------
+# Dates ------------------------------------------------------------------------------------------------------
 
 
 def _local(day: date, at: time) -> datetime:
@@ -561,7 +568,7 @@ def _festival_days(year: int) -> list[date]:
     return [first_friday + timedelta(days=day) for day in days]
 
 
-# Columns ----------------------------------------------------------------------------------------------------------
+# Columns ----------------------------------------------------------------------------------------------------
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:
@@ -578,7 +585,7 @@ def _table(name: str, *columns: object) -> pa.Table:
 
 
 def _ids(places: Integers, gap_every: int) -> Integers:
-    """Ids of rows by their place in the table; a sequence loses a number with every rolled-back transaction."""
+    """Ids of rows by their place in the table; a sequence loses a number whenever a transaction rolls back."""
     return places + places // gap_every + 1
 
 
@@ -603,7 +610,7 @@ def _ticket_ids(tickets: Integers) -> Integers:
 
 
 def _ticket_numbers(ids: Integers) -> pa.StringArray:
-    """Numbers that look drawn at random, and differ for different ids: a Feistel network over two times 7 digits."""
+    """Numbers that look drawn at random and differ for different ids: a Feistel network over 7 and 7 digits."""
     left, right = np.divmod(ids.astype(np.uint64), np.uint64(10_000_000))
     for multiplier in (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263):
         mixed = (right + np.uint64(1)) * np.uint64(multiplier)

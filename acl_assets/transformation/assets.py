@@ -4,8 +4,6 @@ What belongs here: running dbt and turning what it says into events with the met
 what a model means (its SQL and YAML), what happens to the build afterwards (`publication`).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 What belongs here: thin checks. What does not: the rules (`row_counts`), and whatever dbt tests can say.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import duckdb
@@ -19,10 +17,9 @@ from dagster import (
 )
 from pydantic import Field
 
-from acl_assets.ingestion.conversion import read_converted
 from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batch, list_landing_zone
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import converted_file, read_current_batches
+from acl_assets.ingestion.source_state import known_conversion, read_current_batches
 from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.settings import Settings
 from acl_assets.validation.row_counts import MOST_LOSS, disagreements, lost_share
@@ -100,7 +97,7 @@ def rows_result(settings: Settings, table: str, current: list[ExportBatch] | Bat
         found.append(str(current))
     else:
         for batch in current:
-            converted = read_converted(converted_file(settings.source_tables_dir, table, batch), batch)
+            converted = known_conversion(settings.source_tables_dir, table, batch)
             rows_by_file = converted.rows_by_file if converted else {}
             rows += converted.rows if converted else 0
             found += disagreements(batch.tables[table], rows_by_file)

@@ -3,8 +3,6 @@
 What belongs here: the thin asset. What does not: charts and page (`charts`, `report`).
 """
 
-from __future__ import annotations
-
 import base64
 from typing import Any
 

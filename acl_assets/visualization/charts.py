@@ -20,6 +20,7 @@ Width = int | Literal["container"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 NARROW = 560  # pixels; below this width a chart leaves out labels that would run into each other
 TIER_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
+THOUSANDS = "datum.value === 0 ? '0' : format(datum.value, '~s')"
 TIER_HEADER_HEIGHT = 30
 BAND_ROW_HEIGHT = 42
 
@@ -129,10 +130,10 @@ def ticket_sales_over_time_chart(
         .mark_bar(cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer")
         .encode(
             x=x,
-            y=_tickets_axis("tickets_sold:Q"),
+            y=_tickets_axis("tickets_sold:Q").stack(None),
             color=_completed_or_on_sale(palette.accent, palette.accent_pale),
-            stroke=_completed_or_on_sale(palette.accent, palette.accent),
-            strokeWidth=alt.when("datum.is_completed").then(alt.value(0)).otherwise(alt.value(1.5)),
+            stroke=_completed_or_on_sale("transparent", palette.accent),
+            strokeWidth=alt.value(1.5),
             strokeDash=alt.value([4, 3]),
             opacity=_brought_out_festival(),
             tooltip=[
@@ -179,7 +180,7 @@ def ticket_sales_by_month_chart(
     bars = (
         alt.Chart(months)
         .transform_filter("festival === null || datum.festival_year === festival")
-        .mark_bar(cornerRadiusTopLeft=1, cornerRadiusTopRight=1)
+        .mark_bar()
         .encode(
             x=alt.X("utcyearmonth(sale_month):T").axis(
                 title=None,
@@ -190,7 +191,7 @@ def ticket_sales_by_month_chart(
             ),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             color=_completed_or_on_sale(palette.accent, palette.accent_pale),
-            stroke=_completed_or_on_sale(palette.accent, palette.accent),
+            stroke=alt.value(palette.accent),
             strokeWidth=alt.value(0.6),
             detail="festival_year:O",
             tooltip=[
@@ -236,7 +237,7 @@ def ticket_sales_by_venue_chart(
             alt.Tooltip("venue_rank:Q", title="Rank"),
             alt.Tooltip("total_tickets_sold:Q", title="Tickets", format=","),
             alt.Tooltip("share_of_tickets:Q", title="Share of all tickets", format=".1%"),
-            alt.Tooltip("performances:Q", title="Performances", format=","),
+            alt.Tooltip("total_performances:Q", title="Performances", format=","),
             alt.Tooltip("capacity:Q", title="Capacity", format=","),
         ],
     )
@@ -257,19 +258,25 @@ def venue_sales_over_time_chart(
 ) -> alt.LayerChart:
     """Picture 2, closer: tickets per venue and festival as lines; a line breaks where the venue did not host.
 
+    A festival that is not over is a hollow point off the line.
+
     Args as in `ticket_sales_by_venue_chart`. The parameter `venue` holds the venue_id to bring out, null for none.
     """
     standings = venue_standings(sales)
     years = range(int(sales.festival_year.min()), int(sales.festival_year.max()) + 1) if len(sales) else range(0)
     every_year = pd.MultiIndex.from_product([standings.venue_id, years], names=["venue_id", "festival_year"])
     lines = (
-        sales.set_index(["venue_id", "festival_year"])[["tickets_sold", "performances"]]
+        sales.set_index(["venue_id", "festival_year"])[["tickets_sold", "performances", "is_completed"]]
         .reindex(every_year)
         .reset_index()
-        .merge(standings[["venue_id", "venue_name", "venue_rank", "is_top_venue"]], on="venue_id")
-        .merge(pd.DataFrame({"venue_id": standings.venue_id, "colour": _venue_colours(standings, palette)}), on="venue_id")
+        .merge(standings.assign(colour=_venue_colours(standings, palette))[
+            ["venue_id", "venue_name", "venue_rank", "is_top_venue", "colour"]
+        ], on="venue_id")
         .sort_values(["is_top_venue", "venue_rank", "festival_year"], ascending=[True, False, True])
     )
+    completed = lines.is_completed.eq(True)
+    lines["tickets_of_completed"] = lines.tickets_sold.where(completed)
+    lines["status"] = completed.map({True: "completed", False: "still on sale"})
     brought_out = "datum.venue_id === venue"
     muted = "venue !== null && datum.venue_id !== venue"
     chosen = alt.param(name="venue", value=None)
@@ -277,34 +284,31 @@ def venue_sales_over_time_chart(
         x=alt.X("festival_year:Q")
         .axis(title=None, format="d", tickMinStep=1, labelOverlap=True, grid=False)
         .scale(zero=False, nice=False, padding=10),
-        y=_tickets_axis("tickets_sold:Q"),
         detail="venue_id:N",
-        color=alt.Color("colour:N", scale=None),
         opacity=alt.when(muted).then(alt.value(0.25)).otherwise(alt.value(1.0)),
     )
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
-        strokeWidth=alt.when(brought_out)
-        .then(alt.value(4))
-        .when("datum.is_top_venue")
-        .then(alt.value(2.5))
-        .otherwise(alt.value(1.3)),
+        y=_tickets_axis("tickets_of_completed:Q"),
+        color=alt.Color("colour:N", scale=None),
+        strokeWidth=_by_prominence(brought_out, 4, 2.5, 1.3),
     )
     points = (
         base.transform_filter("isValid(datum.tickets_sold)")
         .transform_calculate(marker="datum.is_top_venue ? toString(datum.venue_rank) : '1'")
-        .mark_point(filled=True)
+        .mark_point()
         .encode(
-            size=alt.when(brought_out)
-            .then(alt.value(95))
-            .when("datum.is_top_venue")
-            .then(alt.value(45))
-            .otherwise(alt.value(16)),
+            y=_tickets_axis("tickets_sold:Q"),
+            fill=alt.Fill("colour:N", scale=None),
+            stroke=alt.Stroke("colour:N", scale=None),
+            fillOpacity=alt.when("datum.is_completed").then(alt.value(1)).otherwise(alt.value(0)),
+            size=_by_prominence(brought_out, 95, 45, 16),
             shape=_shape("marker"),
             tooltip=[
                 alt.Tooltip("venue_name:N", title="Venue"),
                 alt.Tooltip("festival_year:O", title="Festival"),
                 alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
                 alt.Tooltip("performances:Q", title="Performances", format=","),
+                alt.Tooltip("status:N", title="Status"),
             ],
         )
     )
@@ -327,7 +331,7 @@ def band_sales_chart(
 
     A tier is a block with a heading, a shade of its own and a shape of its own; the first is drawn in the venue's colour.
     """
-    layers, height = _band_sales_layers(bands, venue_id, venue_rank, palette)
+    layers, height = _band_sales_layers(bands, venue_id, venue_rank, palette, alt.ExprRef("width"))
     return _finish(layers, palette, width, height).properties(
         description="Dots: average tickets per performance of the venue's top bands, best first, parted into tiers."
     )
@@ -346,7 +350,9 @@ def band_sales_of_top_venues_chart(bands: pd.DataFrame, venues: pd.DataFrame, wi
     share = (width - gap * (len(top) - 1)) // max(len(top), 1)
     panels = []
     for _, venue in top.iterrows():
-        layers, height = _band_sales_layers(bands, int(venue.venue_id), int(venue.venue_rank), PAPER)
+        layers, height = _band_sales_layers(
+            bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share))
+        )
         panels.append(layers.properties(width=share, height=height, title=str(venue.venue_name)))
     return _configured(alt.hconcat(*panels, spacing=gap), PAPER)
 
@@ -359,17 +365,16 @@ def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
 
 
 def venue_standings(sales: pd.DataFrame) -> pd.DataFrame:
-    """Grain venue: its all-time standing from `ticket_sales_by_venue`, with all its `performances`, best rank first."""
-    standing = ["venue_id", "venue_name", "capacity", "total_tickets_sold", "share_of_tickets", "venue_rank", "is_top_venue"]
-    return (
-        sales.groupby(standing, as_index=False).agg(performances=("performances", "sum")).sort_values("venue_rank").reset_index(drop=True)
-    )
+    """Grain venue: the all-time standing that `ticket_sales_by_venue` repeats on each row, best rank first."""
+    standing = ["venue_id", "venue_name", "capacity", "venue_rank", "is_top_venue", "share_of_tickets"]
+    totals = ["total_tickets_sold", "total_revenue", "total_performances"]
+    return sales.drop_duplicates("venue_id").sort_values("venue_rank")[[*standing, *totals]].reset_index(drop=True)
 
 
 def _band_sales_layers(
-    bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette
+    bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: alt.ExprRef
 ) -> tuple[alt.LayerChart, int]:
-    """The layers of `band_sales_chart`, and how high they stand in pixels."""
+    """The layers of `band_sales_chart`, and how high they stand in pixels; `width` is an expression of their width."""
     shown = bands[bands.is_top_venue & bands.is_top_band]
     best_average = float(shown.avg_tickets_per_performance.max()) if len(shown) else 1.0
     rows, tiers, height = _tier_blocks(bands[bands.venue_id == venue_id])
@@ -379,7 +384,7 @@ def _band_sales_layers(
         return alt.Y(position, axis=None).scale(domain=[0, height], nice=False, reverse=True)
 
     x = alt.X("avg_tickets_per_performance:Q").scale(domain=[0, best_average], nice=False, padding=7).axis(
-        title="average tickets per performance", tickCount=4, orient="bottom", grid=False, domain=False, format="~s"
+        title="average tickets per performance", tickCount=4, orient="bottom", grid=False, domain=False, labelExpr=THOUSANDS
     )
     blocks = (
         alt.Chart(tiers)
@@ -393,7 +398,7 @@ def _band_sales_layers(
     rules = alt.Chart(tiers[tiers.top > 0]).mark_rule(strokeDash=[5, 4]).encode(y=at("top:Q"), color=alt.value(palette.soft_ink))
     headings = (
         alt.Chart(tiers)
-        .mark_text(align="left", baseline="middle", fontSize=11, fontWeight="bold", dx=8, limit=alt.ExprRef("width - 16"))
+        .mark_text(align="left", baseline="middle", fontSize=11, fontWeight="bold", dx=8, limit=alt.ExprRef(f"{width.expr} - 16"))
         .encode(y=at("heading_at:Q"), x=alt.value(0), text="heading:N", color=alt.value(palette.soft_ink))
     )
     base = alt.Chart(rows)
@@ -410,7 +415,7 @@ def _band_sales_layers(
         alt.Tooltip("tier_name:N", title="Tier"),
     ]
     names = base.mark_text(
-        align="left", baseline="middle", dx=8, fontSize=13, fontWeight=weight, limit=alt.ExprRef("width - 122")
+        align="left", baseline="middle", dx=8, fontSize=13, fontWeight=weight, limit=alt.ExprRef(f"{width.expr} - 122")
     ).encode(y=at("name_at:Q"), x=alt.value(0), text="ranked_name:N", color=alt.value(palette.ink), tooltip=tooltip)
     figures = base.mark_text(align="right", baseline="middle", dx=-8, fontSize=12, fontWeight=weight).encode(
         y=at("name_at:Q"), x=alt.value("width"), text="figures:N", color=alt.value(palette.ink)
@@ -430,7 +435,7 @@ def _band_sales_layers(
 
 def _tier_blocks(bands: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Lay the top bands of one venue out from top to bottom: rows, tier blocks and the height of it all, in pixels."""
-    shown = bands[bands.is_top_band].sort_values("rank_in_venue")
+    shown = bands[bands.is_top_band].astype({"rank_in_venue": int, "tier": int}).sort_values("rank_in_venue")
     rows: list[dict[str, Any]] = []
     tiers: list[dict[str, Any]] = []
     bottom = 0
@@ -471,7 +476,7 @@ def _played(band: dict[str, Any]) -> str:
 
 
 def _tickets_axis(field: str, tick_count: int = 4) -> alt.Y:
-    return alt.Y(field).axis(title=None, format="~s", tickCount=tick_count, domain=False, ticks=False)
+    return alt.Y(field).axis(title=None, labelExpr=THOUSANDS, tickCount=tick_count, domain=False, ticks=False)
 
 
 def _completed_or_on_sale(completed: str, on_sale: str) -> Any:
@@ -481,6 +486,11 @@ def _completed_or_on_sale(completed: str, on_sale: str) -> Any:
 def _brought_out_festival() -> Any:
     chosen = "festival === null || datum.festival_year === festival"
     return alt.when(chosen).then(alt.value(1.0)).otherwise(alt.value(0.3))
+
+
+def _by_prominence(brought_out: str, chosen: float, top: float, rest: float) -> Any:
+    at_the_top = alt.when(brought_out).then(alt.value(chosen)).when("datum.is_top_venue").then(alt.value(top))
+    return at_the_top.otherwise(alt.value(rest))
 
 
 def _shape(field: str) -> alt.Shape:

@@ -248,22 +248,23 @@ def drawing_library(cache: Path | None = None) -> str:
 def _page(data: ReportData) -> dict[str, Any]:
     """Everything the template shows, under the names it uses."""
     answers = venue_answers(data)
+    venues = charts.venue_standings(data.sales_by_venue)
     festivals = charts.festival_totals(data.sales_over_time)
     completed = festivals[festivals.is_completed]
     audit = data.audit_results.assign(outcome=data.audit_results.apply(_outcome, axis=1) if len(data.audit_results) else "")
     return {
         "answers": answers,
         "headline": headline(answers),
-        "venues": _records(charts.venue_standings(data.sales_by_venue)),
+        "venues": _records(venues),
         "festivals": _records(festivals),
         "festivals_on_sale": _records(festivals[~festivals.is_completed]),
         "candidates": [
             (answer, _records(data.candidates[data.candidates.venue_rank == answer.venue.venue_rank])) for answer in answers
         ],
         "totals": {
-            "tickets": int(data.sales_by_venue.tickets_sold.sum()),
-            "revenue": int(data.sales_by_venue.revenue.sum()),
-            "performances": int(data.sales_by_venue.performances.sum()),
+            "tickets": int(venues.total_tickets_sold.sum()),
+            "revenue": int(venues.total_revenue.sum()),
+            "performances": int(venues.total_performances.sum()),
             "bands": int(data.band_sales.band_id.nunique()),
             "festivals": len(completed),
         },

@@ -161,7 +161,7 @@ def data_products(performances: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The data products of those performances, with the ranks and tiers the report shows."""
     performances = performances.assign(revenue=performances["tickets_sold"] * 25)
     completed = performances[performances["is_completed"]]
-    by_venue = _ticket_sales_by_venue(completed)
+    by_venue = _ticket_sales_by_venue(performances)
     top_venues = by_venue.drop_duplicates("venue_id").set_index("venue_id")["is_top_venue"]
     by_band = _band_sales_by_venue(completed, top_venues)
     return {
@@ -188,14 +188,23 @@ def _ticket_sales_over_time(performances: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["festival_year", "sale_month", "tickets_sold", "revenue", "is_completed"])
 
 
-def _ticket_sales_by_venue(completed: pd.DataFrame) -> pd.DataFrame:
-    keys = ["venue_id", "venue_name", "capacity"]
-    yearly = completed.groupby([*keys, "festival_year"], as_index=False).agg(
-        performances=("performance_id", "count"), tickets_sold=("tickets_sold", "sum"), revenue=("revenue", "sum")
+def _ticket_sales_by_venue(performances: pd.DataFrame) -> pd.DataFrame:
+    yearly = performances.groupby(["venue_id", "venue_name", "capacity", "festival_year"], as_index=False).agg(
+        is_completed=("is_completed", "all"),
+        performances=("performance_id", "count"),
+        tickets_sold=("tickets_sold", "sum"),
+        revenue=("revenue", "sum"),
     )
-    totals = yearly.groupby("venue_id", as_index=False).agg(total_tickets_sold=("tickets_sold", "sum"))
+    completed = performances.where(performances["is_completed"], other=0).groupby(performances["venue_id"])
+    totals = pd.DataFrame(
+        {
+            "total_performances": performances.groupby("venue_id")["is_completed"].sum(),
+            "total_tickets_sold": completed["tickets_sold"].sum().astype(int),
+            "total_revenue": completed["revenue"].sum().astype(int),
+        }
+    ).reset_index()
     totals = totals.sort_values(["total_tickets_sold", "venue_id"], ascending=[False, True])
-    totals["share_of_tickets"] = totals["total_tickets_sold"] / totals["total_tickets_sold"].sum()
+    totals["share_of_tickets"] = totals["total_tickets_sold"] / max(totals["total_tickets_sold"].sum(), 1)
     totals["venue_rank"] = range(1, len(totals) + 1)
     totals["is_top_venue"] = totals["venue_rank"] <= TOP_VENUES
     return yearly.merge(totals, on="venue_id")
@@ -231,7 +240,11 @@ def _all_star_candidates(bands: pd.DataFrame, venues: pd.DataFrame) -> pd.DataFr
     alone = bands["venue_id"].map(leaders) == 1
     candidates = bands.assign(
         gap_to_next=(average - worse) / average,
-        verdict=np.where(bands["tier"] > 1, "next tier", np.where(alone, "must invite", "near-equals")),
+        verdict=np.select(
+            [(bands["tier"] == 1) & alone, bands["tier"] == 1, bands["tier"] == 2],
+            ["must invite", "near-equals", "strong alternative"],
+            default="reserve",
+        ),
         venue_rank=bands["venue_id"].map(venues.drop_duplicates("venue_id").set_index("venue_id")["venue_rank"]),
     )[bands["is_top_venue"] & bands["is_top_band"]]
     columns = ["venue_rank", "venue_name", "rank_in_venue", "band_name", "performances", "avg_tickets_per_performance"]

@@ -1,0 +1,291 @@
+"""From the files of an export batch to one typed Parquet file per source table.
+
+What belongs here: verifying a table's files, converting each accepted format, and writing the result so that it
+is there as a whole or not at all. What does not: how CSV is read (`csv_files`), how a value is judged
+(`typed_columns`), where converted files lie and which of them are current (`source_tables`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from acl_assets.ingestion.csv_files import read_csv_file
+from acl_assets.ingestion.export_batch import BatchError, ExportBatch, ManifestFile, contract_breach, verify_file
+from acl_assets.ingestion.rejects import MOST_REJECTS, RejectedLinesError, RejectLog
+from acl_assets.ingestion.source_schema import ColumnType, SourceTable
+from acl_assets.ingestion.typed_columns import arrow_schema, convert_values, explain, failing_rows
+
+__all__ = ["ConvertedTable", "RejectedLinesError", "convert_table", "read_converted"]
+
+_PROVENANCE_KEY = b"acl_assets"
+_PARQUET_ROWS_AT_ONCE = 131_072
+_SECONDS_BETWEEN_PROGRESS = 5.0
+_MAGIC_NUMBERS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1"}
+_FORMAT_NAMES = {".csv": "CSV text", ".gz": "gzip data", ".zst": "Zstandard data", ".parquet": "Parquet"}
+
+
+@dataclass(frozen=True)
+class ConvertedTable:
+    """A source table of one batch as a typed Parquet file.
+
+    `bytes` is the size of the Parquet file, `rows_by_file` the rows read from each file of the batch, and
+    `batch_digest` the digest of the batch they were read from.
+    """
+
+    path: Path
+    rows: int
+    bytes: int
+    rows_by_file: Mapping[str, int]
+    batch_id: str
+    batch_digest: str
+
+
+def read_converted(target: Path) -> ConvertedTable | None:
+    """Read what an earlier conversion wrote from the Parquet footer, None where there is no such file.
+
+    The caller compares `batch_digest`: a batch without a manifest can change, and is then to be converted anew.
+    """
+    try:
+        metadata = pq.read_metadata(target)
+        provenance = json.loads(metadata.metadata[_PROVENANCE_KEY])
+    except (FileNotFoundError, pa.ArrowInvalid, TypeError, KeyError):
+        return None
+    return ConvertedTable(path=target, rows=metadata.num_rows, bytes=target.stat().st_size, **provenance)
+
+
+def convert_table(
+    batch: ExportBatch,
+    table: SourceTable,
+    target: Path,
+    rejects_file: Path,
+    *,
+    log: Callable[[str], None] = lambda message: None,
+) -> ConvertedTable:
+    """Verify the files of one table of a batch and turn them into one typed Parquet file, replacing `target`.
+
+    Rows keep the order of the files and, within each, of its rows. Memory stays within about 150 MB whatever the
+    size. Unless everything went well `target` is as it was and nothing else is left but the rejects.
+
+    Args:
+        batch: the batch to read.
+        table: the source table to convert.
+        target: the Parquet file to write: zstd; int32, string and timestamp[us, UTC] columns as declared.
+        rejects_file: where rejects are stored, as JSON objects (file, line, column, text, reason), one per line.
+        log: receives a line of progress now and then, and one per file.
+
+    Raises:
+        RejectedLinesError: lines or values break the contract.
+        BatchError: a file is not the one that was exported, or is not readable as what its name says.
+    """
+    files = batch.tables[table.name].files
+    rejects_file.unlink(missing_ok=True)
+    rejects = RejectLog()
+    rows_by_file: dict[str, int] = {}
+    with _replacing(target) as stream, _TableWriter(stream, table) as writer:
+        for file in files:
+            if rejects.is_full:
+                break
+            with _verified(batch, file) as path:
+                rows_by_file[file.path] = _convert_file(path, table, writer, rejects, log)
+        rejects.raise_for_rejects(table.name, rejects_file)
+        writer.add_provenance(
+            {"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file}
+        )
+    return ConvertedTable(
+        path=target,
+        rows=sum(rows_by_file.values()),
+        bytes=target.stat().st_size,
+        rows_by_file=rows_by_file,
+        batch_id=batch.batch_id,
+        batch_digest=batch.digest,
+    )
+
+
+def _convert_file(
+    path: Path, table: SourceTable, writer: _TableWriter, rejects: RejectLog, log: Callable[[str], None]
+) -> int:
+    read = _read_parquet_file if path.suffix == ".parquet" else read_csv_file
+    rows = 0
+    reported_at = time.monotonic()
+    for piece in read(path, table, rejects):
+        rows += piece.num_rows
+        if not rejects:
+            writer.write(piece)
+        if time.monotonic() - reported_at > _SECONDS_BETWEEN_PROGRESS:
+            reported_at = time.monotonic()
+            log(f"{path.name}: {rows:,} rows so far")
+    log(f"{path.name}: {rows:,} rows read" + (f", {len(rejects.rejects):,} rejects" if rejects else ""))
+    return rows
+
+
+# Reading ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _verified(batch: ExportBatch, file: ManifestFile) -> Iterator[Path]:
+    """Verify a file before it is read and that nobody wrote to it meanwhile.
+
+    Raises:
+        BatchError: the file is not the one that was exported, holds another format, or changed while it was read.
+    """
+    path = verify_file(batch, file)
+    before = path.stat()
+    _require_format(path)
+    yield path
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+        raise contract_breach(str(path), "it changed while it was read")
+
+
+def _require_format(path: Path) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    found = next((suffix for suffix, magic in _MAGIC_NUMBERS.items() if start.startswith(magic)), ".csv")
+    if found != path.suffix:
+        described = _FORMAT_NAMES[found] if found != ".csv" else f"something else, starting with {start!r}"
+        what = "it is empty" if not start else f"its name says {_FORMAT_NAMES[path.suffix]}, it holds {described}"
+        raise contract_breach(str(path), what)
+
+
+def _read_parquet_file(path: Path, table: SourceTable, rejects: RejectLog) -> Iterator[pa.Table]:
+    """Read a Parquet file as typed tables in the order of the file; values that do not fit go to `rejects`.
+
+    Raises:
+        BatchError: the file's columns are not the table's, or it is damaged.
+    """
+    try:
+        # The buffer keeps memory bounded where a row group is large.
+        with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
+            _require_columns(parquet.schema_arrow, table, path)
+            first_row = 1
+            for batch in parquet.iter_batches(_PARQUET_ROWS_AT_ONCE, columns=list(table.column_names)):
+                typed = _typed(batch, first_row, path, table, rejects)
+                if typed is not None:
+                    yield typed
+                if rejects.is_full:
+                    return
+                first_row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise contract_breach(str(path), f"it cannot be read as Parquet: cut short or damaged ({error})") from None
+
+
+def _require_columns(found: pa.Schema, table: SourceTable, path: Path) -> None:
+    wanted = ", ".join(f"{column.name} {column.type}" for column in table.columns)
+    problems = [f"unknown {name!r}" for name in sorted(set(found.names) - set(table.column_names))]
+    for column in table.columns:
+        positions = found.get_all_field_indices(column.name)
+        if not positions:
+            problems.append(f"missing {column.name!r}")
+        elif len(positions) > 1:
+            problems.append(f"{column.name!r} twice")
+        elif not _is_lossless(found.field(positions[0]).type, column.type):
+            problems.append(f"{column.name!r} is {found.field(positions[0]).type}")
+    if problems:
+        raise contract_breach(str(path), f"its columns must be {wanted}, in any order; found: {'; '.join(problems)}")
+
+
+def _is_lossless(found: pa.DataType, wanted: ColumnType) -> bool:
+    """Whether values of a Parquet type can be held by the declared type, as far as the type alone tells."""
+    if wanted == "int":
+        return pa.types.is_integer(found)
+    if wanted == "timestamptz":
+        return pa.types.is_timestamp(found) and found.tz is not None
+    plain = found.value_type if pa.types.is_dictionary(found) else found
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain)
+
+
+def _typed(
+    batch: pa.RecordBatch, first_row: int, path: Path, table: SourceTable, rejects: RejectLog
+) -> pa.Table | None:
+    typed: dict[str, pa.Array] = {}
+    for column in table.columns:
+        convert = partial(convert_values, column_type=column.type)
+        values = batch.column(column.name)
+        try:
+            typed[column.name] = convert(values)
+        except pa.ArrowInvalid:
+            for row in islice(failing_rows(values, convert), MOST_REJECTS):
+                text = str(values[row]) if column.type != "text" else repr(values[row].as_buffer().to_pybytes())
+                rejects.add(path.name, first_row + row, column.name, text, explain(text, column.type))
+    return pa.table(typed) if len(typed) == len(table.columns) else None
+
+
+# Writing ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
+    """Give a stream whose content takes the place of `target` when the block ends well, and is removed otherwise.
+
+    Raises:
+        BatchError: another process is converting to the same target.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    with open(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as stream:
+        if not _lock(stream, unfinished):
+            raise BatchError(f"{target} is being converted by another process; refresh again when it is done.")
+        try:
+            stream.truncate()
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            unfinished.replace(target)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def _lock(stream: BinaryIO, path: Path) -> bool:
+    """Lock a file for this process; False where another one has it, or has renamed it since it was opened.
+
+    A killed process leaves its file, but not its lock.
+    """
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+class _TableWriter:
+    """Writes typed pieces to Parquet in a thread of its own, so that the next piece is read meanwhile."""
+
+    def __init__(self, stream: BinaryIO, table: SourceTable) -> None:
+        # Most columns are keys and unique texts, for which dictionaries cost time and space.
+        self._writer = pq.ParquetWriter(stream, arrow_schema(table), compression="zstd", use_dictionary=False)
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> _TableWriter:
+        return self
+
+    def write(self, piece: pa.Table) -> None:
+        self._finish_writing()
+        self._writing = self._thread.submit(self._writer.write_table, piece)
+
+    def add_provenance(self, provenance: Mapping[str, object]) -> None:
+        self._finish_writing()
+        self._writer.add_key_value_metadata({_PROVENANCE_KEY: json.dumps(provenance)})
+
+    def _finish_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()
+        self._writer.close()
