@@ -50,7 +50,9 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         resources={
             "settings": settings,
             "refresh_lock": RefreshLock(lock_file=str(settings.build_dir / "refresh.lock")),
-            "dbt": LeanDbtCliResource(project_dir=project, dbt_executable=dbt_executable(), target=settings.dbt_target),
+            "dbt": LeanDbtCliResource(
+                project_dir=str(project.project_dir), dbt_executable=dbt_executable(), target=settings.dbt_target
+            ),
             **resources,
         },
     )

@@ -74,7 +74,9 @@ def open_page(browser: Browser) -> Iterator[Callable[..., OpenedPage]]:
     """Open a local file: `open_page(path, width=1280, color_scheme="light", media="screen")`."""
     contexts = []
 
-    def open_file(path: Path, *, width: int = 1280, height: int = 900, media: str = "screen", **context_options: Any) -> OpenedPage:
+    def open_file(
+        path: Path, *, width: int = 1280, height: int = 900, media: str = "screen", **context_options: Any
+    ) -> OpenedPage:
         context = browser.new_context(viewport={"width": width, "height": height}, **context_options)
         contexts.append(context)
         page = context.new_page()

@@ -1,8 +1,8 @@
 """From the files of an export batch to one typed Parquet file per source table.
 
-What belongs here: verifying a table's files, converting each accepted format, and writing the result so that it
+What belongs here: verifying a table's files, reading each accepted format, and writing the result so that it
 is there as a whole or not at all. What does not: how CSV is read (`csv_files`), how a value is judged
-(`typed_columns`), where converted files lie and which of them are current (`source_tables`).
+(`typed_columns`), where converted files lie and which of them are current (`source_state`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from acl_assets.ingestion.csv_files import read_csv_file
-from acl_assets.ingestion.export_batch import BatchError, ExportBatch, ManifestFile, contract_breach, verify_file
+from acl_assets.ingestion.export_batch import (
+    BatchError,
+    ExportBatch,
+    ManifestFile,
+    contract_breach,
+    verify_file,
+)
 from acl_assets.ingestion.rejects import MOST_REJECTS, RejectedLinesError, RejectLog
 from acl_assets.ingestion.source_schema import ColumnType, SourceTable
 from acl_assets.ingestion.typed_columns import arrow_schema, convert_values, explain, failing_rows
@@ -57,7 +63,7 @@ class ConvertedTable:
 def read_converted(target: Path) -> ConvertedTable | None:
     """Read what an earlier conversion wrote from the Parquet footer, None where there is no such file.
 
-    The caller compares `batch_digest`: a batch without a manifest can change, and is then to be converted anew.
+    The caller compares `batch_digest`: a batch without a manifest can change and is then converted anew.
     """
     try:
         metadata = pq.read_metadata(target)
@@ -77,14 +83,14 @@ def convert_table(
 ) -> ConvertedTable:
     """Verify the files of one table of a batch and turn them into one typed Parquet file, replacing `target`.
 
-    Rows keep the order of the files and, within each, of its rows. Memory stays within about 150 MB whatever the
-    size. Unless everything went well `target` is as it was and nothing else is left but the rejects.
+    Rows keep the order of the files and, within each, of its rows; memory is bounded whatever the size.
+    Unless everything went well `target` is as it was and nothing else is left but the rejects.
 
     Args:
         batch: the batch to read.
         table: the source table to convert.
         target: the Parquet file to write: zstd; int32, string and timestamp[us, UTC] columns as declared.
-        rejects_file: where rejects are stored, as JSON objects (file, line, column, text, reason), one per line.
+        rejects_file: where rejects are stored, one JSON object (file, line, column, text, reason) per line.
         log: receives a line of progress now and then, and one per file.
 
     Raises:
@@ -102,9 +108,7 @@ def convert_table(
             with _verified(batch, file) as path:
                 rows_by_file[file.path] = _convert_file(path, table, writer, rejects, log)
         rejects.raise_for_rejects(table.name, rejects_file)
-        writer.add_provenance(
-            {"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file}
-        )
+        writer.add_provenance({"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file})
     return ConvertedTable(
         path=target,
         rows=sum(rows_by_file.values()),
@@ -132,7 +136,7 @@ def _convert_file(
     return rows
 
 
-# Reading ------------------------------------------------------------------------------------------------------
+# Reading ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -140,14 +144,14 @@ def _verified(batch: ExportBatch, file: ManifestFile) -> Iterator[Path]:
     """Verify a file before it is read and that nobody wrote to it meanwhile.
 
     Raises:
-        BatchError: the file is not the one that was exported, holds another format, or changed while it was read.
+        BatchError: the file is not the one that was exported, holds another format, or changed meanwhile.
     """
     path = verify_file(batch, file)
     before = path.stat()
     _require_format(path)
     yield path
     after = path.stat()
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise contract_breach(str(path), "it changed while it was read")
 
 
@@ -168,11 +172,10 @@ def _read_parquet_file(path: Path, table: SourceTable, rejects: RejectLog) -> It
         BatchError: the file's columns are not the table's, or it is damaged.
     """
     try:
-        # The buffer keeps memory bounded where a row group is large.
         with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
             _require_columns(parquet.schema_arrow, table, path)
             first_row = 1
-            for batch in parquet.iter_batches(_PARQUET_ROWS_AT_ONCE, columns=list(table.column_names)):
+            for batch in _batches(parquet, table):
                 typed = _typed(batch, first_row, path, table, rejects)
                 if typed is not None:
                     yield typed
@@ -180,7 +183,14 @@ def _read_parquet_file(path: Path, table: SourceTable, rejects: RejectLog) -> It
                     return
                 first_row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise contract_breach(str(path), f"it cannot be read as Parquet: cut short or damaged ({error})") from None
+        what = f"it cannot be read as Parquet: cut short or damaged ({error})"
+        raise contract_breach(str(path), what) from None
+
+
+def _batches(parquet: pq.ParquetFile, table: SourceTable) -> Iterator[pa.RecordBatch]:
+    # One iteration over all row groups would keep what it has read until the end.
+    for row_group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(_PARQUET_ROWS_AT_ONCE, row_groups=[row_group], columns=list(table.column_names))
 
 
 def _require_columns(found: pa.Schema, table: SourceTable, path: Path) -> None:
@@ -201,11 +211,11 @@ def _require_columns(found: pa.Schema, table: SourceTable, path: Path) -> None:
 def _is_lossless(found: pa.DataType, wanted: ColumnType) -> bool:
     """Whether values of a Parquet type can be held by the declared type, as far as the type alone tells."""
     if wanted == "int":
-        return pa.types.is_integer(found)
+        return bool(pa.types.is_integer(found))
     if wanted == "timestamptz":
-        return pa.types.is_timestamp(found) and found.tz is not None
+        return bool(pa.types.is_timestamp(found)) and found.tz is not None
     plain = found.value_type if pa.types.is_dictionary(found) else found
-    return pa.types.is_string(plain) or pa.types.is_large_string(plain)
+    return plain in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def _typed(
@@ -224,21 +234,22 @@ def _typed(
     return pa.table(typed) if len(typed) == len(table.columns) else None
 
 
-# Writing ------------------------------------------------------------------------------------------------------
+# Writing ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """Give a stream whose content takes the place of `target` when the block ends well, and is removed otherwise.
+    """Give a stream whose content replaces `target` when the block ends well, and is removed otherwise.
 
     Raises:
         BatchError: another process is converting to the same target.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.unfinished")
-    with open(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as stream:
+    unfinished.touch()
+    with unfinished.open("r+b") as stream:
         if not _lock(stream, unfinished):
-            raise BatchError(f"{target} is being converted by another process; refresh again when it is done.")
+            raise BatchError(f"{target} is being written by another process; refresh again when it is done.")
         try:
             stream.truncate()
             yield stream

@@ -1,12 +1,12 @@
-"""How the CSV files of an export batch are read: strictly, in bounded memory, with the exact line of any flaw.
+"""How the CSV files of an export batch are read: strictly, in bounded memory, naming the line of any flaw.
 
 The contract: UTF-8 (a byte order mark is accepted), commas, a header that names the table's columns in any
-order, RFC 4180 quotes, lines ended by LF or CRLF, NULL as nothing at all (a quoted nothing is the empty text),
-whole numbers in plain digits, instants in ISO 8601 with an offset. Parsers left alone repair what breaks it, so
-the structure of the bytes is proven first and the parser behind it has nothing left to interpret.
+order, RFC 4180 quotes, lines ended by LF or CRLF, NULL as nothing at all (a quoted nothing is the empty
+text), whole numbers in plain digits, instants in ISO 8601 with an offset. Parsers left alone repair what
+breaks it, so the structure of the bytes is proven first and the parser behind it has nothing to interpret.
 
-What belongs here: from the bytes of one CSV file to typed Arrow tables or rejects. What does not: how a single
-value is judged (`typed_columns`), Parquet input and what becomes of the tables (`conversion`).
+What belongs here: from the bytes of one CSV file to typed Arrow tables or rejects. What does not: how a
+single value is judged (`typed_columns`), Parquet input and what becomes of the tables (`conversion`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ MOST_RECORD_BYTES = 1 << 20
 _WINDOW_BYTES = 8 << 20
 # Once something is rejected every flaw costs a new look at the window, and a small one is looked at faster.
 _WINDOW_BYTES_AFTER_REJECT = 1 << 18
+_TOO_LONG = "is longer than 1 MiB"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _Bytes = npt.NDArray[np.uint8]
 _Flags = npt.NDArray[np.bool_]
@@ -46,8 +47,8 @@ _QUOTE, _COMMA, _LINE_FEED, _CARRIAGE_RETURN = b'",\n\r'
 def read_csv_file(path: Path, table: SourceTable, rejects: RejectLog) -> Iterator[pa.Table]:
     """Read a CSV file, plain or compressed, as typed tables of whole records in the order of the file.
 
-    Columns stand in the order the table declares. Flaws go to `rejects`, under the file's name, and the file is
-    read on until that log is full; a piece with a rejected value is not given.
+    Columns stand in the order the table declares. Flaws go to `rejects`, under the file's name, and the file
+    is read on until that log is full; a piece with a rejected value is not given.
 
     Raises:
         BatchError: the header is not the table's, or the compressed data is damaged.
@@ -62,7 +63,7 @@ def read_csv_file(path: Path, table: SourceTable, rejects: RejectLog) -> Iterato
                 yield typed.select(table.column_names)
 
 
-# Bytes --------------------------------------------------------------------------------------------------------
+# Bytes ------------------------------------------------------------------------------------------------------
 
 
 def _open(path: Path) -> BinaryIO:
@@ -80,7 +81,7 @@ def _read(stream: BinaryIO, path: Path, size: int) -> bytes:
         raise contract_breach(str(path), f"its compressed data is cut short or damaged ({error})") from None
 
 
-# Header -------------------------------------------------------------------------------------------------------
+# Header -----------------------------------------------------------------------------------------------------
 
 
 def _split_header(first: bytes, path: Path) -> tuple[list[str], bytes]:
@@ -94,8 +95,11 @@ def _split_header(first: bytes, path: Path) -> tuple[list[str], bytes]:
         raise contract_breach(str(path), "line 1 is empty; it must name the columns")
     if len(line) > MOST_RECORD_BYTES:
         raise contract_breach(str(path), "it has no line end within its first MiB")
+    line = line.removesuffix(b"\r")
+    if b"\r" in line:
+        raise contract_breach(str(path), f"line 1 holds carriage returns without line feeds: {line[:200]!r}")
     try:
-        names = next(csv.reader([line.removesuffix(b"\r").decode()], strict=True))
+        names = next(csv.reader([line.decode()], strict=True))
     except UnicodeDecodeError:
         raise contract_breach(str(path), f"line 1 is not UTF-8: {line[:200]!r}") from None
     except csv.Error as error:
@@ -118,16 +122,14 @@ def _declared_columns(header: list[str], path: Path, table: SourceTable) -> list
     separator = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None)
     if separator is not None:
         found = f"it looks separated by {separator!r} where commas are wanted; {found}"
-    if "\r" in "".join(header):
-        found = f"its lines end in lone carriage returns where LF or CRLF is wanted; {found}"
     raise contract_breach(str(path), found)
 
 
-# Structure ----------------------------------------------------------------------------------------------------
+# Structure --------------------------------------------------------------------------------------------------
 
 
 class _Piece(NamedTuple):
-    """Whole records, proven to be well-formed UTF-8 CSV of the right width, and the line the first one starts on."""
+    """Whole records, proven to be well-formed CSV of the right width; the first starts on `first_line`."""
 
     content: bytes
     first_line: int
@@ -141,9 +143,7 @@ class _Flaw(NamedTuple):
     reason: str
 
 
-def _well_formed_pieces(
-    stream: BinaryIO, body: bytes, path: Path, width: int, rejects: RejectLog
-) -> Iterator[_Piece]:
+def _well_formed_pieces(stream: BinaryIO, body: bytes, path: Path, width: int, rejects: RejectLog) -> Iterator[_Piece]:
     """Cut what follows the header into pieces of whole records; malformed ones go to `rejects`."""
     window, line, is_complete = body, 2, False
     while not rejects.is_full:
@@ -152,13 +152,14 @@ def _well_formed_pieces(
         if end == 0 and flaw is None and len(view) < MOST_RECORD_BYTES and not is_complete:
             more = _read(stream, path, _WINDOW_BYTES)
             is_complete = not more
-            window += more or (b"" if window.endswith(b"\n") else b"\n")[: len(window)]
+            is_last_line_open = is_complete and window and not window.endswith(b"\n")
+            window += b"\n" if is_last_line_open else more
             continue
         if end:
             yield _Piece(window[:end], line)
+        elif not window:
+            return
         elif flaw is None:
-            if not window:
-                return
             flaw = _unfinished(window)
         if flaw is not None:
             text = window[flaw.start : flaw.end].decode(errors="backslashreplace").rstrip("\r\n")
@@ -171,9 +172,9 @@ def _well_formed_pieces(
 def _unfinished(window: bytes) -> _Flaw:
     """The flaw of a record that does not end where it must; only its first line is given up."""
     line_end = window.find(b"\n") + 1 or len(window)
-    if line_end > MOST_RECORD_BYTES or b'"' not in window[:line_end]:
-        return _Flaw(0, line_end, "is longer than 1 MiB")
-    return _Flaw(0, line_end, "opens a quote that is not closed before the end of the file, or not within 1 MiB")
+    if line_end > MOST_RECORD_BYTES:
+        return _Flaw(0, line_end, _TOO_LONG)
+    return _Flaw(0, line_end, "opens a quote that is not closed, at least not within 1 MiB")
 
 
 def _examine(view: bytes, width: int) -> tuple[int, _Flaw | None]:
@@ -266,11 +267,11 @@ def _first_broken_record(
             add(error.start, f"holds the byte 0x{view[error.start]:02X}, which is not UTF-8 there")
     too_long = np.flatnonzero(np.diff(ends, prepend=0) > MOST_RECORD_BYTES)
     if len(too_long):
-        broken.append((int(too_long[0]), "is longer than 1 MiB"))
+        broken.append((int(too_long[0]), _TOO_LONG))
     return min((found for found in broken if found[0] < len(ends)), default=None)
 
 
-# Values -------------------------------------------------------------------------------------------------------
+# Values -----------------------------------------------------------------------------------------------------
 
 
 def _typed(piece: _Piece, path: Path, columns: list[SourceColumn], rejects: RejectLog) -> pa.Table | None:

@@ -1,4 +1,4 @@
-"""What an export batch is: its manifest, how it is found in the landing zone, and how its files are verified.
+"""What an export batch is: its manifest, how it is found in the landing zone, how its files are verified.
 
 A batch is a folder of the landing zone. With a `manifest.json`, written last, it is whatever the manifest says;
 without one it is a full batch once all six plain CSV files are there and none has changed for a while. The state
@@ -110,6 +110,7 @@ class LandedFolder(NamedTuple):
 
     @property
     def landed_at_ns(self) -> int:
+        """When its newest file was written, in nanoseconds since the epoch."""
         return max(modified_ns for _, _, modified_ns in self.stamp)
 
 
@@ -135,6 +136,7 @@ class LandingZoneState:
 
     @property
     def newest(self) -> ExportBatch:
+        """The batch that brought the state up to date."""
         return self.batches[-1]
 
     @property
@@ -202,7 +204,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
 # Discovery ----------------------------------------------------------------------------------------------------
 
 
-def list_landing_zone(exports_dir: Path, settle_seconds: float, now: float | None = None) -> LandingZoneListing:
+def list_landing_zone(
+    exports_dir: Path, settle_seconds: float, now: float | None = None
+) -> LandingZoneListing:
     """List the landing zone by names and file times alone; no file is opened.
 
     Args:
@@ -222,7 +226,9 @@ def list_landing_zone(exports_dir: Path, settle_seconds: float, now: float | Non
         try:
             manifest = os.stat(f"{entry.path}/{MANIFEST_NAME}")
         except FileNotFoundError:
-            found = _list_plain_folder(entry.name, entry.path, settle_seconds, time.time() if now is None else now)
+            found = _list_plain_folder(
+                entry.name, entry.path, settle_seconds, time.time() if now is None else now
+            )
             if isinstance(found, str):
                 incomplete[entry.name] = found
             else:
@@ -253,7 +259,9 @@ def _list_plain_folder(name: str, folder: str, settle_seconds: float, now: float
         return f"it has neither {MANIFEST_NAME} nor {', '.join(missing)}"
     waited = now - last_change
     if waited < settle_seconds:
-        return f"its files changed {max(waited, 0):.0f} s ago and must lie unchanged for {settle_seconds:.0f} s"
+        return (
+            f"its files changed {max(waited, 0):.0f} s ago and must lie unchanged for {settle_seconds:.0f} s"
+        )
     return LandedFolder(name, folder, has_manifest=False, stamp=tuple(stamp))
 
 
@@ -274,10 +282,10 @@ def resolve_state(exports_dir: Path, listing: LandingZoneListing) -> LandingZone
     headers.sort(key=lambda header: (header.exported_at, header.found.batch_id))
     full = [position for position, header in enumerate(headers) if header.kind == "full"]
     newest_full_landed_at = max((headers[position].found.landed_at_ns for position in full), default=0)
-    for found, error in unreadable:
+    for found, unreadable_because in unreadable:
         # Its export time cannot be read, so the landing time decides whether a newer full batch supersedes it.
         if found.landed_at_ns >= newest_full_landed_at:
-            raise error
+            raise unreadable_because
     if not full:
         raise NoBatchError(_no_batch_message(exports_dir, listing))
     return LandingZoneState(tuple(_read_batch(header) for header in headers[full[-1] :]))
@@ -293,7 +301,9 @@ def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> Expor
         if found.batch_id == batch_id:
             batch = _read_batch(_read_header(found))
             if batch.digest != digest:
-                raise _broken(found.folder, "it has changed since the source tables were converted from it")
+                raise contract_breach(
+                    found.folder, "it has changed since the source tables were converted from it"
+                )
             return batch
     raise BatchError(
         f"Batch {batch_id}, which the source tables were converted from, is no longer in the landing zone. "
@@ -302,7 +312,9 @@ def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> Expor
 
 
 def _no_batch_message(exports_dir: Path, listing: LandingZoneListing) -> str:
-    waiting = "".join(f" Folder {name} is not a batch yet: {reason}." for name, reason in listing.incomplete.items())
+    waiting = "".join(
+        f" Folder {name} is not a batch yet: {reason}." for name, reason in listing.incomplete.items()
+    )
     return (
         f"No complete full export batch in {exports_dir}.{waiting} Drop the six tables there, in a folder of their "
         f"own ({', '.join(f'{table}.csv' for table in SOURCE_TABLES)}), set ACL_EXPORTS_DIR to where they are, or "
@@ -336,7 +348,9 @@ def _read_header(found: LandedFolder) -> _Header:
     if not isinstance(document, dict):
         raise contract_breach(where, f"it holds {type(document).__name__}, not an object")
     if document.get("manifest_version") != MANIFEST_VERSION:
-        raise contract_breach(where, f"manifest_version is {document.get('manifest_version')!r}, not {MANIFEST_VERSION}")
+        raise contract_breach(
+            where, f"manifest_version is {document.get('manifest_version')!r}, not {MANIFEST_VERSION}"
+        )
     if document.get("kind") not in ("full", "incremental"):
         raise contract_breach(where, f"kind is {document.get('kind')!r}, neither 'full' nor 'incremental'")
     exported_at = _exported_at(document.get("exported_at"), where)
@@ -357,7 +371,9 @@ def _read_batch(header: _Header) -> ExportBatch:
     found = header.found
     if header.document is None:
         tables = {
-            name.removesuffix(".csv"): ManifestTable(None, (ManifestFile(name, size, sha256=None, rows=None),))
+            name.removesuffix(".csv"): ManifestTable(
+                None, (ManifestFile(name, size, sha256=None, rows=None),)
+            )
             for name, size, _ in found.stamp
         }
     else:
@@ -378,7 +394,9 @@ def _manifest_tables(
 ) -> dict[str, ManifestTable]:
     where = f"{found.folder}/{MANIFEST_NAME}"
     if document.get("batch_id") != found.batch_id:
-        raise contract_breach(where, f"batch_id is {document.get('batch_id')!r}, but the folder is {found.batch_id!r}")
+        raise contract_breach(
+            where, f"batch_id is {document.get('batch_id')!r}, but the folder is {found.batch_id!r}"
+        )
     _require_batch_id(found.batch_id, where)
     listed = document.get("tables")
     if not isinstance(listed, dict):
@@ -399,7 +417,9 @@ def _manifest_table(name: str, listed: object, where: str) -> ManifestTable:
     if not isinstance(listed, dict) or not isinstance(listed.get("files"), list):
         raise contract_breach(where, f"the entry of {name} has no list of files")
     rows_at_source = _count(listed.get("rows_at_source"), f"rows_at_source of {name}", where)
-    return ManifestTable(rows_at_source, tuple(_manifest_file(name, entry, where) for entry in listed["files"]))
+    return ManifestTable(
+        rows_at_source, tuple(_manifest_file(name, entry, where) for entry in listed["files"])
+    )
 
 
 def _manifest_file(table: str, entry: object, where: str) -> ManifestFile:
@@ -476,11 +496,15 @@ def verify_file(batch: ExportBatch, file: ManifestFile) -> Path:
         raise contract_breach(where, "it is not a regular file")
     size = path.stat().st_size
     if size != file.bytes:
-        raise contract_breach(where, f"it has {size:,} bytes where {file.bytes:,} were exported; it was cut or changed")
+        raise contract_breach(
+            where, f"it has {size:,} bytes where {file.bytes:,} were exported; it was cut or changed"
+        )
     if file.sha256 is not None:
         sha256, _ = _sha256(path)
         if sha256 != file.sha256:
-            raise contract_breach(where, f"its SHA-256 is {sha256}, the manifest says {file.sha256}; its content changed")
+            raise contract_breach(
+                where, f"its SHA-256 is {sha256}, the manifest says {file.sha256}; its content changed"
+            )
     return path
 
 

@@ -83,4 +83,5 @@ class RefreshLock(ConfigurableResource[Any]):
             self._descriptor = None
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Release the lock when the run's resources are torn down."""
         self.release()

@@ -22,9 +22,9 @@ _REPORTED_TEXT = 120
 class Reject:
     """One value, or one whole line, that breaks the contract.
 
-    `line` counts from 1: the line of a CSV file on which the record starts, the header being line 1, or the row
-    of a Parquet file. `column` is None where the line as a whole is at fault. `text` is what was found there,
-    its first 2,000 characters.
+    `line` counts from 1: the line of a CSV file on which the record starts, the header being line 1, or the
+    row of a Parquet file. `column` is None where the line as a whole is at fault. `text` is what was found
+    there, its first 2,000 characters.
     """
 
     file: str
@@ -43,8 +43,8 @@ class Reject:
 class RejectedLinesError(BatchError):
     """Lines of a table's files were rejected, so the table was not converted.
 
-    The message shows the first rejects, how many there are, and where all of them are stored. `is_complete` is
-    False where reading ended at the limit of 1,000 rejects.
+    The message shows the first rejects, how many there are, and where all of them are stored. `is_complete`
+    is False where reading ended at the limit of 1,000 rejects.
     """
 
     def __init__(self, table: str, rejects: list[Reject], rejects_file: Path, is_complete: bool) -> None:
@@ -54,9 +54,9 @@ class RejectedLinesError(BatchError):
         count = f"{len(rejects):,}" if is_complete else f"at least {len(rejects):,}"
         shown = "\n".join(f"  {reject}" for reject in rejects[:_REPORTED_REJECTS])
         super().__init__(
-            f"{table}: {count} rejected value{'s' * (len(rejects) > 1)} or lines, so nothing of the table was "
-            f"converted:\n{shown}\nAll of them are in {rejects_file}. Batches are immutable: land a newer full "
-            "batch, or take this one out of the landing zone, then refresh again."
+            f"{table}: {count} rejected {'lines or values' if len(rejects) > 1 else 'line or value'}, so "
+            f"nothing of the table was converted:\n{shown}\nAll of them are in {rejects_file}. Batches are "
+            "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again."
         )
 
 
@@ -71,6 +71,7 @@ class RejectLog:
 
     @property
     def is_full(self) -> bool:
+        """Whether the limit is reached, so that reading on finds nothing that is kept."""
         return len(self.rejects) >= MOST_REJECTS
 
     def add(self, file: str, line: int, column: str | None, text: str, reason: str) -> None:

@@ -52,9 +52,11 @@ class SensorCursor:
 
     @classmethod
     def from_text(cls, text: str | None) -> SensorCursor:
+        """The cursor Dagster stored, the empty one before the first tick."""
         return cls(**json.loads(text)) if text else cls()
 
     def to_text(self) -> str:
+        """The form in which Dagster stores the cursor."""
         return json.dumps(asdict(self))
 
 

@@ -31,6 +31,8 @@ class SourceTable:
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names of the columns in declared order."""
+        """Names of the columns in the declared order."""
         return tuple(column.name for column in self.columns)
 
 

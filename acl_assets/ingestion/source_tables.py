@@ -102,7 +102,7 @@ EXPORT_BATCHES_SPEC = AssetSpec(
         AssetCheckSpec(
             EXPORT_FILES_CHECK,
             asset=source_asset_key(table),
-            description="Files are there with the manifest's size and SHA-256, the header is right, no line is rejected.",
+            description="Files have the manifest's size and SHA-256, the header is right, no line is rejected.",
             blocking=True,
         )
         for table in SOURCE_TABLES

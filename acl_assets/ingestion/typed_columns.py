@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,10 +21,11 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
-_FIRST_INSTANT = pa.scalar(datetime.min.replace(tzinfo=UTC), ARROW_TYPES["timestamptz"])
-_LAST_INSTANT = pa.scalar(datetime.max.replace(tzinfo=UTC), ARROW_TYPES["timestamptz"])
+_EPOCH = datetime(1970, 1, 1)
+_FIRST_MICROSECOND = (datetime.min - _EPOCH) // timedelta(microseconds=1)
+_LAST_MICROSECOND = (datetime.max - _EPOCH) // timedelta(microseconds=1)
 
-Values = pa.Array | pa.ChunkedArray
+Values: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def arrow_schema(table: SourceTable) -> pa.Schema:
@@ -66,7 +67,7 @@ def convert_values(values: Values, column_type: ColumnType) -> Values:
 def _within_calendar(instants: Values) -> Values:
     bounds = pc.min_max(instants)
     if bounds["min"].is_valid and not (
-        pc.greater_equal(bounds["min"], _FIRST_INSTANT).as_py() and pc.less_equal(bounds["max"], _LAST_INSTANT).as_py()
+        _FIRST_MICROSECOND <= bounds["min"].value and bounds["max"].value <= _LAST_MICROSECOND
     ):
         raise pa.ArrowInvalid("outside the years 1 to 9999")
     return instants

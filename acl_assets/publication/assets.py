@@ -21,6 +21,9 @@ from dagster import (
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.source_state import EXPORT_BATCHES
+from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.publication.publish import (
     AuditResult,
     PublicationError,
@@ -34,11 +37,16 @@ from acl_assets.transformation.translator import FRESHNESS, OWNERS
 
 
 def build_published_warehouse(models: Iterable[AssetKey]) -> AssetsDefinition:
-    """The published DuckDB file, downstream of every model."""
+    """The published DuckDB file, downstream of every model and of every source table.
+
+    The source tables are named beside the models because the models' step evaluates checks on source tables itself:
+    Dagster exempts such a step from waiting for other blocking checks on them, so those must gate the publication.
+    """
+    source_keys = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=list(models),
+        deps=[*models, *source_keys],
         group_name="publication",
         owners=list(OWNERS),
         kinds={"duckdb"},
@@ -81,7 +89,8 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
     reason = "this run built no model, so there is nothing new to publish"
     if not settings.published_file.exists():
         raise Failure(
-            f"There is no {settings.published_file}, and {reason}. Materialize everything (job refresh, or --select '*').",
+            f"There is no {settings.published_file}, and {reason}. Materialize everything (job refresh, or "
+            "--select '*').",
             allow_retries=False,
         )
     context.log.warning(f"{settings.published_file} stays as it is: {reason}.")

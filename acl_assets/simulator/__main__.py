@@ -46,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_EXPORTED_AT,
         help="instant of the export, with an offset; later sales are left out (%(default)s)",
     )
-    write.add_argument(
-        "--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)"
-    )
+    write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
     write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
         "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"

@@ -50,7 +50,10 @@ def write_batch(
 
     Raises:
         BatchError: a batch of that name is there already; batches are immutable.
+        ValueError: files cannot hold so few rows.
     """
+    if rows_per_file is not None and rows_per_file < 1:
+        raise ValueError(f"rows_per_file is {rows_per_file}; a file holds at least one row")
     folder = begin_batch(exports_dir, batch_id)
     with _removed_on_failure(folder):
         files = _write_tables(folder, history, batch_format, rows_per_file)
@@ -126,7 +129,7 @@ class _TableWriter:
         self._name = name
         self._format = batch_format
         self._rows_per_file = rows_per_file
-        self._open: _CsvWriter | pq.ParquetWriter = self._begin_file()
+        self._open: CsvWriter | pq.ParquetWriter = self._begin_file()
 
     def write(self, rows: pa.Table) -> None:
         while rows.num_rows:
@@ -143,23 +146,26 @@ class _TableWriter:
     def close(self) -> None:
         self._open.close()
 
-    def _begin_file(self) -> _CsvWriter | pq.ParquetWriter:
+    def _begin_file(self) -> CsvWriter | pq.ParquetWriter:
         number = "" if self._rows_per_file is None else f"-{len(self.files) + 1:04}"
         path = f"{self._name}{number}.{self._format}"
         self.files.append((path, 0))
-        schema = ARROW_SCHEMAS[self._name]
-        if self._format == "parquet":
-            return pq.ParquetWriter(
-                self._folder / path, schema, compression="zstd", use_dictionary=_REPETITIVE_COLUMNS
-            )
-        return _CsvWriter(self._folder / path, schema)
+        return open_table_file(self._folder / path, ARROW_SCHEMAS[self._name])
 
 
-class _CsvWriter:
-    """Writes CSV as PostgreSQL does: quotes where needed, NULL empty, an empty text quoted, instants in UTC."""
+def open_table_file(path: Path, schema: pa.Schema) -> CsvWriter | pq.ParquetWriter:
+    """Begin a file of an export in the format its name says; both kinds have `write_table` and `close`."""
+    if path.suffix != ".parquet":
+        return CsvWriter(path, schema)
+    repetitive = [name for name in _REPETITIVE_COLUMNS if name in schema.names]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repetitive, write_page_checksum=True)
+
+
+class CsvWriter:
+    """Writes CSV as PostgreSQL does: quotes where needed, NULL empty, an empty text quoted, times in UTC."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._stream = open_compressed(path)
+        self._stream = _open_compressed(path)
         self._stream.write(f"{','.join(schema.names)}\n".encode())
 
     def write_table(self, rows: pa.Table) -> None:
@@ -171,10 +177,11 @@ class _CsvWriter:
             self._stream.write(text.buffers()[2])
 
     def close(self) -> None:
+        """Finish the file."""
         self._stream.close()
 
 
-def open_compressed(path: Path) -> gzip.GzipFile | pa.NativeFile:
+def _open_compressed(path: Path) -> gzip.GzipFile | pa.NativeFile:
     """Open a file for writing, compressed as its name says; equal content makes equal files."""
     if path.suffix == ".gz":
         return gzip.GzipFile(path, "wb", compresslevel=1, mtime=0)

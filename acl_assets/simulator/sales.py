@@ -65,7 +65,7 @@ TICKETS_BY_FESTIVAL = {
     2021: 282_455,
     2022: 290_000,
 }
-"""Tickets of each festival at scale 1 once its sale has closed; 2022 is an assumption, the others are real."""
+"""Tickets of each festival at scale 1 once its sale has closed; 2022 is assumed, the others are real."""
 
 LAST_PUBLISHED_FESTIVAL = 2021
 FIRST_TWO_WEEKEND_FESTIVAL = 2013
@@ -120,8 +120,10 @@ _MIXED_BASKETS = 0.15
 _BASE_PRICES = np.repeat(np.array([15, 20, 25, 30, 35], dtype=np.int32), [170, 219, 252, 193, 166])
 _PRICE_STEPS = np.array([-5, 0, 0, 5], dtype=np.int32)
 _SALES_BY_HOUR = np.array(
-    (2.2, 1.2, 0.6, 0.3, 0.2, 0.3, 0.8, 1.8, 3.0, 4.2, 6.0, 6.2)
-    + (6.4, 5.8, 5.2, 5.0, 5.2, 5.6, 6.2, 7.0, 7.6, 7.2, 5.6, 3.8)
+    [
+        *(2.2, 1.2, 0.6, 0.3, 0.2, 0.3, 0.8, 1.8, 3.0, 4.2, 6.0, 6.2),
+        *(6.4, 5.8, 5.2, 5.0, 5.2, 5.6, 6.2, 7.0, 7.6, 7.2, 5.6, 3.8),
+    ]
 )
 """How sales spread over the hours of a day, festival time."""
 
@@ -167,9 +169,7 @@ class TicketingHistory:
         ValueError: the scale cannot be simulated, or the instant has no offset or precedes the first line-up.
     """
 
-    def __init__(
-        self, scale: float = 1.0, seed: int = 20, exported_at: datetime = DEFAULT_EXPORTED_AT
-    ) -> None:
+    def __init__(self, scale: float = 1.0, seed: int = 20, exported_at: datetime = DEFAULT_EXPORTED_AT) -> None:
         if not 0.001 <= scale <= 500:
             raise ValueError(f"scale is {scale}; it must lie between 0.001 and 500 (ids are 32-bit numbers)")
         if seed < 0:
@@ -197,7 +197,7 @@ class TicketingHistory:
         return round(tickets)
 
     def stream(self) -> Iterator[tuple[str, pa.Table]]:
-        """Give the rows of all six tables as (table name, rows), referenced rows before those that refer there.
+        """Give the rows of all six tables as (table name, rows), each row after those it refers to.
 
         Each table has the columns and types of the source. Ids ascend within a table. People come festival by
         festival, purchases and tickets in pieces of bounded size, the other tables whole.
@@ -303,7 +303,7 @@ class _Sale:
 
 
 class _Season(NamedTuple):
-    """The sale of one festival: hourly `times`, in seconds since the epoch, and the share (0-1) `sold` by then."""
+    """The sale of one festival: hourly `times` (seconds since the epoch), the share `sold` by each (0-1)."""
 
     times: Floats
     sold: Floats
@@ -362,9 +362,7 @@ def _purchases_table(sale: _Sale, purchases_before: int) -> pa.Table:
 def _tickets_table(sale: _Sale, purchases_before: int, tickets_before: int) -> pa.Table:
     ids = _ticket_ids(tickets_before + np.arange(len(sale.price)))
     purchase_ids = _purchase_ids(purchases_before + sale.purchase)
-    return _table(
-        "tickets", ids, sale.price, _performance_ids(sale.performance), purchase_ids, _ticket_numbers(ids)
-    )
+    return _table("tickets", ids, sale.price, _performance_ids(sale.performance), purchase_ids, _ticket_numbers(ids))
 
 
 # The line-up ------------------------------------------------------------------------------------------------
@@ -492,9 +490,7 @@ def _book_bands(
     return booked, quality, [*_STORY_BANDS, *names]
 
 
-def _sell_out_to(
-    tickets: Integers, festival: Integers, story: Integers, at_most: Floats, demand: Floats
-) -> Integers:
+def _sell_out_to(tickets: Integers, festival: Integers, story: Integers, at_most: Floats, demand: Floats) -> Integers:
     """Sell exactly `tickets` at each festival: the story's bands what they always sell, the others by demand.
 
     `demand` is standard normal; poor demand weighs more than good demand, so that leads are narrow.
@@ -516,7 +512,7 @@ def _sell_out_to(
 
 
 def _programme(years: Integers, festival: Integers, stage: Integers, tickets: Integers) -> Integers:
-    """When each performance starts, in seconds since the epoch: noon to night, the biggest on a stage last."""
+    """When each performance starts, in seconds since the epoch: noon to night, a stage's biggest last."""
     start = np.empty(len(festival), dtype=np.int64)
     for each, year in enumerate(years.tolist()):
         noons = np.array([_local(day, time(12)).timestamp() for day in _festival_days(year)], dtype=np.int64)
@@ -585,7 +581,7 @@ def _table(name: str, *columns: object) -> pa.Table:
 
 
 def _ids(places: Integers, gap_every: int) -> Integers:
-    """Ids of rows by their place in the table; a sequence loses a number whenever a transaction rolls back."""
+    """Ids of rows by their place in the table; a sequence loses a number when a transaction rolls back."""
     return places + places // gap_every + 1
 
 
@@ -610,7 +606,7 @@ def _ticket_ids(tickets: Integers) -> Integers:
 
 
 def _ticket_numbers(ids: Integers) -> pa.StringArray:
-    """Numbers that look drawn at random and differ for different ids: a Feistel network over 7 and 7 digits."""
+    """Numbers that look drawn at random and differ for different ids: a Feistel network on 7 + 7 digits."""
     left, right = np.divmod(ids.astype(np.uint64), np.uint64(10_000_000))
     for multiplier in (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263):
         mixed = (right + np.uint64(1)) * np.uint64(multiplier)

@@ -63,8 +63,8 @@ def _lineage(sql: str, columns: list[str], parents: Mapping[str, Mapping[str, An
 
     schema: dict[str, Any] = {}
     for relation, parent in parents.items():
-        schema_name, table = relation.split(".")
-        schema.setdefault(schema_name, {})[table] = parent["columns"]
+        schema_name, name = relation.split(".")
+        schema.setdefault(schema_name, {})[name] = parent["columns"]
     statement = parse_one(sql, dialect="duckdb")
     for table in statement.find_all(exp.Table):
         table.set("catalog", None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dagster import AssetKey, AssetSpec, FreshnessPolicy
+from dagster import AssetCheckSpec, AssetKey, AssetSpec, FreshnessPolicy
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 OWNERS = ("team:festival-data",)
@@ -27,6 +27,7 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> AssetSpec:
+        """The default spec, with key, group, kinds and freshness of the model's layer."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         node = self.get_resource_props(manifest, unique_id)
         if node["resource_type"] != "model":
@@ -40,7 +41,16 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
             freshness_policy=FRESHNESS if layer == "data_products" else None,
         )
 
+    def get_asset_check_spec(
+        self, asset_spec: AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> AssetCheckSpec | None:
+        """The default check, described by the description of its dbt test."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        description = self.get_resource_props(manifest, unique_id).get("description")
+        return spec._replace(description=description) if spec and description else spec
+
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+        """A model's layer and name; a source's key is in its YAML."""
         if dbt_resource_props["resource_type"] == "model":
             return AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)

@@ -1,10 +1,10 @@
 """The pictures, each a pure function from a data product to an Altair chart.
 
-What belongs here: encodings, colours and layout. What does not: reading data, and HTML. Ranks, tiers and standings are
-taken from the data products as they are; nothing is ranked anew here.
+What belongs here: encodings, colours and layout. What does not: reading data, and HTML. Ranks, tiers and
+standings are taken from the data products as they are; nothing is ranked anew here.
 
-Every chart takes a `Palette`. `PAPER` holds plain colours for pictures that stand alone; `PAGE` holds CSS variables, so
-that one drawing follows the page into dark mode and onto paper without being drawn again (SVG renderer only).
+Every chart takes a `Palette`. `PAPER` holds plain colours for pictures that stand alone; `PAGE` holds CSS
+variables, so that one drawing follows the page into dark mode and onto paper without being drawn again (SVG only).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BAND_ROW_HEIGHT = 42
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of the report. Hues are told apart by people with any common colour blindness (Okabe and Ito's set)."""
+    """The colours of the report; the venues' hues stay apart for the colour-blind (after Okabe and Ito's set)."""
 
     background: str
     surface: str
@@ -106,36 +106,42 @@ def ticket_sales_over_time_chart(
         palette: colours to draw with.
         width: pixels, or as wide as the element it is put in.
 
-    A festival that is not over is pale with a dashed outline and carries the words "on sale". The parameter `festival`
-    holds the year to bring out, null for none.
+    A festival that is not over is pale with a dashed outline and carries the words "on sale". The parameter
+    `festival` holds the year to bring out, null for none.
     """
     festivals = festival_totals(sales)
-    years = list(range(min(festivals.festival_year), max(festivals.festival_year) + 1)) if len(festivals) else []
+    years = _every_year(sales)
+    half_way_up = festivals.tickets_sold.max() / 2
     festivals = festivals.assign(
-        status=festivals.is_completed.map({True: "completed", False: "still on sale"}),
+        note_at=festivals.tickets_sold.where(festivals.tickets_sold < half_way_up, 0),
+        status=_status(festivals.is_completed),
+        fill=festivals.is_completed.map({True: palette.accent, False: palette.accent_pale}),
+        outline=festivals.is_completed.map({True: "transparent", False: palette.accent}),
         label=[_compact(tickets) for tickets in festivals.tickets_sold],
     )
     gaps = pd.DataFrame({"festival_year": [year for year in years if year not in set(festivals.festival_year)]})
 
-    x = alt.X("festival_year:O").scale(domain=years, paddingInner=0.22).axis(
-        title=None,
-        labelAngle=0,
-        labelExpr=f"width < {NARROW} ? \"'\" + slice(datum.label, -2) : datum.label",
-        labelOverlap=True,
-        ticks=False,
-        domain=False,
+    x = (
+        alt.X("festival_year:O")
+        .scale(domain=years, paddingInner=0.22)
+        .axis(
+            title=None,
+            labelAngle=0,
+            labelExpr=f'width < {NARROW} ? "\'" + slice(datum.label, -2) : datum.label',
+            labelOverlap=True,
+            ticks=False,
+            domain=False,
+        )
     )
     bars = (
         alt.Chart(festivals)
-        .mark_bar(cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer")
+        .mark_bar(cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer", strokeWidth=1.5, strokeDash=[4, 3])
         .encode(
             x=x,
             y=_tickets_axis("tickets_sold:Q").stack(None),
-            color=_completed_or_on_sale(palette.accent, palette.accent_pale),
-            stroke=_completed_or_on_sale("transparent", palette.accent),
-            strokeWidth=alt.value(1.5),
-            strokeDash=alt.value([4, 3]),
-            opacity=_brought_out_festival(),
+            fill=alt.Fill("fill:N", scale=None),
+            stroke=alt.Stroke("outline:N", scale=None),
+            opacity=_faint_if("festival !== null && datum.festival_year !== festival"),
             tooltip=[
                 alt.Tooltip("festival_year:O", title="Festival"),
                 alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
@@ -146,22 +152,25 @@ def ticket_sales_over_time_chart(
     )
     labels = (
         alt.Chart(festivals)
-        .mark_text(dy=-7, fontSize=11, opacity=alt.ExprRef(f"width < {NARROW} ? 0 : 1"))
-        .encode(x=x, y="tickets_sold:Q", text="label:N", color=alt.value(palette.soft_ink))
+        .mark_text(dy=-7, fontSize=11, color=palette.soft_ink, opacity=alt.ExprRef(f"width < {NARROW} ? 0 : 1"))
+        .encode(x=x, y="tickets_sold:Q", text="label:N")
     )
-    upright = {"angle": 270, "align": "left", "baseline": "middle", "dx": 6, "fontSize": 11}
+    upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11}
+    clear_of_label = alt.ExprRef(f"datum.note_at > 0 && width >= {NARROW} ? 22 : 6")
     on_sale = (
         alt.Chart(festivals[~festivals.is_completed])
-        .mark_text(**upright, fontWeight="bold")
-        .encode(x=x, y=alt.YDatum(0), text=alt.value("on sale"), color=alt.value(palette.ink))
+        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=palette.ink)
+        .encode(x=x, y="note_at:Q")
     )
     no_festival = (
         alt.Chart(gaps)
-        .mark_text(**upright, fontStyle="italic")
-        .encode(x=x, y=alt.YDatum(0), text=alt.value("no festival"), color=alt.value(palette.soft_ink))
+        .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=palette.soft_ink)
+        .encode(x=x, y=alt.YDatum(0))
     )
     chosen = alt.param(name="festival", value=None)
-    return _finish(alt.layer(bars, labels, on_sale, no_festival).add_params(chosen), palette, width, height=280).properties(
+    return _finish(
+        _layered(bars, labels, on_sale, no_festival).add_params(chosen), palette, width, height=280
+    ).properties(
         description="Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline."
     )
 
@@ -169,30 +178,29 @@ def ticket_sales_over_time_chart(
 def ticket_sales_by_month_chart(
     sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
 ) -> alt.LayerChart:
-    """Picture 1, closer: tickets per month of sale, of every festival or of the one the parameter `festival` names.
+    """Picture 1, closer: tickets per month of sale, of all festivals or of the one in the parameter `festival`.
 
     Args and drawing as in `ticket_sales_over_time_chart`.
     """
     months = sales.assign(
         sale_month=[pd.Timestamp(month).strftime("%Y-%m-%d") for month in sales.sale_month],
-        status=sales.is_completed.map({True: "completed", False: "still on sale"}),
+        status=_status(sales.is_completed),
+        fill=sales.is_completed.map({True: palette.accent, False: palette.accent_pale}),
     )
     bars = (
         alt.Chart(months)
         .transform_filter("festival === null || datum.festival_year === festival")
-        .mark_bar()
+        .mark_bar(stroke=palette.accent, strokeWidth=0.6)
         .encode(
             x=alt.X("utcyearmonth(sale_month):T").axis(
                 title=None,
                 format="%Y",
                 labelExpr="festival === null ? utcFormat(datum.value, '%Y') : utcFormat(datum.value, '%b')",
-                tickCount=alt.ExprRef("festival === null ? (width < 560 ? 6 : 12) : 8"),
+                tickCount=alt.ExprRef(f"festival === null ? (width < {NARROW} ? 6 : 12) : 8"),
                 grid=False,
             ),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
-            color=_completed_or_on_sale(palette.accent, palette.accent_pale),
-            stroke=alt.value(palette.accent),
-            strokeWidth=alt.value(0.6),
+            fill=alt.Fill("fill:N", scale=None),
             detail="festival_year:O",
             tooltip=[
                 alt.Tooltip("festival_year:O", title="Festival"),
@@ -204,7 +212,7 @@ def ticket_sales_by_month_chart(
         )
     )
     chosen = alt.param(name="festival", value=None)
-    return _finish(alt.layer(bars).add_params(chosen), palette, width, height=130).properties(
+    return _finish(_layered(bars).add_params(chosen), palette, width, height=130).properties(
         description="Bars: tickets sold per month of sale, for all festivals or the chosen one."
     )
 
@@ -212,7 +220,7 @@ def ticket_sales_by_month_chart(
 def ticket_sales_by_venue_chart(
     sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
 ) -> alt.LayerChart:
-    """Picture 2: tickets per venue over all completed festivals, best first; the top venues in strong colours.
+    """Picture 2: tickets per venue over all completed festivals, best first; top venues in strong colours.
 
     Args:
         sales: `ticket_sales_by_venue`, grain venue x festival year, the all-time standing on each row.
@@ -222,10 +230,8 @@ def ticket_sales_by_venue_chart(
     venues = venue_standings(sales)
     venues = venues.assign(
         colour=_venue_colours(venues, palette),
-        label=[
-            f"{tickets:,.0f}  ·  {share:.0%}"
-            for tickets, share in zip(venues.total_tickets_sold, venues.share_of_tickets, strict=True)
-        ],
+        ranked_name=[f"{venue.venue_rank}. {venue.venue_name}" for venue in venues.itertuples()],
+        figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
     )
     in_order = alt.Y("venue_id:N", sort=list(venues.venue_id), axis=None).scale(paddingInner=0.2)
     base = alt.Chart(venues).encode(y=in_order)
@@ -242,14 +248,15 @@ def ticket_sales_by_venue_chart(
         ],
     )
     weight = alt.ExprRef("datum.is_top_venue ? 'bold' : 'normal'")
-    names = base.mark_text(align="left", baseline="middle", dy=-7, fontSize=13, fontWeight=weight, limit=alt.ExprRef("width - 130")).encode(
-        x=alt.value(0), text="ranked_name:N", color=alt.value(palette.ink)
-    ).transform_calculate(ranked_name="datum.venue_rank + '. ' + datum.venue_name")
-    figures = base.mark_text(align="right", baseline="middle", dy=-7, fontSize=12, fontWeight=weight).encode(
-        x=alt.value("width"), text="label:N", color=alt.value(palette.soft_ink)
+    text: dict[str, Any] = {"baseline": "middle", "dy": -7, "fontWeight": weight}
+    names = base.mark_text(
+        **text, x=0, align="left", fontSize=13, color=palette.ink, limit=alt.ExprRef("width - 130")
+    ).encode(text="ranked_name:N")
+    figures = base.mark_text(**text, x="width", align="right", fontSize=12, color=palette.soft_ink).encode(
+        text="figures:N"
     )
-    return _finish(alt.layer(bars, names, figures), palette, width, height=max(1, len(venues)) * 42).properties(
-        description="Bars: tickets sold per venue over all completed festivals, best first; top venues in strong colours."
+    return _finish(_layered(bars, names, figures), palette, width, height=max(1, len(venues)) * 42).properties(
+        description="Bars: tickets sold per venue over all completed festivals, best first; top venues in colour."
     )
 
 
@@ -260,48 +267,52 @@ def venue_sales_over_time_chart(
 
     A festival that is not over is a hollow point off the line.
 
-    Args as in `ticket_sales_by_venue_chart`. The parameter `venue` holds the venue_id to bring out, null for none.
+    Args as in `ticket_sales_by_venue_chart`. The parameter `venue` holds the venue_id to bring out, or null.
     """
     standings = venue_standings(sales)
-    years = range(int(sales.festival_year.min()), int(sales.festival_year.max()) + 1) if len(sales) else range(0)
-    every_year = pd.MultiIndex.from_product([standings.venue_id, years], names=["venue_id", "festival_year"])
+    every_year = pd.MultiIndex.from_product(
+        [standings.venue_id, _every_year(sales)], names=["venue_id", "festival_year"]
+    )
     lines = (
         sales.set_index(["venue_id", "festival_year"])[["tickets_sold", "performances", "is_completed"]]
         .reindex(every_year)
         .reset_index()
-        .merge(standings.assign(colour=_venue_colours(standings, palette))[
-            ["venue_id", "venue_name", "venue_rank", "is_top_venue", "colour"]
-        ], on="venue_id")
+        .merge(
+            standings.assign(colour=_venue_colours(standings, palette))[
+                ["venue_id", "venue_name", "venue_rank", "is_top_venue", "colour"]
+            ],
+            on="venue_id",
+        )
         .sort_values(["is_top_venue", "venue_rank", "festival_year"], ascending=[True, False, True])
     )
     completed = lines.is_completed.eq(True)
-    lines["tickets_of_completed"] = lines.tickets_sold.where(completed)
-    lines["status"] = completed.map({True: "completed", False: "still on sale"})
-    brought_out = "datum.venue_id === venue"
-    muted = "venue !== null && datum.venue_id !== venue"
+    lines = lines.assign(
+        tickets_of_completed=lines.tickets_sold.where(completed),
+        status=_status(completed),
+        fill=lines.colour.where(completed, "transparent"),
+        marker=lines.venue_rank.where(lines.is_top_venue, 1).astype(str),
+    )
     chosen = alt.param(name="venue", value=None)
     base = alt.Chart(lines).encode(
         x=alt.X("festival_year:Q")
         .axis(title=None, format="d", tickMinStep=1, labelOverlap=True, grid=False)
         .scale(zero=False, nice=False, padding=10),
         detail="venue_id:N",
-        opacity=alt.when(muted).then(alt.value(0.25)).otherwise(alt.value(1.0)),
+        opacity=_faint_if("venue !== null && datum.venue_id !== venue"),
     )
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
         y=_tickets_axis("tickets_of_completed:Q"),
-        color=alt.Color("colour:N", scale=None),
-        strokeWidth=_by_prominence(brought_out, 4, 2.5, 1.3),
+        stroke=alt.Stroke("colour:N", scale=None),
+        strokeWidth=_by_prominence(4, 2.5, 1.3),
     )
     points = (
         base.transform_filter("isValid(datum.tickets_sold)")
-        .transform_calculate(marker="datum.is_top_venue ? toString(datum.venue_rank) : '1'")
         .mark_point()
         .encode(
             y=_tickets_axis("tickets_sold:Q"),
-            fill=alt.Fill("colour:N", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
             stroke=alt.Stroke("colour:N", scale=None),
-            fillOpacity=alt.when("datum.is_completed").then(alt.value(1)).otherwise(alt.value(0)),
-            size=_by_prominence(brought_out, 95, 45, 16),
+            size=_by_prominence(95, 45, 16),
             shape=_shape("marker"),
             tooltip=[
                 alt.Tooltip("venue_name:N", title="Venue"),
@@ -312,7 +323,7 @@ def venue_sales_over_time_chart(
             ],
         )
     )
-    return _finish(alt.layer(paths, points).add_params(chosen), palette, width, height=300).properties(
+    return _finish(_layered(paths, points).add_params(chosen), palette, width, height=300).properties(
         description="Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted."
     )
 
@@ -320,20 +331,20 @@ def venue_sales_over_time_chart(
 def band_sales_chart(
     bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette = PAPER, width: Width = "container"
 ) -> alt.LayerChart:
-    """Picture 3 for one venue: its top bands by average tickets per performance, best first, parted into tiers.
+    """Picture 3 for one venue: its top bands by average tickets per performance, parted into tiers.
 
     Args:
-        bands: `band_sales_by_venue`, grain venue x band, of all venues: the scale is common to every top venue.
+        bands: `band_sales_by_venue`, grain venue x band, of all venues, as the scale is common to the top ones.
         venue_id: the venue to draw.
         venue_rank: its all-time rank, which gives the colour it has in picture 2.
         palette: colours to draw with.
         width: pixels, or as wide as the element it is put in.
 
-    A tier is a block with a heading, a shade of its own and a shape of its own; the first is drawn in the venue's colour.
+    A tier is a block with a heading, a shade and a shape of its own; the first is drawn in the venue's colour.
     """
     layers, height = _band_sales_layers(bands, venue_id, venue_rank, palette, alt.ExprRef("width"))
     return _finish(layers, palette, width, height).properties(
-        description="Dots: average tickets per performance of the venue's top bands, best first, parted into tiers."
+        description="Dots: average tickets per performance of the venue's top bands, best first, in tiers."
     )
 
 
@@ -358,7 +369,7 @@ def band_sales_of_top_venues_chart(bands: pd.DataFrame, venues: pd.DataFrame, wi
 
 
 def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
-    """Grain festival year: `festival_year`, `tickets_sold`, `revenue`, `is_completed` (all of it), in order of years."""
+    """Grain festival year, in order: `festival_year`, `tickets_sold`, `revenue`, `is_completed` (all of it)."""
     return sales.groupby("festival_year", as_index=False).agg(
         tickets_sold=("tickets_sold", "sum"), revenue=("revenue", "sum"), is_completed=("is_completed", "all")
     )
@@ -374,35 +385,44 @@ def venue_standings(sales: pd.DataFrame) -> pd.DataFrame:
 def _band_sales_layers(
     bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: alt.ExprRef
 ) -> tuple[alt.LayerChart, int]:
-    """The layers of `band_sales_chart`, and how high they stand in pixels; `width` is an expression of their width."""
+    """The layers of `band_sales_chart` and their height in pixels; `width` is an expression of their width."""
     shown = bands[bands.is_top_venue & bands.is_top_band]
     best_average = float(shown.avg_tickets_per_performance.max()) if len(shown) else 1.0
     rows, tiers, height = _tier_blocks(bands[bands.venue_id == venue_id])
-    strong = palette.venue(venue_rank)
+    rows = rows.assign(colour=(rows.tier == 1).map({True: palette.venue(venue_rank), False: palette.soft_ink}))
+    tiers = tiers.assign(shade=(tiers.tier % 2 == 1).map({True: palette.band, False: palette.surface}))
 
     def at(position: str) -> alt.Y:
         return alt.Y(position, axis=None).scale(domain=[0, height], nice=False, reverse=True)
 
-    x = alt.X("avg_tickets_per_performance:Q").scale(domain=[0, best_average], nice=False, padding=7).axis(
-        title="average tickets per performance", tickCount=4, orient="bottom", grid=False, domain=False, labelExpr=THOUSANDS
-    )
-    blocks = (
-        alt.Chart(tiers)
-        .mark_rect()
-        .encode(
-            y=at("top:Q"),
-            y2="bottom:Q",
-            fill=alt.when("datum.tier % 2 === 1").then(alt.value(palette.band)).otherwise(alt.value(palette.surface)),
+    x = (
+        alt.X("avg_tickets_per_performance:Q")
+        .scale(domain=[0, best_average], nice=False, padding=7)
+        .axis(
+            title="average tickets per performance",
+            tickCount=4,
+            orient="bottom",
+            grid=False,
+            domain=False,
+            labelExpr=THOUSANDS,
         )
     )
-    rules = alt.Chart(tiers[tiers.top > 0]).mark_rule(strokeDash=[5, 4]).encode(y=at("top:Q"), color=alt.value(palette.soft_ink))
+    blocks = alt.Chart(tiers).mark_rect().encode(y=at("top:Q"), y2="bottom:Q", fill=alt.Fill("shade:N", scale=None))
+    rules = alt.Chart(tiers[tiers.top > 0]).mark_rule(strokeDash=[5, 4], color=palette.soft_ink).encode(y=at("top:Q"))
+    left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle"}
+    right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle"}
     headings = (
         alt.Chart(tiers)
-        .mark_text(align="left", baseline="middle", fontSize=11, fontWeight="bold", dx=8, limit=alt.ExprRef(f"{width.expr} - 16"))
-        .encode(y=at("heading_at:Q"), x=alt.value(0), text="heading:N", color=alt.value(palette.soft_ink))
+        .mark_text(
+            **left,
+            fontSize=11,
+            fontWeight="bold",
+            color=palette.soft_ink,
+            limit=alt.ExprRef(f"{width.expr} - 16"),
+        )
+        .encode(y=at("heading_at:Q"), text="heading:N")
     )
     base = alt.Chart(rows)
-    colour = alt.when("datum.tier === 1").then(alt.value(strong)).otherwise(alt.value(palette.soft_ink))
     weight = alt.ExprRef("datum.tier === 1 ? 'bold' : 'normal'")
     tooltip = [
         alt.Tooltip("band_name:N", title="Band"),
@@ -415,35 +435,43 @@ def _band_sales_layers(
         alt.Tooltip("tier_name:N", title="Tier"),
     ]
     names = base.mark_text(
-        align="left", baseline="middle", dx=8, fontSize=13, fontWeight=weight, limit=alt.ExprRef(f"{width.expr} - 122")
-    ).encode(y=at("name_at:Q"), x=alt.value(0), text="ranked_name:N", color=alt.value(palette.ink), tooltip=tooltip)
-    figures = base.mark_text(align="right", baseline="middle", dx=-8, fontSize=12, fontWeight=weight).encode(
-        y=at("name_at:Q"), x=alt.value("width"), text="figures:N", color=alt.value(palette.ink)
+        **left, fontSize=13, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 122")
+    ).encode(y=at("name_at:Q"), text="ranked_name:N", tooltip=tooltip)
+    figures = base.mark_text(**right, fontSize=12, fontWeight=weight, color=palette.ink).encode(
+        y=at("name_at:Q"), text="figures:N"
     )
-    stems = base.mark_bar(height=4, cornerRadiusEnd=2).encode(
-        y=at("dot_at:Q"), x=x, x2=alt.X2Datum(0), color=colour, opacity=alt.value(0.55), tooltip=tooltip
+    stems = base.mark_bar(height=4, cornerRadiusEnd=2, opacity=0.55).encode(
+        y=at("dot_at:Q"), x=x, x2=alt.X2Datum(0), fill=alt.Fill("colour:N", scale=None), tooltip=tooltip
     )
     dots = base.mark_point(filled=True, opacity=1, size=110).encode(
         y=at("dot_at:Q"),
         x=x,
-        color=colour,
+        color=alt.Color("colour:N", scale=None),
         shape=_shape("tier_name"),
         tooltip=tooltip,
     )
-    return alt.layer(blocks, rules, headings, stems, dots, names, figures), height
+    return _layered(blocks, rules, headings, stems, dots, names, figures), height
 
 
 def _tier_blocks(bands: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Lay the top bands of one venue out from top to bottom: rows, tier blocks and the height of it all, in pixels."""
+    """Lay out the top bands of one venue from top to bottom: rows, tier blocks and the whole height, in pixels."""
     shown = bands[bands.is_top_band].astype({"rank_in_venue": int, "tier": int}).sort_values("rank_in_venue")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[Any, Any]] = []
     tiers: list[dict[str, Any]] = []
     bottom = 0
     for tier, members in shown.groupby("tier"):
         top = bottom
         bottom = top + TIER_HEADER_HEIGHT + BAND_ROW_HEIGHT * len(members) + 6
         in_tier = int((bands.tier == tier).sum())
-        tiers.append({"tier": tier, "top": top, "bottom": bottom, "heading_at": top + 17, "heading": _tier_heading(int(str(tier)), len(members), in_tier)})
+        tiers.append(
+            {
+                "tier": tier,
+                "top": top,
+                "bottom": bottom,
+                "heading_at": top + 17,
+                "heading": _tier_heading(int(str(tier)), len(members), in_tier),
+            }
+        )
         for place, band in enumerate(members.to_dict("records")):
             name_at = top + TIER_HEADER_HEIGHT + 10 + BAND_ROW_HEIGHT * place
             rows.append(
@@ -463,34 +491,37 @@ def _tier_blocks(bands: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
 
 
 def _tier_heading(tier: int, shown: int, in_tier: int) -> str:
-    if tier == 1:
-        name = "MUST INVITE" if in_tier == 1 else "NEAR-EQUALS"
-    else:
-        name = f"TIER {tier}"
+    first = "MUST INVITE" if in_tier == 1 else "NEAR-EQUALS"
+    name = first if tier == 1 else f"TIER {tier}"
     return name if shown == in_tier else f"{name}  ·  {shown} of {in_tier} shown"
 
 
-def _played(band: dict[str, Any]) -> str:
+def _played(band: dict[Any, Any]) -> str:
     first, last = band["first_festival_year"], band["last_festival_year"]
     return f"{first}" if first == last else f"{band['festivals']}, {first} to {last}"
+
+
+def _every_year(sales: pd.DataFrame) -> list[int]:
+    """The years from the first festival to the last, those without a festival included."""
+    years = sales.festival_year
+    return list(range(int(years.min()), int(years.max()) + 1)) if len(years) else []
 
 
 def _tickets_axis(field: str, tick_count: int = 4) -> alt.Y:
     return alt.Y(field).axis(title=None, labelExpr=THOUSANDS, tickCount=tick_count, domain=False, ticks=False)
 
 
-def _completed_or_on_sale(completed: str, on_sale: str) -> Any:
-    return alt.when("datum.is_completed").then(alt.value(completed)).otherwise(alt.value(on_sale))
+def _status(is_completed: pd.Series) -> pd.Series:
+    return is_completed.map({True: "completed", False: "still on sale"})
 
 
-def _brought_out_festival() -> Any:
-    chosen = "festival === null || datum.festival_year === festival"
-    return alt.when(chosen).then(alt.value(1.0)).otherwise(alt.value(0.3))
+def _faint_if(expression: str) -> Any:
+    return alt.when(expression).then(alt.value(0.25)).otherwise(alt.value(1))
 
 
-def _by_prominence(brought_out: str, chosen: float, top: float, rest: float) -> Any:
-    at_the_top = alt.when(brought_out).then(alt.value(chosen)).when("datum.is_top_venue").then(alt.value(top))
-    return at_the_top.otherwise(alt.value(rest))
+def _by_prominence(brought_out: float, top: float, rest: float) -> Any:
+    chosen = alt.when("datum.venue_id === venue").then(alt.value(brought_out))
+    return chosen.when("datum.is_top_venue").then(alt.value(top)).otherwise(alt.value(rest))
 
 
 def _shape(field: str) -> alt.Shape:
@@ -507,6 +538,10 @@ def _venue_colours(venues: pd.DataFrame, palette: Palette) -> list[str]:
 
 def _compact(number: float) -> str:
     return f"{number / 1000:.0f}k" if number >= 10_000 else f"{number:,.0f}"
+
+
+def _layered(*layers: alt.Chart) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(layers))
 
 
 def _finish(chart: alt.LayerChart, palette: Palette, width: Width, height: int) -> alt.LayerChart:

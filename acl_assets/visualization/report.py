@@ -1,11 +1,11 @@
 """The report: one HTML file that answers which bands to invite, with the pictures and where they come from.
 
-What belongs here: reading the published data products, wording the answer, filling the page, writing it. What does not:
-drawing (`charts`), looks (`templates/`), and figures of its own: every number is in the data products or a plain sum of
-their rows.
+What belongs here: reading the published data products, wording the answer, filling the page, writing it. What does
+not: drawing (`charts`), looks (`templates/`), and figures of its own: every number is in the data products or a plain
+sum of their rows.
 
-The page asks the network for nothing: its Content-Security-Policy forbids that, and lets no script run but its own two,
-named by their digests.
+The page asks the network for nothing: its Content-Security-Policy forbids that, and lets no script run but its own
+two, named by their digests.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import struct
 import tempfile
 import zlib
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.visualization import charts
 
 TEMPLATES = Path(__file__).parent / "templates"
-PREVIEW_WIDTH = 960
+PREVIEW_WIDTH = 900
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIER_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -107,8 +108,12 @@ def read_report_data(published_file: Path) -> ReportData:
                 sales_by_venue=warehouse.sql(
                     "from data_products.ticket_sales_by_venue order by venue_rank, festival_year"
                 ).df(),
-                band_sales=warehouse.sql("from data_products.band_sales_by_venue order by venue_id, rank_in_venue").df(),
-                candidates=warehouse.sql("from data_products.all_star_candidates order by venue_rank, rank_in_venue").df(),
+                band_sales=warehouse.sql(
+                    "from data_products.band_sales_by_venue order by venue_id, rank_in_venue"
+                ).df(),
+                candidates=warehouse.sql(
+                    "from data_products.all_star_candidates order by venue_rank, rank_in_venue"
+                ).df(),
                 unsold_performances=_unsold_performances(warehouse),
                 export_batches=warehouse.sql("from publication.export_batches order by exported_at, batch_id").df(),
                 audit_results=warehouse.sql("from publication.audit_results order by asset_key, check_name").df(),
@@ -130,13 +135,13 @@ def render_report(data: ReportData, script_cache: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "count": lambda number: f"{number:,.0f}",
-        "dollars": lambda number: f"${number:,.0f}",
-        "percent": lambda share: f"{share:.1%}",
-        "instant": _instant,
-        "number_word": _number_word,
-    }
+    environment.filters.update(
+        count=lambda number: f"{number:,.0f}",
+        dollars=lambda number: f"${number:,.0f}",
+        percent=lambda share: f"{share:.1%}",
+        instant=_instant,
+        number_word=_number_word,
+    )
     library = _inline_script(drawing_library(script_cache))
     behaviour = _inline_script((TEMPLATES / "report.js").read_text(encoding="utf-8"))
     return environment.get_template("report.html").render(
@@ -169,10 +174,7 @@ def chart_previews(data: ReportData) -> dict[str, bytes]:
             data.band_sales, charts.venue_standings(data.sales_by_venue), width=PREVIEW_WIDTH
         ),
     }
-    return {
-        name: _repacked(vl_convert.vegalite_to_png(picture.to_json()))
-        for name, picture in pictures.items()
-    }
+    return {name: _repacked(vl_convert.vegalite_to_png(picture.to_json())) for name, picture in pictures.items()}
 
 
 def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
@@ -219,29 +221,30 @@ def headline(answers: list[VenueAnswer]) -> str:
     if not answers:
         return "There are no completed performances to judge by yet."
     share = sum(float(answer.venue.share_of_tickets) for answer in answers)
-    clear = sum(answer.is_clear for answer in answers)
     venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
+    clear = sum(answer.is_clear for answer in answers)
+    shared = len(answers) - clear
+    bands = "One band" if clear == 1 else f"{_number_word(clear).capitalize()} bands"
+    others = "venue" if shared == 1 else _number_word(shared)
     if clear == 0:
         verdict = "No band stands alone at the top: near-equals lead everywhere."
-    elif clear == len(answers):
-        verdict = "Each has one band that must be invited." if clear > 1 else "One band there must be invited."
+    elif shared == 0:
+        verdict = f"{bands} there must be invited."
     else:
-        verdict = (
-            f"{_number_word(clear).capitalize()} {'band' if clear == 1 else 'bands'} must be invited; "
-            f"near-equals lead at the other {'venue' if len(answers) - clear == 1 else _number_word(len(answers) - clear)}."
-        )
+        verdict = f"{bands} must be invited; near-equals lead at the other {others}."
     return f"{venues} sold {share:.0%} of all tickets. {verdict}"
 
 
 def drawing_library(cache: Path | None = None) -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from vl-convert; kept in the folder `cache` when there is one."""
+    snippet = "window.vegaEmbed = vegaEmbed;"
     if cache is None:
-        return str(vl_convert.javascript_bundle())
-    kept = cache / f".vega-{vl_convert.__version__}.js"
+        return vl_convert.javascript_bundle(snippet)
+    kept = cache / f".vega-{version('vl-convert-python')}.js"
     if not kept.is_file():
         for outdated in cache.glob(".vega-*.js"):
             outdated.unlink(missing_ok=True)
-        _write_atomically(kept, vl_convert.javascript_bundle())
+        _write_atomically(kept, vl_convert.javascript_bundle(snippet))
     return kept.read_text(encoding="utf-8")
 
 
@@ -251,7 +254,7 @@ def _page(data: ReportData) -> dict[str, Any]:
     venues = charts.venue_standings(data.sales_by_venue)
     festivals = charts.festival_totals(data.sales_over_time)
     completed = festivals[festivals.is_completed]
-    audit = data.audit_results.assign(outcome=data.audit_results.apply(_outcome, axis=1) if len(data.audit_results) else "")
+    audit = data.audit_results.assign(outcome=[_outcome(check) for check in data.audit_results.itertuples()])
     return {
         "answers": answers,
         "headline": headline(answers),
@@ -259,7 +262,8 @@ def _page(data: ReportData) -> dict[str, Any]:
         "festivals": _records(festivals),
         "festivals_on_sale": _records(festivals[~festivals.is_completed]),
         "candidates": [
-            (answer, _records(data.candidates[data.candidates.venue_rank == answer.venue.venue_rank])) for answer in answers
+            (answer, _records(data.candidates[data.candidates.venue_rank == answer.venue.venue_rank]))
+            for answer in answers
         ],
         "totals": {
             "tickets": int(venues.total_tickets_sold.sum()),
@@ -300,7 +304,7 @@ def _largest_step_within_tiers(candidates: pd.DataFrame) -> float | None:
     return float(steps.max()) if len(steps) else None
 
 
-def _outcome(check: pd.Series) -> str:
+def _outcome(check: Any) -> str:
     if check.passed:
         return "passed"
     return "warning" if check.severity == "WARN" else "failed"

@@ -14,7 +14,7 @@
 
 {% macro default__source_table_view(table, parquet_files) %}
     {% do exceptions.raise_compiler_error(
-        "No way is known to read Parquet files on '" ~ target.type ~ "'. Write a macro " ~ target.type ~ "__source_table_view."
+        "source_table_view is not written for " ~ target.type ~ ": add the macro " ~ target.type ~ "__source_table_view"
     ) %}
 {% endmacro %}
 

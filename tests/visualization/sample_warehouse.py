@@ -110,7 +110,7 @@ def invented_performances(*, on_sale: bool = True, seed: int = 2022) -> pd.DataF
     venue_weights /= venue_weights.sum()
     rows: list[dict[str, object]] = []
     leading = {
-        (venue, place): sorted(random.choice([y for y in TICKETS_PER_FESTIVAL], size=shows, replace=False).tolist())
+        (venue, place): sorted(random.choice(list(TICKETS_PER_FESTIVAL), size=shows, replace=False).tolist())
         for venue, bands in enumerate(LEADING_BANDS)
         for place, (_, _, shows) in enumerate(bands)
     }
@@ -122,13 +122,29 @@ def invented_performances(*, on_sale: bool = True, seed: int = 2022) -> pd.DataF
         for (venue, place), played in leading.items():
             if year in played:
                 name, average, _ = LEADING_BANDS[venue][place]
-                festival.append({"venue": venue, "band_id": venue * 10 + place + 1, "band_name": name, "weight": average, "fixed": True})
+                festival.append(
+                    {
+                        "venue": venue,
+                        "band_id": venue * 10 + place + 1,
+                        "band_name": name,
+                        "weight": average,
+                        "fixed": True,
+                    }
+                )
         budget = tickets if completed else tickets * 2.2
         while sum(float(str(row["weight"])) for row in festival) < budget:
             venue = int(random.choice(len(VENUES), p=venue_weights))
             next_band += 1
             weight = VENUES[venue][1] * VENUES[venue][3] * random.uniform(0.45, 0.72)
-            festival.append({"venue": venue, "band_id": next_band, "band_name": f"Garage Act {next_band}", "weight": weight, "fixed": False})
+            festival.append(
+                {
+                    "venue": venue,
+                    "band_id": next_band,
+                    "band_name": f"Garage Act {next_band}",
+                    "weight": weight,
+                    "fixed": False,
+                }
+            )
         fixed = sum(int(str(row["weight"])) for row in festival if row["fixed"])
         loose = [row for row in festival if not row["fixed"]]
         shares = np.array([float(str(row["weight"])) for row in loose])
@@ -152,7 +168,13 @@ def invented_performances(*, on_sale: bool = True, seed: int = 2022) -> pd.DataF
                     "tickets_sold": row.get("tickets_sold", row["weight"]),
                 }
             )
-    unsold = {**rows[-1], "performance_id": len(rows) + 1, "band_id": 999, "band_name": "Nobody Came", "tickets_sold": 0}
+    unsold = {
+        **rows[-1],
+        "performance_id": len(rows) + 1,
+        "band_id": 999,
+        "band_name": "Nobody Came",
+        "tickets_sold": 0,
+    }
     unsold |= {"festival_year": 2019, "is_completed": True, "performance_start": pd.Timestamp("2019-10-06 17:00")}
     return pd.DataFrame([*rows, unsold])
 
@@ -179,7 +201,9 @@ def data_products(performances: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _ticket_sales_over_time(performances: pd.DataFrame) -> pd.DataFrame:
     weights = np.array([1, 2, 4, 7, 9, 11, 16, 22, 28], dtype=float)
     rows = []
-    for (year, completed), tickets in performances.groupby(["festival_year", "is_completed"])["tickets_sold"].sum().items():  # type: ignore[misc]
+    for (year, completed), tickets in (
+        performances.groupby(["festival_year", "is_completed"])["tickets_sold"].sum().items()
+    ):  # type: ignore[misc]
         months = weights if completed else weights[:6]
         sold = np.floor(months / months.sum() * tickets).astype(int)
         sold[-1] += tickets - sold.sum()
@@ -272,6 +296,7 @@ def sample_publication() -> Publication:
         ),
         audit_results=pd.DataFrame(audit, columns=columns).assign(checked_at=checked_at),
         publications=pd.DataFrame(
-            [(EXPORTED_AT + pd.Timedelta(minutes=1), "run-4711", "ab" * 32)], columns=["published_at", "run_id", "state_digest"]
+            [(EXPORTED_AT + pd.Timedelta(minutes=1), "run-4711", "ab" * 32)],
+            columns=["published_at", "run_id", "state_digest"],
         ),
     )

@@ -14,7 +14,7 @@ select
     sales.person_id,
     sales.purchased_at,
     sales.sale_date,
-    cast({{ dbt.date_trunc('month', 'sales.sale_date') }} as date) as sale_month,
+    cast(date_trunc('month', sales.sale_date) as date) as sale_month,
     sales.performance_id,
     performances.performance_start,
     performances.performance_date,

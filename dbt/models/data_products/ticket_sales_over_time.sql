@@ -11,11 +11,11 @@ festivals as (
 monthly_sales as (
     select
         performance_id,
-        cast({{ dbt.date_trunc('month', 'sale_date') }} as date) as sale_month,
+        cast(date_trunc('month', sale_date) as date) as sale_month,
         count(*) as tickets_sold,
         sum(ticket_price) as revenue
     from {{ ref('fct_ticket_sales') }}
-    group by performance_id, cast({{ dbt.date_trunc('month', 'sale_date') }} as date)
+    group by performance_id, cast(date_trunc('month', sale_date) as date)
 )
 
 select

@@ -1,23 +1,25 @@
 with
 
 digits as (
-    {% for digit in range(10) %}
-    select {{ digit }} as digit{% if not loop.last %} union all{% endif %}
-    {% endfor %}
+    select digit
+    from (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) as decimal_digits (digit)
 ),
 
 numbers as (
-    select
-        ones.digit
-        + 10 * tens.digit
-        + 100 * hundreds.digit
-        + 1000 * thousands.digit
-        + 10000 * ten_thousands.digit as number
+    select ones.digit + 10 * tens.digit + 100 * hundreds.digit + 1000 * thousands.digit + 10000 * myriads.digit as number
     from digits as ones
     cross join digits as tens
     cross join digits as hundreds
     cross join digits as thousands
-    cross join digits as ten_thousands
+    cross join digits as myriads
+),
+
+-- 273 years from a Monday on.
+long_calendar as (
+    select
+        cast('1900-01-01' as date) + number as date_day,
+        mod(number, 7) + 1 as day_of_week
+    from numbers
 ),
 
 eventful_days as (
@@ -40,10 +42,12 @@ calendar as (
 ),
 
 days as (
-    select cast({{ dbt.dateadd('day', 'numbers.number', 'calendar.first_day') }} as date) as date_day
-    from calendar
-    inner join numbers
-        on numbers.number <= {{ dbt.datediff('calendar.first_day', 'calendar.last_day', 'day') }}
+    select
+        long_calendar.date_day,
+        long_calendar.day_of_week
+    from long_calendar
+    inner join calendar
+        on long_calendar.date_day between calendar.first_day and calendar.last_day
 ),
 
 performance_days as (
@@ -61,9 +65,9 @@ select
     cast(extract(year from days.date_day) as int) as year,
     cast(extract(quarter from days.date_day) as int) as quarter,
     cast(extract(month from days.date_day) as int) as month,
-    cast({{ dbt.date_trunc('month', 'days.date_day') }} as date) as month_start,
+    cast(date_trunc('month', days.date_day) as date) as month_start,
     cast(extract(day from days.date_day) as int) as day_of_month,
-    cast(mod({{ dbt.datediff("cast('2000-01-03' as date)", 'days.date_day', 'day') }}, 7) + 1 as int) as day_of_week,
+    cast(days.day_of_week as int) as day_of_week,
     festivals.festival_year,
     performance_days.performance_date is not null as is_festival_day
 from days

@@ -1,16 +1,9 @@
-{% test accepted_range(model, column_name, identified_by, minimum=none, maximum=none) %}
+{% test accepted_range(model, column_name, identified_by, minimum=-2147483648, maximum=2147483647) %}
 
 select
     {{ identified_by | join(', ') }},
     {{ column_name }}
 from {{ model }}
-where
-    false
-    {%- if minimum is not none %}
-    or {{ column_name }} < {{ minimum }}
-    {%- endif %}
-    {%- if maximum is not none %}
-    or {{ column_name }} > {{ maximum }}
-    {%- endif %}
+where {{ column_name }} < {{ minimum }} or {{ column_name }} > {{ maximum }}
 
 {% endtest %}

@@ -1,9 +1,9 @@
 {% test relationships(model, column_name, to, field, identified_by) %}
 
+{#- As dbt's own, and each failing row says which row it is. -#}
+
 select
-    {% for identifier in identified_by -%}
-    child.{{ identifier }},
-    {% endfor -%}
+    child.{{ identified_by | join(', child.') }},
     child.{{ column_name }} as unknown_{{ column_name }}
 from {{ model }} as child
 left join {{ to }} as parent
