@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import AssetSelection, Definitions, define_asset_job, in_process_executor
+from dagster import AssetSelection, Definitions, colored_console_logger, define_asset_job, in_process_executor
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.sensors import new_export_batch_sensor
@@ -15,7 +15,8 @@ from acl_assets.ingestion.source_tables import source_tables
 from acl_assets.publication.assets import build_published_warehouse
 from acl_assets.settings import Settings
 from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_assets
-from acl_assets.transformation.project import dbt_executable, dbt_project, load_manifest
+from acl_assets.transformation.dbt_process import guarded_dbt
+from acl_assets.transformation.project import dbt_project, load_manifest
 from acl_assets.validation.checks import source_row_counts
 from acl_assets.visualization.assets import all_stars_report
 
@@ -47,11 +48,13 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         sensors=[new_export_batch_sensor],
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,
+        # On a terminal the progress of a refresh; every event is kept by the instance all the same.
+        loggers={"console": colored_console_logger.configured({"log_level": "INFO"})},
         resources={
             "settings": settings,
-            "refresh_lock": RefreshLock(lock_file=str(settings.build_dir / "refresh.lock")),
+            "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file)),
             "dbt": LeanDbtCliResource(
-                project_dir=str(project.project_dir), dbt_executable=dbt_executable(), target=settings.dbt_target
+                project_dir=str(project.project_dir), target=settings.dbt_target, **guarded_dbt(settings.dbt_lock_file)
             ),
             **resources,
         },

@@ -71,6 +71,16 @@ class Settings:
         return self.build_dir / "acl.duckdb"
 
     @property
+    def refresh_lock_file(self) -> Path:
+        """Locked by the run that refreshes, see `ingestion.refresh_lock`."""
+        return self.build_dir / "refresh.lock"
+
+    @property
+    def dbt_lock_file(self) -> Path:
+        """Locked by the dbt process that builds, see `transformation.dbt_process`."""
+        return self.build_dir / "dbt.lock"
+
+    @property
     def published_file(self) -> Path:
         """The DuckDB file people read; only ever replaced as a whole."""
         return self.data_dir / "published" / "acl.duckdb"

@@ -38,8 +38,8 @@ from acl_assets.ingestion.typed_columns import arrow_schema, convert_values, exp
 __all__ = ["ConvertedTable", "RejectedLinesError", "convert_table", "read_converted"]
 
 _PROVENANCE_KEY = b"acl_assets"
+SECONDS_BETWEEN_PROGRESS = 5.0
 _PARQUET_ROWS_AT_ONCE = 131_072
-_SECONDS_BETWEEN_PROGRESS = 5.0
 _MAGIC_NUMBERS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1"}
 _FORMAT_NAMES = {".csv": "CSV text", ".gz": "gzip data", ".zst": "Zstandard data", ".parquet": "Parquet"}
 
@@ -106,7 +106,13 @@ def convert_table(
             if rejects.is_full:
                 break
             with _verified(batch, file) as path:
-                rows_by_file[file.path] = _convert_file(path, table, writer, rejects, log)
+                read = _read_parquet_file if path.suffix == ".parquet" else read_csv_file
+                pieces = read(path, table, rejects)
+                rows_by_file[file.path] = 0
+                for piece in _with_progress(pieces, path.name, log):
+                    rows_by_file[file.path] += piece.num_rows
+                    if not rejects:
+                        writer.write(piece)
         rejects.raise_for_rejects(table.name, rejects_file)
         writer.add_provenance({"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file})
     return ConvertedTable(
@@ -119,21 +125,16 @@ def convert_table(
     )
 
 
-def _convert_file(
-    path: Path, table: SourceTable, writer: _TableWriter, rejects: RejectLog, log: Callable[[str], None]
-) -> int:
-    read = _read_parquet_file if path.suffix == ".parquet" else read_csv_file
+def _with_progress(pieces: Iterator[pa.Table], name: str, log: Callable[[str], None]) -> Iterator[pa.Table]:
     rows = 0
-    reported_at = time.monotonic()
-    for piece in read(path, table, rejects):
+    told_at = time.monotonic()
+    for piece in pieces:
+        yield piece
         rows += piece.num_rows
-        if not rejects:
-            writer.write(piece)
-        if time.monotonic() - reported_at > _SECONDS_BETWEEN_PROGRESS:
-            reported_at = time.monotonic()
-            log(f"{path.name}: {rows:,} rows so far")
-    log(f"{path.name}: {rows:,} rows read" + (f", {len(rejects.rejects):,} rejects" if rejects else ""))
-    return rows
+        if time.monotonic() - told_at > SECONDS_BETWEEN_PROGRESS:
+            told_at = time.monotonic()
+            log(f"{name}: {rows:,} rows so far")
+    log(f"{name}: {rows:,} rows read")
 
 
 # Reading ----------------------------------------------------------------------------------------------------

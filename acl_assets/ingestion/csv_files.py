@@ -33,9 +33,7 @@ from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
 from acl_assets.ingestion.typed_columns import explain, failing_rows, parse_texts
 
 MOST_RECORD_BYTES = 1 << 20
-_WINDOW_BYTES = 8 << 20
-# Once something is rejected every flaw costs a new look at the window, and a small one is looked at faster.
-_WINDOW_BYTES_AFTER_REJECT = 1 << 18
+_READ_BYTES = 8 << 20
 _TOO_LONG = "is longer than 1 MiB"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _Bytes = npt.NDArray[np.uint8]
@@ -44,20 +42,23 @@ _Positions = npt.NDArray[np.intp]
 _QUOTE, _COMMA, _LINE_FEED, _CARRIAGE_RETURN = b'",\n\r'
 
 
-def read_csv_file(path: Path, table: SourceTable, rejects: RejectLog) -> Iterator[pa.Table]:
+def read_csv_file(
+    path: Path, table: SourceTable, rejects: RejectLog, read_bytes: int = _READ_BYTES
+) -> Iterator[pa.Table]:
     """Read a CSV file, plain or compressed, as typed tables of whole records in the order of the file.
 
     Columns stand in the order the table declares. Flaws go to `rejects`, under the file's name, and the file
-    is read on until that log is full; a piece with a rejected value is not given.
+    is read on until that log is full; a piece with a rejected value is not given. `read_bytes` are taken from
+    the file at a time, after decompression.
 
     Raises:
         BatchError: the header is not the table's, or the compressed data is damaged.
     """
     with _open(path) as stream:
-        first = _read(stream, path, _WINDOW_BYTES)
-        header, body = _split_header(first, path)
+        reads = iter(partial(_read, stream, path, read_bytes), b"")
+        header, body = _split_header(reads, path)
         columns = _declared_columns(header, path, table)
-        for piece in _well_formed_pieces(stream, body, path, len(columns), rejects):
+        for piece in _well_formed_pieces(body, reads, path, len(columns), rejects):
             typed = _typed(piece, path, columns, rejects)
             if typed is not None:
                 yield typed.select(table.column_names)
@@ -70,7 +71,7 @@ def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
     if path.suffix == ".zst":
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), _WINDOW_BYTES)
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), _READ_BYTES)
     return path.open("rb")
 
 
@@ -84,8 +85,11 @@ def _read(stream: BinaryIO, path: Path, size: int) -> bytes:
 # Header -----------------------------------------------------------------------------------------------------
 
 
-def _split_header(first: bytes, path: Path) -> tuple[list[str], bytes]:
-    """Split the first bytes of a file into the names in its header and what follows the header's line."""
+def _split_header(reads: Iterator[bytes], path: Path) -> tuple[list[str], bytes]:
+    """Read as far as the header's line, and give the names in it and what was read beyond it."""
+    first = next(reads, b"")
+    while b"\n" not in first and len(first) < MOST_RECORD_BYTES and (more := next(reads, b"")):
+        first += more
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise contract_breach(str(path), "it is UTF-16 text; export it as UTF-8")
     if not first:
@@ -143,14 +147,17 @@ class _Flaw(NamedTuple):
     reason: str
 
 
-def _well_formed_pieces(stream: BinaryIO, body: bytes, path: Path, width: int, rejects: RejectLog) -> Iterator[_Piece]:
+def _well_formed_pieces(
+    body: bytes, reads: Iterator[bytes], path: Path, width: int, rejects: RejectLog
+) -> Iterator[_Piece]:
     """Cut what follows the header into pieces of whole records; malformed ones go to `rejects`."""
     window, line, is_complete = body, 2, False
     while not rejects.is_full:
-        view = window[: MOST_RECORD_BYTES if rejects else _WINDOW_BYTES]
+        # After a reject every flaw costs a new look, and a smaller view is looked at faster.
+        view = window[:MOST_RECORD_BYTES] if rejects else window
         end, flaw = _examine(view, width)
         if end == 0 and flaw is None and len(view) < MOST_RECORD_BYTES and not is_complete:
-            more = _read(stream, path, _WINDOW_BYTES)
+            more = next(reads, b"")
             is_complete = not more
             is_last_line_open = is_complete and window and not window.endswith(b"\n")
             window += b"\n" if is_last_line_open else more

@@ -204,9 +204,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
 # Discovery ----------------------------------------------------------------------------------------------------
 
 
-def list_landing_zone(
-    exports_dir: Path, settle_seconds: float, now: float | None = None
-) -> LandingZoneListing:
+def list_landing_zone(exports_dir: Path, settle_seconds: float, now: float | None = None) -> LandingZoneListing:
     """List the landing zone by names and file times alone; no file is opened.
 
     Args:
@@ -226,9 +224,7 @@ def list_landing_zone(
         try:
             manifest = os.stat(f"{entry.path}/{MANIFEST_NAME}")
         except FileNotFoundError:
-            found = _list_plain_folder(
-                entry.name, entry.path, settle_seconds, time.time() if now is None else now
-            )
+            found = _list_plain_folder(entry.name, entry.path, settle_seconds, time.time() if now is None else now)
             if isinstance(found, str):
                 incomplete[entry.name] = found
             else:
@@ -259,9 +255,7 @@ def _list_plain_folder(name: str, folder: str, settle_seconds: float, now: float
         return f"it has neither {MANIFEST_NAME} nor {', '.join(missing)}"
     waited = now - last_change
     if waited < settle_seconds:
-        return (
-            f"its files changed {max(waited, 0):.0f} s ago and must lie unchanged for {settle_seconds:.0f} s"
-        )
+        return f"its files changed {max(waited, 0):.0f} s ago and must lie unchanged for {settle_seconds:.0f} s"
     return LandedFolder(name, folder, has_manifest=False, stamp=tuple(stamp))
 
 
@@ -301,9 +295,7 @@ def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> Expor
         if found.batch_id == batch_id:
             batch = _read_batch(_read_header(found))
             if batch.digest != digest:
-                raise contract_breach(
-                    found.folder, "it has changed since the source tables were converted from it"
-                )
+                raise contract_breach(found.folder, "it has changed since the source tables were converted from it")
             return batch
     raise BatchError(
         f"Batch {batch_id}, which the source tables were converted from, is no longer in the landing zone. "
@@ -312,9 +304,7 @@ def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> Expor
 
 
 def _no_batch_message(exports_dir: Path, listing: LandingZoneListing) -> str:
-    waiting = "".join(
-        f" Folder {name} is not a batch yet: {reason}." for name, reason in listing.incomplete.items()
-    )
+    waiting = "".join(f" Folder {name} is not a batch yet: {reason}." for name, reason in listing.incomplete.items())
     return (
         f"No complete full export batch in {exports_dir}.{waiting} Drop the six tables there, in a folder of their "
         f"own ({', '.join(f'{table}.csv' for table in SOURCE_TABLES)}), set ACL_EXPORTS_DIR to where they are, or "
@@ -340,10 +330,13 @@ def _read_header(found: LandedFolder) -> _Header:
         exported_at = datetime.fromtimestamp(found.landed_at_ns / 1e9, UTC)
         return _Header(found, "full", exported_at, digest, None)
     where = f"{found.folder}/{MANIFEST_NAME}"
-    content = Path(where).read_bytes()
+    try:
+        content = Path(where).read_bytes()
+    except OSError as error:
+        raise contract_breach(where, f"it cannot be read ({error.strerror})") from None
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise contract_breach(where, f"it is not JSON ({error})") from None
     if not isinstance(document, dict):
         raise contract_breach(where, f"it holds {type(document).__name__}, not an object")
@@ -360,20 +353,18 @@ def _read_header(found: LandedFolder) -> _Header:
 def _exported_at(text: object, where: str) -> datetime:
     try:
         exported_at = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        exported_at = None
-    if exported_at is None or exported_at.tzinfo is None:
-        raise contract_breach(where, f"exported_at is {text!r}, not an ISO 8601 instant with an offset")
-    return exported_at.astimezone(UTC)
+        if exported_at is not None and exported_at.tzinfo is not None:
+            return exported_at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise contract_breach(where, f"exported_at is {text!r}, not an ISO 8601 instant with an offset")
 
 
 def _read_batch(header: _Header) -> ExportBatch:
     found = header.found
     if header.document is None:
         tables = {
-            name.removesuffix(".csv"): ManifestTable(
-                None, (ManifestFile(name, size, sha256=None, rows=None),)
-            )
+            name.removesuffix(".csv"): ManifestTable(None, (ManifestFile(name, size, sha256=None, rows=None),))
             for name, size, _ in found.stamp
         }
     else:
@@ -389,14 +380,10 @@ def _read_batch(header: _Header) -> ExportBatch:
     )
 
 
-def _manifest_tables(
-    found: LandedFolder, kind: BatchKind, document: Mapping[str, Any]
-) -> dict[str, ManifestTable]:
+def _manifest_tables(found: LandedFolder, kind: BatchKind, document: Mapping[str, Any]) -> dict[str, ManifestTable]:
     where = f"{found.folder}/{MANIFEST_NAME}"
     if document.get("batch_id") != found.batch_id:
-        raise contract_breach(
-            where, f"batch_id is {document.get('batch_id')!r}, but the folder is {found.batch_id!r}"
-        )
+        raise contract_breach(where, f"batch_id is {document.get('batch_id')!r}, but the folder is {found.batch_id!r}")
     _require_batch_id(found.batch_id, where)
     listed = document.get("tables")
     if not isinstance(listed, dict):
@@ -417,9 +404,7 @@ def _manifest_table(name: str, listed: object, where: str) -> ManifestTable:
     if not isinstance(listed, dict) or not isinstance(listed.get("files"), list):
         raise contract_breach(where, f"the entry of {name} has no list of files")
     rows_at_source = _count(listed.get("rows_at_source"), f"rows_at_source of {name}", where)
-    return ManifestTable(
-        rows_at_source, tuple(_manifest_file(name, entry, where) for entry in listed["files"])
-    )
+    return ManifestTable(rows_at_source, tuple(_manifest_file(name, entry, where) for entry in listed["files"]))
 
 
 def _manifest_file(table: str, entry: object, where: str) -> ManifestFile:
@@ -496,9 +481,7 @@ def verify_file(batch: ExportBatch, file: ManifestFile) -> Path:
         raise contract_breach(where, "it is not a regular file")
     size = path.stat().st_size
     if size != file.bytes:
-        raise contract_breach(
-            where, f"it has {size:,} bytes where {file.bytes:,} were exported; it was cut or changed"
-        )
+        raise contract_breach(where, f"it has {size:,} bytes where {file.bytes:,} were exported; it was cut or changed")
     if file.sha256 is not None:
         sha256, _ = _sha256(path)
         if sha256 != file.sha256:

@@ -96,7 +96,7 @@ def look_inside(
     else:
         name, digest, state_digest = state.newest.batch_id, state.newest.digest, state.digest
         message = f"The newest batch is {name}."
-        if state_digest == published_state_digest(instance):
+        if settings.published_file.exists() and state_digest == published_state_digest(instance):
             message = f"{message} It is published already."
             return replace(seen, state_digest=state_digest, message=message), []
     if state_digest == cursor.state_digest:

@@ -113,7 +113,7 @@ def source_tables(
     context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Convert the selected tables of the landing zone's newest state, then make that state the current one."""
-    refresh_lock.acquire(context.run_id, context.log.info)
+    refresh_lock.acquire(context.run.run_id, context.log.info)
     state = find_state(settings)
     context.log.info(
         f"The newest state of {settings.exports_dir} is batch {state.newest.batch_id}, "

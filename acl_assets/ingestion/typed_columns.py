@@ -67,7 +67,7 @@ def convert_values(values: Values, column_type: ColumnType) -> Values:
 def _within_calendar(instants: Values) -> Values:
     bounds = pc.min_max(instants)
     if bounds["min"].is_valid and not (
-        _FIRST_MICROSECOND <= bounds["min"].value and bounds["max"].value <= _LAST_MICROSECOND
+        bounds["min"].value >= _FIRST_MICROSECOND and bounds["max"].value <= _LAST_MICROSECOND
     ):
         raise pa.ArrowInvalid("outside the years 1 to 9999")
     return instants

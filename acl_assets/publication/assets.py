@@ -58,8 +58,8 @@ def build_published_warehouse(models: Iterable[AssetKey]) -> AssetsDefinition:
     def published_warehouse(
         context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
     ) -> MaterializeResult[Any]:
-        refresh_lock.acquire(context.run_id, context.log.info)
-        run_ids = [context.run_id, context.run.parent_run_id, context.run.root_run_id]
+        refresh_lock.acquire(context.run.run_id, context.log.info)
+        run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
         record = read_build(settings, run_ids)
         if record is None:
             return _nothing_to_publish(context, settings)
@@ -106,7 +106,7 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
 
 def audit_results(context: AssetExecutionContext, run_ids: Iterable[str | None]) -> Iterator[AuditResult]:
     """Every check evaluated so far by this run, or by the run it re-executes, oldest first."""
-    for run_id in sorted({run_id for run_id in run_ids if run_id}, key=lambda run_id: run_id == context.run_id):
+    for run_id in sorted({run_id for run_id in run_ids if run_id}, key=lambda run_id: run_id == context.run.run_id):
         for entry in context.instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
             if entry.dagster_event is None:
                 continue

@@ -14,6 +14,7 @@ from pathlib import Path
 from acl_assets.ingestion.export_batch import BatchError
 from acl_assets.settings import Settings
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
+from acl_assets.simulator.defects import DEFECTS, Defect, write_defective_batch
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 
 
@@ -46,11 +47,15 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_EXPORTED_AT,
         help="instant of the export, with an offset; later sales are left out (%(default)s)",
     )
-    write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
+    write.add_argument("--format", choices=BATCH_FORMATS, help="of the files (parquet, or as --defect needs it)")
     write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
         "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
     )
+    write.add_argument("--defect", choices=DEFECTS, metavar="NAME", help="plant a defect (see list-defects)")
+
+    listing = commands.add_parser("list-defects", help="list the defects that can be planted in a batch")
+    listing.set_defaults(run=_list_defects)
     return parser
 
 
@@ -58,12 +63,30 @@ def _write_batch(options: argparse.Namespace) -> int:
     history = TicketingHistory(options.scale, options.seed, options.exported_at)
     exports_dir = options.exports_dir or Settings.from_environment().exports_dir
     batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
-    if options.plain:
+    if options.defect:
+        defect = DEFECTS[options.defect]
+        form = "plain" if options.plain else options.format or defect.forms[0]
+        folder = write_defective_batch(exports_dir, batch_id, history, defect, form)
+    elif options.plain:
         folder = write_plain_batch(exports_dir, batch_id, history)
     else:
-        folder = write_batch(exports_dir, batch_id, history, options.format, options.rows_per_file)
+        folder = write_batch(exports_dir, batch_id, history, options.format or "parquet", options.rows_per_file)
     print(folder)
     return 0
+
+
+def _list_defects(options: argparse.Namespace) -> int:
+    print("\n".join(_describe(defect) for defect in DEFECTS.values()))
+    return 0
+
+
+def _describe(defect: Defect) -> str:
+    caught_by = f" ({', '.join(defect.caught_by)})" if defect.caught_by else ""
+    published = ", once a good batch is published" if defect.needs_published else ""
+    return (
+        f"{defect.name}\n    {defect.summary}\n    {defect.outcome}{caught_by}{published}\n"
+        f"    in {', '.join(defect.forms)}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -174,7 +175,9 @@ class CsvWriter:
             fields = [_csv_field(column) for column in piece.columns]
             lines = pc.binary_join_element_wise(*fields, ",", null_handling="replace", null_replacement="")
             text = pc.binary_join_element_wise(lines, "", "\n")
-            self._stream.write(text.buffers()[2])
+            _, offsets, characters = text.buffers()
+            # The buffer can be longer than the text: that of no lines at all is.
+            self._stream.write(characters.slice(0, np.frombuffer(offsets, np.int32)[len(text)]))
 
     def close(self) -> None:
         """Finish the file."""

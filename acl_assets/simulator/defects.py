@@ -7,19 +7,19 @@ damaged file, and the check meant to find it has to.
 
 from __future__ import annotations
 
-import gzip
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from acl_assets.ingestion.export_batch import MANIFEST_NAME, BatchError
+from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
 from acl_assets.simulator.damage import (
     Plant,
@@ -121,7 +121,7 @@ def _row_defects() -> list[Defect]:
         ("performance_of_unknown_band", "performances", "band_id", "performances_band_is_known"),
         ("performance_at_unknown_venue", "performances", "venue_id", "performances_venue_is_known"),
     ]
-    duplicates = [
+    duplicates: list[tuple[str, str, dict[str, object]]] = [
         ("duplicate_band_id", "bands", {"name": "A Namesake"}),
         ("duplicate_venue_id", "venues", {"name": "A Namesake"}),
         ("duplicate_performance_id", "performances", {"performance_start": _instant(2019, 10, 5, 23)}),
@@ -278,9 +278,7 @@ def _row_defects() -> list[Defect]:
             "performance_without_a_ticket",
             "One more performance of 2019 sold nothing.",
             _ALL_FORMS,
-            edit_rows(
-                "performances", append_copy(id=_UNKNOWN_ID, performance_start=_instant(2019, 10, 5, 3))
-            ),
+            edit_rows("performances", append_copy(id=_UNKNOWN_ID, performance_start=_instant(2019, 10, 5, 3))),
             "warning",
             ("performances_have_tickets",),
         ),
@@ -437,3 +435,584 @@ def _put_in_line_from_end(content: bytes, number: int, instant: bytes) -> bytes:
     before, *lines = content.rsplit(b"\n", number + 1)
     purchase, _, person = lines[0].split(b",")
     return b"\n".join([before, b",".join([purchase, instant, person]), *lines[1:]])
+
+
+def _csv_structure_defects() -> list[Defect]:
+    def refused(name: str, summary: str, plant: Plant, *caught_by: str) -> Defect:
+        return Defect(name, summary, _CSV, plant, "batch error", caught_by)
+
+    def loads(name: str, summary: str, plant: Plant) -> Defect:
+        return Defect(name, summary, _CSV, plant, "loads")
+
+    return [
+        loads(
+            "byte_order_mark",
+            "A byte order mark precedes the header.",
+            edit_bytes("bands", lambda content: b"\xef\xbb\xbf" + content),
+        ),
+        loads("crlf", "Lines end in CR LF.", edit_bytes("tickets", lambda content: content.replace(b"\n", b"\r\n"))),
+        loads("reordered_columns", "The columns stand in another order.", edit_rows("tickets", _reverse_columns)),
+        loads(
+            "no_final_line_end",
+            "The last line has no line end.",
+            edit_bytes("tickets", lambda content: content.removesuffix(b"\n")),
+        ),
+        loads("all_quoted", "Every field is in quotes, numbers too.", edit_bytes("tickets", _quote_all_fields)),
+        refused(
+            "semicolons",
+            "Fields are separated by semicolons.",
+            edit_bytes("tickets", lambda content: content.replace(b",", b";")),
+            "tickets.csv",
+            "';'",
+        ),
+        refused(
+            "tabs",
+            "Fields are separated by tabs.",
+            edit_bytes("tickets", lambda content: content.replace(b",", b"\t")),
+            "tickets.csv",
+            r"'\t'",
+        ),
+        refused(
+            "carriage_returns",
+            "Lines end in lone carriage returns.",
+            edit_bytes("tickets", lambda content: content.replace(b"\n", b"\r")),
+            "tickets.csv",
+            "carriage return",
+        ),
+        refused(
+            "missing_column",
+            "A column is missing.",
+            edit_rows("tickets", lambda rows: rows.drop_columns(["price"])),
+            "tickets.csv",
+            "missing 'price'",
+        ),
+        refused(
+            "extra_column",
+            "There is a column the source does not have.",
+            edit_rows("tickets", lambda rows: rows.append_column("seat", rows["price"])),
+            "tickets.csv",
+            "unknown 'seat'",
+        ),
+        refused(
+            "renamed_column",
+            "A column is called Price.",
+            edit_header("tickets", lambda header: header.replace(b"price", b"Price")),
+            "tickets.csv",
+            "'Price'",
+        ),
+        refused(
+            "repeated_column",
+            "The header names price twice.",
+            edit_rows("tickets", lambda rows: rows.append_column("price", rows["price"])),
+            "tickets.csv",
+            "'price' twice",
+        ),
+        refused(
+            "no_header",
+            "The first line is a ticket.",
+            edit_bytes("tickets", lambda content: content.partition(b"\n")[2]),
+            "tickets.csv",
+            "line 1",
+        ),
+        refused(
+            "empty_file", "A file has no bytes.", edit_bytes("tickets", lambda content: b""), "tickets.csv", "empty"
+        ),
+        refused(
+            "latin_1",
+            "A band's name is encoded in Latin-1.",
+            edit_bytes("bands", _put_in_second_line("Café Añejo".encode("latin-1"))),
+            "bands.csv",
+            "line 2",
+            "UTF-8",
+        ),
+        refused(
+            "utf_16",
+            "The file is encoded in UTF-16.",
+            edit_bytes("bands", lambda content: content.decode().encode("utf-16")),
+            "bands.csv",
+            "UTF-16",
+        ),
+        refused(
+            "nul_byte",
+            "A band's name has a NUL byte in it.",
+            edit_bytes("bands", _put_in_second_line(b"Nu\0ll")),
+            "bands.csv",
+            "line 2",
+            "NUL byte",
+        ),
+        refused(
+            "unbalanced_quote",
+            "A band's name opens a quote that is never closed.",
+            edit_bytes("bands", _put_in_second_line(b'"Never Ending')),
+            "bands.csv",
+            "line 2",
+            "quote",
+        ),
+        refused(
+            "stray_quote",
+            "A quote stands inside a field without quotes around it.",
+            edit_bytes("bands", _put_in_second_line(b'The 12" Records')),
+            "bands.csv",
+            "line 2",
+            "quote",
+        ),
+        refused(
+            "text_after_a_quote",
+            "Text follows a closing quote.",
+            edit_bytes("bands", _put_in_second_line(b'"The" Records')),
+            "bands.csv",
+            "line 2",
+            "quote",
+        ),
+        refused(
+            "backslash_escapes",
+            "A quote inside quotes is escaped by a backslash instead of doubled.",
+            edit_bytes("bands", _put_in_second_line(rb'"The \"Old\" Records"')),
+            "bands.csv",
+            "line 2",
+            "quote",
+        ),
+        refused(
+            "short_line",
+            "A line has a field too few.",
+            edit_bytes("bands", lambda content: content.replace(b"\n1,", b"\n", 1)),
+            "bands.csv",
+            "line 2",
+            "field",
+        ),
+        refused(
+            "long_line",
+            "A line has a field too many.",
+            edit_bytes("bands", _put_in_second_line(b"Comma, Unquoted")),
+            "bands.csv",
+            "line 2",
+            "field",
+        ),
+        refused(
+            "blank_line",
+            "A line is empty.",
+            edit_bytes("bands", lambda content: content.replace(b"\n", b"\n\n", 1)),
+            "bands.csv",
+            "line 2",
+        ),
+        refused(
+            "psql_footer",
+            "The row count psql prints follows the rows.",
+            edit_bytes("bands", lambda content: content + b"(1421 rows)\n"),
+            "bands.csv",
+            "field",
+        ),
+        refused(
+            "cut_line",
+            "The last line is cut in the middle.",
+            edit_bytes("tickets", lambda content: content[:-22]),
+            "tickets.csv",
+            "field",
+        ),
+    ]
+
+
+def _put_in_second_line(name: bytes) -> Callable[[bytes], bytes]:
+    """Make an edit that gives the first band of bands.csv another name, as it is."""
+
+    def edit(content: bytes) -> bytes:
+        header, line, rest = content.split(b"\n", 2)
+        number, fee = line.split(b",")[0], line.rsplit(b",", 1)[1]
+        return b"\n".join([header, b",".join([number, name, fee]), rest])
+
+    return edit
+
+
+def _reverse_columns(rows: pa.Table) -> pa.Table:
+    return rows.select(rows.column_names[::-1])
+
+
+def _quote_all_fields(content: bytes) -> bytes:
+    return b'"' + content.removesuffix(b"\n").replace(b",", b'","').replace(b"\n", b'"\n"') + b'"\n'
+
+
+# Files --------------------------------------------------------------------------------------------------------
+
+
+def _file_defects() -> list[Defect]:
+    return [
+        Defect(
+            "truncated_file",
+            "A file lost its second half after the manifest was written.",
+            _WITH_MANIFEST,
+            edit_bytes_only("tickets", lambda content: content[: len(content) // 2]),
+            "batch error",
+            ("tickets", "bytes"),
+        ),
+        Defect(
+            "changed_file",
+            "One byte of a file changed after the manifest was written.",
+            _WITH_MANIFEST,
+            edit_bytes_only("tickets", _change_a_byte),
+            "batch error",
+            ("tickets", "SHA-256"),
+        ),
+        Defect(
+            "missing_file",
+            "A file of the manifest is not there.",
+            _WITH_MANIFEST,
+            lambda folder: file_of(folder, "venues").unlink(),
+            "batch error",
+            ("venues", "not there"),
+        ),
+        Defect(
+            "symbolic_link_out",
+            "A file is a link to one with the same content outside the folder.",
+            _WITH_MANIFEST,
+            _link_out_of_the_folder,
+            "batch error",
+            ("venues", "leads out"),
+        ),
+        Defect(
+            "folder_for_a_file",
+            "A folder stands where a file should.",
+            _WITH_MANIFEST,
+            _put_a_folder_for_a_file,
+            "batch error",
+            ("venues", "not a regular file"),
+        ),
+        Defect(
+            "misnamed_parquet",
+            "A Parquet file is named as CSV.",
+            ("parquet",),
+            lambda folder: _rename(folder, "venues", "csv"),
+            "batch error",
+            ("venues.csv", "Parquet"),
+        ),
+        Defect(
+            "misnamed_gzip",
+            "A compressed file is named as plain CSV.",
+            ("csv.gz",),
+            lambda folder: _rename(folder, "venues", "csv"),
+            "batch error",
+            ("venues.csv", "gzip"),
+        ),
+        Defect(
+            "misnamed_csv",
+            "A plain CSV file is named as Parquet.",
+            ("csv",),
+            lambda folder: _rename(folder, "venues", "parquet"),
+            "batch error",
+            ("venues.parquet",),
+        ),
+        Defect(
+            "truncated_compression",
+            "A compressed file is cut, and the manifest says so.",
+            ("csv.gz", "csv.zst"),
+            edit_bytes("tickets", lambda content: content[: len(content) // 2]),
+            "batch error",
+            ("tickets.csv",),
+        ),
+        Defect(
+            "corrupted_compression",
+            "A compressed file has changed inside, and the manifest agrees with it.",
+            ("csv.gz",),
+            edit_bytes("tickets", _change_a_byte),
+            "batch error",
+            ("tickets.csv",),
+        ),
+        Defect(
+            "unlisted_file",
+            "Files that are no tables lie in the folder.",
+            _ALL_FORMS,
+            _add_other_files,
+            "loads",
+        ),
+        Defect(
+            "no_manifest",
+            "The export ended before the manifest was written.",
+            ("parquet", "csv.gz", "csv.zst"),
+            lambda folder: (folder / MANIFEST_NAME).unlink(),
+            "not a batch yet",
+            (MANIFEST_NAME,),
+        ),
+        Defect(
+            "half_written",
+            "The export has written half of its files.",
+            ("plain",),
+            _remove_half_of_the_files,
+            "not a batch yet",
+            ("tickets.csv",),
+        ),
+        Defect(
+            "being_written",
+            "All six files are there, one of them written this moment.",
+            ("plain",),
+            lambda folder: os.utime(folder / "tickets.csv"),
+            "not a batch yet",
+            ("must lie unchanged",),
+        ),
+    ]
+
+
+def _remove_half_of_the_files(folder: Path) -> None:
+    for table in ("people", "purchases", "tickets"):
+        file_of(folder, table).unlink()
+
+
+def _change_a_byte(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0x01]) + content[middle + 1 :]
+
+
+def _link_out_of_the_folder(folder: Path) -> None:
+    path = file_of(folder, "venues")
+    outside = folder.parent / f".{folder.name}-{path.name}"
+    path.rename(outside)
+    path.symlink_to(Path("..", outside.name))
+
+
+def _put_a_folder_for_a_file(folder: Path) -> None:
+    path = file_of(folder, "venues")
+    path.unlink()
+    path.mkdir()
+
+
+def _rename(folder: Path, table: str, suffix: str) -> None:
+    path = file_of(folder, table)
+    renamed = path.rename(folder / f"{table}.{suffix}")
+    edit_file_entry(table, lambda entry: entry.update(path=renamed.name))(folder)
+
+
+def _add_other_files(folder: Path) -> None:
+    (folder / "notes.txt").write_text("Called the box office about Friday.\n", encoding="utf-8")
+    (folder / "tickets.csv.bak").write_text("id\n1\n", encoding="utf-8")
+
+
+# The manifest -------------------------------------------------------------------------------------------------
+
+
+def _manifest_defects() -> list[Defect]:
+    def refused(name: str, summary: str, plant: Plant, *caught_by: str) -> Defect:
+        return Defect(name, summary, _WITH_MANIFEST, plant, "batch error", (MANIFEST_NAME, *caught_by))
+
+    def set_entry(key: str, value: object) -> Plant:
+        return edit_file_entry("tickets", lambda entry: entry.update({key: value}))
+
+    def set_header(key: str, value: object) -> Plant:
+        return edit_manifest(lambda document: document.update({key: value}))
+
+    headers = [
+        ("unknown_manifest_version", "manifest_version", 2),
+        ("unknown_kind", "kind", "differential"),
+        ("export_time_in_words", "exported_at", "yesterday"),
+        ("export_time_without_offset", "exported_at", "2022-08-01T06:00:00"),
+        ("other_batch_id", "batch_id", "another-batch"),
+    ]
+    paths = [
+        ("path_traversal", "../tickets.parquet"),
+        ("hidden_path_traversal", "inside/../../tickets.parquet"),
+        ("absolute_path", "/etc/tickets.parquet"),
+        ("path_with_backslashes", r"..\tickets.parquet"),
+        ("file_of_another_table", "venues.parquet"),
+        ("file_of_another_format", "tickets.xlsx"),
+    ]
+    return [
+        *(
+            refused(name, f"{key} is {value!r}.", set_header(key, value), key, repr(value))
+            for name, key, value in headers
+        ),
+        *(
+            refused(name, f"The path of tickets is {path}.", set_entry("path", path), repr(path))
+            for name, path in paths
+        ),
+        refused(
+            "half_written_manifest",
+            "The manifest is cut in the middle.",
+            lambda folder: _cut(folder / MANIFEST_NAME),
+            "not JSON",
+        ),
+        refused(
+            "manifest_of_a_list",
+            "The manifest is a JSON list.",
+            lambda folder: _overwrite(folder / MANIFEST_NAME, "[]"),
+            "not an object",
+        ),
+        refused(
+            "manifest_not_utf_8",
+            "The manifest is not text.",
+            lambda folder: _overwrite(folder / MANIFEST_NAME, "{\udcff"),
+            "not JSON",
+        ),
+        refused("unlisted_table", "The manifest lists no venues.", edit_manifest(_unlist_venues), "lists no", "venues"),
+        refused(
+            "unknown_table",
+            "The manifest lists a table the source does not have.",
+            edit_manifest(lambda document: document["tables"].update(stages=document["tables"]["venues"])),
+            "stages",
+        ),
+        refused(
+            "table_without_files",
+            "The manifest lists no file of tickets.",
+            edit_manifest(lambda document: document["tables"]["tickets"].update(files=[])),
+            "no file of tickets",
+        ),
+        refused("file_listed_twice", "The manifest lists a file twice.", edit_manifest(_list_tickets_twice), "twice"),
+        refused("checksum_of_another_kind", "The checksum is an MD5.", set_entry("sha256", "0" * 32), "sha256"),
+        refused("size_in_words", "The size of a file is a text.", set_entry("bytes", "many"), "'many'"),
+        refused("negative_row_count", "The row count of a file is negative.", set_entry("rows", -1), "-1"),
+        Defect(
+            "wrong_checksum",
+            "The manifest states another file's SHA-256.",
+            _WITH_MANIFEST,
+            set_entry("sha256", "0" * 64),
+            "batch error",
+            ("tickets", "SHA-256"),
+        ),
+        Defect(
+            "wrong_size",
+            "The manifest states a byte more than the file has.",
+            _WITH_MANIFEST,
+            edit_file_entry("tickets", lambda entry: entry.update(bytes=entry["bytes"] + 1)),
+            "batch error",
+            ("tickets", "bytes"),
+        ),
+        Defect(
+            "wrong_row_count",
+            "The manifest states a row more than the file has.",
+            _WITH_MANIFEST,
+            edit_file_entry("tickets", lambda entry: entry.update(rows=entry["rows"] + 1)),
+            "check",
+            ("rows_as_manifest_and_source",),
+        ),
+        Defect(
+            "wrong_count_at_source",
+            "The source counted a ticket more than was exported.",
+            _WITH_MANIFEST,
+            edit_manifest(_count_one_more),
+            "check",
+            ("rows_as_manifest_and_source",),
+        ),
+    ]
+
+
+def _cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _overwrite(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _unlist_venues(document: dict[str, Any]) -> None:
+    del document["tables"]["venues"]
+
+
+def _list_tickets_twice(document: dict[str, Any]) -> None:
+    files = document["tables"]["tickets"]["files"]
+    files.append(files[0])
+
+
+def _count_one_more(document: dict[str, Any]) -> None:
+    document["tables"]["tickets"]["rows_at_source"] += 1
+
+
+# Parquet ------------------------------------------------------------------------------------------------------
+
+
+def _parquet_defects() -> list[Defect]:
+    def refused(name: str, summary: str, plant: Plant, *caught_by: str) -> Defect:
+        return Defect(name, summary, ("parquet",), plant, "batch error", ("tickets.parquet", *caught_by))
+
+    def loads(name: str, summary: str, plant: Plant) -> Defect:
+        return Defect(name, summary, ("parquet",), plant, "loads")
+
+    return [
+        refused("text_price", "price is text.", _cast_column("tickets", "price", pa.string()), "'price' is string"),
+        refused(
+            "double_price", "price is a double.", _cast_column("tickets", "price", pa.float64()), "'price' is double"
+        ),
+        refused(
+            "decimal_price_type",
+            "price is a decimal.",
+            _cast_column("tickets", "price", pa.decimal128(12, 2)),
+            "'price' is decimal",
+        ),
+        refused(
+            "wide_number",
+            "price is a 64-bit number, one of them too big for 32 bits.",
+            edit_rows("tickets", _put_too_big_a_price),
+            "column price",
+            "3000000000",
+        ),
+        Defect(
+            "instant_without_zone",
+            "purchase_date is a local time.",
+            ("parquet",),
+            _cast_column("purchases", "purchase_date", pa.timestamp("us")),
+            "batch error",
+            ("purchases.parquet", "'purchase_date' is timestamp"),
+        ),
+        refused(
+            "parquet_missing_column",
+            "A column is missing.",
+            edit_rows("tickets", lambda rows: rows.drop_columns(["price"])),
+            "missing 'price'",
+        ),
+        refused(
+            "parquet_extra_column",
+            "There is a column the source does not have.",
+            edit_rows("tickets", lambda rows: rows.append_column("seat", rows["price"])),
+            "unknown 'seat'",
+        ),
+        refused(
+            "truncated_parquet",
+            "A Parquet file lost its end, and the manifest agrees with it.",
+            edit_bytes("tickets", lambda content: content[:-1_000]),
+            "Parquet",
+        ),
+        refused(
+            "corrupted_parquet",
+            "A Parquet file has changed inside, and the manifest agrees with it.",
+            edit_bytes("tickets", _change_a_byte),
+            "Parquet",
+        ),
+        loads(
+            "parquet_reordered_columns", "The columns stand in another order.", edit_rows("tickets", _reverse_columns)
+        ),
+        loads("parquet_wide_type", "price is a 64-bit number.", _cast_column("tickets", "price", pa.int64())),
+        loads(
+            "parquet_nanoseconds",
+            "purchase_date is in nanoseconds.",
+            _cast_column("purchases", "purchase_date", pa.timestamp("ns", tz="UTC")),
+        ),
+        loads(
+            "parquet_local_zone",
+            "purchase_date carries the festival's time zone.",
+            _cast_column("purchases", "purchase_date", pa.timestamp("us", tz=FESTIVAL_TIMEZONE)),
+        ),
+        loads("parquet_large_text", "name is of Arrow's large type.", _cast_column("bands", "name", pa.large_string())),
+    ]
+
+
+def _cast_column(table: str, column: str, to: pa.DataType) -> Plant:
+    def edit(rows: pa.Table) -> pa.Table:
+        number = rows.schema.get_field_index(column)
+        return rows.set_column(number, column, pc.cast(rows[column], to))
+
+    return edit_rows(table, edit)
+
+
+def _put_too_big_a_price(rows: pa.Table) -> pa.Table:
+    number = rows.schema.get_field_index("price")
+    return put("price", 3_000_000_000)(rows.set_column(number, "price", pc.cast(rows["price"], pa.int64())))
+
+
+DEFECTS: dict[str, Defect] = {
+    defect.name: defect
+    for defect in (
+        *_row_defects(),
+        *_csv_value_defects(),
+        *_csv_structure_defects(),
+        *_file_defects(),
+        *_manifest_defects(),
+        *_parquet_defects(),
+    )
+}
+"""Every defect by its name."""

@@ -36,6 +36,11 @@ class BuildRecord:
     published: str | None
     complete: bool
 
+    @property
+    def is_fragment(self) -> bool:
+        """Whether only some models were built, and there was no published file to build them on."""
+        return not self.complete and self.published is None
+
 
 def file_identity(file: Path) -> str | None:
     """What changes when a file is replaced or written: inode, size and modification time; None when it is missing."""
@@ -46,21 +51,27 @@ def file_identity(file: Path) -> str | None:
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
-def begin_build(settings: Settings, run_id: str, *, complete: bool) -> BuildRecord:
+def begin_build(settings: Settings, run_id: str, *, complete: bool, self_sufficient: bool) -> BuildRecord:
     """Remove what an earlier run left behind and lay the ground for dbt.
 
+    Args:
+        settings: of the installation.
+        run_id: the run that builds.
+        complete: whether every model is to be built.
+        self_sufficient: whether the models to be built need none besides themselves.
+
     Raises:
-        BuildError: only some models are to be built, and there is no published file to build them on.
+        BuildError: some models are to be built from others, and there is no published file that has those.
     """
     record = BuildRecord(run_id, file_identity(settings.published_file), complete)
     remove_build(settings)
     settings.build_dir.mkdir(parents=True, exist_ok=True)
-    if not complete:
-        if record.published is None:
-            raise BuildError(
-                f"Only some models are selected, and there is no {settings.published_file} to build them on. "
-                "Materialize everything once (job refresh, or --select '*'), then single models."
-            )
+    if record.is_fragment and not self_sufficient:
+        raise BuildError(
+            f"Only some models are selected, and there is no {settings.published_file} that has those they are built "
+            "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
+        )
+    if not complete and record.published is not None:
         shutil.copyfile(settings.published_file, settings.build_file)
     _record_file(settings).write_text(json.dumps(asdict(record)))
     return record

@@ -168,9 +168,8 @@ def ticket_sales_over_time_chart(
         .encode(x=x, y=alt.YDatum(0))
     )
     chosen = alt.param(name="festival", value=None)
-    return _finish(
-        _layered(bars, labels, on_sale, no_festival).add_params(chosen), palette, width, height=280
-    ).properties(
+    notes = [no_festival] if festivals.is_completed.all() else [no_festival, on_sale]
+    return _finish(_layered(bars, labels, *notes).add_params(chosen), palette, width, height=280).properties(
         description="Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline."
     )
 

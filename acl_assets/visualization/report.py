@@ -87,6 +87,12 @@ class VenueAnswer:
         """Whether one band stands alone at the top."""
         return self.leaders_in_all == 1
 
+    @property
+    def lead(self) -> float | None:
+        """How far the band after the last leader is behind it, as a share (0-1); None when there is none."""
+        gap = self.leaders.gap_to_next.iloc[-1]
+        return None if pd.isna(gap) else float(gap)
+
 
 def read_report_data(published_file: Path) -> ReportData:
     """Read what the report shows from the published file, opened read-only; the ticket grain is never touched.
@@ -152,7 +158,7 @@ def render_report(data: ReportData, script_cache: Path | None = None) -> str:
         library=library,
         behaviour=behaviour,
         script_digests=[_digest(library), _digest(behaviour)],
-        specifications={name: chart.to_dict() for name, chart in page_charts(data).items()},
+        specifications={name: chart.to_dict(validate=False) for name, chart in page_charts(data).items()},
     )
 
 
@@ -174,7 +180,10 @@ def chart_previews(data: ReportData) -> dict[str, bytes]:
             data.band_sales, charts.venue_standings(data.sales_by_venue), width=PREVIEW_WIDTH
         ),
     }
-    return {name: _repacked(vl_convert.vegalite_to_png(picture.to_json())) for name, picture in pictures.items()}
+    return {
+        name: _repacked(vl_convert.vegalite_to_png(picture.to_dict(validate=False)))
+        for name, picture in pictures.items()
+    }
 
 
 def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
@@ -183,7 +192,7 @@ def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
     if len(data.sales_over_time):
         pictures["sales-by-festival"] = charts.ticket_sales_over_time_chart(data.sales_over_time, charts.PAGE)
         pictures["sales-by-month"] = charts.ticket_sales_by_month_chart(data.sales_over_time, charts.PAGE)
-    if len(data.sales_by_venue):
+    if data.sales_by_venue.total_performances.any():
         pictures["sales-by-venue"] = charts.ticket_sales_by_venue_chart(data.sales_by_venue, charts.PAGE)
         pictures["venues-over-time"] = charts.venue_sales_over_time_chart(data.sales_by_venue, charts.PAGE)
     for answer in venue_answers(data):
@@ -258,7 +267,7 @@ def _page(data: ReportData) -> dict[str, Any]:
     return {
         "answers": answers,
         "headline": headline(answers),
-        "venues": _records(venues),
+        "venues": _records(venues) if venues.total_performances.any() else [],
         "festivals": _records(festivals),
         "festivals_on_sale": _records(festivals[~festivals.is_completed]),
         "candidates": [
@@ -300,7 +309,7 @@ def _unsold_performances(warehouse: duckdb.DuckDBPyConnection) -> int:
 def _largest_step_within_tiers(candidates: pd.DataFrame) -> float | None:
     """The largest fall from one candidate to the next in the same tier (0-1), None when no tier has two."""
     next_tier = candidates.groupby("venue_rank").tier.shift(-1)
-    steps = candidates.gap_to_next[candidates.tier == next_tier]
+    steps = candidates.gap_to_next[candidates.tier == next_tier].dropna()
     return float(steps.max()) if len(steps) else None
 
 

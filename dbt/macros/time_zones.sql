@@ -32,5 +32,7 @@
 {% endmacro %}
 
 {% macro spark__to_festival_date(instant) %}
-    {{- return("cast(from_utc_timestamp(" ~ spark__to_utc(instant) ~ ", '" ~ var('festival_timezone') ~ "') as date)") -}}
+    {{- return(
+        "cast(from_utc_timestamp(" ~ spark__to_utc(instant) ~ ", '" ~ var('festival_timezone') ~ "') as date)"
+    ) -}}
 {% endmacro %}

@@ -1,12 +1,17 @@
 with
 
 digits as (
-    select digit
+    select decimal_digits.digit
     from (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) as decimal_digits (digit)
 ),
 
 numbers as (
-    select ones.digit + 10 * tens.digit + 100 * hundreds.digit + 1000 * thousands.digit + 10000 * myriads.digit as number
+    select
+        ones.digit
+        + 10 * tens.digit
+        + 100 * hundreds.digit
+        + 1000 * thousands.digit
+        + 10000 * myriads.digit as number
     from digits as ones
     cross join digits as tens
     cross join digits as hundreds

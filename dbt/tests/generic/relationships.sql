@@ -1,6 +1,5 @@
-{% test relationships(model, column_name, to, field, identified_by) %}
-
 {#- As dbt's own, and each failing row says which row it is. -#}
+{% test relationships(model, column_name, to, field, identified_by) %}
 
 select
     child.{{ identified_by | join(', child.') }},
