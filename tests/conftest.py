@@ -1,0 +1,70 @@
+"""What tests of all rooms share: settings of an installation of their own, and one that has published a festival."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance
+from refreshes import copy_installation, dagster_home, festival_settings, land_batch, refresh
+
+from acl_assets.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the machine the tests run on have no say in them."""
+    for name in [name for name in os.environ if name.startswith("ACL_") or name == "DAGSTER_HOME"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """An installation without any data."""
+    return festival_settings(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def first_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a simulated batch named `first`, to copy into a landing zone."""
+    return land_batch(festival_settings(tmp_path_factory.mktemp("landed")))
+
+
+@pytest.fixture
+def landed(settings: Settings, first_batch: Path) -> Settings:
+    """An installation in which the batch `first` has landed, and nothing has happened since."""
+    shutil.copytree(first_batch, settings.exports_dir / "first")
+    return settings
+
+
+@pytest.fixture(scope="session")
+def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder for an installation, and the data of one there that refreshed once, from the batch `first`."""
+    folder = tmp_path_factory.mktemp("festival")
+    settings = festival_settings(folder / "data")
+    shutil.copytree(first_batch, settings.exports_dir / "first")
+    refreshed = refresh(settings)
+    assert refreshed.success, refreshed.errors
+    settings.data_dir.rename(folder / "template")
+    return settings.data_dir, folder / "template"
+
+
+@pytest.fixture
+def published(festival: tuple[Path, Path]) -> Settings:
+    """An installation of the test's own that has published the batch `first`.
+
+    Its place is the same in every test: dbt parses the whole project anew when the place changes.
+    """
+    data_dir, template = festival
+    copy_installation(template, data_dir)
+    return festival_settings(data_dir)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    """A Dagster instance that keeps runs and events in SQLite, configured as the project's own."""
+    with DagsterInstance.from_config(str(dagster_home(tmp_path / "dagster"))) as opened:
+        yield opened

@@ -1,0 +1,487 @@
+"""CSV files are read as the contract says or not at all, and whatever is wrong is named with its line.
+
+Every case stands for something exports really contain, or that lenient parsers repair in silence.
+"""
+
+import csv
+import gzip
+import io
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from acl_assets.ingestion.csv_files import MOST_RECORD_BYTES, read_csv_file
+from acl_assets.ingestion.export_batch import BatchError
+from acl_assets.ingestion.rejects import MOST_REJECTS, RejectLog
+from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
+
+VISITS = SourceTable(
+    "visits",
+    "A table with one column of each type.",
+    (SourceColumn("id", "int", ""), SourceColumn("name", "text", ""), SourceColumn("at", "timestamptz", "")),
+)
+HEADER = b"id,name,at\n"
+INSTANT = b"2021-10-01 19:30:00+00"
+Row = tuple[int | None, str | None, datetime | None]
+
+
+def read(path: Path, content: bytes, **options: Any) -> tuple[list[Row], RejectLog]:
+    path.write_bytes(content)
+    rejects = RejectLog()
+    rows: list[Row] = []
+    for piece in read_csv_file(path, VISITS, rejects, **options):
+        rows += [(row["id"], row["name"], row["at"]) for row in piece.to_pylist()]
+    return rows, rejects
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "visits.csv"
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
+
+
+ACCEPTED: dict[str, tuple[bytes, list[Row]]] = {
+    "lines ended by LF": (b"id,name,at\n1,a,\n2,b,\n", [(1, "a", None), (2, "b", None)]),
+    "lines ended by CRLF": (b"id,name,at\r\n1,a,\r\n2,b,\r\n", [(1, "a", None), (2, "b", None)]),
+    "both kinds of line end": (b"id,name,at\r\n1,a,\n2,b,\r\n", [(1, "a", None), (2, "b", None)]),
+    "no line end after the last line": (b"id,name,at\n1,a,\n2,b,", [(1, "a", None), (2, "b", None)]),
+    "a byte order mark": (b"\xef\xbb\xbfid,name,at\n1,a,\n", [(1, "a", None)]),
+    "columns in another order": (b"at,id,name\n,1,a\n", [(1, "a", None)]),
+    "a quoted header": (b'"id","name","at"\n1,a,\n', [(1, "a", None)]),
+    "a header and nothing else": (b"id,name,at\n", []),
+    "a header without a line end": (b"id,name,at", []),
+    "every field quoted": (b'id,name,at\n"1","a","2021-10-01 19:30:00+00"\n', [(1, "a", utc(2021, 10, 1, 19, 30))]),
+    "nothing is NULL": (b"id,name,at\n,,\n", [(None, None, None)]),
+    "a quoted nothing is the empty text": (b'id,name,at\n1,"",\n', [(1, "", None)]),
+    "a name that is the word NULL": (b"id,name,at\n1,NULL,\n", [(1, "NULL", None)]),
+    "a quoted NULL": (b'id,name,at\n1,"NULL",\n', [(1, "NULL", None)]),
+    "quotes and commas inside quotes": (b'id,name,at\n1,"a ""b"", c",\n', [(1, 'a "b", c', None)]),
+    "a name of two quotes": (b'id,name,at\n1,"""""",\n', [(1, '""', None)]),
+    "line ends inside quotes": (b'id,name,at\n1,"a\r\nb\nc\rd",\n', [(1, "a\r\nb\nc\rd", None)]),
+    "blanks around a name": (b"id,name,at\n1, a ,\n", [(1, " a ", None)]),
+    "letters of other scripts": ("id,name,at\n1,Sigur Rós 音楽,\n".encode(), [(1, "Sigur Rós 音楽", None)]),
+    "an apostrophe": (b"id,name,at\n1,'68,\n", [(1, "'68", None)]),
+    "a backslash before a quote": (b'id,name,at\n1,"a\\",\n', [(1, "a\\", None)]),
+}
+
+
+@pytest.mark.parametrize(("content", "rows"), ACCEPTED.values(), ids=ACCEPTED)
+def test_accepts(content: bytes, rows: list[Row], path: Path) -> None:
+    found, rejects = read(path, content)
+    assert found == rows
+    assert not rejects
+
+
+@pytest.mark.parametrize("number", [0, 7, -1, 2**31 - 1, -(2**31)])
+def test_accepts_whole_numbers_of_32_bits(number: int, path: Path) -> None:
+    assert read(path, HEADER + f"{number},,\n".encode())[0] == [(number, None, None)]
+
+
+REJECTED_NUMBERS = {
+    "24.99": "plain digits",
+    "25.0": "plain digits",
+    "1e2": "plain digits",
+    "0x1F": "plain digits",
+    "0xFFFFFF": "plain digits",
+    "1_000": "plain digits",
+    '"1,000"': "plain digits",
+    "+5": "plain digits",
+    " 5": "plain digits",
+    "5 ": "plain digits",
+    "007": "plain digits",
+    "-0": "plain digits",
+    "- 5": "plain digits",
+    "": None,
+    '""': "plain digits",
+    "NULL": "plain digits",
+    "NaN": "plain digits",
+    "true": "plain digits",
+    "٣": "plain digits",
+    "2147483648": "32-bit",
+    "-2147483649": "32-bit",
+    "99999999999999999999": "32-bit",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), REJECTED_NUMBERS.items())
+def test_rejects_what_is_no_whole_number_in_plain_digits(text: str, reason: str | None, path: Path) -> None:
+    """Lenient parsers round 24.99 to 25 and read 0x1F as 31, 1e2 as 100 and 1_000 as 1000."""
+    rows, rejects = read(path, HEADER + b"1,fine,\n" + f"{text},b,\n".encode())
+    if reason is None:
+        assert rows == [(1, "fine", None), (None, "b", None)]
+    else:
+        [reject] = rejects.rejects
+        assert (reject.file, reject.line, reject.column, reject.text) == ("visits.csv", 3, "id", text.strip('"'))
+        assert reason in reject.reason
+
+
+ACCEPTED_INSTANTS = {
+    "2021-10-01 19:30:00+00": utc(2021, 10, 1, 19, 30),
+    "2021-10-01T19:30:00Z": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30Z": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30:00+05:30": utc(2021, 10, 1, 14),
+    "2021-10-01 19:30:00-0530": utc(2021, 10, 2, 1),
+    "2021-10-01 19:30:00.5+00": utc(2021, 10, 1, 19, 30, 0, 500_000),
+    "2021-10-01 19:30:00.123456-05": utc(2021, 10, 2, 0, 30, 0, 123_456),
+    "2020-02-29 00:00:00+00": utc(2020, 2, 29),
+    "0001-01-01 00:00:00+00": utc(1, 1, 1),
+    "9999-12-31 23:59:59.999999+00": utc(9999, 12, 31, 23, 59, 59, 999_999),
+}
+
+
+@pytest.mark.parametrize(("text", "instant"), ACCEPTED_INSTANTS.items())
+def test_accepts_instants_with_any_offset(text: str, instant: datetime, path: Path) -> None:
+    assert read(path, HEADER + f"1,,{text}\n".encode())[0] == [(1, None, instant)]
+
+
+REJECTED_INSTANTS = {
+    "2021-10-01 19:30:00": "no offset",
+    "2021-10-01T19:30:00.5": "no offset",
+    "2021-10-01": "ISO 8601",
+    "10/01/2021 19:30:00+00": "ISO 8601",
+    "2021-10-01 19:30:00 +00": "ISO 8601",
+    "2021-10-01 19:30:00 UTC": "ISO 8601",
+    "2021-10-01 19:30:00 America/Chicago": "ISO 8601",
+    " 2021-10-01 19:30:00+00": "ISO 8601",
+    "1633116600": "ISO 8601",
+    "20211001T193000Z": "ISO 8601",
+    "2021-10-01 19:30:00.1234567+00": "six fractional digits",
+    "2021-02-30 19:30:00+00": "calendar",
+    "2021-02-29 19:30:00+00": "calendar",
+    "2021-13-01 19:30:00+00": "calendar",
+    "2021-10-01 24:00:00+00": "calendar",
+    "2021-10-01 23:59:60+00": "calendar",
+    "2021-10-01 19:30:00+24": "calendar",
+    "0000-01-01 00:00:00+00": "calendar",
+    "0001-01-01 00:00:00+05": "calendar",
+    "9999-12-31 23:59:59-05": "calendar",
+    "12021-10-01 19:30:00+00": "ISO 8601",
+    "0044-03-15 12:00:00+00 BC": "years 1 to 9999",
+    "infinity": "years 1 to 9999",
+    "-infinity": "years 1 to 9999",
+    '""': "ISO 8601",
+    "soon": "ISO 8601",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), REJECTED_INSTANTS.items())
+def test_rejects_what_is_no_instant_with_an_offset(text: str, reason: str, path: Path) -> None:
+    _, rejects = read(path, HEADER + b"1,fine," + INSTANT + f"\n2,b,{text}\n".encode())
+    [reject] = rejects.rejects
+    assert (reject.line, reject.column, reject.text) == (3, "at", text.strip('"'))
+    assert reason in reject.reason
+
+
+REJECTED_LINES: dict[str, tuple[bytes, int, str]] = {
+    "too few fields": (b"1,a,\n2,b\n3,c,\n", 3, "has 2 fields where the header names 3"),
+    "too many fields": (b"1,a,\n2,b,,\n3,c,\n", 3, "has 4 fields where the header names 3"),
+    "an empty line in between": (b"1,a,\n\n3,c,\n", 3, "is an empty line"),
+    "an empty line at the end": (b"1,a,\n3,c,\n\n", 4, "is an empty line"),
+    "an empty line ended by CRLF": (b"1,a,\n3,c,\n\r\n", 4, "is an empty line"),
+    "a row count after the rows": (b"1,a,\n3,c,\n(2 rows)\n", 4, "has 1 field where"),
+    "other separators": (b"1,a,\n2;b;\n3,c,\n", 3, "has 1 field where"),
+    "a quote inside an unquoted field": (b'1,a,\n2,b"b,\n3,c,\n', 3, "quote inside"),
+    "a quoted word inside an unquoted field": (b'1,a,\n2,b "b" b,\n3,c,\n', 3, "quote inside"),
+    "text after a closing quote": (b'1,a,\n2,"b"b,\n3,c,\n', 3, "after a closing quote"),
+    "a blank before an opening quote": (b'1,a,\n2, "b",\n3,c,\n', 3, "quote inside"),
+    "a backslash as escape": (b'1,a,\n2,"b\\"b",\n3,c,\n', 3, "after a closing quote"),
+    "a quote that is never closed": (b'1,a,\n2,"b,\n3,c,\n', 3, "opens a quote"),
+    "a quote that is closed by the next one": (b'1,a,\n2,"b,\n3,"c",\n', 3, "quote"),
+    "a lone carriage return": (b"1,a,\n2,b\rb,\n3,c,\n", 3, "carriage return"),
+    "a NUL byte": (b"1,a,\n2,b\0b,\n3,c,\n", 3, "NUL byte"),
+    "a Latin-1 byte": (b"1,a,\n2,Ros\xe9,\n3,c,\n", 3, "0xE9, which is not UTF-8"),
+    "an overlong encoding": (b"1,a,\n2,\xc0\xaf,\n3,c,\n", 3, "0xC0"),
+    "a surrogate": (b"1,a,\n2,\xed\xa0\x80,\n3,c,\n", 3, "0xED"),
+}
+
+
+@pytest.mark.parametrize(("body", "line", "reason"), REJECTED_LINES.values(), ids=REJECTED_LINES)
+def test_rejects_malformed_lines_and_reads_on(body: bytes, line: int, reason: str, path: Path) -> None:
+    """One flaw costs one line, wherever that leaves the quotes, so that the rejects name the lines to mend."""
+    rows, rejects = read(path, HEADER + body)
+    [reject] = rejects.rejects
+    assert (reject.line, reject.column) == (line, None)
+    assert reason in reject.reason
+    assert reject.text == (HEADER + body).split(b"\n")[line - 1].decode(errors="backslashreplace").rstrip("\r")
+    assert rows == [(1, "a", None), (3, "c", None)]
+
+
+REFUSED_HEADERS: dict[str, tuple[bytes, str]] = {
+    "an empty file": (b"", "it is empty, without even a header"),
+    "an empty first line": (b"\n1,a,\n", "line 1 is empty"),
+    "a missing column": (b"id,name\n1,a\n", "missing 'at'"),
+    "an extra column": (b"id,name,at,fee\n", "unknown 'fee'"),
+    "a column twice": (b"id,name,at,id\n", "'id' twice"),
+    "a misspelt column": (b"id,nmae,at\n", "unknown 'nmae' (did you mean 'name'?)"),
+    "capital letters": (b"ID,name,at\n", "unknown 'ID' (did you mean 'id'?)"),
+    "a blank after the comma": (b"id, name,at\n", "unknown ' name' (did you mean 'name'?)"),
+    "no header at all": (b"1,a,2021-10-01 19:30:00+00\n", "unknown '1'"),
+    "semicolons": (b"id;name;at\n1;a;\n", "looks separated by ';'"),
+    "tabs": (b"id\tname\tat\n", "looks separated by '\\t'"),
+    "lone carriage returns": (b"id,name,at\r1,a,\r", "carriage returns without line feeds"),
+    "Latin-1": (b"id,name,at,gr\xf6\xdfe\n", "line 1 is not UTF-8"),
+    "UTF-16": ("id,name,at\n".encode("utf-16"), "it is UTF-16"),
+    "an open quote": (b'id,name,"at\n', "line 1 is no CSV"),
+    "an endless line": (b"id," * MOST_RECORD_BYTES, "no line end within its first MiB"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED_HEADERS.values(), ids=REFUSED_HEADERS)
+def test_refuses_a_header_that_is_not_the_tables(content: bytes, message: str, path: Path) -> None:
+    """Nothing below a wrong header can be trusted, so the file is refused as a whole."""
+    with pytest.raises(BatchError, match=re.escape(message)) as raised:
+        read(path, content)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("read_bytes", [1, 5, 64, 8 << 20])
+@pytest.mark.parametrize("bad", ["x", "x,y"])
+def test_names_the_line_a_record_starts_on(bad: str, read_bytes: int, line_end: str, path: Path) -> None:
+    """Lines are those an editor shows: a record of several lines counts as many, its first one is named."""
+    lines = ["id,name,at", '1,"a', "b", '",', "2,c,", f"{bad},d,", '3,"""', '",', f"{bad},e,", "4,,", f"{bad},f,"]
+    _, rejects = read(path, line_end.join(lines).encode(), read_bytes=read_bytes)
+    assert [reject.line for reject in rejects.rejects] == [6, 9, 11]
+
+
+def test_names_lines_deep_in_a_long_file(path: Path) -> None:
+    """Counted over several reads of the usual size."""
+    lines = [f"{number},{'some name ' * 50},{INSTANT.decode()}" for number in range(2, 50_002)]
+    for line, field in {2: "2.5", 25_001: "0x10", 49_999: "1e3", 50_001: "4,4"}.items():
+        lines[line - 2] = lines[line - 2].replace(str(line), field, 1)
+    _, rejects = read(path, HEADER + "\n".join(lines).encode())
+    assert path.stat().st_size > 3 * (8 << 20)
+    assert [(reject.line, reject.column) for reject in rejects.rejects] == [
+        (2, "id"),
+        (25_001, "id"),
+        (49_999, "id"),
+        (50_001, None),
+    ]
+
+
+def test_lists_every_flaw_of_a_line_in_the_order_of_the_lines(path: Path) -> None:
+    _, rejects = read(path, HEADER + b"1,a,now\n2.5,b,then\n3.5,c,\n")
+    found = [(reject.line, reject.column, reject.text) for reject in rejects.rejects]
+    assert found == [(2, "at", "now"), (3, "id", "2.5"), (3, "at", "then"), (4, "id", "3.5")]
+
+
+@pytest.mark.parametrize("line", [b"x,,\n", b"1\n", b'1,a"b,\n', b"\xff,,\n"])
+def test_stops_at_the_limit_of_rejects(line: bytes, path: Path) -> None:
+    _, rejects = read(path, HEADER + line * (MOST_REJECTS + 100))
+    assert rejects.is_full
+    assert [reject.line for reject in rejects.rejects] == list(range(2, MOST_REJECTS + 2))
+
+
+def test_the_limit_counts_flaws_and_not_lines(path: Path) -> None:
+    _, rejects = read(path, HEADER + b"x,,soon\n" * MOST_REJECTS)
+    assert len(rejects.rejects) == MOST_REJECTS
+    assert rejects.rejects[-1].line == 1 + MOST_REJECTS // 2
+
+
+def test_accepts_a_record_of_one_mebibyte(path: Path) -> None:
+    name = "x" * (MOST_RECORD_BYTES - len('1,"",\n') - 2) + "\n,"
+    assert read(path, HEADER + f'1,"{name}",\n2,b,\n'.encode())[0] == [(1, name, None), (2, "b", None)]
+
+
+@pytest.mark.parametrize("mebibytes", [1, 3])
+@pytest.mark.parametrize("letter", ["x", "\n"])
+def test_rejects_a_longer_record(letter: str, mebibytes: int, path: Path) -> None:
+    """Memory stays bounded where a quote is never closed."""
+    name = letter * mebibytes * MOST_RECORD_BYTES
+    _, rejects = read(path, HEADER + f'1,a,\n2,"{name}",\n'.encode(), read_bytes=100_000)
+    assert rejects.rejects[0].line == 3
+    assert "1 MiB" in rejects.rejects[0].reason
+
+
+# Compression --------------------------------------------------------------------------------------------------
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pa.compress(content, codec="zstd", asbytes=True))
+
+
+PLAIN = HEADER + b"".join(b"%d,%d,\n" % (number, number * 7919 % 104_729) for number in range(30_000))
+
+
+COMPRESSIONS = {".gz": gzip.compress, ".zst": zstd}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_reads_compressed_files_of_one_part_or_several(suffix: str, path: Path, tmp_path: Path) -> None:
+    compress = COMPRESSIONS[suffix]
+    compressed = tmp_path / f"visits.csv{suffix}"
+    expected, _ = read(path, PLAIN)
+    assert len(expected) == 30_000
+    assert read(compressed, compress(PLAIN))[0] == expected
+    assert read(compressed, compress(PLAIN[:50_000]) + compress(PLAIN[50_000:]))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        *itertools.product(COMPRESSIONS, ["cut in the middle", "cut at the end", "followed by text"]),
+        # A Zstandard frame need not carry a checksum; there the manifest's SHA-256 stands alone.
+        (".gz", "overwritten"),
+    ],
+)
+def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Path) -> None:
+    """What is left of a broken copy can end at a line: only the compressed stream shows that it broke."""
+    whole = COMPRESSIONS[suffix](PLAIN)
+    middle = len(whole) // 2
+    content = {
+        "cut in the middle": whole[:middle],
+        "cut at the end": whole[:-1],
+        "followed by text": whole + b"and more",
+        "overwritten": whole[:middle] + bytes(64) + whole[middle + 64 :],
+    }[damage]
+    with pytest.raises(BatchError, match="compressed data is cut short or damaged"):
+        read(tmp_path / f"visits.csv{suffix}", content)
+
+
+# Any table and any damage -------------------------------------------------------------------------------------
+
+FIELD = re.compile(r'"((?:[^"]|"")*+)"|([^",\r\n]*+)')
+INSTANT_TEXT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?(?:Z|([+-])(\d\d):?(\d\d)?)", re.ASCII
+)
+
+
+def by_the_letter(content: bytes) -> list[Row] | None:
+    """What the contract says a file holds, field by field; None where it is to be refused."""
+    try:
+        text = content.removeprefix(b"\xef\xbb\xbf").decode()
+        records = list(records_of(text))
+        header = dict(zip(records[0], itertools.count()))
+        if "\0" in text or sorted(name or "" for name in records[0]) != ["at", "id", "name"]:
+            return None
+        if any(len(record) != 3 for record in records):
+            return None
+        return [
+            (whole_number(record[header["id"]]), record[header["name"]], instant(record[header["at"]]))
+            for record in records[1:]
+        ]
+    except (ValueError, OverflowError, IndexError):
+        return None
+
+
+def records_of(text: str) -> Any:
+    position = 0
+    while position < len(text):
+        record: list[str | None] = []
+        while True:
+            field = FIELD.match(text, position)
+            assert field is not None
+            position = field.end()
+            record.append((field[2] or None) if field[1] is None else field[1].replace('""', '"'))
+            if text[position : position + 1] != ",":
+                break
+            position += 1
+        line_end = re.compile(r"\r?\n|\r?\Z").match(text, position)
+        if line_end is None:
+            raise ValueError("text where the record ought to end")
+        position = line_end.end()
+        yield record
+
+
+def whole_number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if re.fullmatch("0|-?[1-9][0-9]*", text) is None or not -(2**31) <= int(text) < 2**31:
+        raise ValueError(text)
+    return int(text)
+
+
+def instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    found = INSTANT_TEXT.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    day_and_time = [int(part or 0) for part in found.groups()[:6]]
+    local = datetime(*day_and_time, int((found[7] or "").ljust(6, "0")), tzinfo=UTC)  # type: ignore[arg-type, misc]
+    hours, minutes = int(found[9] or 0), int(found[10] or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError(text)
+    offset = timedelta(hours=hours, minutes=minutes)
+    return local + offset if found[8] == "-" else local - offset
+
+
+texts = st.text(st.sampled_from("ab,\"'\n\r\0 é音") | st.characters(codec="utf-8"), max_size=8)
+rows_of_any_kind = st.lists(
+    st.tuples(
+        st.none() | st.integers(-(2**31), 2**31 - 1),
+        st.none() | texts.map(lambda text: text.replace("\0", "")),
+        st.none() | st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)),
+    ),
+    max_size=6,
+)
+
+
+def written(rows: list[Row], quoting: int, line_end: str, byte_order_mark: bool) -> bytes:
+    """The rows as CSV; NULL as nothing, which Python's own writer can only tell from "" when told so."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, quoting=quoting, lineterminator=line_end)
+    writer.writerow(["id", "name", "at"])
+    writer.writerows(rows)
+    return stream.getvalue().encode("utf-8-sig" if byte_order_mark else "utf-8")
+
+
+csv_contents = st.builds(
+    written,
+    rows_of_any_kind,
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+
+
+@settings(deadline=None)
+@given(rows_of_any_kind, st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 100))
+def test_gives_back_what_was_written(rows: list[Row], line_end: str, byte_order_mark: bool, read_bytes: int) -> None:
+    """Any table, written by another hand and read in pieces of any size, comes back as it was."""
+
+    def field(value: object) -> str:
+        if value is None:
+            return ""
+        text = str(value)
+        return '"' + text.replace('"', '""') + '"' if isinstance(value, str) else text
+
+    lines = ["id,name,at", *(",".join(map(field, row)) for row in rows)]
+    content = "".join(line + line_end for line in lines).encode("utf-8-sig" if byte_order_mark else "utf-8")
+    with TemporaryDirectory() as folder:
+        found, rejects = read(Path(folder) / "visits.csv", content, read_bytes=read_bytes)
+    assert found == rows
+    assert not rejects
+
+
+@settings(deadline=None)
+@given(csv_contents, st.data(), st.integers(1, 100))
+@example(b"id,name,at\r\r\n", None, 8)
+def test_reads_damaged_files_by_the_letter_or_not_at_all(
+    content: bytes, data: st.DataObject | None, read_bytes: int
+) -> None:
+    """Whatever a changed, lost or added byte does, no value differs in silence from what the contract says."""
+    if data is not None:
+        position = data.draw(st.integers(0, len(content)))
+        lost = data.draw(st.integers(0, 1))
+        added = data.draw(st.sampled_from([b"", *(bytes([byte]) for byte in b'",;\n\r\0 019-+:.xe\xe9\xc3')]))
+        content = content[:position] + added + content[position + lost :]
+    expected = by_the_letter(content)
+    with TemporaryDirectory() as folder:
+        try:
+            found, rejects = read(Path(folder) / "visits.csv", content, read_bytes=read_bytes)
+        except BatchError:
+            assert expected is None
+        else:
+            assert (None if rejects else found) == expected

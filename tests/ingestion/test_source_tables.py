@@ -1,0 +1,221 @@
+"""The source tables as assets: what a run converts, what it says about it, and what happens to a bad batch."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, ExecuteInProcessResult, materialize
+from refreshes import LATER, festival_settings, land_batch, land_plain_batch, sha256
+
+from acl_assets.ingestion.export_batch import MANIFEST_NAME
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.source_state import EXPORT_BATCHES
+from acl_assets.ingestion.source_tables import EXPORT_FILES_CHECK, source_asset_key, source_tables
+from acl_assets.settings import Settings
+
+
+@pytest.fixture
+def ephemeral() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Settings:
+    """An installation in which six CSV files without a manifest have landed."""
+    settings = festival_settings(tmp_path / "data")
+    land_plain_batch(settings)
+    return settings
+
+
+def convert(settings: Settings, instance: DagsterInstance, *tables: str) -> ExecuteInProcessResult:
+    """Materialize some source tables and nothing else, all of them unless named."""
+    return materialize(
+        [source_tables],
+        instance=instance,
+        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
+        selection=[source_asset_key(table) for table in tables] or None,
+        raise_on_error=False,
+    )
+
+
+def metadata(result: ExecuteInProcessResult, table: str) -> dict[str, object]:
+    """Metadata values of a table's materialization."""
+    (event,) = [
+        event for event in result.get_asset_materialization_events() if event.asset_key == source_asset_key(table)
+    ]
+    return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+
+
+def check(result: ExecuteInProcessResult, table: str) -> AssetCheckEvaluation:
+    (evaluation,) = [
+        found for found in result.get_asset_check_evaluations() if found.asset_key == source_asset_key(table)
+    ]
+    assert evaluation.check_name == EXPORT_FILES_CHECK
+    return evaluation
+
+
+def error_of(result: ExecuteInProcessResult) -> str:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    assert event.step_failure_data.error is not None
+    return event.step_failure_data.error.message
+
+
+def test_metadata_says_what_was_converted(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Row counts, bytes and the batch are what people look for when figures surprise them."""
+    tickets = metadata(convert(landed, ephemeral), "tickets")
+    converted = landed.source_tables_dir / "tickets" / "first.parquet"
+    rows = pq.read_metadata(converted).num_rows
+    assert tickets["dagster/row_count"] == rows
+    assert tickets["rows_by_file"] == {"tickets.parquet": rows}
+    assert tickets["exported_bytes"] == (landed.exports_dir / "first" / "tickets.parquet").stat().st_size
+    assert tickets["bytes"] == converted.stat().st_size
+    assert tickets["batch_id"] == "first"
+    assert tickets["path"] == str(converted)
+    assert tickets["converted_in_this_run"] is True
+    assert isinstance(tickets["rows_per_second"], int)
+
+
+def test_the_preview_shows_the_first_rows(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """A look at five rows answers many questions; hard names must not break the table they stand in."""
+    preview = str(metadata(convert(landed, ephemeral), "bands")["preview"]).splitlines()
+    names = pq.read_table(landed.source_tables_dir / "bands" / "first.parquet").column("name").to_pylist()[:5]
+    assert preview[:2] == ["| id | name | fee |", "|---|---|---|"]
+    assert len(preview) == 2 + len(names)
+    for line, name in zip(preview[2:], names, strict=True):
+        assert name.replace("|", "\\|") in line
+
+
+def test_the_preview_masks_names_of_people(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Metadata is kept for years in the event log, and everybody who opens the UI reads it."""
+    preview = str(metadata(convert(landed, ephemeral), "people")["preview"])
+    names = pq.read_table(landed.source_tables_dir / "people" / "first.parquet").column("name").to_pylist()
+    assert preview.count("(personal data)") == 5
+    assert not [name for name in names if name in preview]
+
+
+def test_the_state_is_an_asset_too(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """When the figures are from is the first thing people ask."""
+    state = metadata(convert(landed, ephemeral), EXPORT_BATCHES)
+    assert state["batch_id"] == "first"
+    assert state["dagster/row_count"] == 1
+    assert state["is_current"] is True
+    assert state["exported_at_is_file_time"] is False
+
+
+def test_a_batch_without_a_manifest_says_that_its_time_is_file_time(
+    plain: Settings, ephemeral: DagsterInstance
+) -> None:
+    """Six plain files state no export time; the stand-in must not pass for the real thing."""
+    assert metadata(convert(plain, ephemeral), EXPORT_BATCHES)["exported_at_is_file_time"] is True
+
+
+def test_a_converted_batch_is_not_converted_again(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """At full size conversion is most of the work; refreshing after a change of a model must not repeat it."""
+    convert(landed, ephemeral)
+    converted = landed.source_tables_dir / "tickets" / "first.parquet"
+    before = (converted.stat().st_ino, converted.stat().st_mtime_ns)
+    tickets = metadata(convert(landed, ephemeral), "tickets")
+    assert tickets["converted_in_this_run"] is False
+    assert "rows_per_second" not in tickets
+    assert (converted.stat().st_ino, converted.stat().st_mtime_ns) == before
+
+
+def test_changed_plain_files_are_converted_anew(plain: Settings, ephemeral: DagsterInstance) -> None:
+    """Without a manifest a folder can be filled again under the same name, and old rows must not stay."""
+    convert(plain, ephemeral)
+    bands = plain.exports_dir / "first" / "bands.csv"
+    with bands.open("a", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerow([1_000_000, "A Late Addition", 500])
+    result = convert(plain, ephemeral)
+    assert metadata(result, "bands")["converted_in_this_run"] is True
+    names = pq.read_table(plain.source_tables_dir / "current" / "bands").column("name").to_pylist()
+    assert names[-1] == "A Late Addition"
+
+
+def test_a_selection_converts_the_selected_tables_only(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """One table can be looked at alone."""
+    result = convert(landed, ephemeral, "bands", "venues")
+    assert result.success
+    assert {event.asset_key for event in result.get_asset_materialization_events()} == {
+        AssetKey(["festival", "bands"]),
+        AssetKey(["festival", "venues"]),
+    }
+    assert not (landed.source_tables_dir / "tickets").exists()
+
+
+def test_a_partly_converted_state_does_not_become_current(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Models must never read the bands of one batch with the tickets of another."""
+    convert(landed, ephemeral)
+    current = os.readlink(landed.source_tables_dir / "current")
+    land_batch(landed, "second", exported_at=LATER, seed=21)
+    state = metadata(convert(landed, ephemeral, "bands", EXPORT_BATCHES), EXPORT_BATCHES)
+    assert state["is_current"] is False
+    assert state["waiting_for_tables"] == ["venues", "performances", "people", "purchases", "tickets"]
+    assert os.readlink(landed.source_tables_dir / "current") == current
+    assert metadata(convert(landed, ephemeral), EXPORT_BATCHES)["is_current"] is True
+
+
+def test_the_rest_of_a_state_can_be_converted_by_a_later_run(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """What some runs convert one by one adds up to a state, which the last of them makes current."""
+    for table in SOURCE_TABLES:
+        assert convert(landed, ephemeral, table).success
+    assert (landed.source_tables_dir / "current" / "tickets" / "first.parquet").exists()
+
+
+def test_every_bad_table_is_reported(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Whoever repairs an export wants to know all that is wrong with it, not one thing per night."""
+    for table in ("bands", "tickets"):
+        file = landed.exports_dir / "first" / f"{table}.parquet"
+        file.write_bytes(file.read_bytes() + b"x")
+    result = convert(landed, ephemeral)
+    assert not result.success
+    for table in ("bands", "tickets"):
+        assert f"{table}.parquet: it has" in error_of(result)
+        assert not check(result, table).passed
+        assert f"{table}.parquet" in str(check(result, table).description)
+    for table in ("venues", "performances", "people", "purchases"):
+        assert check(result, table).passed
+
+
+def test_a_bad_table_leaves_the_current_state(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The models keep reading the last good state until a whole new one is there."""
+    convert(landed, ephemeral)
+    current = os.readlink(landed.source_tables_dir / "current")
+    digest = sha256(landed.source_tables_dir / "current" / "tickets" / "first.parquet")
+    second = land_batch(landed, "second", exported_at=LATER, seed=21)
+    (second / "tickets.parquet").unlink()
+    assert not convert(landed, ephemeral).success
+    assert os.readlink(landed.source_tables_dir / "current") == current
+    assert sha256(landed.source_tables_dir / "current" / "tickets" / "first.parquet") == digest
+
+
+def test_an_incremental_batch_is_refused_in_words(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Taking its few rows for a whole festival would be worse than an error."""
+    second = land_batch(landed, "second", exported_at=LATER, seed=21)
+    manifest = second / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().replace('"kind": "full"', '"kind": "incremental"'))
+    result = convert(landed, ephemeral)
+    assert "Batch second" in error_of(result)
+    assert "is incremental, and only full batches can be applied" in error_of(result)
+
+
+def test_without_a_batch_it_says_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:
+    """The first thing many people will see of a fresh clone."""
+    message = error_of(convert(settings, ephemeral))
+    assert f"No complete full export batch in {settings.exports_dir}" in message
+    assert "Drop the six tables there" in message
+    assert "make run" in message
+
+
+def test_the_run_names_the_batch_it_reads(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The log must tell which batch a run was about, also when it fails later."""
+    result = convert(landed, ephemeral)
+    messages = [entry.user_message for entry in ephemeral.all_logs(result.run_id)]
+    assert any("is batch first, exported at 2022-08-01T06:00:00+00:00." in message for message in messages)

@@ -1,0 +1,234 @@
+"""Landing batches and refreshing from them, as tests do it.
+
+What belongs here: plain functions without fixtures, over the real simulator and the real Dagster definitions. What
+does not: expectations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import (
+    AssetCheckSeverity,
+    AssetSelection,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+    MetadataValue,
+)
+
+from acl_assets.definitions import build_definitions
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
+from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
+
+SMALL = 0.001
+"""The scale of test festivals: all of the years, some thousand tickets."""
+
+LATER = DEFAULT_EXPORTED_AT + timedelta(days=1)
+"""When the batch after the first one was exported."""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What came of a run.
+
+    Attributes:
+        failed_checks: (asset key, check name) of checks that failed with severity ERROR.
+        warnings: (asset key, check name) of checks that failed with severity WARN.
+        check_results: (asset key, check name) -> (description, metadata) of every evaluated check.
+        errors: the messages of failed steps, with those of their causes.
+        failed_steps: names of the steps that failed.
+        skipped_steps: names of the steps that were never tried.
+        metadata: asset key -> metadata values of its materialization in this run.
+        log: what the run's steps logged, one message per line.
+    """
+
+    run_id: str
+    success: bool
+    failed_checks: frozenset[tuple[str, str]]
+    warnings: frozenset[tuple[str, str]]
+    check_results: Mapping[tuple[str, str], tuple[str | None, Mapping[str, Any]]] = field(repr=False)
+    errors: str
+    failed_steps: frozenset[str]
+    skipped_steps: frozenset[str]
+    metadata: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    log: str = field(repr=False)
+
+
+def festival_settings(data_dir: Path) -> Settings:
+    """Settings of an installation of its own, in which folders without a manifest count at once."""
+    return Settings(data_dir=data_dir, exports_dir=data_dir / "exports", settle_seconds=0.0)
+
+
+def land_batch(
+    settings: Settings,
+    batch_id: str = "first",
+    *,
+    exported_at: datetime = DEFAULT_EXPORTED_AT,
+    scale: float = SMALL,
+    seed: int = 20,
+    form: BatchFormat = "parquet",
+) -> Path:
+    """Land a simulated full batch with its manifest, and return its folder."""
+    return write_batch(settings.exports_dir, batch_id, TicketingHistory(scale, seed, exported_at), form)
+
+
+def land_plain_batch(
+    settings: Settings, batch_id: str = "first", *, exported_at: datetime = DEFAULT_EXPORTED_AT, seed: int = 20
+) -> Path:
+    """Land six simulated CSV files without a manifest, and return their folder."""
+    return write_plain_batch(settings.exports_dir, batch_id, TicketingHistory(SMALL, seed, exported_at))
+
+
+def refresh(
+    settings: Settings,
+    *,
+    instance: DagsterInstance | None = None,
+    select: str | None = None,
+    run_config: Mapping[str, Any] | None = None,
+    **resources: Any,
+) -> Refreshed:
+    """Run the refresh job, or the part of it that a selection such as `key:"festival/tickets"` names."""
+    definitions = build_definitions(settings, **resources)
+    with DagsterInstance.ephemeral() if instance is None else _kept(instance) as used:
+        result = definitions.resolve_job_def("refresh").execute_in_process(
+            instance=used,
+            raise_on_error=False,
+            run_config=run_config,
+            asset_selection=None if select is None else _asset_keys(definitions, select),
+        )
+        return _describe(used, result)
+
+
+class _kept:  # noqa: N801 # used like a function
+    def __init__(self, instance: DagsterInstance) -> None:
+        self._instance = instance
+
+    def __enter__(self) -> DagsterInstance:
+        return self._instance
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def _asset_keys(definitions: Definitions, select: str) -> list[Any]:
+    graph = definitions.resolve_asset_graph()
+    return list(AssetSelection.from_string(select).resolve(graph))
+
+
+def _describe(instance: DagsterInstance, result: ExecuteInProcessResult) -> Refreshed:
+    evaluations = result.get_asset_check_evaluations()
+    failed = [evaluation for evaluation in evaluations if not evaluation.passed]
+    failures = [event for event in result.all_events if event.is_step_failure]
+    started = {event.step_key for event in result.all_events if event.is_step_start}
+    entries = instance.all_logs(result.run_id)
+    return Refreshed(
+        run_id=result.run_id,
+        success=result.success,
+        failed_checks=_names(check for check in failed if check.severity == AssetCheckSeverity.ERROR),
+        warnings=_names(check for check in failed if check.severity == AssetCheckSeverity.WARN),
+        check_results={
+            (check.asset_key.to_user_string(), check.check_name): (check.description, _values(check.metadata))
+            for check in evaluations
+        },
+        errors="\n".join(_error_text(event.step_failure_data.error) for event in failures),
+        failed_steps=frozenset(str(event.step_key) for event in failures),
+        skipped_steps=frozenset(_steps(result) - started),
+        metadata={
+            event.asset_key.to_user_string(): _values(event.step_materialization_data.materialization.metadata)
+            for event in result.get_asset_materialization_events()
+            if event.asset_key
+        },
+        log="\n".join(entry.user_message for entry in entries),
+    )
+
+
+def _names(checks: Any) -> frozenset[tuple[str, str]]:
+    return frozenset((check.asset_key.to_user_string(), check.check_name) for check in checks)
+
+
+def _values(metadata: Mapping[str, MetadataValue[Any]]) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
+
+
+def _error_text(error: Any) -> str:
+    text = ""
+    while error is not None:
+        text += error.message
+        error = error.cause
+    return text
+
+
+def _steps(result: ExecuteInProcessResult) -> set[str | None]:
+    return {node.name for node in result.job_def.nodes}
+
+
+def copy_installation(template: Path, data_dir: Path) -> None:
+    """Make `data_dir` a copy of another installation's data, whatever it was before."""
+    shutil.rmtree(data_dir, ignore_errors=True)
+    shutil.copytree(template, data_dir, symlinks=True)
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def published_rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    """Rows a reader of the published file gets."""
+    with duckdb.connect(str(settings.published_file), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def published_batches(settings: Settings) -> list[str]:
+    """Ids of the batches the published file was made from."""
+    return [batch for (batch,) in published_rows(settings, "select batch_id from publication.export_batches")]
+
+
+def environment(settings: Settings, dagster_home: Path | None = None) -> dict[str, str]:
+    """Environment variables under which a process of its own uses these settings and this Dagster instance."""
+    variables = {
+        **os.environ,
+        "ACL_DATA_DIR": str(settings.data_dir),
+        "ACL_EXPORTS_DIR": str(settings.exports_dir),
+        "ACL_SETTLE_SECONDS": str(settings.settle_seconds),
+        "PATH": f"{PROJECT_DIR / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+    if dagster_home is not None:
+        variables["DAGSTER_HOME"] = str(dagster_home)
+    return variables
+
+
+def dagster_home(folder: Path) -> Path:
+    """Make a folder the home of a Dagster instance configured as the project's own, and return it."""
+    folder.mkdir(parents=True)
+    shutil.copy(PROJECT_DIR / "dagster.yaml", folder)
+    return folder
+
+
+def wait_until(happened: Callable[[], bool], what: str, at_most_seconds: float = 180.0) -> None:
+    """Wait until something has happened, looking often.
+
+    Raises:
+        TimeoutError: it has not happened after so many seconds.
+    """
+    deadline = time.monotonic() + at_most_seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {at_most_seconds:.0f} s in vain until {what}")
+        time.sleep(0.02)
+
+
+def instant(year: int, month: int, day: int, hour: int = 0) -> datetime:
+    """An instant in UTC."""
+    return datetime(year, month, day, hour, tzinfo=UTC)

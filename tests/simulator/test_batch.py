@@ -1,0 +1,185 @@
+"""A simulated batch is a good batch in every format, and what is written once is never written over."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from acl_assets.ingestion.export_batch import (
+    BatchError,
+    ExportBatch,
+    list_landing_zone,
+    resolve_state,
+    verify_file,
+)
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.simulator.batch import (
+    BATCH_FORMATS,
+    BatchFormat,
+    CsvWriter,
+    open_table_file,
+    write_batch,
+    write_plain_batch,
+)
+from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
+
+SQL_TYPES = {"int": "INTEGER", "text": "VARCHAR", "timestamptz": "TIMESTAMPTZ"}
+
+
+@pytest.fixture(scope="module")
+def history() -> TicketingHistory:
+    return TicketingHistory(0.002)
+
+
+def read_with_duckdb(folder: Path, table: str) -> list[tuple[object, ...]]:
+    """Read a table's files with a reader that shares no code with the writer."""
+    columns = {column.name: SQL_TYPES[column.type] for column in SOURCE_TABLES[table].columns}
+    if list(folder.glob(f"{table}*.parquet")):
+        source = f"read_parquet('{folder}/{table}*.parquet')"
+    else:
+        source = (
+            f"read_csv('{folder}/{table}*.csv*', columns = {columns}, header = true, quote = '\"', escape = '\"', "
+            "nullstr = '', allow_quoted_nulls = false, strict_mode = true)"
+        )
+    with duckdb.connect() as connection:
+        return connection.execute(f"from {source} order by id").fetchall()
+
+
+def landed_batch(exports_dir: Path) -> ExportBatch:
+    return resolve_state(exports_dir, list_landing_zone(exports_dir, settle_seconds=0)).newest
+
+
+class TestWriteBatch:
+    @pytest.mark.parametrize("batch_format", BATCH_FORMATS)
+    def test_every_format_holds_the_same_rows(
+        self, history: TicketingHistory, batch_format: BatchFormat, tmp_path: Path
+    ):
+        folder = write_batch(tmp_path, "batch", history, batch_format)
+        for table in SOURCE_TABLES:
+            streamed = pa.concat_tables([rows for name, rows in history.stream() if name == table])
+            expected = [tuple(row.values()) for row in streamed.to_pylist()]
+            assert read_with_duckdb(folder, table) == sorted(expected)
+
+    @pytest.mark.parametrize("batch_format", BATCH_FORMATS)
+    def test_the_manifest_describes_every_file(
+        self, history: TicketingHistory, batch_format: BatchFormat, tmp_path: Path
+    ):
+        write_batch(tmp_path, "batch", history, batch_format)
+        batch = landed_batch(tmp_path)
+        assert (batch.batch_id, batch.kind, batch.exported_at) == ("batch", "full", history.exported_at)
+        for name, table in batch.tables.items():
+            assert [file.path for file in table.files] == [f"{name}.{batch_format}"]
+            verify_file(batch, table.files[0])
+            assert table.rows == table.rows_at_source == len(read_with_duckdb(tmp_path / "batch", name))
+
+    def test_tables_can_be_cut_into_numbered_files(self, history: TicketingHistory, tmp_path: Path):
+        whole = write_batch(tmp_path, "whole", history)
+        cut = write_batch(tmp_path / "cut", "cut", history, rows_per_file=1_000)
+        files = landed_batch(tmp_path / "cut").tables["tickets"].files
+        assert files[0].path == "tickets-0001.parquet"
+        assert {file.rows for file in files[:-1]} == {1_000}
+        assert all(pq.read_metadata(cut / file.path).num_rows == file.rows for file in files)
+        assert read_with_duckdb(cut, "tickets") == read_with_duckdb(whole, "tickets")
+
+    def test_files_must_hold_a_row(self, history: TicketingHistory, tmp_path: Path):
+        with pytest.raises(ValueError, match="at least one row"):
+            write_batch(tmp_path, "batch", history, rows_per_file=0)
+        assert not list(tmp_path.iterdir())
+
+    def test_the_same_history_gives_the_same_bytes(self, history: TicketingHistory, tmp_path: Path):
+        for batch_format in BATCH_FORMATS:
+            one = write_batch(tmp_path / "one", batch_format, history, batch_format)
+            other = write_batch(tmp_path / "other", batch_format, history, batch_format)
+            for path in one.iterdir():
+                assert path.read_bytes() == (other / path.name).read_bytes()
+
+    def test_compressed_files_do_not_tell_when_they_were_written(self, history: TicketingHistory, tmp_path: Path):
+        folder = write_batch(tmp_path, "batch", history, "csv.gz")
+        assert (folder / "bands.csv.gz").read_bytes()[4:8] == bytes(4)
+
+    def test_a_batch_is_never_overwritten(self, history: TicketingHistory, tmp_path: Path):
+        folder = write_batch(tmp_path, "batch", history)
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(BatchError, match="immutable"):
+            write_batch(tmp_path, "batch", TicketingHistory(0.001), "csv")
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+    def test_a_failed_export_leaves_nothing(self, tmp_path: Path):
+        class InterruptedHistory(TicketingHistory):
+            def stream(self) -> Iterator[tuple[str, pa.Table]]:
+                for name, rows in super().stream():
+                    yield name, rows
+                    if name == "tickets":
+                        raise KeyboardInterrupt
+
+        for write in (write_batch, write_plain_batch):
+            with pytest.raises(KeyboardInterrupt):
+                write(tmp_path, "batch", InterruptedHistory(0.001))
+        assert not list(tmp_path.iterdir())
+
+
+class TestWritePlainBatch:
+    def test_it_is_six_csv_files_as_old_as_the_export(self, history: TicketingHistory, tmp_path: Path):
+        folder = write_plain_batch(tmp_path, "plain", history)
+        assert {path.name for path in folder.iterdir()} == {f"{table}.csv" for table in SOURCE_TABLES}
+        assert {path.stat().st_mtime for path in folder.iterdir()} == {history.exported_at.timestamp()}
+        batch = landed_batch(tmp_path)
+        assert (batch.kind, batch.has_manifest, batch.exported_at) == ("full", False, history.exported_at)
+
+    def test_it_holds_the_rows_of_the_batch_with_a_manifest(self, history: TicketingHistory, tmp_path: Path):
+        plain = write_plain_batch(tmp_path, "plain", history)
+        full = write_batch(tmp_path, "full", history)
+        for table in SOURCE_TABLES:
+            assert read_with_duckdb(plain, table) == read_with_duckdb(full, table)
+
+    def test_it_is_never_overwritten(self, history: TicketingHistory, tmp_path: Path):
+        write_plain_batch(tmp_path, "plain", history)
+        with pytest.raises(BatchError, match="is there already"):
+            write_plain_batch(tmp_path, "plain", history)
+
+
+class TestCsv:
+    def lines_of(self, tmp_path: Path, names: list[str | None]) -> bytes:
+        path = tmp_path / "bands.csv"
+        writer = CsvWriter(path, ARROW_SCHEMAS["bands"])
+        for number, name in enumerate(names):
+            writer.write_table(pa.table([[number], [name], [None]], schema=ARROW_SCHEMAS["bands"]))
+        writer.close()
+        return path.read_bytes()
+
+    def test_text_is_quoted_where_postgresql_quotes_it(self, tmp_path: Path):
+        """Null is nothing at all, an empty text two quotes; so each comes back as what it was."""
+        names = ["plain", None, "", "a,b", 'say "hi"', "two\nlines", "cr\r", r"\.", "'68", " space ", "NULL", "é"]
+        assert self.lines_of(tmp_path, names).decode() == (
+            'id,name,fee\n0,plain,\n1,,\n2,"",\n3,"a,b",\n4,"say ""hi""",\n5,"two\nlines",\n6,"cr\r",\n'
+            '7,"\\.",\n8,\'68,\n9, space ,\n10,NULL,\n11,é,\n'
+        )
+
+    def test_instants_are_in_utc_with_an_offset_of_two_digits(self, tmp_path: Path):
+        path = tmp_path / "purchases.csv"
+        writer = open_table_file(path, ARROW_SCHEMAS["purchases"])
+        instant = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
+        writer.write_table(pa.table([[1], [instant], [2]], schema=ARROW_SCHEMAS["purchases"]))
+        writer.close()
+        assert path.read_text() == "id,purchase_date,person_id\n1,2021-10-01 19:30:00+00,2\n"
+
+    def test_an_empty_piece_writes_nothing(self, tmp_path: Path):
+        row = pa.table([[1], ["a"], [4]], schema=ARROW_SCHEMAS["bands"])
+        path = tmp_path / "bands.csv"
+        writer = CsvWriter(path, row.schema)
+        writer.write_table(pa.concat_tables([row.slice(0, 0), row, row.slice(0, 0)]))
+        writer.close()
+        assert path.read_bytes() == b"id,name,fee\n1,a,4\n"
+
+    def test_a_slice_of_a_table_is_written_alone(self, tmp_path: Path):
+        """Numbered files are slices, which share their memory with the rows around them."""
+        rows = pa.table([[1, 2, 3], ["a", "b", "c"], [4, 5, 6]], schema=ARROW_SCHEMAS["bands"])
+        path = tmp_path / "bands.csv"
+        writer = CsvWriter(path, rows.schema)
+        writer.write_table(rows.slice(1, 1))
+        writer.close()
+        assert path.read_text() == "id,name,fee\n2,b,5\n"

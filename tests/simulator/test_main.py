@@ -1,0 +1,75 @@
+"""The command line writes batches where it is told to and says where they are."""
+
+from pathlib import Path
+
+import pytest
+
+from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
+from acl_assets.simulator.__main__ import main
+from acl_assets.simulator.defects import DEFECTS
+
+
+def test_a_batch_is_written_and_named_after_its_export_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001"]) == 0
+    folder = tmp_path / "simulated-20220801T060000Z"
+    printed = capsys.readouterr()
+    assert printed.out == f"{folder}\n"
+    assert printed.err == "", "progress is for terminals"
+    assert (folder / "tickets.parquet").exists()
+
+
+def test_the_landing_zone_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ACL_EXPORTS_DIR", str(tmp_path))
+    assert main(["write-batch", "--scale", "0.001", "--format", "csv.gz", "--batch-id", "chosen"]) == 0
+    assert (tmp_path / "chosen" / "tickets.csv.gz").exists()
+
+
+def test_a_later_export_becomes_the_newest_batch(tmp_path: Path):
+    arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--exported-at"]
+    assert main([*arguments, "2022-09-01T06:00:00-05:00"]) == 0
+    assert main([*arguments, "2022-08-01T06:00:00+00:00"]) == 0
+    state = resolve_state(tmp_path, list_landing_zone(tmp_path, settle_seconds=0))
+    assert state.newest.batch_id == "simulated-20220901T110000Z"
+
+
+def test_plain_files_have_no_manifest(tmp_path: Path):
+    assert main(["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--plain"]) == 0
+    assert len(list(tmp_path.glob("*/*.csv"))) == len(list(tmp_path.glob("*/*"))) == 6
+
+
+def test_numbered_files_are_cut_as_told(tmp_path: Path):
+    arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--rows-per-file", "1000"]
+    assert main(arguments) == 0
+    assert len(list(tmp_path.glob("*/tickets-*.parquet"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [([], "bands.csv"), (["--plain"], "bands.csv"), (["--format", "csv"], "bands.csv")],
+    ids=["usual form", "plain", "csv"],
+)
+def test_a_defect_is_planted_in_the_form_it_needs(tmp_path: Path, arguments: list[str], file: str):
+    defect = ["--defect", "nul_byte"]
+    assert main(["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", *defect, *arguments]) == 0
+    (written,) = tmp_path.glob(f"*/{file}")
+    assert b"\0" in written.read_bytes()
+
+
+def test_what_cannot_be_done_is_said_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--batch-id", "same"]
+    assert main(arguments) == 0
+    assert main(arguments) == 1
+    assert main([*arguments, "--defect", "nul_byte", "--format", "parquet"]) == 1
+    assert main([*arguments, "--exported-at", "2001-01-01T00:00:00+00:00"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: ") for line in errors] == [True] * 3
+    assert "immutable" in errors[0]
+    assert "not in parquet" in errors[1]
+    assert "before the first line-up" in errors[2]
+
+
+def test_every_defect_is_listed_with_its_outcome(capsys: pytest.CaptureFixture[str]):
+    assert main(["list-defects"]) == 0
+    listed = capsys.readouterr().out
+    for defect in DEFECTS.values():
+        assert f"{defect.name}\n    {defect.summary}\n    {defect.outcome}" in listed

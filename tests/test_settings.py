@@ -1,0 +1,70 @@
+"""Settings come from ACL_* variables, have defaults that need nothing, and name what they cannot use."""
+
+from pathlib import Path
+
+import pytest
+
+from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
+
+
+def test_defaults_need_no_environment() -> None:
+    settings = Settings.from_environment({})
+    assert settings.data_dir == PROJECT_DIR / "data"
+    assert settings.exports_dir == PROJECT_DIR / "data" / "exports"
+    assert settings.settle_seconds == 60
+    assert settings.dbt_target == "duckdb"
+    assert settings.memory_limit is None
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    """That is how a line of a .env file or a CI variable is switched off."""
+    names = ["ACL_DATA_DIR", "ACL_EXPORTS_DIR", "ACL_SETTLE_SECONDS", "ACL_DBT_TARGET", "ACL_MEMORY_LIMIT"]
+    assert Settings.from_environment(dict.fromkeys(names, "")) == Settings.from_environment({})
+
+
+def test_reads_its_variables(tmp_path: Path) -> None:
+    environment = {
+        "ACL_DATA_DIR": str(tmp_path / "data"),
+        "ACL_EXPORTS_DIR": str(tmp_path / "landing"),
+        "ACL_SETTLE_SECONDS": "0.5",
+        "ACL_DBT_TARGET": "spark",
+        "ACL_MEMORY_LIMIT": "2GB",
+    }
+    settings = Settings.from_environment(environment)
+    assert settings.exports_dir == tmp_path / "landing"
+    assert (settings.settle_seconds, settings.dbt_target, settings.memory_limit) == (0.5, "spark", "2GB")
+
+
+def test_everything_written_lies_below_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"ACL_DATA_DIR": str(tmp_path)})
+    assert settings.exports_dir == tmp_path / "exports"
+    assert settings.source_tables_dir == tmp_path / "source_tables"
+    assert settings.build_dir == tmp_path / "build"
+    assert settings.build_file == tmp_path / "build" / "acl.duckdb"
+    assert settings.published_file == tmp_path / "published" / "acl.duckdb"
+    assert settings.report_file == tmp_path / "report" / "index.html"
+
+
+def test_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ACL_DATA_DIR", str(tmp_path))
+    assert Settings.from_environment().data_dir == tmp_path
+
+
+def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Dagster runs its steps in other processes, which may stand in other folders."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    settings = Settings.from_environment({"ACL_DATA_DIR": "here", "ACL_EXPORTS_DIR": "~/landing"})
+    assert settings.data_dir == tmp_path / "here"
+    assert settings.exports_dir == Path("/home/somebody/landing")
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1 minute"])
+def test_refuses_a_settle_time_that_is_no_number_of_seconds(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"ACL_SETTLE_SECONDS='{text}' is not a number of seconds"):
+        Settings.from_environment({"ACL_SETTLE_SECONDS": text})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("90", 90.0), ("1e2", 100.0)])
+def test_accepts_any_settle_time_from_zero(text: str, seconds: float) -> None:
+    assert Settings.from_environment({"ACL_SETTLE_SECONDS": text}).settle_seconds == seconds
