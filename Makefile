@@ -77,8 +77,9 @@ test-fast: $(INSTALLED) ## tests that need no server and no long run
 bench: $(INSTALLED) ## measure the refresh against dbt alone and against hand-written SQL
 	$(BIN)/python -m benchmarks
 
-docs: $(INSTALLED) browser ## make the generated diagrams and screenshots of docs/ anew
-	$(BIN)/python -m docs.make
+docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshots of docs/ anew
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.generate.screenshots
 
 lock: ## resolve pyproject.toml into requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock

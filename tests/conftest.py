@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
-from refreshes import copy_installation, dagster_home, festival_settings, land_batch, refresh
+from refreshes import Refreshed, copy_installation, dagster_home, festival_settings, land_batch, refresh
 
 from acl_assets.settings import Settings
 
@@ -40,31 +41,59 @@ def landed(settings: Settings, first_batch: Path) -> Settings:
     return settings
 
 
+@dataclass(frozen=True)
+class Festival:
+    """An installation that refreshed once, from the batch `first`, and never again.
+
+    Attributes:
+        data_dir: where it was when it refreshed; nothing is there now.
+        template: its data, to be copied there.
+        refreshed: what came of the refresh.
+    """
+
+    data_dir: Path
+    template: Path
+    refreshed: Refreshed
+
+
 @pytest.fixture(scope="session")
-def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder for an installation, and the data of one there that refreshed once, from the batch `first`."""
+def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Festival:
     folder = tmp_path_factory.mktemp("festival")
     settings = festival_settings(folder / "data")
     shutil.copytree(first_batch, settings.exports_dir / "first")
     refreshed = refresh(settings)
     assert refreshed.success, refreshed.errors
     settings.data_dir.rename(folder / "template")
-    return settings.data_dir, folder / "template"
+    return Festival(settings.data_dir, folder / "template", refreshed)
+
+
+@pytest.fixture(scope="session")
+def first_refresh(festival: Festival) -> Refreshed:
+    """What came of the refresh from the batch `first`."""
+    return festival.refreshed
 
 
 @pytest.fixture
-def published(festival: tuple[Path, Path]) -> Settings:
+def published(festival: Festival) -> Settings:
     """An installation of the test's own that has published the batch `first`.
 
     Its place is the same in every test: dbt parses the whole project anew when the place changes.
     """
-    data_dir, template = festival
-    copy_installation(template, data_dir)
-    return festival_settings(data_dir)
+    copy_installation(festival.template, festival.data_dir)
+    return festival_settings(festival.data_dir)
+
+
+@pytest.fixture(scope="session")
+def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a Dagster instance, configured as the project's own, that has seen nothing yet."""
+    home = dagster_home(tmp_path_factory.mktemp("instance") / "home")
+    with DagsterInstance.from_config(str(home)):
+        return home
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    """A Dagster instance that keeps runs and events in SQLite, configured as the project's own."""
-    with DagsterInstance.from_config(str(dagster_home(tmp_path / "dagster"))) as opened:
+def instance(empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """A Dagster instance of the test's own that keeps runs and events in SQLite."""
+    home = shutil.copytree(empty_instance, tmp_path / "dagster")
+    with DagsterInstance.from_config(str(home)) as opened:
         yield opened

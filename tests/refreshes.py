@@ -10,9 +10,12 @@ import hashlib
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from dagster import (
     DagsterInstance,
     Definitions,
     ExecuteInProcessResult,
+    JobDefinition,
     MetadataValue,
 )
 
@@ -99,8 +103,13 @@ def refresh(
     **resources: Any,
 ) -> Refreshed:
     """Run the refresh job, or the part of it that a selection such as `key:"festival/tickets"` names."""
-    definitions = build_definitions(settings, **resources)
-    with DagsterInstance.ephemeral() if instance is None else _kept(instance) as used:
+    definitions = build_definitions(settings, **resources) if resources else _definitions(settings)
+    with (
+        nullcontext(instance) if instance else DagsterInstance.ephemeral() as used,
+        warnings.catch_warnings(),
+    ):
+        # dagster-dbt uses deprecated parts of Dagster itself; this project must not.
+        warnings.filterwarnings("error", category=DeprecationWarning, module=r"acl_assets\.")
         result = definitions.resolve_job_def("refresh").execute_in_process(
             instance=used,
             raise_on_error=False,
@@ -110,15 +119,14 @@ def refresh(
         return _describe(used, result)
 
 
-class _kept:  # noqa: N801 # used like a function
-    def __init__(self, instance: DagsterInstance) -> None:
-        self._instance = instance
+@cache
+def _definitions(settings: Settings) -> Definitions:
+    return build_definitions(settings)
 
-    def __enter__(self) -> DagsterInstance:
-        return self._instance
 
-    def __exit__(self, *exception: object) -> None:
-        pass
+def refresh_job() -> JobDefinition:
+    """The refresh job with the settings of the environment, for what must be able to load the job by name."""
+    return build_definitions().resolve_job_def("refresh")
 
 
 def _asset_keys(definitions: Definitions, select: str) -> list[Any]:
@@ -226,7 +234,7 @@ def wait_until(happened: Callable[[], bool], what: str, at_most_seconds: float =
     while not happened():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {at_most_seconds:.0f} s in vain until {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def instant(year: int, month: int, day: int, hour: int = 0) -> datetime:

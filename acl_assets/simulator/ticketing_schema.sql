@@ -1,4 +1,5 @@
--- The ticketing database as the box office runs it: people make purchases of tickets to performances by bands at venues.
+-- The ticketing database as the box office runs it: people make purchases of tickets to performances by bands at
+-- venues.
 -- Tables and columns only; the rows come from the simulator or from a real sale. PostgreSQL 12 or newer.
 
 create table bands (

@@ -168,8 +168,8 @@ def test_a_converted_file_tells_what_it_was_converted_from(landing: Landing) -> 
 
 @pytest.mark.parametrize(
     "content",
-    [None, b"", b"PAR1 cut short", as_parquet(performances(1, 3))],
-    ids=["missing", "empty", "damaged", "of another origin"],
+    [None, b"", b"PAR1 cut short", as_parquet(performances(1, 3)), as_parquet([], store_schema=False)],
+    ids=["missing", "empty", "damaged", "of another origin", "without any metadata"],
 )
 def test_anything_else_counts_as_not_converted(content: bytes | None, tmp_path: Path) -> None:
     target = tmp_path / "performances.parquet"

@@ -23,6 +23,7 @@ from dagster import (
     SensorResult,
     build_sensor_context,
 )
+from dagster._core.scheduler.instigation import TickStatus
 from refreshes import (
     LATER,
     dagster_home,
@@ -343,5 +344,5 @@ def _tick_starts(instance: DagsterInstance) -> list[float]:
         tick.timestamp
         for state in instance.all_instigator_state()
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        if tick.is_completed or tick.is_skipped or tick.is_success
+        if tick.status in (TickStatus.SKIPPED, TickStatus.SUCCESS)
     ]

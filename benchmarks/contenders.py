@@ -1,0 +1,205 @@
+"""What is compared: commands that make the same warehouse from the same export batch.
+
+What belongs here: each contender's command, and the state its output folder is in before it runs. What does not: how
+a command is measured (`measuring`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
+from benchmarks.measuring import run_measured
+
+REFRESH = "refresh"
+REFRESH_CONVERTED = "refresh, tables converted"
+DBT_BUILD = "dbt build"
+HAND_WRITTEN = "hand-written"
+HAND_WRITTEN_UNCHECKED = "hand-written, unchecked"
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The folders of a benchmark; contenders share the export batches and nothing else.
+
+    A contender keeps one data folder over all scales, and with it what lasts from run to run in real life: dbt's
+    partial-parse state and Dagster's instance.
+    """
+
+    folder: Path
+
+    def exports_dir(self, scale: float) -> Path:
+        """The landing zone that holds the one batch of a scale."""
+        return self.folder / "exports" / f"scale-{scale:g}"
+
+    def batch(self, scale: float) -> Path:
+        """The export batch of a scale."""
+        return self.exports_dir(scale) / f"scale-{scale:g}"
+
+    def output(self, contender: str) -> Path:
+        """Where a contender writes; a second refresh writes to the place of the first."""
+        name = REFRESH if contender == REFRESH_CONVERTED else contender
+        return self.folder / "outputs" / name.replace(",", "").replace(" ", "_")
+
+    @property
+    def dagster_home(self) -> Path:
+        """The Dagster instance of the refreshes."""
+        return self.folder / "dagster_home"
+
+    def log_file(self, name: str) -> Path:
+        """Where the output of a command goes."""
+        file = self.folder / "logs" / f"{name}.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the work.
+
+    Attributes:
+        name: as the tables call it.
+        command: the process to start for the batch of a scale.
+        clear: brings the output folder into the state the contender starts from.
+        warehouse: the file it leaves, below its output folder.
+    """
+
+    name: str
+    command: Callable[[Arena, float], Sequence[str]]
+    clear: Callable[[Arena], None]
+    warehouse: str
+
+    def warehouse_file(self, arena: Arena) -> Path:
+        """The DuckDB file the contender leaves."""
+        return arena.output(self.name) / self.warehouse
+
+
+def environment(arena: Arena, contender: str, scale: float) -> dict[str, str]:
+    """The environment of a contender's process: this one's, without the settings of this installation."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ACL_", "DAGSTER_", "DBT_"))}
+    return {
+        **inherited,
+        "ACL_DATA_DIR": str(arena.output(contender)),
+        "ACL_EXPORTS_DIR": str(arena.exports_dir(scale)),
+        "DAGSTER_HOME": str(arena.dagster_home),
+    }
+
+
+def prepare_instance(arena: Arena) -> None:
+    """Make the Dagster instance as `make run` has it."""
+    arena.dagster_home.mkdir(parents=True, exist_ok=True)
+    configuration = arena.dagster_home / "dagster.yaml"
+    configuration.unlink(missing_ok=True)
+    configuration.symlink_to(PROJECT_DIR / "dagster.yaml")
+
+
+def prepare_batch(arena: Arena, scale: float) -> Path:
+    """Simulate the export batch of a scale, unless an earlier benchmark left it; returns its folder."""
+    batch = arena.batch(scale)
+    if not (batch / "manifest.json").exists():
+        shutil.rmtree(batch, ignore_errors=True)
+        command = _python("acl_assets.simulator", "write-batch", "--exports-dir", str(batch.parent))
+        command += ["--batch-id", batch.name, "--scale", f"{scale:g}", "--seed", str(_SEED)]
+        _run(arena, command, "simulator", scale)
+    return batch
+
+
+def prepare_source_tables(arena: Arena, scale: float) -> None:
+    """Convert the batch of a scale for `dbt build`, which starts from source tables."""
+    from acl_assets.ingestion import source_state
+    from acl_assets.ingestion.conversion import convert_table
+    from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
+    from acl_assets.ingestion.source_schema import SOURCE_TABLES
+
+    exports_dir = arena.exports_dir(scale)
+    folder = arena.output(DBT_BUILD) / "source_tables"
+    state = resolve_state(exports_dir, list_landing_zone(exports_dir, settle_seconds=0))
+    for table in SOURCE_TABLES.values():
+        target = source_state.converted_file(folder, table.name, state.newest)
+        convert_table(state.newest, table, target, target.with_suffix(".rejects.jsonl"))
+    source_state.switch_current(folder, state)
+
+
+def warm_up(arena: Arena, contenders: Sequence[Contender], scale: float) -> None:
+    """Run every contender once, unmeasured, so that parse state and Dagster's tables are there as in daily use."""
+    for contender in contenders:
+        _run(arena, contender.command(arena, scale), contender.name, scale)
+
+
+def _run(arena: Arena, command: Sequence[str], contender: str, scale: float) -> None:
+    run_measured(command, environment(arena, contender, scale), PROJECT_DIR, arena.log_file("preparation"))
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _executable(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+def _dagster(selection: str) -> list[str]:
+    return [
+        *(_executable("dagster"), "asset", "materialize"),
+        *("--select", selection, "-m", "acl_assets.definitions"),
+    ]
+
+
+def _dbt(arena: Arena) -> list[str]:
+    # The flags a refresh gives to dbt, and folders of its own.
+    artifacts = str(arena.output(DBT_BUILD) / "build" / "dbt")
+    return [
+        *(_executable("dbt"), "build", "--exclude-resource-type", "unit_test"),
+        *("--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)),
+        *("--target-path", artifacts, "--log-path", artifacts),
+    ]
+
+
+def _clear_published(arena: Arena) -> None:
+    for folder in ("published", "report"):
+        shutil.rmtree(arena.output(REFRESH) / folder, ignore_errors=True)
+
+
+def _clear_refresh(arena: Arena) -> None:
+    _clear_published(arena)
+    shutil.rmtree(arena.output(REFRESH) / "source_tables", ignore_errors=True)
+
+
+def _clear_dbt(arena: Arena) -> None:
+    build = arena.output(DBT_BUILD) / "build"
+    build.mkdir(parents=True, exist_ok=True)
+    for file in build.glob("acl.duckdb*"):
+        file.unlink()
+
+
+def _remove_output(contender: str) -> Callable[[Arena], None]:
+    return lambda arena: shutil.rmtree(arena.output(contender), ignore_errors=True)
+
+
+def _hand_written(arena: Arena, scale: float) -> list[str]:
+    return _python("benchmarks.hand_written", str(arena.batch(scale)), str(arena.output(HAND_WRITTEN)))
+
+
+def _hand_written_unchecked(arena: Arena, scale: float) -> list[str]:
+    output = arena.output(HAND_WRITTEN_UNCHECKED)
+    return _python("benchmarks.hand_written", str(arena.batch(scale)), str(output), "--unchecked")
+
+
+CONTENDERS: Mapping[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        Contender(REFRESH, lambda arena, scale: _dagster("*"), _clear_refresh, "published/acl.duckdb"),
+        Contender(REFRESH_CONVERTED, lambda arena, scale: _dagster("*"), _clear_published, "published/acl.duckdb"),
+        Contender(DBT_BUILD, lambda arena, scale: _dbt(arena), _clear_dbt, "build/acl.duckdb"),
+        Contender(HAND_WRITTEN, _hand_written, _remove_output(HAND_WRITTEN), "acl.duckdb"),
+        Contender(
+            HAND_WRITTEN_UNCHECKED, _hand_written_unchecked, _remove_output(HAND_WRITTEN_UNCHECKED), "acl.duckdb"
+        ),
+    )
+}

@@ -1,0 +1,133 @@
+"""Run a command and measure it from outside: wall time, CPU time and peak memory of its whole process tree.
+
+What belongs here: how a number is obtained. What does not: which commands are compared (`contenders`) and what
+their numbers mean (`results`). This module keeps large libraries out of its process: a shared library that two
+processes map counts half for each.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS_BETWEEN_SAMPLES = 0.05
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class CommandFailedError(RuntimeError):
+    """A measured command failed; the message ends with what it said last."""
+
+
+@dataclass(frozen=True)
+class ProcessUsage:
+    """What a finished command used.
+
+    Attributes:
+        started_at: seconds since the epoch.
+        wall_seconds: from before the process was made until after it was gone.
+        cpu_seconds: user and system time of the process and all its descendants.
+        peak_memory_bytes: largest sum, over the process tree, of the proportional set size: memory that processes
+            share is counted once.
+    """
+
+    started_at: float
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def ended_at(self) -> float:
+        """Seconds since the epoch."""
+        return self.started_at + self.wall_seconds
+
+
+def run_measured(command: Sequence[str], environment: Mapping[str, str], folder: Path, log_file: Path) -> ProcessUsage:
+    """Run a command to its end in `folder`, its output going to `log_file`.
+
+    Raises:
+        CommandFailedError: it ended with another exit code than 0.
+    """
+    with log_file.open("wb") as log:
+        started_at, start = time.time(), time.perf_counter()
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        with _MemorySampler(process.pid) as memory:
+            # The usage of a waited-for child includes that of the children it waited for itself.
+            _, status, usage = os.wait4(process.pid, 0)
+            wall_seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        last_lines = log_file.read_text(errors="replace").splitlines()[-15:]
+        raise CommandFailedError(
+            f"{' '.join(command)} ended with exit code {process.returncode}. It said last (all of it is in "
+            f"{log_file}):\n" + "\n".join(last_lines)
+        )
+    return ProcessUsage(started_at, wall_seconds, usage.ru_utime + usage.ru_stime, memory.peak_bytes)
+
+
+class _MemorySampler:
+    """Samples the memory of a process tree in a thread while the block runs.
+
+    The exact figure makes the kernel walk every page, so it is only asked for when the cheap upper bound, the sum of
+    the resident sizes, exceeds the peak so far.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample_until_ended)
+
+    def __enter__(self) -> _MemorySampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _sample_until_ended(self) -> None:
+        while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
+            processes = list(_process_tree(self._pid))
+            if sum(map(_resident_bytes, processes)) > self.peak_bytes:
+                self.peak_bytes = max(self.peak_bytes, sum(map(_proportional_bytes, processes)))
+
+
+def _process_tree(pid: int) -> Iterator[int]:
+    """A process and its descendants, from the kernel's own lists: looking through all processes takes too long."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in children.read_text().split():
+                yield from _process_tree(int(child))
+
+
+def _resident_bytes(pid: int) -> int:
+    with suppress(OSError, ValueError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    return 0
+
+
+def _proportional_bytes(pid: int) -> int:
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def bytes_below(folder: Path) -> int:
+    """Bytes of all regular files below a folder; hard links to one file count once, symbolic links not at all."""
+    sizes: dict[tuple[int, int], int] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent) / name
+            if not path.is_symlink():
+                found = path.stat()
+                sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())

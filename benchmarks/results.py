@@ -1,0 +1,135 @@
+"""What was measured, kept as JSON, and the figures that are read from it.
+
+What belongs here: medians, ranges and ratios. What does not: measuring (`measuring`) and showing (`page`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+Quantity = Literal["wall_seconds", "cpu_seconds", "peak_memory_bytes", "output_bytes"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run of one contender.
+
+    Attributes:
+        contender: its name.
+        scale: size of the export batch; 1 is 3.6 million tickets.
+        round: rounds of a scale, from 1; the runs of a round follow each other.
+        wall_seconds, cpu_seconds, peak_memory_bytes: as `measuring.ProcessUsage` has them.
+        output_bytes: size of all files in the contender's output folder afterwards.
+        phases: seconds per phase of a refresh; empty for the other contenders.
+        slowest_nodes: dbt nodes that ran longest in a refresh, with their seconds.
+    """
+
+    contender: str
+    scale: float
+    round: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    output_bytes: int
+    phases: Mapping[str, float] = field(default_factory=dict)
+    slowest_nodes: Sequence[tuple[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and extremes of several numbers."""
+
+    median: float
+    lowest: float
+    highest: float
+    count: int
+
+    @classmethod
+    def of(cls, numbers: Iterable[float]) -> Spread | None:
+        """The spread of numbers, None when there are none."""
+        found = sorted(numbers)
+        return cls(median(found), found[0], found[-1], len(found)) if found else None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The export batch of a scale: rows of its largest table, and bytes of its files."""
+
+    tickets: int
+    exported_bytes: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything one benchmark found out.
+
+    Attributes:
+        taken_on: day, ISO 8601.
+        machine: the machine in words.
+        load_before: load average of the last minute before the first run.
+        versions: installed version by package.
+        batches: the export batch by scale.
+        equal_rows: by scale, the rows in which refresh and hand-written script were found equal, over all tables.
+        measurements: every measured run.
+    """
+
+    taken_on: str
+    machine: str
+    load_before: float
+    versions: Mapping[str, str]
+    batches: Mapping[float, Batch]
+    equal_rows: Mapping[float, int]
+    measurements: Sequence[Measurement]
+
+    @property
+    def scales(self) -> list[float]:
+        """The measured scales, smallest first."""
+        return sorted(self.batches)
+
+    def of(self, contender: str, scale: float) -> list[Measurement]:
+        """The runs of a contender at a scale."""
+        return [run for run in self.measurements if run.contender == contender and run.scale == scale]
+
+    def spread(self, contender: str, scale: float, quantity: Quantity) -> Spread | None:
+        """Median and extremes of a quantity, None when the contender did not run at that scale."""
+        return Spread.of(getattr(run, quantity) for run in self.of(contender, scale))
+
+    def ratio(self, contender: str, to: str, scale: float, quantity: Quantity = "wall_seconds") -> Spread | None:
+        """Median and extremes of the ratios of runs of the same round, None when there is no such round."""
+        others = {run.round: run for run in self.of(to, scale)}
+        return Spread.of(
+            getattr(run, quantity) / getattr(others[run.round], quantity)
+            for run in self.of(contender, scale)
+            if run.round in others
+        )
+
+    def phases(self, contender: str, scale: float) -> dict[str, float]:
+        """Median seconds per phase."""
+        runs = self.of(contender, scale)
+        return {phase: median(run.phases[phase] for run in runs) for phase in (runs[0].phases if runs else ())}
+
+
+def write(results: Results, file: Path) -> None:
+    """Write results as JSON."""
+    file.write_text(json.dumps(asdict(results), indent=1))
+
+
+def read(file: Path) -> Results:
+    """Read results that `write` wrote."""
+    document: dict[str, Any] = json.loads(file.read_text())
+    return Results(
+        **{
+            **document,
+            "batches": {float(scale): Batch(**batch) for scale, batch in document["batches"].items()},
+            "equal_rows": {float(scale): rows for scale, rows in document["equal_rows"].items()},
+            "measurements": [
+                Measurement(**{**run, "slowest_nodes": [(name, seconds) for name, seconds in run["slowest_nodes"]]})
+                for run in document["measurements"]
+            ],
+        }
+    )

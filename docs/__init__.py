@@ -1,0 +1,1 @@
+"""Documentation; the one thing in it that runs is `docs.generate`."""

@@ -1,0 +1,57 @@
+"""The command line: `python -m docs.generate [--check]`.
+
+What belongs here: where the inputs are, writing or checking the pages. What does not: what they hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from acl_assets.definitions import defs
+from acl_assets.settings import PROJECT_DIR
+from acl_assets.transformation.project import dbt_project, load_manifest
+from docs.generate.data_dictionary import Check, checks_of, data_dictionary
+from docs.generate.diagrams import lineage_diagram, source_system_diagram, star_schema_diagram
+from docs.generate.pages import current_pages, outdated_pages
+
+DOCS_DIR = PROJECT_DIR / "docs"
+DDL_FILE = PROJECT_DIR / "acl_assets" / "simulator" / "ticketing_schema.sql"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the generated sections or, with `--check`, tell which pages are not current; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description="Generated sections of docs/*.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
+    parser.add_argument("--docs-dir", type=Path, default=DOCS_DIR, help="folder of the pages (%(default)s)")
+    parser.add_argument("--ddl", type=Path, default=DDL_FILE, help="DDL of the source system (%(default)s)")
+    options = parser.parse_args(arguments)
+    manifest = load_manifest(dbt_project())
+    sections = make_sections(options.ddl.read_text(encoding="utf-8"), manifest, checks_of(defs, manifest))
+    pages = current_pages(options.docs_dir, sections)
+    outdated = outdated_pages(pages)
+    if options.check and outdated:
+        names = ", ".join(str(path) for path in outdated)
+        print(f"Not current: {names}. Run python -m docs.generate and look at the difference.", file=sys.stderr)
+        return 1
+    for path in outdated:
+        path.write_text(pages[path], encoding="utf-8")
+        print(path)
+    return 0
+
+
+def make_sections(ddl: str, manifest: Mapping[str, Any], checks: Sequence[Check]) -> dict[str, str]:
+    """Every generated section as Markdown, by the name of its place."""
+    return {
+        "source-system": source_system_diagram(ddl),
+        "star-schema": star_schema_diagram(manifest),
+        "lineage": lineage_diagram(manifest),
+        "data-dictionary": data_dictionary(manifest, checks),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Mermaid diagrams of the source system, the star schema and the lineage between them.
+
+What belongs here: from DDL and manifest to Mermaid text. What does not: where it is placed (`pages`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import sqlglot
+from sqlglot import exp
+
+_LAYERS = {"festival": "source tables", "star_schema": "star schema", "data_products": "data products"}
+
+
+class Column(NamedTuple):
+    """One line of an entity: its type, its name, and `PK`, `FK` or `UK` where it is a key."""
+
+    type: str
+    name: str
+    keys: tuple[str, ...]
+
+
+class Reference(NamedTuple):
+    """A column of a child that names a row of a parent; `is_unique` when no two rows of the child name the same."""
+
+    child: str
+    column: str
+    parent: str
+    is_unique: bool
+
+
+# Source system ----------------------------------------------------------------------------------------------
+
+
+def source_system_diagram(ddl: str) -> str:
+    """The entity-relationship diagram of PostgreSQL DDL: tables, columns, keys and foreign keys."""
+    tables = [
+        statement
+        for statement in sqlglot.parse(ddl, dialect="postgres")
+        if isinstance(statement, exp.Create) and statement.kind == "TABLE"
+    ]
+    entities = {_table_name(table): list(_ddl_columns(table)) for table in tables}
+    references = [reference for table in tables for reference in _ddl_references(table)]
+    return _entity_relationship_diagram(entities, references)
+
+
+def _ddl_columns(table: exp.Create) -> Iterator[Column]:
+    unique = {
+        constraint.this.expressions[0].name
+        for constraint in table.find_all(exp.UniqueColumnConstraint)
+        if constraint.this and len(constraint.this.expressions) == 1
+    }
+    for column in table.find_all(exp.ColumnDef):
+        keys = {
+            "PK": column.find(exp.PrimaryKeyColumnConstraint) is not None,
+            "FK": column.find(exp.Reference) is not None,
+            "UK": column.name in unique,
+        }
+        column_type = column.args["kind"].sql(dialect="postgres").lower()
+        yield Column(column_type, column.name, tuple(key for key, applies in keys.items() if applies))
+
+
+def _ddl_references(table: exp.Create) -> Iterator[Reference]:
+    for column in table.find_all(exp.ColumnDef):
+        reference = column.find(exp.Reference)
+        if reference is not None:
+            yield Reference(_table_name(table), column.name, _table_name(reference), is_unique=False)
+
+
+def _table_name(expression: exp.Expression) -> str:
+    """The first table an expression names: the one a statement creates, the one a reference points to."""
+    return next(expression.find_all(exp.Table)).name
+
+
+# Star schema ------------------------------------------------------------------------------------------------
+
+
+def star_schema_diagram(manifest: Mapping[str, Any]) -> str:
+    """The diagram of the star schema: models, columns and types; `unique` and `relationships` tests are its keys."""
+    models = {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and node["schema"] == "star_schema"
+    }
+    tests = [
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test" and node.get("attached_node") in models and node.get("test_metadata")
+    ]
+    unique = {(test["attached_node"], test["column_name"]) for test in tests if _test_name(test).startswith("unique")}
+    related = [test for test in tests if _test_name(test) == "relationships"]
+    foreign = {(test["attached_node"], test["column_name"]) for test in related}
+    entities = {
+        node["name"]: [
+            Column(column["data_type"], name, _keys((unique_id, name) in unique, (unique_id, name) in foreign))
+            for name, column in node["columns"].items()
+        ]
+        for unique_id, node in sorted(models.items())
+    }
+    references = [
+        Reference(
+            child=models[test["attached_node"]]["name"],
+            column=test["column_name"],
+            parent=next(models[node]["name"] for node in test["depends_on"]["nodes"] if node != test["attached_node"]),
+            is_unique=(test["attached_node"], test["column_name"]) in unique,
+        )
+        for test in related
+    ]
+    return _entity_relationship_diagram(entities, sorted(references))
+
+
+def _test_name(test: Mapping[str, Any]) -> str:
+    return str(test["test_metadata"]["name"])
+
+
+def _keys(is_unique: bool, is_foreign: bool) -> tuple[str, ...]:
+    return tuple(key for key, applies in {"PK": is_unique, "FK": is_foreign}.items() if applies)
+
+
+def _entity_relationship_diagram(entities: Mapping[str, Iterable[Column]], references: Iterable[Reference]) -> str:
+    lines = ["erDiagram"]
+    for reference in references:
+        many = "o|" if reference.is_unique else "o{"
+        lines.append(f"    {reference.parent} ||--{many} {reference.child} : {reference.column}")
+    for name, columns in entities.items():
+        lines.append(f"    {name} {{")
+        lines += [f"        {_word(column.type)} {column.name} {', '.join(column.keys)}".rstrip() for column in columns]
+        lines.append("    }")
+    return _fenced(lines)
+
+
+def _word(column_type: str) -> str:
+    """A type as Mermaid accepts it: one word, with neither space nor comma."""
+    return re.sub(r"[^\w()\[\]]+", "_", column_type)
+
+
+# Lineage ----------------------------------------------------------------------------------------------------
+
+
+def lineage_diagram(manifest: Mapping[str, Any]) -> str:
+    """Which table is made from which: source tables, star schema, data products and what is made of those."""
+    nodes = {
+        **manifest["sources"],
+        **{unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "model"},
+    }
+    lines = ["flowchart LR"]
+    for schema, label in _LAYERS.items():
+        lines.append(f'    subgraph {schema}["{label}"]')
+        lines += [f"        {_node_id(node)}[{node['name']}]" for node in _by_name(nodes) if node["schema"] == schema]
+        lines.append("    end")
+    exposures = list(_by_name(manifest["exposures"]))
+    lines += [f"    {exposure['name']}([{exposure['label']}])" for exposure in exposures]
+    for node in [*_by_name(nodes), *exposures]:
+        child = node["name"] if node["resource_type"] == "exposure" else _node_id(node)
+        for parent in sorted(node.get("depends_on", {}).get("nodes", [])):
+            lines.append(f"    {_node_id(nodes[parent])} --> {child}")
+    return _fenced(lines)
+
+
+def _by_name(nodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(nodes.values(), key=lambda node: str(node["name"]))
+
+
+def _node_id(node: Mapping[str, Any]) -> str:
+    return f"{node['schema']}.{node['name']}"
+
+
+def _fenced(lines: Iterable[str]) -> str:
+    return "\n".join(["```mermaid", *lines, "```"])

@@ -1,0 +1,45 @@
+"""Puts generated sections into the pages that have a place for them.
+
+A place is `<!-- generated: name -->` and `<!-- end of generated -->`, each on a line of its own; everything between
+them is replaced. What belongs here: finding and filling places. What does not: what the sections hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_PLACE = re.compile(
+    r"(?P<begin><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of generated -->)", re.DOTALL
+)
+
+
+class PlaceError(ValueError):
+    """A page asks for a section that is not made, or a section has no place on any page."""
+
+
+def current_pages(docs_dir: Path, sections: Mapping[str, str]) -> dict[Path, str]:
+    """The text every Markdown page below a folder should have, by path; pages without a place are left out.
+
+    Raises:
+        PlaceError: places and sections do not match.
+    """
+    pages: dict[Path, str] = {}
+    placed: set[str] = set()
+    for path in sorted(docs_dir.rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        names = {place["name"] for place in _PLACE.finditer(text)}
+        if unknown := names - sections.keys():
+            raise PlaceError(f"{path} has a place for {', '.join(sorted(unknown))}, which is not generated.")
+        if names:
+            pages[path] = _PLACE.sub(lambda place: f"{place['begin']}{sections[place['name']]}\n{place['end']}", text)
+        placed |= names
+    if missing := sections.keys() - placed:
+        raise PlaceError(f"No page below {docs_dir} has a place for {', '.join(sorted(missing))}.")
+    return pages
+
+
+def outdated_pages(pages: Mapping[Path, str]) -> list[Path]:
+    """Those pages whose file does not hold the text it should."""
+    return [path for path, text in pages.items() if path.read_text(encoding="utf-8") != text]

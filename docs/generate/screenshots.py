@@ -1,0 +1,216 @@
+"""Takes the pictures of the documentation: `python -m docs.generate.screenshots`.
+
+It runs the whole pipeline on simulated exports in a temporary folder, opens Dagster's UI and the report in headless
+Chromium and writes `docs/images/*.png`. What belongs here: what is photographed and how. What does not: how anything
+on the pictures looks, which the UI and the report decide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from acl_assets.settings import PROJECT_DIR, Settings
+
+IMAGES_DIR = PROJECT_DIR / "docs" / "images"
+_DEFINITIONS = "acl_assets.definitions"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_BROWSER_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+_GROUPS = ("source_tables", "star_schema", "data_products", "publication", "visualization")
+_REPORT_PICTURES = ("ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue")
+_NAVIGATION_WIDTH = 80
+_SECONDS_TO_START = 120
+_MILLISECONDS_TO_PAINT = 60_000
+# Charts and the graph's layout move for a moment after the last element has arrived.
+_MILLISECONDS_TO_SETTLE = 1_500
+
+
+class ScreenshotError(RuntimeError):
+    """A picture cannot be taken; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Take every picture anew; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate.screenshots", description="Pictures of docs/.")
+    parser.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where they go (%(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the simulated exports (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory(prefix="acl-screenshots-") as scratch:
+            take_pictures(Path(scratch), options.images_dir, options.scale)
+    except ScreenshotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
+    """Run the pipeline in an empty folder and photograph what comes out.
+
+    Raises:
+        ScreenshotError: there is no browser, or a command of the pipeline fails.
+    """
+    executable = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    if executable is None:
+        raise ScreenshotError(f"No browser on the PATH; install one of {', '.join(_BROWSERS)}.")
+    environment = _environment(scratch)
+    settings = Settings.from_environment(environment)
+    images_dir.mkdir(parents=True, exist_ok=True)
+    _run([sys.executable, "-m", "acl_assets.simulator", "write-batch", "--scale", str(scale)], environment)
+    _run([_command("dagster"), "job", "execute", "-j", "refresh", "-m", _DEFINITIONS], environment)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_BROWSER_ARGUMENTS))
+        with _page(browser, width=1200, height=1000) as page:
+            photograph_report(page, settings.report_file, images_dir)
+        with _webserver(environment) as address, _page(browser, width=2000, height=1100) as page:
+            photograph_asset_graph(page, address, images_dir / "asset_graph.png")
+            page.set_viewport_size({"width": 1500, "height": 710})
+            photograph_checks(page, address, images_dir / "asset_checks.png")
+        browser.close()
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """The environment of a fresh installation: no setting of the caller's, an instance of its own."""
+    home = scratch / "dagster_home"
+    home.mkdir()
+    shutil.copy(PROJECT_DIR / "dagster.yaml", home)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACL_", "DAGSTER_", "DBT_"))}
+    return {**kept, "ACL_DATA_DIR": str(scratch / "data"), "DAGSTER_HOME": str(home)}
+
+
+def _command(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    finished = subprocess.run(command, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        said = (finished.stdout + finished.stderr).strip()[-3000:]
+        raise ScreenshotError(f"{' '.join(command)} failed:\n{said}")
+
+
+# Servers and pages ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _webserver(environment: Mapping[str, str]) -> Iterator[str]:
+    """Dagster's UI on a free port of this machine; gives its address.
+
+    Raises:
+        ScreenshotError: it does not answer.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [_command("dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-m", _DEFINITIONS]
+    server = subprocess.Popen(
+        command, cwd=PROJECT_DIR, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(f"{address}/server_info", server)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    give_up_at = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < give_up_at and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310
+            return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.5)
+    raise ScreenshotError(f"dagster-webserver did not answer at {address} within {_SECONDS_TO_START} s.")
+
+
+@contextmanager
+def _page(browser: Browser, width: int, height: int) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme="light", reduced_motion="reduce"
+    )
+    context.set_default_timeout(_MILLISECONDS_TO_PAINT)
+    yield context.new_page()
+    context.close()
+
+
+def _settle(page: Page) -> None:
+    """Close what covers the page and wait until nothing moves."""
+    page.wait_for_load_state("networkidle")
+    for name in ("Skip", "Dismiss", "Close"):
+        button = page.locator("[role=dialog]").get_by_role("button", name=name)
+        if button.count():
+            button.first.click()
+    page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
+
+
+# Pictures ---------------------------------------------------------------------------------------------------
+
+
+def photograph_report(page: Page, report: Path, images_dir: Path) -> None:
+    """The answer at the top of the report, then each of its three pictures.
+
+    Raises:
+        ScreenshotError: the report does not show three pictures.
+    """
+    page.goto(report.as_uri())
+    pictures = page.locator("section.picture:has(svg, canvas)")
+    pictures.first.wait_for()
+    _settle(page)
+    if pictures.count() < len(_REPORT_PICTURES):
+        raise ScreenshotError(f"{report} shows {pictures.count()} pictures, not {len(_REPORT_PICTURES)}.")
+    answer_ends_at = pictures.first.evaluate("element => element.getBoundingClientRect().top")
+    page.set_viewport_size({"width": 1200, "height": int(answer_ends_at)})
+    page.screenshot(path=images_dir / "report.png")
+    for number, name in enumerate(_REPORT_PICTURES):
+        pictures.nth(number).screenshot(path=images_dir / f"{name}.png")
+
+
+def photograph_asset_graph(page: Page, address: str, image: Path) -> None:
+    """All assets and how they depend on each other, every group unfolded, from top to bottom."""
+    page.add_init_script("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
+    groups = ",".join(f"global@global:{group}" for group in _GROUPS)
+    page.goto(f"{address}/asset-groups?expanded={groups}")
+    page.get_by_text("all_stars_report").first.wait_for()
+    _settle(page)
+    page.get_by_text("Hide navigation").click()
+    page.locator("button").filter(has=page.get_by_label("panel_show_right")).click()
+    _settle(page)
+    # A double click beside the graph zooms to where all of it is seen; the corner lies beside it.
+    page.mouse.dblclick(_NAVIGATION_WIDTH, page.evaluate("innerHeight") - _NAVIGATION_WIDTH / 8)
+    _settle(page)
+    page.screenshot(path=image)
+
+
+def photograph_checks(page: Page, address: str, image: Path) -> None:
+    """The checks of the performances; one of them warns, with the rows it found."""
+    page.goto(f"{address}/assets/star_schema/fct_performances?view=checks&checkDetail=performances_have_tickets")
+    page.get_by_text("Latest execution").wait_for()
+    _settle(page)
+    page.screenshot(path=image)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

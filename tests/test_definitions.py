@@ -1,0 +1,188 @@
+"""What Dagster loads: a golden snapshot of the asset graph, and the rules the package's layout follows.
+
+After a wanted change, write the snapshot anew and read its diff: `python tests/test_definitions.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import Definitions
+
+from acl_assets.definitions import build_definitions
+from acl_assets.settings import PROJECT_DIR, Settings
+
+SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
+PACKAGE = PROJECT_DIR / "acl_assets"
+ROOMS = ["ingestion", "transformation", "validation", "publication", "visualization"]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def describe(definitions: Definitions) -> dict[str, Any]:
+    """Everything about the definitions that people and schedules rely on, in a form that can be compared."""
+    graph = definitions.resolve_asset_graph()
+    checks = {
+        f"{key.asset_key.to_user_string()}: {key.name}": {"blocking": graph.get_check_spec(key).blocking}
+        for key in graph.asset_check_keys
+    }
+    assets = {
+        key.to_user_string(): {
+            "deps": sorted(dep.to_user_string() for dep in graph.get(key).parent_keys),
+            "group": graph.get(key).group_name,
+            "kinds": sorted(graph.get(key).kinds),
+            "owners": sorted(graph.get(key).owners),
+            "pools": sorted(graph.get(key).pools or []),
+            "freshness": graph.get(key).freshness_policy is not None,
+            "is_described": bool(graph.get(key).description),
+        }
+        for key in graph.get_all_asset_keys()
+    }
+    repository = definitions.get_repository_def()
+    jobs = [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    sensors = {
+        sensor.name: {"job": sensor.job_name, "default_status": sensor.default_status.value}
+        for sensor in repository.sensor_defs
+    }
+    return {
+        "assets": dict(sorted(assets.items())),
+        "checks": dict(sorted(checks.items())),
+        "jobs": sorted(jobs),
+        "sensors": dict(sorted(sensors.items())),
+    }
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return describe(build_definitions())
+
+
+@pytest.mark.parametrize("part", ["assets", "checks", "jobs", "sensors"])
+def test_definitions_are_as_recorded(described: dict[str, Any], part: str) -> None:
+    """Keys, dependencies, groups, checks and what they block are a contract: they change on purpose only."""
+    assert described[part] == json.loads(SNAPSHOT.read_text())[part]
+
+
+def test_every_asset_is_described_owned_and_grouped(described: dict[str, Any]) -> None:
+    """Whoever opens the graph for the first time finds out what a node is and whom to ask."""
+    for name, asset in described["assets"].items():
+        assert asset["is_described"], name
+        assert asset["owners"], name
+        assert asset["kinds"], name
+        assert asset["group"] in {"source_tables", "star_schema", "data_products", "publication", "visualization"}
+
+
+def test_publication_waits_for_everything_that_is_checked(described: dict[str, Any]) -> None:
+    """A blocking check stops what is downstream of its asset: every checked asset must be upstream of the swap."""
+    checked = {check.split(": ")[0] for check, entry in described["checks"].items() if entry["blocking"]}
+    assert checked <= set(described["assets"]["published_warehouse"]["deps"])
+
+
+def test_loading_raises_no_warning_about_an_unstable_api() -> None:
+    """Nothing deprecated, superseded, in preview or in beta: an upgrade must not break what worked."""
+    code = "import acl_assets.definitions as loaded; loaded.defs.get_repository_def(); loaded.defs.resolve_asset_graph()"
+    loaded = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
+    )
+    ours = [line for line in loaded.stderr.splitlines() if str(PACKAGE) in line]
+    unstable = [
+        line
+        for line in loaded.stderr.splitlines()
+        for kind in ("BetaWarning", "PreviewWarning", "SupersessionWarning")
+        if kind in line
+    ]
+    assert ours == []
+    assert unstable == []
+
+
+def test_the_definitions_validate_as_the_command_line_sees_them() -> None:
+    """`dagster definitions validate` is what a deployment runs before it restarts."""
+    validated = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-m", "acl_assets.definitions"],
+        cwd=PROJECT_DIR,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert validated.returncode == 0, validated.stderr
+
+
+def test_loading_writes_nothing_and_needs_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Dagster process loads the definitions, read-only deployments too; nothing but the dbt project is opened."""
+    settings = Settings(data_dir=tmp_path / "data", exports_dir=tmp_path / "exports")
+    opened: list[str] = []
+    real_open = builtins.open
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+            opened.append(os.fsdecode(arguments[0]))
+
+    watching = False
+    sys.addaudithook(watch)
+    watching = True
+    build_definitions(settings).resolve_asset_graph()
+    watching = False
+    assert real_open is builtins.open
+    assert not (tmp_path / "data").exists()
+    outside = [path for path in opened if str(PROJECT_DIR / "dbt") not in path and "site-packages" not in path]
+    assert [path for path in outside if not path.startswith(sys.base_prefix) and not path.endswith(".pyc")] == []
+
+
+# The layout ---------------------------------------------------------------------------------------------------
+
+
+def imported_modules(module: Path) -> Iterator[str]:
+    """Modules of this package that a module imports, wherever in its text."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def room_of(module: str) -> str | None:
+    """The room a dotted module name of this package lies in, None outside of the package."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "acl_assets" and len(parts) > 1 else None
+
+
+def allowed_rooms(room: str) -> set[str]:
+    """The rooms from which a room may import: itself, those to its left in the pipeline, and the settings."""
+    if room == "definitions":
+        return {*ROOMS, "settings"}
+    if room == "simulator":
+        return {"simulator", "ingestion", "settings"}
+    if room in ROOMS:
+        return {*ROOMS[: ROOMS.index(room) + 1], "settings"}
+    return set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_leftwards_only(module: Path) -> None:
+    """The way of the data is the layout of the house: a room can be understood, and replaced, without those after it."""
+    room = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    imported = {found for name in imported_modules(module) if (found := room_of(name))}
+    assert imported <= allowed_rooms(room)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_belongs_in_it(module: Path) -> None:
+    """The first lines of a module are the first thing a newcomer reads."""
+    docstring = ast.get_docstring(ast.parse(module.read_text()))
+    assert docstring
+    if module.name not in {"__init__.py", "definitions.py"}:
+        assert "belongs" in docstring
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(json.dumps(describe(build_definitions()), indent=2) + "\n")
+    print(f"Wrote {SNAPSHOT}.")

@@ -1,0 +1,115 @@
+"""The build file: every run starts it anew, knows it again, and leaves the published file alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+import pytest
+from refreshes import sha256
+
+from acl_assets.settings import Settings
+from acl_assets.transformation.build import (
+    BuildError,
+    begin_build,
+    file_identity,
+    read_build,
+    remove_build,
+    row_counts,
+)
+
+
+def write_database(file: Path, statement: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture
+def with_published(settings: Settings) -> Settings:
+    """An installation whose published file holds a table of two rows."""
+    write_database(settings.published_file, "create table bands as select * from range(2)")
+    return settings
+
+
+def test_a_complete_build_starts_from_nothing(with_published: Settings) -> None:
+    """What an older project left in the published file must not survive in the new one."""
+    write_database(with_published.build_file, "create table left_over (id int)")
+    record = begin_build(with_published, "run-1", complete=True, self_sufficient=True)
+    assert not with_published.build_file.exists()
+    assert record.complete
+    assert not record.is_fragment
+
+
+def test_a_partial_build_starts_from_a_copy_of_the_published_file(with_published: Settings) -> None:
+    """One model can be built alone, among the tables that are published."""
+    before = sha256(with_published.published_file)
+    record = begin_build(with_published, "run-1", complete=False, self_sufficient=False)
+    assert sha256(with_published.build_file) == before
+    write_database(with_published.build_file, "drop table bands")
+    assert sha256(with_published.published_file) == before
+    assert not record.is_fragment
+
+
+def test_models_that_need_others_cannot_be_built_where_nothing_is_published(settings: Settings) -> None:
+    """dbt would say that a table does not exist; people need to know what to select instead."""
+    with pytest.raises(BuildError) as raised:
+        begin_build(settings, "run-1", complete=False, self_sufficient=False)
+    assert f"there is no {settings.published_file}" in str(raised.value)
+    assert "Materialize everything once" in str(raised.value)
+    assert read_build(settings, ["run-1"]) is None
+
+
+def test_models_selected_with_all_their_upstream_can_be_built_where_nothing_is_published(settings: Settings) -> None:
+    """`--select '+key:"…"'` works in a fresh clone."""
+    assert begin_build(settings, "run-1", complete=False, self_sufficient=True).is_fragment
+
+
+def test_left_over_builds_are_removed(settings: Settings) -> None:
+    """A killed run leaves its build file, the log of its last writes and spilled data; a disk fills up with those."""
+    build_file = settings.build_file
+    write_database(build_file, "create table left_over (id int)")
+    left_over = [build_file.with_name("acl.duckdb.wal"), settings.build_dir / "acl.json"]
+    for file in left_over:
+        file.touch()
+    spilled = build_file.with_name("acl.duckdb.tmp")
+    spilled.mkdir()
+    (spilled / "block").touch()
+    remove_build(settings)
+    assert not [path for path in (build_file, *left_over, spilled) if path.exists()]
+    remove_build(settings)
+
+
+def test_a_build_is_known_to_the_run_that_began_it(settings: Settings) -> None:
+    """A publication must not take what another run has left in the folder for its own."""
+    record = begin_build(settings, "run-1", complete=True, self_sufficient=True)
+    assert read_build(settings, ["run-1"]) is None, "dbt has not made the file yet"
+    write_database(settings.build_file, "create table bands (id int)")
+    assert read_build(settings, ["run-1"]) == record
+    assert read_build(settings, ["run-2", None]) is None
+    assert read_build(settings, ["run-2", "run-1", None]) == record, "a re-execution finds its parent's build"
+
+
+def test_a_file_is_told_from_the_one_that_replaced_it(tmp_path: Path) -> None:
+    """The swap compares identities; same size and same content must not deceive it."""
+    file, other = tmp_path / "acl.duckdb", tmp_path / "other"
+    assert file_identity(file) is None
+    file.write_text("a")
+    before = file_identity(file)
+    assert file_identity(file) == before
+    other.write_text("a")
+    os.replace(other, file)
+    assert file_identity(file) != before
+
+
+def test_rows_are_counted_per_relation(settings: Settings) -> None:
+    """Counts become metadata of every model; a model that failed has none, and that is no error."""
+    assert row_counts(settings.build_file, ["star_schema.dim_venues"]) == {}
+    write_database(
+        settings.build_file,
+        "create schema star_schema; create table star_schema.dim_venues as select * from range(11)",
+    )
+    assert row_counts(settings.build_file, ["star_schema.dim_venues", "star_schema.dim_bands"]) == {
+        "star_schema.dim_venues": 11
+    }

@@ -1,0 +1,80 @@
+"""How many rows are enough: against the manifest, the source, and what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from acl_assets.ingestion.export_batch import ManifestFile, ManifestTable
+from acl_assets.validation.row_counts import MOST_LOSS, disagreements, lost_share
+
+
+def exported(rows_at_source: int | None, **rows: int | None) -> ManifestTable:
+    """A table as a manifest lists it: rows at the source, and rows per file."""
+    files = tuple(ManifestFile(f"{name}.csv", bytes=1, sha256=None, rows=count) for name, count in rows.items())
+    return ManifestTable(rows_at_source, files)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "converted", "found"),
+    [
+        (exported(3, bands=3), {"bands.csv": 3}, []),
+        (exported(0, bands=0), {"bands.csv": 0}, []),
+        (exported(5, a=2, b=3), {"a.csv": 2, "b.csv": 3}, []),
+        (exported(None, bands=None), {"bands.csv": 3}, []),
+        (exported(3, bands=4), {"bands.csv": 3}, ["bands.csv holds 3 rows, its manifest says 4"]),
+        (exported(4, bands=3), {"bands.csv": 3}, ["the batch holds 3 rows, the source had 4"]),
+        (exported(2, bands=3), {"bands.csv": 3}, ["the batch holds 3 rows, the source had 2"]),
+        (
+            exported(5, a=2, b=3),
+            {"a.csv": 3, "b.csv": 2},
+            ["a.csv holds 3 rows, its manifest says 2", "b.csv holds 2 rows, its manifest says 3"],
+        ),
+        (
+            exported(1_000, bands=1_000),
+            {},
+            ["bands.csv holds 0 rows, its manifest says 1,000", "the batch holds 0 rows, the source had 1,000"],
+        ),
+    ],
+    ids=[
+        "all agree",
+        "an empty table is a table",
+        "parts add up",
+        "a batch without a manifest states nothing",
+        "manifest counted more",
+        "source counted more",
+        "source counted fewer",
+        "parts swapped, which the total hides",
+        "never converted",
+    ],
+)
+def test_rows_in_the_table_are_those_of_manifest_and_source(
+    manifest: ManifestTable, converted: Mapping[str, int], found: list[str]
+) -> None:
+    """Every disagreement is said with both numbers."""
+    assert disagreements(manifest, converted) == found
+
+
+@pytest.mark.parametrize(
+    ("rows", "published", "lost"),
+    [
+        (100, 100, 0.0),
+        (150, 100, 0.0),
+        (75, 100, 0.25),
+        (50, 100, 0.5),
+        (49, 100, 0.51),
+        (0, 100, 1.0),
+        (0, 0, 0.0),
+        (10, None, 0.0),
+    ],
+)
+def test_the_share_of_published_rows_that_is_gone(rows: int, published: int | None, lost: float) -> None:
+    """Growth is no loss, and a first publication has nothing to lose."""
+    assert lost_share(rows, published) == pytest.approx(lost)
+
+
+def test_half_of_a_table_may_go() -> None:
+    """More than half is stopped: half itself is not."""
+    assert not lost_share(50, 100) > MOST_LOSS
+    assert lost_share(49, 100) > MOST_LOSS
