@@ -35,7 +35,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     settings = settings or Settings.from_environment()
     project = dbt_project()
     dbt_models = build_dbt_assets(project, load_manifest(project))
-    published_warehouse = build_published_warehouse(dbt_models.keys)
+    published_warehouse = build_published_warehouse(dbt_models.specs)
     refresh = define_asset_job(
         "refresh",
         selection=AssetSelection.all(),

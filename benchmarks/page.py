@@ -25,7 +25,7 @@ _PAIRS = (
     (HAND_WRITTEN, HAND_WRITTEN_UNCHECKED),
 )
 # Told apart by the colour-blind too (Okabe and Ito's palette).
-_CONTENDER_COLOURS = ("#0072B2", "#56B4E9", "#E69F00", "#009E73", "#999999")
+_CONTENDER_COLOURS = dict(zip(CONTENDERS, ("#0072B2", "#56B4E9", "#E69F00", "#009E73", "#999999"), strict=True))
 _PHASE_COLOURS = (
     *("#999999", "#56B4E9", "#F6D8A8", "#E69F00", "#D55E00", "#F0E442"),
     *("#C9A227", "#CC79A7", "#009E73", "#0072B2", "#444444"),
@@ -155,10 +155,10 @@ def draw(results: Results) -> Any:
     colour = alt.Color(
         "contender:N",
         title=None,
-        scale=alt.Scale(domain=contenders, range=_CONTENDER_COLOURS[: len(contenders)]),
+        scale=alt.Scale(domain=contenders, range=[_CONTENDER_COLOURS[name] for name in contenders]),
         legend=alt.Legend(orient="bottom", columns=3),
     )
-    size = alt.X("tickets:Q", title="million tickets", scale=alt.Scale(type="log"))
+    size = alt.X("tickets:Q", title="million tickets", scale=alt.Scale(type="log", nice=False))
     base = alt.Chart(alt.Data(values=runs)).encode(x=size, color=colour)
 
     def over_size(quantity: str, title: str) -> Any:

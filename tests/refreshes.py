@@ -224,8 +224,10 @@ def dagster_home(folder: Path) -> Path:
     return folder
 
 
-def wait_until(happened: Callable[[], bool], what: str, at_most_seconds: float = 180.0) -> None:
-    """Wait until something has happened, looking often.
+def wait_until(
+    happened: Callable[[], bool], what: str, at_most_seconds: float = 300.0, every_seconds: float = 0.05
+) -> None:
+    """Wait until something has happened, looking every so often.
 
     Raises:
         TimeoutError: it has not happened after so many seconds.
@@ -234,7 +236,7 @@ def wait_until(happened: Callable[[], bool], what: str, at_most_seconds: float =
     while not happened():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {at_most_seconds:.0f} s in vain until {what}")
-        time.sleep(0.05)
+        time.sleep(every_seconds)
 
 
 def instant(year: int, month: int, day: int, hour: int = 0) -> datetime:

@@ -9,8 +9,8 @@ from typing import Any
 
 from dagster import (
     AssetExecutionContext,
-    AssetKey,
     AssetsDefinition,
+    AssetSpec,
     DagsterEventType,
     Failure,
     MaterializeResult,
@@ -36,17 +36,22 @@ from acl_assets.transformation.build import read_build, remove_build
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
 
 
-def build_published_warehouse(models: Iterable[AssetKey]) -> AssetsDefinition:
+def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
     """The published DuckDB file, downstream of every model and of every source table.
+
+    Of the models only those that no other model reads are named: the rest are upstream of them.
 
     The source tables are named beside the models because the models' step evaluates checks on source tables itself:
     Dagster exempts such a step from waiting for other blocking checks on them, so those must gate the publication.
     """
+    models = list(models)
+    read_by_models = {dep.asset_key for model in models for dep in model.deps}
+    last_models = [model.key for model in models if model.key not in read_by_models]
     source_keys = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=[*models, *source_keys],
+        deps=[*last_models, *source_keys],
         group_name="publication",
         owners=list(OWNERS),
         kinds={"duckdb"},
@@ -65,7 +70,7 @@ def build_published_warehouse(models: Iterable[AssetKey]) -> AssetsDefinition:
             return _nothing_to_publish(context, settings)
         try:
             publication = seal_build(
-                settings, record, audit_results(context, run_ids), datetime.now(UTC).replace(tzinfo=None)
+                settings, record, list(audit_results(context, run_ids)), datetime.now(UTC).replace(tzinfo=None)
             )
             swap_in(settings, record)
         except PublicationError as error:

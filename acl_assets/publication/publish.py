@@ -7,7 +7,7 @@ What belongs here: what the published file carries beside the models, and the sw
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ class Publication:
 
 
 def seal_build(
-    settings: Settings, record: BuildRecord, results: Iterable[AuditResult], published_at: datetime
+    settings: Settings, record: BuildRecord, results: Sequence[AuditResult], published_at: datetime
 ) -> Publication:
     """Write provenance and audit results into the build file, drop what is not for readers, and close it.
 
@@ -60,8 +60,10 @@ def seal_build(
     empty. `published_at` is UTC without a zone.
 
     Raises:
-        PublicationError: only some models were built, and from source tables that have moved on since the rest.
+        PublicationError: a blocking check failed, or only some models were built, and from source tables that have
+            moved on since the rest.
     """
+    _require_passed(results)
     with duckdb.connect(str(settings.build_file)) as connection:
         batches = connection.execute(
             f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
@@ -84,6 +86,18 @@ def seal_build(
         published_at=published_at,
         bytes=settings.build_file.stat().st_size,
     )
+
+
+def _require_passed(results: Sequence[AuditResult]) -> None:
+    """Refuse what failed its audit, also where a person re-executes nothing but the publication."""
+    newest = {(result.asset_key, result.check_name): result for result in results}
+    failed = [
+        f"{result.asset_key}: {result.check_name}"
+        for result in newest.values()
+        if result.blocking and result.severity == "ERROR" and not result.passed
+    ]
+    if failed:
+        raise PublicationError(f"The build failed its audit and was not published: {', '.join(failed)}.")
 
 
 def _require_one_state(settings: Settings, record: BuildRecord, digest: str) -> None:

@@ -184,9 +184,7 @@ def _output_metadata(
     return described
 
 
-def _with_failing_rows(
-    settings: Settings, manifest: Mapping[str, Any], result: AssetCheckResult
-) -> AssetCheckResult:
+def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: AssetCheckResult) -> AssetCheckResult:
     """The result with its test's description and a sample of the failing rows that dbt stored."""
     test = manifest["nodes"][str(_raw(result.metadata["unique_id"]))]
     relation = _relation(test)

@@ -115,5 +115,3 @@ def row_counts(database: Path, relations: Sequence[str]) -> dict[str, int]:
 
 def _record_file(settings: Settings) -> Path:
     return settings.build_dir / f"{settings.build_file.stem}.json"
-
-

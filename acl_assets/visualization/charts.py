@@ -111,9 +111,9 @@ def ticket_sales_over_time_chart(
     """
     festivals = festival_totals(sales)
     years = _every_year(sales)
-    half_way_up = festivals.tickets_sold.max() / 2
+    room_above = festivals.tickets_sold < 0.7 * festivals.tickets_sold.max()
     festivals = festivals.assign(
-        note_at=festivals.tickets_sold.where(festivals.tickets_sold < half_way_up, 0),
+        note_at=festivals.tickets_sold.where(room_above, 0),
         status=_status(festivals.is_completed),
         fill=festivals.is_completed.map({True: palette.accent, False: palette.accent_pale}),
         outline=festivals.is_completed.map({True: "transparent", False: palette.accent}),

@@ -201,6 +201,8 @@ def photograph_asset_graph(page: Page, address: str, image: Path) -> None:
     # A double click beside the graph zooms to where all of it is seen; the corner lies beside it.
     page.mouse.dblclick(_NAVIGATION_WIDTH, page.evaluate("innerHeight") - _NAVIGATION_WIDTH / 8)
     _settle(page)
+    page.locator("button").filter(has=page.get_by_label("zoom_out")).click()
+    _settle(page)
     page.screenshot(path=image)
 
 

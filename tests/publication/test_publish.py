@@ -68,9 +68,7 @@ def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None
     assert published_rows(settings, "from publication.export_batches") == [
         ("first", "full", datetime(2022, 8, 1, 6), "digest of first", True)
     ]
-    assert published_rows(settings, "from publication.publications") == [
-        (AT_NOON, "run-1", publication.state_digest)
-    ]
+    assert published_rows(settings, "from publication.publications") == [(AT_NOON, "run-1", publication.state_digest)]
     assert set(published_rows(settings, "from publication.source_tables")) == {(name, 3) for name in SOURCE_TABLES}
     assert read_published_digest(settings) == publication.state_digest
     assert publication.bytes == settings.published_file.stat().st_size
@@ -201,8 +199,7 @@ def test_every_check_is_stored_with_its_result(published: Settings, first_refres
     stored = published_rows(published, "select asset_key, check_name, passed, blocking from publication.audit_results")
     graph = build_definitions(published).resolve_asset_graph()
     declared = {
-        (key.asset_key.to_user_string(), key.name): graph.get_check_spec(key).blocking
-        for key in graph.asset_check_keys
+        (key.asset_key.to_user_string(), key.name): graph.get_check_spec(key).blocking for key in graph.asset_check_keys
     }
     assert {(asset, check): blocking for asset, check, _, blocking in stored} == declared
     assert {(asset, check) for asset, check, passed, _ in stored if not passed} == first_refresh.warnings
@@ -224,3 +221,22 @@ def test_publishing_where_nothing_was_ever_built_says_what_to_do(settings: Setti
     assert not refreshed.success
     assert f"There is no {settings.published_file}" in refreshed.errors
     assert "Materialize everything" in refreshed.errors
+
+
+def test_a_build_that_failed_a_blocking_check_is_refused(settings: Settings) -> None:
+    """Dagster skips the publication then, but a person may re-execute that step alone."""
+    publish(settings, "run-1")
+    before = sha256(settings.published_file)
+    record = build(settings, "run-2", batch="second")
+    with pytest.raises(PublicationError, match="failed its audit.*festival/bands: bands_id_is_unique"):
+        seal_build(settings, record, [result("bands_id_is_unique", passed=False)], AT_NOON)
+    assert sha256(settings.published_file) == before
+
+
+def test_a_failed_check_that_passes_when_it_is_executed_again_no_longer_counts(settings: Settings) -> None:
+    """A re-execution from failure evaluates the failed step again and then publishes."""
+    record = build(settings, "run-2")
+    results = [result("bands_id_is_unique", passed=False), result("bands_id_is_unique", passed=True)]
+    seal_build(settings, record, results, AT_NOON)
+    swap_in(settings, record)
+    assert published_rows(settings, "from publication.audit_results")[0][2] is True

@@ -81,7 +81,9 @@ def test_it_ends_when_its_run_is_killed(lock_file: Path, run: subprocess.Popen[s
 def test_it_does_not_begin_after_its_run_has_ended(lock_file: Path) -> None:
     """Killed between starting dbt and dbt's first look: whoever holds the lock now must not be disturbed."""
     lock_file.parent.mkdir()
-    nobody = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    nobody = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     ended = subprocess.run(
         command_line(lock_file, "--version"),
         env={**os.environ, PARENT_VARIABLE: nobody.stdout.strip()},

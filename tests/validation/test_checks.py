@@ -75,9 +75,7 @@ def test_a_row_missing_from_the_export_fails(landed: Settings, ephemeral: Dagste
     rows = duckdb.sql(f"select count(*) from '{landed.exports_dir}/first/tickets.parquet'").fetchall()[0][0]
     edit_tickets_entry(landed, rows_at_source=rows + 1)
     checks = evaluate(landed, ephemeral)
-    assert checks["tickets", ROWS_CHECK].description == (
-        f"the batch holds {rows:,} rows, the source had {rows + 1:,}"
-    )
+    assert checks["tickets", ROWS_CHECK].description == (f"the batch holds {rows:,} rows, the source had {rows + 1:,}")
     assert {key for key, check in checks.items() if not check.passed} == {("tickets", ROWS_CHECK)}
 
 

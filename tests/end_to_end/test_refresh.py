@@ -1,0 +1,307 @@
+"""The refresh as people start it, stop it, select parts of it and run two at a time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pytest
+from dagster import DagsterInstance, ReexecutionOptions, execute_job, reconstructable
+from refreshes import (
+    LATER,
+    Refreshed,
+    environment,
+    land_batch,
+    published_batches,
+    published_rows,
+    refresh,
+    refresh_job,
+    sha256,
+    wait_until,
+)
+
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.simulator.defects import DEFECTS
+
+pytestmark = pytest.mark.slow
+
+ONE_MODEL = 'key:"data_products/band_sales_by_venue"'
+MATERIALIZE = [sys.executable, "-m", "dagster", "asset", "materialize", "--select", "*", "-m", "acl_assets.definitions"]
+
+
+@dataclass
+class StartedRefresh:
+    """A refresh in a process of its own, with what it has printed so far."""
+
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+
+StartRefresh = Callable[..., StartedRefresh]
+
+
+@pytest.fixture
+def start(published: Settings, instance: DagsterInstance, tmp_path: Path) -> Iterator[StartRefresh]:
+    """Starts a command over the published festival and the test's Dagster instance."""
+    started: list[StartedRefresh] = []
+
+    def run(command: Sequence[str] = MATERIALIZE) -> StartedRefresh:
+        log_file = tmp_path / f"refresh-{len(started)}.log"
+        with log_file.open("wb") as stream:
+            process = subprocess.Popen(
+                command,
+                cwd=PROJECT_DIR,
+                env=environment(published, Path(instance.root_directory)),
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(StartedRefresh(process, log_file))
+        return started[-1]
+
+    yield run
+    for refreshing in started:
+        refreshing.process.kill()
+        refreshing.process.wait()
+
+
+# As a whole ---------------------------------------------------------------------------------------------------
+
+
+def test_one_run_takes_a_batch_to_the_report(published: Settings, first_refresh: Refreshed) -> None:
+    """From the files of the export to what people look at; every ticket arrives, with its dollars."""
+    assert first_refresh.metadata["published_warehouse"]["published"] is True
+    assert published.report_file.read_text().startswith("<!")
+    exported = duckdb.sql(
+        f"select count(*), sum(price) from '{published.exports_dir / 'first' / 'tickets.parquet'}'"
+    ).fetchall()
+    assert published_rows(published, "select count(*), sum(ticket_price) from star_schema.fct_ticket_sales") == exported
+    assert (
+        published_rows(published, "select sum(tickets_sold), sum(revenue) from data_products.ticket_sales_over_time")
+        == exported
+    )
+
+
+def test_a_refresh_without_a_new_batch_publishes_the_same_figures(
+    published: Settings, first_refresh: Refreshed
+) -> None:
+    """After a change of a model, or to be sure: nothing is converted again, and the figures stay."""
+    query = "from data_products.band_sales_by_venue order by venue_id, band_id"
+    before = published_rows(published, query)
+    refreshed = refresh(published)
+    assert refreshed.success, refreshed.errors
+    assert refreshed.metadata["festival/tickets"]["converted_in_this_run"] is False
+    assert published_rows(published, query) == before
+    assert published_rows(published, "select run_id from publication.publications") == [(refreshed.run_id,)]
+
+
+def test_without_a_batch_the_refresh_says_what_to_do(settings: Settings) -> None:
+    """A fresh clone, and somebody who pressed the button."""
+    refreshed = refresh(settings)
+    assert not refreshed.success
+    assert refreshed.failed_steps == {"source_tables"}
+    assert f"No complete full export batch in {settings.exports_dir}" in refreshed.errors
+    assert "make run" in refreshed.errors
+
+
+@pytest.mark.parametrize("command", [MATERIALIZE, ["dg", "launch", "--assets", "*"]], ids=["dagster", "dg"])
+def test_it_runs_from_the_command_line(published: Settings, start: StartRefresh, command: list[str]) -> None:
+    """What continuous integration and cron run, with today's command and with its successor."""
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    refreshing = start(command)
+    assert refreshing.process.wait() == 0, refreshing.log
+    assert published_batches(published) == ["second"]
+
+
+# In part ------------------------------------------------------------------------------------------------------
+
+
+def test_one_model_is_built_without_publishing_and_says_so(published: Settings) -> None:
+    """Trying a model out must not change what people read."""
+    before = sha256(published.published_file)
+    refreshed = refresh(published, select=ONE_MODEL)
+    assert refreshed.success, refreshed.errors
+    assert set(refreshed.metadata) == {"data_products/band_sales_by_venue"}
+    said = refreshed.metadata["data_products/band_sales_by_venue"]["publication"]
+    assert said == f"nothing: published_warehouse is not selected; the build stays in {published.build_file}"
+    assert sha256(published.published_file) == before
+
+
+def test_one_model_with_its_upstream_is_built_where_nothing_is_published(landed: Settings) -> None:
+    """The selection holds all that the model is made from, so a fresh clone can build it; readers get nothing yet."""
+    refreshed = refresh(landed, select=f"+{ONE_MODEL}")
+    assert refreshed.success, refreshed.errors
+    assert {"festival/tickets", "star_schema/fct_performances"} <= set(refreshed.metadata)
+    assert not landed.published_file.exists()
+
+
+def test_one_model_alone_cannot_be_built_where_nothing_is_there(landed: Settings) -> None:
+    """The error says what to materialize first instead of naming a missing table."""
+    refreshed = refresh(landed, select=ONE_MODEL)
+    assert not refreshed.success
+    assert "There are no source tables" in refreshed.errors
+    assert "--select '*'" in refreshed.errors
+
+
+def test_some_models_of_a_new_batch_are_not_published_among_those_of_the_old(published: Settings) -> None:
+    """Each figure would be right, and the file as a whole wrong."""
+    before = sha256(published.published_file)
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    refreshed = refresh(published, select=f'group:"source_tables" or {ONE_MODEL} or key:"published_warehouse"')
+    assert refreshed.failed_steps == {"published_warehouse"}
+    assert "mixture of two states" in refreshed.errors
+    assert sha256(published.published_file) == before
+
+
+# Stopped ------------------------------------------------------------------------------------------------------
+
+
+def logged(text: str) -> Callable[[Settings, StartedRefresh], bool]:
+    """The moment at which a refresh has printed a text."""
+    return lambda settings, refreshing: text in refreshing.log
+
+
+MOMENTS: dict[str, Callable[[Settings, StartedRefresh], bool]] = {
+    "while tickets are converted": lambda settings, refreshing: (
+        settings.source_tables_dir / "tickets" / ".second.parquet.unfinished"
+    ).exists(),
+    "as dbt starts": lambda settings, refreshing: (settings.build_dir / "acl.json").exists(),
+    "as the build file appears": lambda settings, refreshing: settings.build_file.exists(),
+    "while models are built": logged("OK created sql table model star_schema.fct_ticket_sales"),
+    "right before the swap": logged("source_row_counts - STEP_SUCCESS"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_refresh_leaves_the_published_file_and_the_next_one_succeeds(
+    published: Settings, start: StartRefresh, moment: str
+) -> None:
+    """kill -9 of the run, its dbt process orphaned: nobody has to clean up."""
+    before = sha256(published.published_file)
+    land_batch(published, "second", exported_at=LATER, scale=0.02, seed=21, form="csv.gz")
+    refreshing = start()
+    wait_until(lambda: MOMENTS[moment](published, refreshing), moment, every_seconds=0.002)
+    refreshing.process.send_signal(signal.SIGKILL)
+    assert refreshing.process.wait() == -signal.SIGKILL
+    assert sha256(published.published_file) == before
+    refreshed = refresh(published)
+    assert refreshed.success, refreshed.errors
+    assert published_batches(published) == ["second"]
+    left_over = {path.name for path in published.build_dir.iterdir()} - {"refresh.lock", "dbt.lock", "dbt"}
+    assert left_over == set()
+
+
+def test_a_refresh_killed_after_the_swap_has_published_all_of_it(published: Settings, start: StartRefresh) -> None:
+    """The swap is one step: before it everything is old, after it everything is new."""
+    before = sha256(published.published_file)
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    refreshing = start()
+    wait_until(lambda: sha256(published.published_file) != before, "the swap")
+    refreshing.process.send_signal(signal.SIGKILL)
+    refreshing.process.wait()
+    assert published_batches(published) == ["second"]
+    assert published_rows(published, "select count(*) from star_schema.fct_ticket_sales") == published_rows(
+        published, "select row_count from publication.source_tables where table_name = 'tickets'"
+    )
+
+
+# Two at a time ------------------------------------------------------------------------------------------------
+
+
+def test_two_refreshes_at_once_take_turns(published: Settings, start: StartRefresh) -> None:
+    """Somebody presses the button while the sensor's run is at work: the second waits, then both have published."""
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    refreshes = [start(), start()]
+    assert [refreshing.process.wait() for refreshing in refreshes] == [0, 0]
+    assert sum("Waiting for another refresh to end" in refreshing.log for refreshing in refreshes) == 1
+    assert published_batches(published) == ["second"]
+
+
+def test_a_refresh_that_waits_too_long_fails_clearly(published: Settings) -> None:
+    """The message names the holder; nothing has been touched."""
+    before = sha256(published.published_file)
+    lock_file = str(published.refresh_lock_file)
+    other = RefreshLock(lock_file=lock_file)
+    other.acquire("the-other-run", lambda message: None)
+    try:
+        refreshed = refresh(published, refresh_lock=RefreshLock(lock_file=lock_file, wait_seconds=0.2))
+    finally:
+        other.release()
+    assert refreshed.failed_steps == {"source_tables"}
+    assert "Another refresh (run the-other-run" in refreshed.errors
+    assert sha256(published.published_file) == before
+
+
+def test_a_run_gives_the_lock_back_when_it_fails(settings: Settings) -> None:
+    """Otherwise the daemon's next run would wait for a run that ended long ago."""
+    assert not refresh(settings).success
+    RefreshLock(lock_file=str(settings.refresh_lock_file), wait_seconds=0).acquire("next", lambda message: None)
+
+
+# Once more ----------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_loss_is_let_through_by_re_executing_from_failure(
+    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check stops a batch that lost tickets. The loss is right, so the same run goes on from where it stopped.
+
+    What was built and audited before is published without building it again.
+    """
+    before = sha256(published.published_file)
+    defect = DEFECTS["lost_tickets"]
+    defect.plant(land_batch(published, "second", exported_at=LATER, form="parquet"))
+    stopped = refresh(published, instance=instance)
+    assert stopped.failed_checks == {("festival/tickets", "volume_against_published")}
+    assert "published_warehouse" in stopped.skipped_steps
+    assert sha256(published.published_file) == before
+
+    for name in ("ACL_DATA_DIR", "ACL_EXPORTS_DIR", "ACL_SETTLE_SECONDS"):
+        monkeypatch.setenv(name, environment(published)[name])
+    again = execute_job(
+        reconstructable(refresh_job),
+        instance=instance,
+        run_config={"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}},
+        reexecution_options=ReexecutionOptions.from_failure(stopped.run_id, instance),
+    )
+    assert again.success
+    assert not [event for event in again.all_node_events if event.step_key == "dbt_models"]
+    assert published_batches(published) == ["second"]
+    stored = "select passed from publication.audit_results where check_name = 'volume_against_published'"
+    assert set(published_rows(published, stored)) == {(True,)}
+    unbuilt = "select count(*) from publication.audit_results where check_name = 'tickets_id_is_unique'"
+    assert published_rows(published, unbuilt) == [(1,)]
+
+
+def test_readers_are_served_while_a_refresh_runs(published: Settings) -> None:
+    """Whoever reads during a refresh gets whole answers: always the old state, or always the new one."""
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    answers: set[tuple[str, int]] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        query = (
+            "select (select batch_id from publication.export_batches), (select count(*) from star_schema.dim_bands) = "
+            "(select row_count from publication.source_tables where table_name = 'bands')"
+        )
+        while not done.wait(0.05):
+            answers.update(published_rows(published, query))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    refreshed = refresh(published)
+    done.set()
+    reader.join()
+    assert refreshed.success, refreshed.errors
+    assert answers <= {("first", True), ("second", True)}
+    assert ("first", True) in answers
