@@ -34,7 +34,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     """
     settings = settings or Settings.from_environment()
     project = dbt_project()
-    dbt_models = build_dbt_assets(project, load_manifest(project))
+    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables))
     published_warehouse = build_published_warehouse(dbt_models.specs)
     refresh = define_asset_job(
         "refresh",

@@ -71,6 +71,11 @@ class Settings:
         return self.build_dir / "acl.duckdb"
 
     @property
+    def dbt_variables(self) -> dict[str, str]:
+        """The environment variables by which the dbt project finds the data."""
+        return {"ACL_DATA_DIR": str(self.data_dir)}
+
+    @property
     def refresh_lock_file(self) -> Path:
         """Locked by the run that refreshes, see `ingestion.refresh_lock`."""
         return self.build_dir / "refresh.lock"

@@ -111,8 +111,7 @@ def convert_table(
                 rows_by_file[file.path] = 0
                 for piece in _with_progress(pieces, path.name, log):
                     rows_by_file[file.path] += piece.num_rows
-                    if not rejects:
-                        writer.write(piece)
+                    writer.write(piece)
         rejects.raise_for_rejects(table.name, rejects_file)
         writer.add_provenance({"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file})
     return ConvertedTable(

@@ -37,6 +37,7 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.build import BuildError, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
+from acl_assets.transformation.project import drop_older_parser_state
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
 _SAMPLE_ROWS = 10
@@ -88,15 +89,15 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
             )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
-        variables = {"ACL_DATA_DIR": str(settings.data_dir), PARENT_VARIABLE: str(os.getpid())}
+        variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
         if record.is_fragment:
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
+        target_path = settings.build_dir / "dbt"
+        drop_older_parser_state(project, target_path)
         with _environment(variables):
             invocation = dbt.cli(
-                ["build", "--exclude-resource-type", "unit_test"],
-                context=context,
-                target_path=settings.build_dir / "dbt",
+                ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=target_path
             )
         yield from _described_events(context, settings, manifest, invocation)
 
@@ -188,7 +189,8 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     """The result with its test's description and a sample of the failing rows that dbt stored."""
     test = manifest["nodes"][str(_raw(result.metadata["unique_id"]))]
     relation = _relation(test)
-    metadata: dict[str, Any] = {**result.metadata, "stored_failures": f"{relation} in {settings.build_file}"}
+    where = f"{relation} in {settings.build_file}, or in the published file once that build is published"
+    metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
     if row_counts(settings.build_file, [relation]):
         metadata["failing_rows"] = MetadataValue.md(_sample(settings, relation))
     return AssetCheckResult(

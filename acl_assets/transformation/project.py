@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_dbt import DbtProject
+from dbt.constants import PARTIAL_PARSE_FILE_NAME
 
 from acl_assets.settings import DBT_PROJECT_DIR
 
@@ -39,16 +39,27 @@ def dbt_executable() -> str:
     return str(beside_python) if beside_python.exists() else "dbt"
 
 
-def load_manifest(project: DbtProject) -> Mapping[str, Any]:
+def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
     """Read the manifest, parsing the project first when the manifest is missing or older than any of its files.
+
+    Args:
+        project: the dbt project.
+        variables: environment variables the refresh sets; dbt parses anew whatever was parsed under others.
 
     Raises:
         DbtProjectError: the project does not parse.
     """
     if is_stale(project):
-        parse(project)
+        parse(project, variables)
     manifest: Mapping[str, Any] = json.loads(project.manifest_path.read_bytes())
     return manifest
+
+
+def drop_older_parser_state(project: DbtProject, target_path: Path) -> None:
+    """Remove the parser state of builds when it is older than the manifest; dbt then starts from the manifest's."""
+    state = target_path / PARTIAL_PARSE_FILE_NAME
+    if state.exists() and state.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
+        state.unlink()
 
 
 def is_stale(project: DbtProject) -> bool:
@@ -71,10 +82,11 @@ def _change_times(project_dir: Path) -> Iterator[int]:
                 yield os.stat(os.path.join(folder, name)).st_mtime_ns
 
 
-def parse(project: DbtProject) -> None:
-    """Parse the project and put manifest and partial-parse state into its target folder, each replaced at once.
+def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> None:
+    """Parse the whole project and put manifest and parser state into its target folder, each replaced at once.
 
-    Two processes may do this at the same time: both write the same content under names of their own.
+    Nothing is taken from an earlier parse: where a macro had changed, dbt was seen to lose what the YAML says of
+    tests that use it. Two processes may parse at the same time: both write the same under names of their own.
 
     Raises:
         DbtProjectError: the project does not parse.
@@ -82,14 +94,12 @@ def parse(project: DbtProject) -> None:
     target = project.manifest_path.parent
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
-        partial_parse = target / "partial_parse.msgpack"
-        if partial_parse.exists():
-            shutil.copy(partial_parse, scratch)
-        command = [dbt_executable(), "--quiet", "parse", "--target-path", scratch, "--log-path", scratch]
+        command = [dbt_executable(), "--quiet", "parse", "--no-partial-parse"]
+        command += ["--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,
             cwd=project.project_dir,
-            env={**os.environ, "DBT_PROFILES_DIR": str(project.profiles_dir)},
+            env={**os.environ, **(variables or {}), "DBT_PROFILES_DIR": str(project.profiles_dir)},
             capture_output=True,
             text=True,
             check=False,
@@ -97,5 +107,5 @@ def parse(project: DbtProject) -> None:
         if parsed.returncode != 0:
             said = (parsed.stdout + parsed.stderr).strip()
             raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
-        for name in ("partial_parse.msgpack", "manifest.json"):
+        for name in (PARTIAL_PARSE_FILE_NAME, "manifest.json"):
             os.replace(Path(scratch) / name, target / name)

@@ -334,6 +334,17 @@ def test_rejects_parquet_values_that_do_not_fit(landing: Landing) -> None:
     ]
 
 
+def test_rejects_parquet_instants_outside_the_calendar(landing: Landing) -> None:
+    """Parquet counts seconds beyond the year 9999; hardly anything that reads the table later can."""
+    seconds = pa.array([0, 600_000_000_000, -70_000_000_000]).cast(pa.timestamp("s", "UTC"))
+    columns = {name: pa.array([1, 2, 3], pa.int32()) for name in ["id", "band_id", "venue_id"]}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({**columns, "performance_start": seconds}), sink)
+    with pytest.raises(RejectedLinesError, match="years 1 to 9999") as raised:
+        landing.convert({"performances.parquet": bytes(sink.getvalue())})
+    assert [reject.line for reject in raised.value.rejects] == [2, 3]
+
+
 def test_rejects_parquet_texts_that_are_not_utf_8(tmp_path: Path) -> None:
     """Parquet does not promise it, and what reads the text next would stumble over it."""
     landing = Landing(tmp_path)
@@ -376,7 +387,7 @@ def test_rejects_are_reported_and_stored(landing: Landing) -> None:
 def test_rejects_are_bounded(landing: Landing) -> None:
     """A file that is wrong throughout is not worth a second gigabyte."""
     with pytest.raises(RejectedLinesError, match="at least 1,000 rejected") as raised:
-        landing.convert({"performances-1.csv": FINE + b"x\n" * 5_000, "performances-2.csv": FINE + b"x\n"})
+        landing.convert({"performances-1.csv": FINE + b"x\n" * 5_000, "performances-2.csv": b"not even a header"})
     assert len(landing.rejects_file.read_text("utf-8").splitlines()) == 1_000
     assert not raised.value.is_complete
 

@@ -333,6 +333,7 @@ def test_reads_compressed_files_of_one_part_or_several(suffix: str, path: Path, 
         *itertools.product(COMPRESSIONS, ["cut in the middle", "cut at the end", "followed by text"]),
         # A Zstandard frame need not carry a checksum; there the manifest's SHA-256 stands alone.
         (".gz", "overwritten"),
+        (".gz", "garbled"),
     ],
 )
 def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Path) -> None:
@@ -343,6 +344,7 @@ def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Pat
         "cut in the middle": whole[:middle],
         "cut at the end": whole[:-1],
         "followed by text": whole + b"and more",
+        "garbled": whole[:middle] + b"\xff" * 64 + whole[middle + 64 :],
         "overwritten": whole[:middle] + bytes(64) + whole[middle + 64 :],
     }[damage]
     with pytest.raises(BatchError, match="compressed data is cut short or damaged"):

@@ -228,7 +228,7 @@ def test_a_build_that_failed_a_blocking_check_is_refused(settings: Settings) -> 
     publish(settings, "run-1")
     before = sha256(settings.published_file)
     record = build(settings, "run-2", batch="second")
-    with pytest.raises(PublicationError, match="failed its audit.*festival/bands: bands_id_is_unique"):
+    with pytest.raises(PublicationError, match=r"failed its audit.*festival/bands: bands_id_is_unique"):
         seal_build(settings, record, [result("bands_id_is_unique", passed=False)], AT_NOON)
     assert sha256(settings.published_file) == before
 
