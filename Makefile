@@ -41,8 +41,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 install: $(INSTALLED) ## set up .venv from requirements.lock
 
-.dagster/dagster.yaml: dagster.yaml
-	@mkdir -p .dagster && ln -sf ../dagster.yaml $@
+.dagster/dagster.yaml: dagster.yaml deploy/sqlite/event_log.yaml
+	@mkdir -p .dagster && cat $^ > $@
 
 run: $(INSTALLED) .dagster/dagster.yaml ## refresh everything from the newest export, or from a simulated one when there is none
 	@if [ -z "$$(find -L $(EXPORTS_DIR) -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import AssetSelection, Definitions, colored_console_logger, define_asset_job, in_process_executor
+from dagster import AssetSelection, Definitions, define_asset_job, in_process_executor
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.sensors import new_export_batch_sensor
@@ -48,8 +48,6 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         sensors=[new_export_batch_sensor],
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,
-        # On a terminal the progress of a refresh; every event is kept by the instance all the same.
-        loggers={"console": colored_console_logger.configured({"log_level": "INFO"})},
         resources={
             "settings": settings,
             "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file)),

@@ -72,8 +72,9 @@ class Settings:
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The environment variables by which the dbt project finds the data."""
-        return {"ACL_DATA_DIR": str(self.data_dir)}
+        """The environment variables by which the dbt project is told where the data is and how it is tuned."""
+        limit = {"ACL_MEMORY_LIMIT": self.memory_limit} if self.memory_limit else {}
+        return {"ACL_DATA_DIR": str(self.data_dir), **limit}
 
     @property
     def refresh_lock_file(self) -> Path:

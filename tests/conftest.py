@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
-from refreshes import Refreshed, copy_installation, dagster_home, festival_settings, land_batch, refresh
+from refreshes import (
+    Refreshed,
+    copy_installation,
+    dagster_home,
+    festival_settings,
+    land_batch,
+    open_instance,
+    refresh,
+)
 
 from acl_assets.settings import Settings
 
@@ -87,13 +95,12 @@ def published(festival: Festival) -> Settings:
 def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a Dagster instance, configured as the project's own, that has seen nothing yet."""
     home = dagster_home(tmp_path_factory.mktemp("instance") / "home")
-    with DagsterInstance.from_config(str(home)):
+    with open_instance(home):
         return home
 
 
 @pytest.fixture
 def instance(empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
     """A Dagster instance of the test's own that keeps runs and events in SQLite."""
-    home = shutil.copytree(empty_instance, tmp_path / "dagster")
-    with DagsterInstance.from_config(str(home)) as opened:
+    with open_instance(shutil.copytree(empty_instance, tmp_path / "dagster")) as opened:
         yield opened

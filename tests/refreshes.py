@@ -11,8 +11,8 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from dagster import (
     AssetCheckSeverity,
     AssetSelection,
@@ -222,6 +223,15 @@ def dagster_home(folder: Path) -> Path:
     folder.mkdir(parents=True)
     shutil.copy(PROJECT_DIR / "dagster.yaml", folder)
     return folder
+
+
+@contextmanager
+def open_instance(home: Path) -> Iterator[DagsterInstance]:
+    """Open the Dagster instance of a home, which its configuration may refer to by DAGSTER_HOME."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with DagsterInstance.from_config(str(home)) as instance:
+            yield instance
 
 
 def wait_until(

@@ -229,9 +229,16 @@ def _typed(
             typed[column.name] = convert(values)
         except pa.ArrowInvalid:
             for row in islice(failing_rows(values, convert), MOST_REJECTS):
-                text = str(values[row]) if column.type != "text" else repr(values[row].as_buffer().to_pybytes())
+                text = _as_text(values[row], column.type)
                 rejects.add(path.name, first_row + row, column.name, text, explain(text, column.type))
     return pa.table(typed) if len(typed) == len(table.columns) else None
+
+
+def _as_text(value: pa.Scalar, column_type: ColumnType) -> str:
+    if column_type == "text":
+        return repr(value.as_buffer().to_pybytes())
+    # Python's own calendar ends before Arrow's.
+    return str(value.cast(pa.string()))
 
 
 # Writing ----------------------------------------------------------------------------------------------------

@@ -62,18 +62,6 @@ def read_current_batches(source_tables_dir: Path) -> list[tuple[str, str]]:
     return [(batch_id, digest) for batch_id, digest in rows]
 
 
-def missing_conversions(source_tables_dir: Path, state: LandingZoneState) -> list[str]:
-    """Tables of which the state has a batch that is not converted yet."""
-    return [
-        table
-        for table in SOURCE_TABLES
-        if any(
-            batch.tables[table].files and not known_conversion(source_tables_dir, table, batch)
-            for batch in state.batches
-        )
-    ]
-
-
 def switch_current(source_tables_dir: Path, state: LandingZoneState) -> Path:
     """Make `current` show the files of a state, all tables at once, and drop what no state needs any more.
 

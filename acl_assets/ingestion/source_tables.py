@@ -16,6 +16,7 @@ from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
+    AssetMaterialization,
     AssetSpec,
     Failure,
     MarkdownMetadataValue,
@@ -112,7 +113,11 @@ EXPORT_BATCHES_SPEC = AssetSpec(
 def source_tables(
     context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-    """Convert the selected tables of the landing zone's newest state, then make that state the current one."""
+    """Convert the landing zone's newest state and make it the current one.
+
+    A state is switched as a whole, because models must never read tables of two states: tables that are not selected
+    are converted too where they have not been.
+    """
     refresh_lock.acquire(context.run.run_id, context.log.info)
     state = find_state(settings)
     context.log.info(
@@ -121,20 +126,23 @@ def source_tables(
     )
     errors: list[str] = []
     for table in SOURCE_TABLES.values():
-        if source_asset_key(table.name) in context.selected_asset_keys:
-            try:
-                metadata = _convert(context, settings, state, table)
-            except BatchError as error:
-                errors.append(str(error))
-                yield from _export_files_result(context, table, error)
-            else:
-                yield MaterializeResult(asset_key=source_asset_key(table.name), metadata=metadata)
-                yield from _export_files_result(context, table, None)
+        key = source_asset_key(table.name)
+        try:
+            metadata = _convert(context, settings, state, table)
+        except BatchError as error:
+            errors.append(str(error))
+            yield from _export_files_result(context, table, error)
+            continue
+        if key in context.selected_asset_keys:
+            yield MaterializeResult(asset_key=key, metadata=metadata)
+        elif metadata["converted_in_this_run"]:
+            context.log_event(AssetMaterialization(key, metadata=metadata))
+        yield from _export_files_result(context, table, None)
     if errors:
         raise Failure("\n".join(errors), allow_retries=False)
-    waiting = _make_current(context, settings, state)
+    source_state.switch_current(settings.source_tables_dir, state)
     if EXPORT_BATCHES_SPEC.key in context.selected_asset_keys:
-        yield MaterializeResult(asset_key=EXPORT_BATCHES_SPEC.key, metadata=_state_metadata(state, waiting))
+        yield MaterializeResult(asset_key=EXPORT_BATCHES_SPEC.key, metadata=_state_metadata(state))
 
 
 def find_state(settings: Settings) -> LandingZoneState:
@@ -219,20 +227,7 @@ def _markdown_cell(value: object) -> str:
     return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _make_current(context: AssetExecutionContext, settings: Settings, state: LandingZoneState) -> list[str]:
-    """Switch the current state, unless tables of it were never converted; returns those."""
-    waiting = source_state.missing_conversions(settings.source_tables_dir, state)
-    if waiting:
-        context.log.warning(
-            f"The current source tables stay as they were: {', '.join(waiting)} of batch {state.newest.batch_id} "
-            "are not converted yet. Materialize all source tables to move on to this batch."
-        )
-    else:
-        source_state.switch_current(settings.source_tables_dir, state)
-    return waiting
-
-
-def _state_metadata(state: LandingZoneState, waiting: list[str]) -> Mapping[str, Any]:
+def _state_metadata(state: LandingZoneState) -> Mapping[str, Any]:
     newest = state.newest
     return {
         "dagster/row_count": len(state.batches),
@@ -240,8 +235,6 @@ def _state_metadata(state: LandingZoneState, waiting: list[str]) -> Mapping[str,
         "exported_at": MetadataValue.timestamp(newest.exported_at),
         "exported_at_is_file_time": not newest.has_manifest,
         "state_digest": state.digest,
-        "is_current": not waiting,
-        "waiting_for_tables": MetadataValue.json(waiting),
     }
 
 

@@ -99,7 +99,7 @@ def explain(text: str, column_type: ColumnType) -> str:
 
 def _explain_instant(text: str) -> str:
     wanted = "such as 2021-10-01 19:30:00+00"
-    if re.search(r"infinity|BC$", text, re.IGNORECASE):
+    if re.search(r"infinity|BC$|^-\d|^\d{5,}-", text, re.IGNORECASE):
         return "is not an instant within the years 1 to 9999"
     shape = re.fullmatch(
         r"(\d{4})-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?(?P<offset>Z|[+-]\d\d(:?\d\d)?)?", text

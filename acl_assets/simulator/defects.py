@@ -238,7 +238,7 @@ def _row_defects() -> list[Defect]:
             _ALL_FORMS,
             edit_rows("tickets", _repeat_ticket_number),
             "check",
-            ("tickets_ticketnum_is_unique",),
+            ("ticketnum_is_unique",),
         ),
         Defect(
             "lost_tickets",

@@ -45,24 +45,18 @@ def main() -> None:
     parent = int(os.environ[PARENT_VARIABLE])
     stream = Path(sys.argv.pop(1)).open("a")  # noqa: SIM115 # closed, and so unlocked, by the end of the process
     fcntl.flock(stream, fcntl.LOCK_EX)
-    # Its run may have been killed before the lock was taken, and the next run may be building already.
-    _end_without(parent)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     from dbt.cli.main import cli
 
     cli()
 
 
-def _watch(parent: int) -> None:
-    while True:
+def _end_with(parent: int) -> None:
+    """End this process when its parent has, which may have happened before it could look."""
+    while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
-        _end_without(parent)
-
-
-def _end_without(parent: int) -> None:
-    if os.getppid() != parent:
-        os._exit(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

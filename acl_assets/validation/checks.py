@@ -112,9 +112,7 @@ def rows_result(settings: Settings, table: str, current: list[ExportBatch] | Bat
     )
 
 
-def volume_result(
-    settings: Settings, table: str, published: dict[str, int], config: VolumeConfig
-) -> AssetCheckResult:
+def volume_result(settings: Settings, table: str, published: dict[str, int], config: VolumeConfig) -> AssetCheckResult:
     """Whether a current source table kept enough of what is published."""
     rows = _rows(settings, table)
     lost = lost_share(rows, published.get(table))

@@ -31,6 +31,7 @@ from refreshes import (
     festival_settings,
     instant,
     land_plain_batch,
+    open_instance,
     published_batches,
     wait_until,
 )
@@ -303,7 +304,7 @@ def dagster_dev(tmp_path: Path) -> Iterator[tuple[Settings, DagsterInstance]]:
             start_new_session=True,
         )
     try:
-        with DagsterInstance.from_config(str(home)) as instance:
+        with open_instance(home) as instance:
             yield settings, instance
     finally:
         family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, ExecuteInProcessResult, materialize
+from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult, materialize
 from refreshes import LATER, festival_settings, land_batch, land_plain_batch, sha256
 
 from acl_assets.ingestion.export_batch import MANIFEST_NAME
@@ -51,6 +51,15 @@ def metadata(result: ExecuteInProcessResult, table: str) -> dict[str, object]:
         event for event in result.get_asset_materialization_events() if event.asset_key == source_asset_key(table)
     ]
     return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+
+
+def materialized(result: ExecuteInProcessResult) -> set[str]:
+    """Names of the source tables materialized in a run."""
+    return {
+        event.asset_key.path[-1]
+        for event in result.all_events
+        if event.is_step_materialization and event.asset_key is not None
+    }
 
 
 def check(result: ExecuteInProcessResult, table: str) -> AssetCheckEvaluation:
@@ -105,7 +114,6 @@ def test_the_state_is_an_asset_too(landed: Settings, ephemeral: DagsterInstance)
     state = metadata(convert(landed, ephemeral), EXPORT_BATCHES)
     assert state["batch_id"] == "first"
     assert state["dagster/row_count"] == 1
-    assert state["is_current"] is True
     assert state["exported_at_is_file_time"] is False
 
 
@@ -139,34 +147,34 @@ def test_changed_plain_files_are_converted_anew(plain: Settings, ephemeral: Dags
     assert names[-1] == "A Late Addition"
 
 
-def test_a_selection_converts_the_selected_tables_only(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """One table can be looked at alone."""
+def test_a_selection_materializes_the_selected_tables(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """One table can be looked at alone, once its state is there."""
+    convert(landed, ephemeral)
     result = convert(landed, ephemeral, "bands", "venues")
     assert result.success
-    assert {event.asset_key for event in result.get_asset_materialization_events()} == {
-        AssetKey(["festival", "bands"]),
-        AssetKey(["festival", "venues"]),
-    }
-    assert not (landed.source_tables_dir / "tickets").exists()
+    assert materialized(result) == {"bands", "venues"}
 
 
-def test_a_partly_converted_state_does_not_become_current(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Models must never read the bands of one batch with the tickets of another."""
+def test_a_selection_moves_on_to_a_new_state_as_a_whole(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Models must never read the bands of one batch with the tickets of another, and the event log must say so."""
+    convert(landed, ephemeral)
+    land_batch(landed, "second", exported_at=LATER, seed=21)
+    result = convert(landed, ephemeral, "bands")
+    assert result.success
+    assert materialized(result) == set(SOURCE_TABLES)
+    for table in SOURCE_TABLES:
+        current = landed.source_tables_dir / "current" / table
+        assert [file.name for file in current.iterdir()] == ["second.parquet"]
+
+
+def test_a_selection_does_not_move_on_to_a_bad_state(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The selected table is fine, and still the state it belongs to must not be read."""
     convert(landed, ephemeral)
     current = os.readlink(landed.source_tables_dir / "current")
-    land_batch(landed, "second", exported_at=LATER, seed=21)
-    state = metadata(convert(landed, ephemeral, "bands", EXPORT_BATCHES), EXPORT_BATCHES)
-    assert state["is_current"] is False
-    assert state["waiting_for_tables"] == ["venues", "performances", "people", "purchases", "tickets"]
+    (land_batch(landed, "second", exported_at=LATER, seed=21) / "tickets.parquet").unlink()
+    result = convert(landed, ephemeral, "bands")
+    assert "tickets.parquet" in error_of(result)
     assert os.readlink(landed.source_tables_dir / "current") == current
-    assert metadata(convert(landed, ephemeral), EXPORT_BATCHES)["is_current"] is True
-
-
-def test_the_rest_of_a_state_can_be_converted_by_a_later_run(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """What some runs convert one by one adds up to a state, which the last of them makes current."""
-    for table in SOURCE_TABLES:
-        assert convert(landed, ephemeral, table).success
-    assert (landed.source_tables_dir / "current" / "tickets" / "first.parquet").exists()
 
 
 def test_every_bad_table_is_reported(landed: Settings, ephemeral: DagsterInstance) -> None:

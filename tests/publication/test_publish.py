@@ -50,8 +50,8 @@ def publish(settings: Settings, run_id: str, *, batch: str = "first", complete: 
     swap_in(settings, record)
 
 
-def result(check_name: str, passed: bool, checked_at: datetime = AT_NOON) -> AuditResult:
-    return AuditResult("festival/bands", check_name, passed, "ERROR", True, None, checked_at)
+def result(check_name: str, passed: bool, checked_at: datetime = AT_NOON, severity: str = "ERROR") -> AuditResult:
+    return AuditResult("festival/bands", check_name, passed, severity, severity == "ERROR", None, checked_at)
 
 
 def relations(file: Path) -> set[str]:
@@ -105,7 +105,7 @@ def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Setti
     seal_build(settings, record, [result("a", True), result("b", True)], AT_NOON)
     swap_in(settings, record)
     again = build(settings, "run-2", complete=False)
-    seal_build(settings, again, [result("b", False)], AT_NOON)
+    seal_build(settings, again, [result("b", False, severity="WARN")], AT_NOON)
     swap_in(settings, again)
     assert published_rows(settings, "select check_name, passed from publication.audit_results order by 1") == [
         ("a", True),

@@ -26,7 +26,7 @@ command = guarded_dbt(Path(sys.argv[1]))
 dbt = subprocess.Popen(
     [command["dbt_executable"], *command["global_config_flags"], "--help"],
     env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-    stdout=subprocess.DEVNULL,
+    stdout=open(sys.argv[2], "w"),
 )
 print(dbt.pid, flush=True)
 dbt.wait()
@@ -43,11 +43,17 @@ def command_line(lock_file: Path, *arguments: str) -> list[str]:
     return [command["dbt_executable"], *command["global_config_flags"], *arguments]
 
 
+def output_file(lock_file: Path) -> Path:
+    """Where dbt's output goes."""
+    return lock_file.with_name("output")
+
+
 @pytest.fixture
 def run(lock_file: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that stands for a run whose dbt is at work."""
     lock_file.parent.mkdir()
-    with subprocess.Popen([sys.executable, "-c", RUN, str(lock_file)], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", RUN, str(lock_file), str(output_file(lock_file))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
 
@@ -69,13 +75,11 @@ def test_it_ends_when_its_run_is_killed(lock_file: Path, run: subprocess.Popen[s
     """kill -9 of a run reaches no child; an orphan would go on writing into the next run's build."""
     assert run.stdout is not None
     dbt = psutil.Process(int(run.stdout.readline()))
-    os.kill(dbt.pid, signal.SIGSTOP)
+    wait_until(lambda: _is_locked(lock_file), "dbt took its lock")
     run.kill()
     run.wait()
-    assert dbt.is_running()
-    os.kill(dbt.pid, signal.SIGCONT)
     wait_until(lambda: not dbt.is_running(), "the orphan ended")
-    wait_for_dbt(lock_file)
+    assert output_file(lock_file).read_text() == "", "it went on to its end"
 
 
 def test_it_does_not_begin_after_its_run_has_ended(lock_file: Path) -> None:
