@@ -37,6 +37,9 @@ from acl_assets.ingestion.typed_columns import arrow_schema, convert_values, exp
 
 __all__ = ["ConvertedTable", "RejectedLinesError", "convert_table", "read_converted"]
 
+# Arrow's own allocator keeps the buffers of a large table all through the dbt build that follows.
+pa.set_memory_pool(pa.system_memory_pool())
+
 _PROVENANCE_KEY = b"acl_assets"
 SECONDS_BETWEEN_PROGRESS = 5.0
 _PARQUET_ROWS_AT_ONCE = 131_072
