@@ -60,7 +60,7 @@ def read_newest_run(dagster_home: Path) -> RunRecord:
     """
     from dagster import DagsterEventType, DagsterInstance
 
-    with DagsterInstance.from_config(str(dagster_home)) as instance:
+    with DagsterInstance.local_temp(str(dagster_home)) as instance:
         records = instance.get_run_records(limit=1)
         entries = instance.all_logs(records[0].dagster_run.run_id) if records else []
     started_at: float | None = None

@@ -115,7 +115,7 @@ def convert_table(
                 for piece in _with_progress(pieces, path.name, log):
                     rows_by_file[file.path] += piece.num_rows
                     writer.write(piece)
-        rejects.raise_for_rejects(table.name, rejects_file)
+        rejects.raise_for_rejects(table, rejects_file)
         writer.add_provenance({"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file})
     return ConvertedTable(
         path=target,

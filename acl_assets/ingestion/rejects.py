@@ -7,10 +7,12 @@ What belongs here: how rejects are collected, stored and reported. What does not
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from acl_assets.ingestion.export_batch import BatchError
+from acl_assets.ingestion.source_schema import SourceTable
 
 MOST_REJECTS = 1_000
 _REPORTED_REJECTS = 5
@@ -33,11 +35,14 @@ class Reject:
     text: str
     reason: str
 
-    def __str__(self) -> str:
+    def describe(self, personal_columns: Collection[str] = ()) -> str:
+        """The reject in a line of text, without the text found where that may hold personal data."""
         place = "row" if self.file.endswith(".parquet") else "line"
         column = "" if self.column is None else f", column {self.column}"
         text = self.text if len(self.text) <= _REPORTED_TEXT else f"{self.text[:_REPORTED_TEXT]}…"
-        return f"{self.file} {place} {self.line}{column}: {text!r} {self.reason}"
+        may_be_personal = self.column in personal_columns or (self.column is None and personal_columns)
+        found = "(personal data)" if may_be_personal else repr(text)
+        return f"{self.file} {place} {self.line}{column}: {found} {self.reason}"
 
 
 class RejectedLinesError(BatchError):
@@ -47,14 +52,14 @@ class RejectedLinesError(BatchError):
     is False where reading ended at the limit of 1,000 rejects.
     """
 
-    def __init__(self, table: str, rejects: list[Reject], rejects_file: Path, is_complete: bool) -> None:
+    def __init__(self, table: SourceTable, rejects: list[Reject], rejects_file: Path, is_complete: bool) -> None:
         self.rejects = rejects
         self.rejects_file = rejects_file
         self.is_complete = is_complete
         count = f"{len(rejects):,}" if is_complete else f"at least {len(rejects):,}"
-        shown = "\n".join(f"  {reject}" for reject in rejects[:_REPORTED_REJECTS])
+        shown = "\n".join(f"  {reject.describe(table.personal_columns)}" for reject in rejects[:_REPORTED_REJECTS])
         super().__init__(
-            f"{table}: {count} rejected {'lines or values' if len(rejects) > 1 else 'line or value'}, so "
+            f"{table.name}: {count} rejected {'lines or values' if len(rejects) > 1 else 'line or value'}, so "
             f"nothing of the table was converted:\n{shown}\nAll of them are in {rejects_file}. Batches are "
             "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again."
         )
@@ -79,7 +84,7 @@ class RejectLog:
         if not self.is_full:
             self.rejects.append(Reject(file, line, column, text[:_STORED_TEXT], reason))
 
-    def raise_for_rejects(self, table: str, rejects_file: Path) -> None:
+    def raise_for_rejects(self, table: SourceTable, rejects_file: Path) -> None:
         """Store the rejects as one JSON object per line and raise; without rejects do nothing.
 
         Raises:

@@ -14,11 +14,15 @@ ColumnType = Literal["int", "text", "timestamptz"]
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """One column at the source: `int` is 32 bits, `timestamptz` is an instant to the microsecond."""
+    """One column at the source: `int` is 32 bits, `timestamptz` is an instant to the microsecond.
+
+    Personal data stays in the source tables: previews, logs and errors do not show it.
+    """
 
     name: str
     type: ColumnType
     description: str
+    is_personal: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,18 @@ class SourceTable:
         """Names of the columns in the declared order."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def personal_columns(self) -> tuple[str, ...]:
+        """Names of the columns that hold personal data."""
+        return tuple(column.name for column in self.columns if column.is_personal)
 
-def _table(name: str, description: str, *columns: tuple[str, ColumnType, str]) -> SourceTable:
-    return SourceTable(name, description, tuple(SourceColumn(*column) for column in columns))
+
+def _table(
+    name: str, description: str, *columns: tuple[str, ColumnType, str], personal: tuple[str, ...] = ()
+) -> SourceTable:
+    return SourceTable(
+        name, description, tuple(SourceColumn(*column, is_personal=column[0] in personal) for column in columns)
+    )
 
 
 _TABLES = (
@@ -68,6 +81,7 @@ _TABLES = (
         "People who bought tickets. Holds personal data.",
         ("id", "int", "Primary key."),
         ("name", "text", "Full name. Personal data: stays in the source tables."),
+        personal=("name",),
     ),
     _table(
         "purchases",

@@ -44,7 +44,6 @@ from acl_assets.settings import Settings
 
 SOURCE_PREFIX = "festival"
 EXPORT_FILES_CHECK = "export_files_as_manifest"
-_PERSONAL_COLUMNS = {"people": ("name",)}
 _PREVIEW_ROWS = 5
 _COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
 
@@ -210,15 +209,15 @@ def _table_metadata(
 
 def _preview(table: SourceTable, converted: ConvertedTable) -> MarkdownMetadataValue:
     """The first rows as a Markdown table, personal data masked."""
-    hidden = _PERSONAL_COLUMNS.get(table.name, ())
     with pq.ParquetFile(converted.path) as parquet:
         first = next(parquet.iter_batches(_PREVIEW_ROWS), None)
     rows = first.to_pylist() if first is not None else []
     header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
-    return MetadataValue.md(header + "".join(_markdown_row(table, row, hidden) for row in rows))
+    return MetadataValue.md(header + "".join(_markdown_row(table, row) for row in rows))
 
 
-def _markdown_row(table: SourceTable, row: Mapping[str, object], hidden: tuple[str, ...]) -> str:
+def _markdown_row(table: SourceTable, row: Mapping[str, object]) -> str:
+    hidden = table.personal_columns
     cells = ("(personal data)" if name in hidden else _markdown_cell(row[name]) for name in table.column_names)
     return f"| {' | '.join(cells)} |\n"
 

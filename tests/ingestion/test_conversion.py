@@ -384,6 +384,22 @@ def test_rejects_are_reported_and_stored(landing: Landing) -> None:
     }
 
 
+def test_rejects_of_people_show_no_names(tmp_path: Path) -> None:
+    """Errors end up in logs and alerts; names of people never leave the source tables and what lies beside them."""
+    (tmp_path / "people.csv").write_bytes(b'id,name\nx1,Ada\n7,Ada "Lovelace\n8,Ada,Lovelace\n')
+    people = ManifestTable(None, (describe_file(tmp_path, "people.csv", rows=None),))
+    instant = datetime(2022, 8, 1, tzinfo=UTC)
+    batch = ExportBatch("2022-08-01", tmp_path, "full", instant, "d1", has_manifest=True, tables={"people": people})
+    rejects_file = tmp_path / "rejects.jsonl"
+    with pytest.raises(RejectedLinesError) as raised:
+        convert_table(batch, SOURCE_TABLES["people"], tmp_path / "people.parquet", rejects_file)
+    message = str(raised.value)
+    assert "people.csv line 2, column id: 'x1' is not a whole number" in message
+    assert "people.csv line 3: (personal data) has a quote" in message
+    assert "Ada" not in message
+    assert rejects_file.read_text("utf-8").count("Ada") == 2
+
+
 def test_rejects_are_bounded(landing: Landing) -> None:
     """A file that is wrong throughout is not worth a second gigabyte."""
     with pytest.raises(RejectedLinesError, match="at least 1,000 rejected") as raised:
