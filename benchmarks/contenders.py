@@ -129,6 +129,7 @@ def prepare_source_tables(arena: Arena, scale: float) -> None:
 def warm_up(arena: Arena, contenders: Sequence[Contender], scale: float) -> None:
     """Run every contender once, unmeasured, so that parse state and Dagster's tables are there as in daily use."""
     for contender in contenders:
+        contender.clear(arena)
         _run(arena, contender.command(arena, scale), contender.name, scale)
 
 
