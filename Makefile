@@ -12,6 +12,8 @@ DATA_DIR := $(abspath $(or $(ACL_DATA_DIR),data))
 EXPORTS_DIR := $(abspath $(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/installed
+# Tests choose their own data and instance.
+PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u DAGSTER_HOME $(BIN)/python -m pytest
 
 export ACL_DATA_DIR := $(DATA_DIR)
 export ACL_EXPORTS_DIR := $(EXPORTS_DIR)
@@ -54,7 +56,7 @@ run: $(INSTALLED) .dagster/dagster.yaml ## refresh everything from the newest ex
 dev: $(INSTALLED) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
-check: $(INSTALLED) ## lint, types, SQL style, definitions
+check: $(INSTALLED) .dagster/dagster.yaml ## lint, types, SQL style, definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -69,10 +71,10 @@ browser:
 
 test: check browser ## everything: checks, all tests, coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
-	$(BIN)/python -m pytest -m "not server and not slow"
+	$(PYTEST) -m "not server and not slow"
 
 bench: $(INSTALLED) ## measure the refresh against dbt alone and against hand-written SQL
 	$(BIN)/python -m benchmarks
