@@ -294,7 +294,9 @@ def dagster_dev(tmp_path: Path) -> Iterator[tuple[Settings, DagsterInstance]]:
     settings.exports_dir.mkdir(parents=True)
     home = dagster_home(tmp_path / "home")
     log = tmp_path / "dagster-dev.log"
-    with log.open("w") as stream:
+    with open_instance(home) as instance, log.open("w") as stream:
+        # Two processes that make the databases at the same time get in each other's way.
+        instance.all_instigator_state()
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(_free_port())],
             cwd=PROJECT_DIR,
@@ -303,18 +305,24 @@ def dagster_dev(tmp_path: Path) -> Iterator[tuple[Settings, DagsterInstance]]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        with open_instance(home) as instance:
-            yield settings, instance
-    finally:
-        family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-        process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=30)
+            yield settings, instance
         finally:
-            for pid in family:
-                if psutil.pid_exists(pid):
-                    os.kill(pid, signal.SIGKILL)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those it started, by their ids."""
+    if process.poll() is not None:
+        return
+    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=30)
+    finally:
+        for pid in family:
+            if psutil.pid_exists(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _free_port() -> int:
