@@ -7,12 +7,14 @@ What belongs here: Dagster's event log and dbt's run results, turned into consec
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 IMPORTS = "Python, imports, definitions"
 SOURCE_TABLES = "source tables"
@@ -60,7 +62,8 @@ def read_newest_run(dagster_home: Path) -> RunRecord:
     """
     from dagster import DagsterEventType, DagsterInstance
 
-    with DagsterInstance.local_temp(str(dagster_home)) as instance:
+    # The instance's configuration says where it is through this variable.
+    with patch.dict(os.environ, DAGSTER_HOME=str(dagster_home)), DagsterInstance.get() as instance:
         records = instance.get_run_records(limit=1)
         entries = instance.all_logs(records[0].dagster_run.run_id) if records else []
     started_at: float | None = None
