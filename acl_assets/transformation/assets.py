@@ -162,13 +162,13 @@ def _output_metadata(
     relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
     counts = row_counts(settings.build_file, list(relations.values()))
     lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()))
-    translator = FestivalDbtTranslator()
+    translator = invocation.dagster_dbt_translator
     publishes = "published_warehouse" in {key.path[-1] for key in context.job_def.asset_layer.selected_asset_keys}
     described: dict[str, dict[str, Any]] = {}
     for name, unique_id in model_ids.items():
         deps = {
             column: [
-                TableColumnDep(translator.get_asset_spec(manifest, upstream, None).key, upstream_column)
+                TableColumnDep(translator.get_asset_spec(manifest, upstream, invocation.project).key, upstream_column)
                 for upstream, upstream_column in sources
             ]
             for column, sources in lineage.get(unique_id, {}).items()

@@ -27,8 +27,8 @@ from acl_assets.settings import PROJECT_DIR, Settings
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 _DEFINITIONS = "acl_assets.definitions"
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_BROWSER_ARGUMENTS = (
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -70,16 +70,16 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
     Raises:
         ScreenshotError: there is no browser, or a command of the pipeline fails.
     """
-    executable = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    executable = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
     if executable is None:
-        raise ScreenshotError(f"No browser on the PATH; install one of {', '.join(_BROWSERS)}.")
+        raise ScreenshotError(f"No browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
     environment = _environment(scratch)
     settings = Settings.from_environment(environment)
     images_dir.mkdir(parents=True, exist_ok=True)
     _run([sys.executable, "-m", "acl_assets.simulator", "write-batch", "--scale", str(scale)], environment)
     _run([_command("dagster"), "job", "execute", "-j", "refresh", "-m", _DEFINITIONS], environment)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(_BROWSER_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
         with _page(browser, width=1200, height=1000) as page:
             photograph_report(page, settings.report_file, images_dir)
         with _webserver(environment) as address, _page(browser, width=2000, height=1100) as page:
