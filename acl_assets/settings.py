@@ -29,7 +29,7 @@ class Settings:
         exports_dir: absolute landing zone of export batches.
         settle_seconds: seconds a folder without a manifest must lie unchanged before it counts as a batch.
         dbt_target: the dbt target that builds the warehouse.
-        memory_limit: DuckDB's memory limit, such as `2GB`; None leaves DuckDB's own default.
+        memory_limit: DuckDB's memory limit, such as `2GB`; None: in proportion to the source tables.
     """
 
     data_dir: Path

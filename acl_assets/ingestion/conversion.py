@@ -2,7 +2,8 @@
 
 What belongs here: verifying a table's files, reading each accepted format, and writing the result so that it
 is there as a whole or not at all. What does not: how CSV is read (`csv_files`), how a value is judged
-(`typed_columns`), where converted files lie and which of them are current (`source_state`).
+(`typed_columns`), what is remembered of a conversion (`converted_table`), where converted files lie and which of them
+are current (`source_state`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from acl_assets.ingestion.converted_table import PROVENANCE_KEY, ConvertedTable
 from acl_assets.ingestion.csv_files import read_csv_file
 from acl_assets.ingestion.export_batch import (
     BatchError,
@@ -35,45 +36,12 @@ from acl_assets.ingestion.rejects import MOST_REJECTS, RejectedLinesError, Rejec
 from acl_assets.ingestion.source_schema import ColumnType, SourceTable
 from acl_assets.ingestion.typed_columns import arrow_schema, convert_values, explain, failing_rows
 
-__all__ = ["ConvertedTable", "RejectedLinesError", "convert_table", "read_converted"]
+__all__ = ["RejectedLinesError", "convert_table"]
 
-# Arrow's own allocator keeps the buffers of a large table all through the dbt build that follows.
-pa.set_memory_pool(pa.system_memory_pool())
-
-_PROVENANCE_KEY = b"acl_assets"
 SECONDS_BETWEEN_PROGRESS = 5.0
 _PARQUET_ROWS_AT_ONCE = 131_072
 _MAGIC_NUMBERS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1"}
 _FORMAT_NAMES = {".csv": "CSV text", ".gz": "gzip data", ".zst": "Zstandard data", ".parquet": "Parquet"}
-
-
-@dataclass(frozen=True)
-class ConvertedTable:
-    """A source table of one batch as a typed Parquet file.
-
-    `bytes` is the size of the Parquet file, `rows_by_file` the rows read from each file of the batch, and
-    `batch_digest` the digest of the batch they were read from.
-    """
-
-    path: Path
-    rows: int
-    bytes: int
-    rows_by_file: Mapping[str, int]
-    batch_id: str
-    batch_digest: str
-
-
-def read_converted(target: Path) -> ConvertedTable | None:
-    """Read what an earlier conversion wrote from the Parquet footer, None where there is no such file.
-
-    The caller compares `batch_digest`: a batch without a manifest can change and is then converted anew.
-    """
-    try:
-        metadata = pq.read_metadata(target)
-        provenance = json.loads(metadata.metadata[_PROVENANCE_KEY])
-    except (FileNotFoundError, pa.ArrowInvalid, TypeError, KeyError):
-        return None
-    return ConvertedTable(path=target, rows=metadata.num_rows, bytes=target.stat().st_size, **provenance)
 
 
 def convert_table(
@@ -301,7 +269,7 @@ class _TableWriter:
 
     def add_provenance(self, provenance: Mapping[str, object]) -> None:
         self._finish_writing()
-        self._writer.add_key_value_metadata({_PROVENANCE_KEY: json.dumps(provenance)})
+        self._writer.add_key_value_metadata({PROVENANCE_KEY: json.dumps(provenance)})
 
     def _finish_writing(self) -> None:
         if self._writing is not None:

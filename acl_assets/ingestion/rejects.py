@@ -53,6 +53,7 @@ class RejectedLinesError(BatchError):
     """
 
     def __init__(self, table: SourceTable, rejects: list[Reject], rejects_file: Path, is_complete: bool) -> None:
+        self.table = table
         self.rejects = rejects
         self.rejects_file = rejects_file
         self.is_complete = is_complete
@@ -63,6 +64,10 @@ class RejectedLinesError(BatchError):
             f"nothing of the table was converted:\n{shown}\nAll of them are in {rejects_file}. Batches are "
             "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again."
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception is otherwise made again, in another process, from its message alone.
+        return type(self), (self.table, self.rejects, self.rejects_file, self.is_complete), self.__dict__
 
 
 class RejectLog:

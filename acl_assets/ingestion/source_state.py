@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from acl_assets.ingestion.conversion import ConvertedTable, read_converted
+from acl_assets.ingestion.converted_table import ConvertedTable, read_converted
 from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pyarrow.parquet as pq
+import duckdb
 from dagster import (
     AssetCheckKey,
     AssetCheckResult,
@@ -29,8 +29,9 @@ from dagster import (
     multi_asset,
 )
 
+from acl_assets.child_process import ChildProcess
 from acl_assets.ingestion import source_state
-from acl_assets.ingestion.conversion import ConvertedTable, convert_table
+from acl_assets.ingestion.converted_table import ConvertedTable
 from acl_assets.ingestion.export_batch import (
     BatchError,
     ExportBatch,
@@ -44,6 +45,7 @@ from acl_assets.settings import Settings
 
 SOURCE_PREFIX = "festival"
 EXPORT_FILES_CHECK = "export_files_as_manifest"
+_CONVERT_TABLE = "acl_assets.ingestion.conversion:convert_table"
 _PREVIEW_ROWS = 5
 _COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
 
@@ -124,19 +126,20 @@ def source_tables(
         f"exported at {state.newest.exported_at.isoformat()}."
     )
     errors: list[str] = []
-    for table in SOURCE_TABLES.values():
-        key = source_asset_key(table.name)
-        try:
-            metadata = _convert(context, settings, state, table)
-        except BatchError as error:
-            errors.append(str(error))
-            yield from _export_files_result(context, table, error)
-            continue
-        if key in context.selected_asset_keys:
-            yield MaterializeResult(asset_key=key, metadata=metadata)
-        elif metadata["converted_in_this_run"]:
-            context.log_event(AssetMaterialization(key, metadata=metadata))
-        yield from _export_files_result(context, table, None)
+    with ChildProcess() as converter:
+        for table in SOURCE_TABLES.values():
+            key = source_asset_key(table.name)
+            try:
+                metadata = _convert(context, settings, state, table, converter)
+            except BatchError as error:
+                errors.append(str(error))
+                yield from _export_files_result(context, table, error)
+                continue
+            if key in context.selected_asset_keys:
+                yield MaterializeResult(asset_key=key, metadata=metadata)
+            elif metadata["converted_in_this_run"]:
+                context.log_event(AssetMaterialization(key, metadata=metadata))
+            yield from _export_files_result(context, table, None)
     if errors:
         raise Failure("\n".join(errors), allow_retries=False)
     source_state.switch_current(settings.source_tables_dir, state)
@@ -166,7 +169,11 @@ def find_state(settings: Settings) -> LandingZoneState:
 
 
 def _convert(
-    context: AssetExecutionContext, settings: Settings, state: LandingZoneState, table: SourceTable
+    context: AssetExecutionContext,
+    settings: Settings,
+    state: LandingZoneState,
+    table: SourceTable,
+    converter: ChildProcess,
 ) -> dict[str, Any]:
     """Convert every batch of the state that is not converted yet, and describe the newest."""
     metadata: dict[str, Any] = {}
@@ -175,7 +182,7 @@ def _convert(
         known = source_state.known_conversion(settings.source_tables_dir, table.name, batch)
         started = time.perf_counter()
         rejects_file = target.with_suffix(".rejects.jsonl")
-        converted = known or convert_table(batch, table, target, rejects_file, log=context.log.info)
+        converted = known or converter.call(_CONVERT_TABLE, batch, table, target, rejects_file, log=context.log.info)
         seconds = time.perf_counter() - started
         if known:
             context.log.info(f"{table.name}: {converted.rows:,} rows of batch {batch.batch_id} are converted already.")
@@ -209,9 +216,10 @@ def _table_metadata(
 
 def _preview(table: SourceTable, converted: ConvertedTable) -> MarkdownMetadataValue:
     """The first rows as a Markdown table, personal data masked."""
-    with pq.ParquetFile(converted.path) as parquet:
-        first = next(parquet.iter_batches(_PREVIEW_ROWS), None)
-    rows = first.to_pylist() if first is not None else []
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        found = connection.execute("from read_parquet(?) limit ?", [str(converted.path), _PREVIEW_ROWS]).fetchall()
+    rows = [dict(zip(table.column_names, row, strict=True)) for row in found]
     header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
     return MetadataValue.md(header + "".join(_markdown_row(table, row) for row in rows))
 

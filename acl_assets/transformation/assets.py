@@ -37,6 +37,7 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.build import BuildError, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
+from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.project import drop_older_parser_state
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
@@ -90,6 +91,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
+        if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
+            variables["ACL_MEMORY_LIMIT"] = limit
         if record.is_fragment:
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"

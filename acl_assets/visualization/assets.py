@@ -8,9 +8,12 @@ from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
 
+from acl_assets.child_process import ChildProcess
 from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
 from acl_assets.settings import Settings
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
+
+_REPORT = "acl_assets.visualization.report:report_on"
 
 
 @asset(
@@ -23,15 +26,12 @@ from acl_assets.transformation.translator import FRESHNESS, OWNERS
 )
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
-    # Charts take two seconds to import, which the sensor and every other process would pay for nothing.
-    from acl_assets.visualization.report import chart_previews, read_report_data, write_report
-
-    data = read_report_data(settings.published_file)
-    write_report(data, settings.report_file)
+    with ChildProcess() as renderer:
+        pictures = renderer.call(_REPORT, settings.published_file, settings.report_file)
     context.log.info(f"The report is in {settings.report_file}.")
     previews = {
         name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
-        for name, picture in chart_previews(data).items()
+        for name, picture in pictures.items()
     }
     return MaterializeResult(
         metadata={

@@ -94,6 +94,17 @@ class VenueAnswer:
         return None if pd.isna(gap) else float(gap)
 
 
+def report_on(published_file: Path, target: Path) -> dict[str, bytes]:
+    """Write the report on a published file to `target`, and return its `chart_previews`.
+
+    Raises:
+        ReportDataError: the file is missing or lacks a table or column.
+    """
+    data = read_report_data(published_file)
+    write_report(data, target)
+    return chart_previews(data)
+
+
 def read_report_data(published_file: Path) -> ReportData:
     """Read what the report shows from the published file, opened read-only; the ticket grain is never touched.
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from acl_assets.ingestion import conversion
-from acl_assets.ingestion.conversion import RejectedLinesError, _lock, convert_table, read_converted
+from acl_assets.ingestion.conversion import RejectedLinesError, _lock, convert_table
+from acl_assets.ingestion.converted_table import read_converted
 from acl_assets.ingestion.export_batch import BatchError, ExportBatch, ManifestFile, ManifestTable, describe_file
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 

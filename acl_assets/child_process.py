@@ -1,0 +1,126 @@
+"""Call functions in another process, whose memory is given back when they are done.
+
+A run lives as long as its longest step, and what a library took for one step stays with it. In a process of their
+own the conversion of tables and the drawing of pictures leave nothing beside a dbt process that needs the memory.
+
+What belongs here: starting that process, talking to it, ending it. What does not: what is called in it. This file is
+also the script that process runs, so it imports nothing but what it is told to call.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+_POLL_SECONDS = 0.2
+
+
+class ChildProcessDiedError(RuntimeError):
+    """The process ended before it had answered."""
+
+
+class ChildProcess:
+    """A process that calls functions for this one, one after the other; started by the first call.
+
+    It ends with the block, and with this process however that ends.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ChildProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def call(self, function: str, *arguments: Any, **keywords: Any) -> Any:
+        """Call `module:function` and return what it returns; an exception it raises is raised here.
+
+        Arguments, result and exceptions must be picklable. Where `log` is among the keywords, the function gets a
+        `log` of its own, and what it says there is said to this one.
+
+        Raises:
+            ChildProcessDiedError: the process ended before it had answered.
+        """
+        log: Callable[[str], None] | None = keywords.pop("log", None)
+        process = self._process = self._process or _start()
+        requests, answers = process.stdin, process.stdout
+        assert requests is not None  # noqa: S101 # both are pipes
+        assert answers is not None  # noqa: S101
+        try:
+            _send(requests, (function, arguments, keywords, log is not None))
+            while (answer := pickle.load(answers))[0] == "logged":  # noqa: S301 # written by the other half below
+                if log is not None:
+                    log(answer[1])
+        except (EOFError, BrokenPipeError):
+            raise ChildProcessDiedError(
+                f"The process that ran {function} ended with exit code {process.wait()} before it had answered; what "
+                "it said last is in the error output of this run. Run again; if memory was short, give it more."
+            ) from None
+        if answer[0] == "raised":
+            raise answer[1]
+        return answer[1]
+
+
+def _start() -> subprocess.Popen[bytes]:
+    command = [sys.executable, __file__, str(os.getpid())]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _send(stream: IO[bytes], message: tuple[Any, ...]) -> None:
+    pickle.dump(message, stream)
+    stream.flush()
+
+
+# The other half: what the process itself runs -------------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer calls until there are no more, or the process that makes them is gone."""
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
+    # The script's own folder comes first on the path, where the package's modules would be found under wrong names.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    answers = os.fdopen(os.dup(1), "wb")
+    # Whatever a library prints goes where people look for it, not among the answers.
+    os.dup2(2, 1)
+    while True:
+        try:
+            function, arguments, keywords, logs = pickle.load(sys.stdin.buffer)  # noqa: S301 # written by `call`
+        except EOFError:
+            return
+        if logs:
+            keywords["log"] = lambda message: _send(answers, ("logged", message))
+        _send(answers, _answer(function, arguments, keywords))
+
+
+def _answer(function: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str, Any]:
+    module, name = function.split(":")
+    try:
+        return "returned", getattr(importlib.import_module(module), name)(*arguments, **keywords)
+    except Exception as error:
+        # A traceback does not travel with its exception.
+        error.add_note(traceback.format_exc())
+        return "raised", error
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has, which may have happened before it could look."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
