@@ -20,10 +20,10 @@ export ACL_EXPORTS_DIR := $(EXPORTS_DIR)
 export DAGSTER_HOME := $(abspath $(or $(DAGSTER_HOME),.dagster))
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help install run dev check test test-fast bench docs lock clean
+.PHONY: help install run dev demo-source extract check test test-fast bench bench-extraction docs lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv installs the whole lock in seconds; where it cannot be had, pip does the same in a minute.
 $(INSTALLED): requirements.lock pyproject.toml
@@ -56,6 +56,12 @@ run: $(INSTALLED) .dagster/dagster.yaml ## refresh everything from the newest ex
 dev: $(INSTALLED) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
+demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
+	$(BIN)/python -m acl_assets.simulator live --data-dir $(DATA_DIR)/demo_source --scale $(SCALE) --seed $(SEED)
+
+extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
+	$(BIN)/python -m acl_assets.ingestion.extraction $(if $(FULL),--full)
+
 check: $(INSTALLED) .dagster/dagster.yaml ## lint, types, SQL style, definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,6 +84,9 @@ test-fast: $(INSTALLED) ## tests that need no server and no long run
 
 bench: $(INSTALLED) ## measure the refresh against dbt alone and against hand-written SQL
 	$(BIN)/python -m benchmarks
+
+bench-extraction: $(INSTALLED) ## measure what extracts cost buyers and server, and what increments save
+	$(BIN)/python -m benchmarks.extraction
 
 docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshots of docs/ anew
 	$(BIN)/python -m docs.generate

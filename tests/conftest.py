@@ -1,4 +1,5 @@
-"""What tests of all rooms share: settings of an installation of their own, and one that has published a festival."""
+"""What tests of all rooms share: settings of an installation of their own, one that has published a festival,
+and ticketing databases."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
+from postgres import QUICK, database, execute, server_folder
 from refreshes import (
+    SMALL,
     Refreshed,
     copy_installation,
     dagster_home,
@@ -21,6 +24,9 @@ from refreshes import (
 )
 
 from acl_assets.settings import Settings
+from acl_assets.simulator.live_system import create_schema, load_history
+from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
+from acl_assets.simulator.sales import TicketingHistory
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +110,26 @@ def instance(empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
     """A Dagster instance of the test's own that keeps runs and events in SQLite."""
     with open_instance(shutil.copytree(empty_instance, tmp_path / "dagster")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server with nothing in it but what its users create."""
+    with server_folder() as folder, running_postgres(folder / "data", configuration=QUICK) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ticketing_template(postgres_server: PostgresServer) -> str:
+    """The name of a ticketing database with a small history, to be copied; nobody is connected to it."""
+    execute(postgres_server.dsn(), "create database ticketing_template")
+    create_schema(postgres_server.dsn("ticketing_template"))
+    load_history(postgres_server.dsn("ticketing_template"), TicketingHistory(SMALL))
+    return "ticketing_template"
+
+
+@pytest.fixture
+def ticketing_dsn(postgres_server: PostgresServer, ticketing_template: str) -> Iterator[str]:
+    """The superuser's DSN of a ticketing database of the test's own, with a small history."""
+    with database(postgres_server, ticketing_template) as dsn:
+        yield dsn

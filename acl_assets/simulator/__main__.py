@@ -1,20 +1,33 @@
 """The simulator's command line: `python -m acl_assets.simulator --help`.
 
-What belongs here: arguments and what is printed. What does not: the work (`sales`, `batch`, `defects`).
+What belongs here: arguments and what is printed. What does not: the work (`sales`, `batch`, `defects`,
+`live_system`).
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import psycopg2
+
 from acl_assets.ingestion.export_batch import BatchError
 from acl_assets.settings import Settings
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
 from acl_assets.simulator.defects import DEFECTS, Defect, write_defective_batch
+from acl_assets.simulator.live_system import (
+    EXPORT_ROLE,
+    Demand,
+    LiveSystemError,
+    Sold,
+    open_ticketing_database,
+    sell,
+)
+from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 
 
@@ -23,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (BatchError, ValueError) as error:
+    except (BatchError, LiveSystemError, PostgresError, psycopg2.Error, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -31,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m acl_assets.simulator",
-        description="Simulates the ticketing system: 20 years of sales, written as export batches.",
+        description="Simulates the ticketing system: 20 years of sales, as export batches or as a live database.",
     )
     commands = parser.add_subparsers(title="commands", required=True)
 
@@ -39,14 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     write.set_defaults(run=_write_batch)
     write.add_argument("--exports-dir", type=Path, help="default: $ACL_EXPORTS_DIR or data/exports")
     write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
-    write.add_argument("--scale", type=float, default=1.0, help="1 is 3.6 million tickets (%(default)s)")
-    write.add_argument("--seed", type=int, default=20, help="the same seed gives the same rows (%(default)s)")
-    write.add_argument(
-        "--exported-at",
-        type=datetime.fromisoformat,
-        default=DEFAULT_EXPORTED_AT,
-        help="instant of the export, with an offset; later sales are left out (%(default)s)",
-    )
+    _add_history_arguments(write)
     write.add_argument("--format", choices=BATCH_FORMATS, help="of the files (parquet, or as --defect needs it)")
     write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
@@ -54,9 +60,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     write.add_argument("--defect", choices=DEFECTS, metavar="NAME", help="plant a defect (see list-defects)")
 
+    live = commands.add_parser("live", help="run a PostgreSQL database that sells tickets, until Ctrl-C")
+    live.set_defaults(run=_live)
+    live.add_argument("--data-dir", type=Path, help="default: demo_source in $ACL_DATA_DIR or data")
+    live.add_argument("--port", type=int, default=54321, help="on 127.0.0.1; 0 for any free one (%(default)s)")
+    _add_history_arguments(live)
+    live.add_argument("--rate", type=float, default=20.0, help="what buyers do in a second, all in all (%(default)s)")
+    live.add_argument("--buyers", type=int, default=8, help="how many buy at the same time (%(default)s)")
+    live.add_argument(
+        "--refunds",
+        choices=("price", "delete"),
+        default="price",
+        help="set prices to 0, or delete tickets (%(default)s)",
+    )
+
     listing = commands.add_parser("list-defects", help="list the defects that can be planted in a batch")
     listing.set_defaults(run=_list_defects)
     return parser
+
+
+def _add_history_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scale", type=float, default=1.0, help="1 is 3.6 million tickets (%(default)s)")
+    command.add_argument("--seed", type=int, default=20, help="the same seed gives the same rows (%(default)s)")
+    command.add_argument(
+        "--exported-at",
+        type=datetime.fromisoformat,
+        default=DEFAULT_EXPORTED_AT,
+        help="instant the history ends, with an offset; later sales are left out (%(default)s)",
+    )
 
 
 def _write_batch(options: argparse.Namespace) -> int:
@@ -73,6 +104,26 @@ def _write_batch(options: argparse.Namespace) -> int:
         folder = write_batch(exports_dir, batch_id, history, options.format or "parquet", options.rows_per_file)
     print(folder)
     return 0
+
+
+def _live(options: argparse.Namespace) -> int:
+    history = TicketingHistory(options.scale, options.seed, options.exported_at)
+    demand = Demand(options.rate, options.buyers, refunds=options.refunds, seed=options.seed)
+    data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sold = Sold()
+    try:
+        with running_postgres(data_dir, port=options.port or None) as server:
+            dsn = open_ticketing_database(server, history, _say)
+            _say(f"export ACL_TICKETING_DSN={server.dsn('ticketing', EXPORT_ROLE)}")
+            sell(dsn, demand, sold=sold, log=_say)
+    except KeyboardInterrupt:
+        _say(f"Stopped after {sold}. The data is kept in {data_dir}.")
+    return 0
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)
 
 
 def _list_defects(options: argparse.Namespace) -> int:

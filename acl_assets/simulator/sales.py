@@ -115,10 +115,10 @@ _PEOPLE = 170_000
 _MEAN_TICKETS_PER_PERFORMANCE = 1_890
 _UNSOLD_PERFORMANCES = 2
 
-_TICKETS_IN_A_PURCHASE = np.repeat(np.array([1, 2, 3, 4], dtype=np.int64), [50, 35, 9, 6])
+TICKETS_IN_A_PURCHASE = np.repeat(np.array([1, 2, 3, 4], dtype=np.int64), [50, 35, 9, 6])
 _MIXED_BASKETS = 0.15
 _BASE_PRICES = np.repeat(np.array([15, 20, 25, 30, 35], dtype=np.int32), [170, 219, 252, 193, 166])
-_PRICE_STEPS = np.array([-5, 0, 0, 5], dtype=np.int32)
+PRICE_STEPS = np.array([-5, 0, 0, 5], dtype=np.int32)
 _SALES_BY_HOUR = np.array(
     [
         *(2.2, 1.2, 0.6, 0.3, 0.2, 0.3, 0.8, 1.8, 3.0, 4.2, 6.0, 6.2),
@@ -266,7 +266,7 @@ class TicketingHistory:
             performance = np.repeat(np.arange(place.start, place.stop), on_offer.astype(np.int64))
             purchase = _fill_baskets(generator, performance)
             shares = begin + np.sort(generator.random(int(purchase[-1]) + 1)) * (end - begin)
-            price = self._lineup.base_price[performance] + generator.choice(_PRICE_STEPS, len(performance))
+            price = self._lineup.base_price[performance] + generator.choice(PRICE_STEPS, len(performance))
             yield _Sale(
                 purchased_at=season.instants(shares),
                 person=(generator.random(len(shares)) ** 1.25 * self._people[festival]).astype(np.int64),
@@ -341,7 +341,7 @@ def _fill_baskets(generator: np.random.Generator, performance: Integers) -> Inte
     Gives the place of each ticket's purchase. Most purchases hold tickets to one performance.
     """
     tickets = len(performance)
-    ends = np.cumsum(generator.choice(_TICKETS_IN_A_PURCHASE, tickets))
+    ends = np.cumsum(generator.choice(TICKETS_IN_A_PURCHASE, tickets))
     ends = ends[: int(np.searchsorted(ends, tickets)) + 1]
     ends[-1] = tickets
     sizes = np.diff(ends, prepend=0)
@@ -362,7 +362,7 @@ def _purchases_table(sale: _Sale, purchases_before: int) -> pa.Table:
 def _tickets_table(sale: _Sale, purchases_before: int, tickets_before: int) -> pa.Table:
     ids = _ticket_ids(tickets_before + np.arange(len(sale.price)))
     purchase_ids = _purchase_ids(purchases_before + sale.purchase)
-    return _table("tickets", ids, sale.price, _performance_ids(sale.performance), purchase_ids, _ticket_numbers(ids))
+    return _table("tickets", ids, sale.price, _performance_ids(sale.performance), purchase_ids, ticket_numbers(ids))
 
 
 # The line-up ------------------------------------------------------------------------------------------------
@@ -605,7 +605,7 @@ def _ticket_ids(tickets: Integers) -> Integers:
     return _ids(tickets, gap_every=1_511)
 
 
-def _ticket_numbers(ids: Integers) -> pa.StringArray:
+def ticket_numbers(ids: Integers) -> pa.StringArray:
     """Numbers that look drawn at random and differ for different ids: a Feistel network on 7 + 7 digits."""
     left, right = np.divmod(ids.astype(np.uint64), np.uint64(10_000_000))
     for multiplier in (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263):

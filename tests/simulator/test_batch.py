@@ -23,6 +23,7 @@ from acl_assets.simulator.batch import (
     CsvWriter,
     open_table_file,
     write_batch,
+    write_incremental_batch,
     write_plain_batch,
 )
 from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
@@ -183,3 +184,37 @@ class TestCsv:
         writer.write_table(rows.slice(1, 1))
         writer.close()
         assert path.read_text() == "id,name,fee\n2,b,5\n"
+
+
+class TestWriteIncrementalBatch:
+    EARLIER = datetime(2022, 6, 1, tzinfo=UTC)
+    LATER = datetime(2022, 8, 1, tzinfo=UTC)
+
+    def changed(self) -> Iterator[tuple[str, pa.Table]]:
+        """The later history, in which the first ticket was refunded."""
+        for name, rows in TicketingHistory(0.002, exported_at=self.LATER).stream():
+            if name == "tickets" and rows["id"][0].as_py() == 1:
+                prices = pa.array([0, *rows["price"].to_pylist()[1:]], pa.int32())
+                yield name, rows.set_column(1, "price", prices)
+            else:
+                yield name, rows
+
+    def test_it_holds_what_is_new_or_changed_and_counts_the_rest(self, tmp_path: Path):
+        """Merged over its predecessor it is the later state; the totals are those of the whole table."""
+        first = write_batch(tmp_path, "first", TicketingHistory(0.002, exported_at=self.EARLIER))
+        earlier = TicketingHistory(0.002, exported_at=self.EARLIER).stream()
+        second = write_incremental_batch(first, "second", earlier, self.changed(), self.LATER)
+        whole = write_batch(tmp_path / "other", "whole", TicketingHistory(0.002, exported_at=self.LATER))
+        for table in SOURCE_TABLES:
+            merged = {row[0]: row for row in read_with_duckdb(first, table) + read_with_duckdb(second, table)}
+            expected = {row[0]: row for row in read_with_duckdb(whole, table)}
+            if table == "tickets":
+                expected[1] = (1, 0, *expected[1][2:])
+                assert len(read_with_duckdb(second, table)) == len(expected) - len(read_with_duckdb(first, table)) + 1
+            assert merged == expected, table
+        batch = landed_batch(tmp_path)
+        assert batch.continues_from is not None
+        assert batch.continues_from.batch_id == "first"
+        tickets = [row for row in read_with_duckdb(whole, "tickets") if row[0] != 1]
+        assert batch.tables["tickets"].rows_at_source == len(tickets) + 1
+        assert batch.tables["tickets"].sums_at_source == {"price": sum(int(str(row[1])) for row in tickets)}

@@ -1,10 +1,18 @@
-"""The command line writes batches where it is told to and says where they are."""
+"""The command line writes batches where it is told to and says where they are; it runs the live database, too."""
 
+import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
+import psycopg2
 import pytest
+from postgres import execute
+from refreshes import wait_until
 
 from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.__main__ import main
 from acl_assets.simulator.defects import DEFECTS
 
@@ -73,3 +81,36 @@ def test_every_defect_is_listed_with_its_outcome(capsys: pytest.CaptureFixture[s
     listed = capsys.readouterr().out
     for defect in DEFECTS.values():
         assert f"{defect.name}\n    {defect.summary}\n    {defect.outcome}" in listed
+
+
+@pytest.mark.server
+def test_a_live_database_sells_until_it_is_interrupted_and_goes_on_where_it_ended(tmp_path: Path):
+    command = [sys.executable, "-m", "acl_assets.simulator", "live", "--data-dir", str(tmp_path / "data")]
+    command += ["--port", "0", "--scale", "0.001", "--rate", "100"]
+    tickets = []
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_DIR)
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("export ACL_TICKETING_DSN="))
+        dsn = line.strip().partition("=")[2]
+        (before,) = execute(dsn, "select count(*) from tickets")[0]
+        more = f"select count(*) > {before + 20} from tickets"
+        wait_until(partial(_is_true, dsn, more), "tickets are sold")
+        process.send_signal(signal_number)
+        last_line = process.communicate()[0].splitlines()[-1]
+        assert (process.returncode, last_line.startswith("Stopped after ")) == (0, True)
+        with pytest.raises(psycopg2.OperationalError):
+            execute(dsn, "select 1")
+        tickets.append(before)
+    assert 3_000 < tickets[0] < tickets[1] < 2 * tickets[0], "the history is loaded once"
+
+
+def _is_true(dsn: str, query: str) -> bool:
+    return execute(dsn, query) == [(True,)]
+
+
+@pytest.mark.server
+def test_a_server_that_cannot_run_is_said_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "letter.txt").touch()
+    assert main(["live", "--data-dir", str(tmp_path), "--scale", "0.001"]) == 1
+    assert "no data directory of PostgreSQL" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""Databases of a real PostgreSQL server, as tests need them.
+
+What belongs here: plain functions without fixtures. What does not: expectations.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from acl_assets.simulator.postgres_server import PostgresServer
+
+QUICK: Mapping[str, str] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "track_commit_timestamp": "on",
+}
+"""Server settings for tests: nothing has to survive a crash of the machine; when a row was committed can be asked."""
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A short-lived folder that every user can enter, as the server's does when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="acl-server-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def database(server: PostgresServer, template: str = "template1") -> Iterator[str]:
+    """The superuser's DSN of a new copy of a database, which is dropped in the end, whoever is connected to it."""
+    name = f"test_{secrets.token_hex(4)}"
+    execute(server.dsn(), f"create database {name} template {template}")
+    try:
+        yield server.dsn(name)
+    finally:
+        execute(server.dsn(), f"drop database {name} with (force)")
+
+
+def execute(dsn: str, statement: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run one statement in a session and a transaction of its own, and give its rows."""
+    with closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,290 @@
+"""The live ticketing database holds the simulator's history and sells on as a real one does: all at once, unevenly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import pyarrow as pa
+import pytest
+from postgres import database, execute
+from refreshes import SMALL, wait_until
+
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.simulator.live_system import (
+    EXPORT_ROLE,
+    Demand,
+    LiveSystemError,
+    create_schema,
+    load_history,
+    open_ticketing_database,
+    sell,
+    selling,
+)
+from acl_assets.simulator.postgres_server import PostgresServer
+from acl_assets.simulator.sales import TicketingHistory
+
+pytestmark = pytest.mark.server
+
+KEYS_AND_INDEXES = """
+    select conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+    from pg_constraint
+    where connamespace = 'public'::regnamespace
+    union all
+    select tablename, indexname, indexdef
+    from pg_indexes
+    where schemaname = 'public'
+    order by 1, 2, 3
+"""
+AT_ONCE = Demand(turns_per_second=None, slow_share=0.0)
+
+
+@pytest.fixture
+def empty_dsn(postgres_server: PostgresServer) -> Iterator[str]:
+    """A ticketing database without rows."""
+    with database(postgres_server) as dsn:
+        create_schema(dsn)
+        yield dsn
+
+
+@contextmanager
+def two_databases(server: PostgresServer, template: str) -> Iterator[tuple[str, str]]:
+    with database(server, template) as one, database(server, template) as other:
+        yield one, other
+
+
+def count(dsn: str, table: str, condition: str = "true") -> int:
+    return execute(dsn, f"select count(*) from {table} where {condition}")[0][0]
+
+
+def turns(number: int, **demand: object) -> Demand:
+    """A demand of so many turns, taken as fast as they can be."""
+    return Demand(**{"turns_per_second": None, "slow_share": 0.0, "turns": number, **demand})
+
+
+def only_purchases(number: int, **demand: object) -> Demand:
+    nothing_else = {"refund_share": 0.0, "correction_share": 0.0, "abandoned_share": 0.0}
+    return turns(number, **{**nothing_else, **demand})
+
+
+class TestHistory:
+    def test_every_table_holds_the_rows_of_the_simulator(self, ticketing_dsn: str):
+        expected: dict[str, list[pa.Table]] = {table: [] for table in SOURCE_TABLES}
+        for table, rows in TicketingHistory(SMALL).stream():
+            expected[table].append(rows)
+        for table, pieces in expected.items():
+            columns = ", ".join(SOURCE_TABLES[table].column_names)
+            loaded = execute(ticketing_dsn, f"select {columns} from {table} order by id")
+            assert loaded == [tuple(row.values()) for row in pa.concat_tables(pieces).to_pylist()], table
+
+    def test_keys_and_indexes_are_as_declared_after_the_load(self, empty_dsn: str):
+        declared = execute(empty_dsn, KEYS_AND_INDEXES)
+        load_history(empty_dsn, TicketingHistory(SMALL))
+        assert execute(empty_dsn, KEYS_AND_INDEXES) == declared
+        assert sum("FOREIGN KEY" in definition for _, _, definition in declared) == 5
+
+    def test_new_ids_follow_those_of_the_history(self, ticketing_dsn: str):
+        for table in SOURCE_TABLES:
+            following = f"select nextval(pg_get_serial_sequence('{table}', 'id')) - max(id) from {table}"
+            assert execute(ticketing_dsn, following) == [(1,)], table
+
+    def test_progress_is_told(self, empty_dsn: str):
+        told: list[str] = []
+        load_history(empty_dsn, TicketingHistory(SMALL), told.append)
+        loaded = [int(line.split()[0].replace(",", "")) for line in told if line.endswith(" tickets are loaded.")]
+        assert len(loaded) >= 5
+        assert loaded == sorted(loaded)
+        assert told[-1] == "The history is loaded."
+
+    def test_a_load_that_fails_leaves_the_empty_tables_as_they_were(self, empty_dsn: str):
+        class Broken(TicketingHistory):
+            def stream(self) -> Iterator[tuple[str, pa.Table]]:
+                for table, rows in super().stream():
+                    if table == "tickets":
+                        raise OSError("the tape has ended")
+                    yield table, rows
+
+        declared = execute(empty_dsn, KEYS_AND_INDEXES)
+        with pytest.raises(OSError, match="tape"):
+            load_history(empty_dsn, Broken(SMALL))
+        assert execute(empty_dsn, KEYS_AND_INDEXES) == declared
+        assert [count(empty_dsn, table) for table in SOURCE_TABLES] == [0] * 6
+
+    def test_tables_with_rows_are_not_loaded_again(self, ticketing_dsn: str):
+        tickets = count(ticketing_dsn, "tickets")
+        with pytest.raises(LiveSystemError, match="bands has rows"):
+            load_history(ticketing_dsn, TicketingHistory(SMALL))
+        assert count(ticketing_dsn, "tickets") == tickets
+
+    def test_what_is_there_of_a_database_is_kept_and_the_rest_is_made(self, postgres_server: PostgresServer):
+        try:
+            dsn = open_ticketing_database(postgres_server, TicketingHistory(SMALL))
+            sold = sell(dsn, turns(20))
+            tickets = count(dsn, "tickets")
+            assert sold.tickets > 0
+            assert open_ticketing_database(postgres_server, TicketingHistory(SMALL)) == dsn
+            assert count(dsn, "tickets") == tickets
+            assert count(postgres_server.dsn("ticketing", EXPORT_ROLE), "tickets") == tickets
+        finally:
+            execute(postgres_server.dsn(), "drop database if exists ticketing with (force)")
+
+
+class TestSale:
+    def test_the_counts_are_what_has_changed(self, ticketing_dsn: str):
+        before = {table: count(ticketing_dsn, table) for table in SOURCE_TABLES}
+        sold = sell(ticketing_dsn, turns(300))
+        after = {table: count(ticketing_dsn, table) for table in SOURCE_TABLES}
+        assert min(sold.purchases, sold.refunds, sold.corrections, sold.abandoned) > 0
+        assert after["purchases"] - before["purchases"] == sold.purchases
+        assert after["tickets"] - before["tickets"] == sold.tickets
+        assert after["people"] > before["people"]
+        done = sold.purchases + sold.refunds + sold.corrections + sold.abandoned + sold.turned_away
+        assert (done, sold.interrupted) == (300, 0)
+
+    def test_a_refund_sets_prices_to_nothing(self, ticketing_dsn: str):
+        assert count(ticketing_dsn, "tickets", "price = 0") == 0
+        sold = sell(ticketing_dsn, turns(50, refund_share=1.0))
+        assert 0 < sold.refunds < sold.refunded_tickets
+        assert count(ticketing_dsn, "tickets", "price = 0") == sold.refunded_tickets
+
+    def test_a_refund_deletes_when_told_to(self, ticketing_dsn: str):
+        tickets, purchases = count(ticketing_dsn, "tickets"), count(ticketing_dsn, "purchases")
+        sold = sell(ticketing_dsn, turns(50, refund_share=1.0, refunds="delete"))
+        assert 0 < sold.refunds < sold.refunded_tickets
+        assert count(ticketing_dsn, "tickets") == tickets - sold.refunded_tickets
+        assert count(ticketing_dsn, "purchases") == purchases - sold.refunds
+
+    def test_corrections_change_prices_names_and_times(self, ticketing_dsn: str):
+        queries = {
+            "price": "select sum(price) from tickets",
+            "name": "select string_agg(name, ',' order by id) from bands",
+            "start": "select string_agg(performance_start::text, ',' order by id) from performances",
+        }
+        before = {name: execute(ticketing_dsn, query) for name, query in queries.items()}
+        sold = sell(ticketing_dsn, turns(30, refund_share=0.0, correction_share=1.0))
+        assert sold.corrections == 30
+        for name, query in queries.items():
+            assert execute(ticketing_dsn, query) != before[name], name
+
+    def test_the_clock_goes_on_from_the_last_purchase_of_the_history(self, ticketing_dsn: str):
+        """The machine's date would put every purchase years after the shows it is for."""
+        last = execute(ticketing_dsn, "select max(purchase_date), max(id) from purchases")[0]
+        sell(ticketing_dsn, only_purchases(30))
+        (first_sold,) = execute(ticketing_dsn, f"select min(purchase_date) from purchases where id > {last[1]}")[0]
+        assert 0 < (first_sold - last[0]).total_seconds() < 3600
+        late = """
+            select count(*)
+            from tickets
+            inner join purchases on tickets.purchase_id = purchases.id
+            inner join performances on tickets.performance_id = performances.id
+            where purchases.purchase_date > performances.performance_start
+        """
+        assert execute(ticketing_dsn, late) == [(0,)]
+
+    def test_no_performance_is_oversold_by_buyers_who_want_the_last_seats_at_once(self, ticketing_dsn: str):
+        by_performance = "select performance_id, count(*) as sold from tickets group by performance_id"
+        few_seats = f"""
+            update venues
+            set capacity = seats.needed + 3
+            from (
+                select venue_id, max(sold) as needed
+                from performances
+                inner join ({by_performance}) as sales on performances.id = sales.performance_id
+                group by venue_id
+            ) as seats
+            where venues.id = seats.venue_id
+        """
+        execute(ticketing_dsn, few_seats)
+        sold = sell(ticketing_dsn, only_purchases(600))
+        oversold = f"""
+            select count(*)
+            from performances
+            inner join venues on performances.venue_id = venues.id
+            inner join ({by_performance}) as sales on performances.id = sales.performance_id
+            where sold > capacity
+        """
+        assert execute(ticketing_dsn, oversold) == [(0,)]
+        assert 0 < sold.purchases < 600
+        assert sold.turned_away == 600 - sold.purchases
+
+    def test_slow_payments_are_committed_after_purchases_with_higher_ids(self, ticketing_dsn: str):
+        """Whoever remembers the highest id it has seen would never see these."""
+        (last,) = execute(ticketing_dsn, "select max(id) from purchases")[0]
+        sell(ticketing_dsn, only_purchases(60, slow_share=0.2, slow_seconds=1.0))
+        overtaken = f"""
+            select count(*)
+            from purchases as slow
+            where
+                id > {last}
+                and pg_xact_commit_timestamp(xmin) - interval '0.2 seconds' > (
+                    select min(pg_xact_commit_timestamp(quick.xmin)) from purchases as quick where quick.id > slow.id
+                )
+        """
+        assert execute(ticketing_dsn, overtaken)[0][0] > 0
+
+    def test_abandoned_purchases_leave_gaps_in_the_ids(self, ticketing_dsn: str):
+        (last,) = execute(ticketing_dsn, "select max(id) from purchases")[0]
+        sold = sell(ticketing_dsn, only_purchases(40, abandoned_share=0.5))
+        (following,) = execute(ticketing_dsn, "select nextval(pg_get_serial_sequence('purchases', 'id'))")[0]
+        assert sold.abandoned > 0
+        assert following == last + sold.purchases + sold.abandoned + 1
+        assert count(ticketing_dsn, "purchases", f"id > {last}") == sold.purchases
+
+    def test_the_same_seed_sells_the_same(self, postgres_server: PostgresServer, ticketing_template: str):
+        """One buyer at a time; several get in each other's way as they come."""
+        with two_databases(postgres_server, ticketing_template) as dsns:
+            for dsn in dsns:
+                sell(dsn, turns(60, buyers=1, refunds="delete"))
+            rows = (
+                "select tickets, person_id from tickets inner join purchases on purchase_id = purchases.id order by 1"
+            )
+            assert execute(dsns[0], rows) == execute(dsns[1], rows)
+            sell(dsns[0], turns(30, buyers=1, seed=1))
+            sell(dsns[1], turns(30, buyers=1, seed=2))
+            assert execute(dsns[0], rows) != execute(dsns[1], rows)
+
+    def test_turns_come_as_often_as_told(self, ticketing_dsn: str):
+        """Measured by the box office's own clock, which stands still while nobody sells."""
+        (last,) = execute(ticketing_dsn, "select max(id) from purchases")[0]
+        sell(ticketing_dsn, only_purchases(30, turns_per_second=20.0))
+        span = f"select extract(epoch from max(purchase_date) - min(purchase_date)) from purchases where id > {last}"
+        (seconds,) = execute(ticketing_dsn, span)[0]
+        assert seconds >= 29 / 20 - 1.0, "a second's turns may be made up for"
+
+
+class TestEndOfASale:
+    def test_it_ends_at_once_when_told_to_with_every_session_closed(self, ticketing_dsn: str):
+        with selling(ticketing_dsn, Demand(turns_per_second=None, slow_share=0.05, slow_seconds=3600)) as sold:
+            wait_until(lambda: sold.purchases >= 20, "some purchases are made")
+        assert count(ticketing_dsn, "pg_stat_activity", "application_name = 'box office'") == 0
+        assert count(ticketing_dsn, "pg_prepared_xacts") == 0
+
+    def test_it_goes_on_after_its_connections_were_cut(self, ticketing_dsn: str):
+        with selling(ticketing_dsn, AT_ONCE) as sold:
+            wait_until(lambda: sold.purchases >= 20, "some purchases are made")
+            cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'box office'"
+            assert len(execute(ticketing_dsn, cut)) > 0
+            wait_until(lambda: sold.interrupted > 0, "a buyer has noticed")
+            purchases = sold.purchases
+            wait_until(lambda: sold.purchases >= purchases + 20, "purchases are made again")
+
+    def test_what_the_database_refuses_ends_it_with_the_reason(self, ticketing_dsn: str):
+        execute(ticketing_dsn, "alter table tickets add constraint cheap check (price < 0) not valid")
+        with pytest.raises(psycopg2.errors.CheckViolation, match="cheap"):
+            sell(ticketing_dsn, AT_ONCE)
+
+    def test_it_is_told_to_end_from_outside(self, ticketing_dsn: str):
+        stop = threading.Event()
+        stop.set()
+        assert sell(ticketing_dsn, AT_ONCE, stop=stop).purchases == 0
+
+    def test_nothing_is_sold_when_nothing_is_on_sale(self, ticketing_dsn: str):
+        execute(ticketing_dsn, "update performances set performance_start = '2002-10-04 18:00+00'")
+        with pytest.raises(LiveSystemError, match="No performance is on sale after the last purchase"):
+            sell(ticketing_dsn, AT_ONCE)
+
+    def test_a_database_that_cannot_be_reached_is_an_error(self, postgres_server: PostgresServer):
+        with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+            sell(postgres_server.dsn("nowhere"))
