@@ -1,4 +1,4 @@
-"""The one page that wires everything: assets, checks, job, sensor and resources.
+"""The one page that wires everything: assets, checks, jobs, schedule, sensor and resources.
 
 `build_definitions` takes what a test or a deployment wants to replace; `defs` is what Dagster loads.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from dagster import AssetSelection, Definitions, define_asset_job, in_process_executor
 
+from acl_assets.ingestion.extraction_job import extract, nightly_extract, ticketing_tables
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.sensors import new_export_batch_sensor
 from acl_assets.ingestion.source_tables import source_tables
@@ -17,7 +18,7 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.transformation.dbt_process import guarded_dbt
 from acl_assets.transformation.project import dbt_project, load_manifest
-from acl_assets.validation.checks import source_row_counts
+from acl_assets.validation.checks import fact_amounts, source_row_counts
 from acl_assets.visualization.assets import all_stars_report
 
 
@@ -42,9 +43,10 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         description="From the newest export batch to the published warehouse and the report.",
     )
     return Definitions(
-        assets=[source_tables, dbt_models, published_warehouse, all_stars_report],
-        asset_checks=[source_row_counts],
-        jobs=[refresh],
+        assets=[*ticketing_tables, source_tables, dbt_models, published_warehouse, all_stars_report],
+        asset_checks=[source_row_counts, fact_amounts],
+        jobs=[extract, refresh],
+        schedules=[nightly_extract],
         sensors=[new_export_batch_sensor],
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -30,6 +30,11 @@ class Settings:
         settle_seconds: seconds a folder without a manifest must lie unchanged before it counts as a batch.
         dbt_target: the dbt target that builds the warehouse.
         memory_limit: DuckDB's memory limit, such as `2GB`; None: in proportion to the source tables.
+        ticketing_dsn: the ticketing database as libpq takes it, a URI or `name=value` pairs; None: no extraction.
+        ticketing_standby_dsn: a standby of it, which is preferred when it can be reached.
+        ticketing_schema: the schema of the six tables.
+        extract_mb_per_s: megabytes (10^6 bytes) a second an extract reads at most; 0 reads as fast as it can.
+        full_extract_days: days after a full batch before the next full one; until then batches are incremental.
     """
 
     data_dir: Path
@@ -37,6 +42,12 @@ class Settings:
     settle_seconds: float = 60.0
     dbt_target: str = "duckdb"
     memory_limit: str | None = None
+    # They can hold passwords, which must not get into logs.
+    ticketing_dsn: str | None = field(default=None, repr=False)
+    ticketing_standby_dsn: str | None = field(default=None, repr=False)
+    ticketing_schema: str = "public"
+    extract_mb_per_s: float = 10.0
+    full_extract_days: float = 7.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -50,9 +61,14 @@ class Settings:
         return cls(
             data_dir=data_dir,
             exports_dir=_absolute(variables.get("ACL_EXPORTS_DIR") or data_dir / "exports"),
-            settle_seconds=_seconds(variables, "ACL_SETTLE_SECONDS", default=60.0),
+            settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
             dbt_target=variables.get("ACL_DBT_TARGET") or "duckdb",
             memory_limit=variables.get("ACL_MEMORY_LIMIT") or None,
+            ticketing_dsn=variables.get("ACL_TICKETING_DSN") or None,
+            ticketing_standby_dsn=variables.get("ACL_TICKETING_STANDBY_DSN") or None,
+            ticketing_schema=variables.get("ACL_TICKETING_SCHEMA") or "public",
+            extract_mb_per_s=_number(variables, "ACL_EXTRACT_MB_PER_S", 10.0, "megabytes a second"),
+            full_extract_days=_number(variables, "ACL_FULL_EXTRACT_DAYS", 7.0, "days"),
         )
 
     @property
@@ -101,12 +117,12 @@ def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _seconds(variables: Mapping[str, str], name: str, default: float) -> float:
+def _number(variables: Mapping[str, str], name: str, default: float, unit: str) -> float:
     text = variables.get(name) or str(default)
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise SettingsError(f"{name}={text!r} is not a number of seconds; set it to 0 or more, such as 60.")
-    return seconds
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise SettingsError(f"{name}={text!r} is not a number of {unit}; set it to 0 or more, such as {default:.0f}.")
+    return number

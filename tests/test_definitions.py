@@ -23,6 +23,7 @@ from acl_assets.settings import PROJECT_DIR
 SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 PACKAGE = PROJECT_DIR / "acl_assets"
 ROOMS = ["ingestion", "transformation", "validation", "publication", "visualization"]
+SHARED = {"child_process", "settings"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -51,10 +52,20 @@ def describe(definitions: Definitions) -> dict[str, Any]:
         sensor.name: {"job": sensor.job_name, "default_status": sensor.default_status.value}
         for sensor in repository.sensor_defs
     }
+    schedules = {
+        schedule.name: {
+            "job": schedule.job_name,
+            "cron": schedule.cron_schedule,
+            "timezone": schedule.execution_timezone,
+            "default_status": schedule.default_status.value,
+        }
+        for schedule in repository.schedule_defs
+    }
     return {
         "assets": dict(sorted(assets.items())),
         "checks": dict(sorted(checks.items())),
         "jobs": sorted(jobs),
+        "schedules": dict(sorted(schedules.items())),
         "sensors": dict(sorted(sensors.items())),
     }
 
@@ -64,7 +75,7 @@ def described() -> dict[str, Any]:
     return describe(build_definitions())
 
 
-@pytest.mark.parametrize("part", ["assets", "checks", "jobs", "sensors"])
+@pytest.mark.parametrize("part", ["assets", "checks", "jobs", "schedules", "sensors"])
 def test_definitions_are_as_recorded(described: dict[str, Any], part: str) -> None:
     """Keys, dependencies, groups, checks and what they block are a contract: they change on purpose only."""
     assert described[part] == json.loads(SNAPSHOT.read_text())[part]
@@ -76,7 +87,14 @@ def test_every_asset_is_described_owned_and_grouped(described: dict[str, Any]) -
         assert asset["is_described"], name
         assert asset["owners"], name
         assert asset["kinds"], name
-        assert asset["group"] in {"source_tables", "star_schema", "data_products", "publication", "visualization"}
+        assert asset["group"] in {
+            "ticketing",
+            "source_tables",
+            "star_schema",
+            "data_products",
+            "publication",
+            "visualization",
+        }
 
 
 def test_publication_waits_for_everything_that_is_checked(described: dict[str, Any]) -> None:
@@ -174,13 +192,13 @@ def room_of(module: str) -> str | None:
 
 
 def allowed_rooms(room: str) -> set[str]:
-    """The rooms from which a room may import: itself, those to its left in the pipeline, and the settings."""
+    """What a room may import from: itself, the rooms to its left in the pipeline, and what all of them share."""
     if room == "definitions":
-        return {*ROOMS, "settings"}
+        return {*ROOMS, *SHARED}
     if room == "simulator":
-        return {"simulator", "ingestion", "settings"}
+        return {"simulator", "ingestion", *SHARED}
     if room in ROOMS:
-        return {*ROOMS[: ROOMS.index(room) + 1], "settings"}
+        return {*ROOMS[: ROOMS.index(room) + 1], *SHARED}
     return set()
 
 

@@ -35,6 +35,36 @@ def test_reads_its_variables(tmp_path: Path) -> None:
     assert (settings.settle_seconds, settings.dbt_target, settings.memory_limit) == (0.5, "spark", "2GB")
 
 
+def test_reads_where_and_how_to_extract() -> None:
+    assert Settings.from_environment({}).ticketing_dsn is None
+    settings = Settings.from_environment(
+        {
+            "ACL_TICKETING_DSN": "postgresql://primary/ticketing",
+            "ACL_TICKETING_STANDBY_DSN": "postgresql://standby/ticketing",
+            "ACL_TICKETING_SCHEMA": "box_office",
+            "ACL_EXTRACT_MB_PER_S": "0",
+            "ACL_FULL_EXTRACT_DAYS": "1.5",
+        }
+    )
+    assert settings.ticketing_dsn == "postgresql://primary/ticketing"
+    assert settings.ticketing_standby_dsn == "postgresql://standby/ticketing"
+    assert (settings.ticketing_schema, settings.extract_mb_per_s, settings.full_extract_days) == ("box_office", 0, 1.5)
+
+
+def test_an_address_with_a_password_is_not_shown() -> None:
+    """Settings appear in logs and error messages."""
+    variables = dict.fromkeys(["ACL_TICKETING_DSN", "ACL_TICKETING_STANDBY_DSN"], "postgresql://me:geheim@db/ticketing")
+    assert "geheim" not in repr(Settings.from_environment(variables))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("ACL_EXTRACT_MB_PER_S", "megabytes a second"), ("ACL_FULL_EXTRACT_DAYS", "days")]
+)
+def test_refuses_what_is_no_number_of_its_unit(name: str, unit: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}='fast' is not a number of {unit}"):
+        Settings.from_environment({name: "fast"})
+
+
 def test_everything_written_lies_below_the_data_folder(tmp_path: Path) -> None:
     settings = Settings.from_environment({"ACL_DATA_DIR": str(tmp_path)})
     assert settings.exports_dir == tmp_path / "exports"

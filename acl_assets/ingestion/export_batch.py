@@ -16,9 +16,11 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -42,6 +44,10 @@ class NoBatchError(BatchError):
     """The landing zone holds no complete batch."""
 
 
+class MissingPredecessorError(BatchError):
+    """An incremental batch landed before the batch it continues from; once that lands too, both count."""
+
+
 @dataclass(frozen=True)
 class ManifestFile:
     """One file of a batch: its path inside the folder, and what must be found there.
@@ -57,10 +63,15 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class ManifestTable:
-    """One source table of a batch; `rows_at_source` is the table's row count in the source snapshot."""
+    """One source table of a batch, and what the source said of the whole table in the same snapshot.
+
+    `rows_at_source` counts the table's rows; `sums_at_source` adds up whole-number columns, by name, where the
+    export asked for it.
+    """
 
     rows_at_source: int | None
     files: tuple[ManifestFile, ...]
+    sums_at_source: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int | None:
@@ -69,15 +80,27 @@ class ManifestTable:
         return sum(counts) if len(counts) == len(self.files) else None
 
 
+class Predecessor(NamedTuple):
+    """The batch an incremental one continues from, and its content when it did."""
+
+    batch_id: str
+    digest: str
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `manifest.json`; `exported_at` is the instant of the source snapshot, with an offset."""
+    """The content of `manifest.json`; `exported_at` is the instant of the source snapshot, with an offset.
+
+    An incremental batch names the batch it continues from and holds, per table, the rows that are new or changed
+    since; a row replaces the one with the same id.
+    """
 
     batch_id: str
     kind: BatchKind
     exported_at: datetime
     tables: Mapping[str, ManifestTable]
     source_snapshot: Mapping[str, Any] | None = None
+    continues_from: Predecessor | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,8 @@ class ExportBatch:
     digest: str
     has_manifest: bool
     tables: Mapping[str, ManifestTable] = field(repr=False)
+    source_snapshot: Mapping[str, Any] | None = field(default=None, repr=False)
+    continues_from: Predecessor | None = None
 
 
 class LandedFolder(NamedTuple):
@@ -174,6 +199,11 @@ def begin_batch(exports_dir: Path, batch_id: str) -> Path:
     return folder
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder is that of a batch which was begun and whose manifest is still to come."""
+    return (folder / _UNFINISHED_MANIFEST_NAME).exists()
+
+
 def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:
     """Describe a finished file of a batch for its manifest: size and SHA-256 as they are on disk."""
     sha256, size = _sha256(folder / path)
@@ -187,9 +217,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
         "batch_id": manifest.batch_id,
         "kind": manifest.kind,
         "exported_at": manifest.exported_at.isoformat(),
+        "continues_from": _predecessor_entry(manifest.continues_from),
         "source_snapshot": manifest.source_snapshot,
         "tables": {
-            name: {"rows_at_source": table.rows_at_source, "files": [vars(file) for file in table.files]}
+            name: {
+                "rows_at_source": table.rows_at_source,
+                "sums_at_source": dict(table.sums_at_source),
+                "files": [vars(file) for file in table.files],
+            }
             for name, table in manifest.tables.items()
         },
     }
@@ -199,6 +234,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
         stream.flush()
         os.fsync(stream.fileno())
     return unfinished.rename(folder / MANIFEST_NAME)
+
+
+def _predecessor_entry(predecessor: Predecessor | None) -> dict[str, str] | None:
+    return predecessor and {"batch_id": predecessor.batch_id, "manifest_digest": predecessor.digest}
 
 
 # Discovery ----------------------------------------------------------------------------------------------------
@@ -264,6 +303,7 @@ def resolve_state(exports_dir: Path, listing: LandingZoneListing) -> LandingZone
 
     Raises:
         NoBatchError: there is no complete full batch; the message says what is there and what to do.
+        MissingPredecessorError: the batch an incremental one continues from has not landed.
         BatchError: a batch of that chain, or one whose place in it cannot be told, breaks the contract.
     """
     headers: list[_Header] = []
@@ -282,7 +322,28 @@ def resolve_state(exports_dir: Path, listing: LandingZoneListing) -> LandingZone
             raise unreadable_because
     if not full:
         raise NoBatchError(_no_batch_message(exports_dir, listing))
-    return LandingZoneState(tuple(_read_batch(header) for header in headers[full[-1] :]))
+    batches = tuple(_read_batch(header) for header in headers[full[-1] :])
+    landed = {header.found.batch_id for header in headers}
+    for before, batch in pairwise(batches):
+        _require_continuation(before, batch, landed)
+    return LandingZoneState(batches)
+
+
+def _require_continuation(before: ExportBatch, batch: ExportBatch, landed: AbstractSet[str]) -> None:
+    """Refuse a chain of batches with a link missing, changed or added in between: rows would be lost unseen."""
+    if batch.continues_from == (before.batch_id, before.digest):
+        return
+    expected = batch.continues_from.batch_id if batch.continues_from else "none"
+    if expected not in landed:
+        raise MissingPredecessorError(
+            f"Batch {batch.batch_id} continues from batch {expected}, which is not in {batch.folder.parent}. Nothing "
+            "is refreshed before it lands there, because the rows it holds would be missing; if it is lost, land a "
+            "newer full batch."
+        )
+    what = f"it continues from batch {expected}, but the batch before it is {before.batch_id}"
+    if expected == before.batch_id:
+        what = f"it continues from batch {expected}, which has changed since"
+    raise contract_breach(f"{batch.folder}/{MANIFEST_NAME}", what)
 
 
 def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> ExportBatch:
@@ -362,13 +423,14 @@ def _exported_at(text: object, where: str) -> datetime:
 
 def _read_batch(header: _Header) -> ExportBatch:
     found = header.found
+    document = header.document or {}
     if header.document is None:
         tables = {
             name.removesuffix(".csv"): ManifestTable(None, (ManifestFile(name, size, sha256=None, rows=None),))
             for name, size, _ in found.stamp
         }
     else:
-        tables = _manifest_tables(found, header.kind, header.document)
+        tables = _manifest_tables(found, header.kind, document)
     return ExportBatch(
         batch_id=found.batch_id,
         folder=Path(found.folder),
@@ -377,7 +439,27 @@ def _read_batch(header: _Header) -> ExportBatch:
         digest=header.digest,
         has_manifest=found.has_manifest,
         tables=tables,
+        source_snapshot=_source_snapshot(found, document),
+        continues_from=_predecessor(header) if header.kind == "incremental" else None,
     )
+
+
+def _source_snapshot(found: LandedFolder, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    snapshot = document.get("source_snapshot")
+    if snapshot is None or isinstance(snapshot, dict):
+        return snapshot
+    raise contract_breach(f"{found.folder}/{MANIFEST_NAME}", f"source_snapshot is {snapshot!r}, not an object or null")
+
+
+def _predecessor(header: _Header) -> Predecessor:
+    entry = (header.document or {}).get("continues_from")
+    where = f"{header.found.folder}/{MANIFEST_NAME}"
+    if not isinstance(entry, dict):
+        raise contract_breach(where, f"continues_from is {entry!r}, and an incremental batch names its predecessor")
+    batch_id, digest = entry.get("batch_id"), entry.get("manifest_digest")
+    if not isinstance(batch_id, str) or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        raise contract_breach(where, f"continues_from is {entry!r}, without batch_id and SHA-256 manifest_digest")
+    return Predecessor(batch_id, digest)
 
 
 def _manifest_tables(found: LandedFolder, kind: BatchKind, document: Mapping[str, Any]) -> dict[str, ManifestTable]:
@@ -404,7 +486,19 @@ def _manifest_table(name: str, listed: object, where: str) -> ManifestTable:
     if not isinstance(listed, dict) or not isinstance(listed.get("files"), list):
         raise contract_breach(where, f"the entry of {name} has no list of files")
     rows_at_source = _count(listed.get("rows_at_source"), f"rows_at_source of {name}", where)
-    return ManifestTable(rows_at_source, tuple(_manifest_file(name, entry, where) for entry in listed["files"]))
+    files = tuple(_manifest_file(name, entry, where) for entry in listed["files"])
+    return ManifestTable(rows_at_source, files, _sums_at_source(name, listed.get("sums_at_source"), where))
+
+
+def _sums_at_source(table: str, listed: object, where: str) -> dict[str, int]:
+    sums = {} if listed is None else listed
+    whole_numbers = {column.name for column in SOURCE_TABLES[table].columns if column.type == "int"}
+    if not isinstance(sums, dict) or not sums.keys() <= whole_numbers:
+        raise contract_breach(where, f"sums_at_source of {table} is {sums!r}, not sums of its whole-number columns")
+    for column, total in sums.items():
+        if not isinstance(total, int) or isinstance(total, bool):
+            raise contract_breach(where, f"sums_at_source of {table}.{column} is {total!r}, not a whole number")
+    return sums
 
 
 def _manifest_file(table: str, entry: object, where: str) -> ManifestFile:

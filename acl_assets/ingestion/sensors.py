@@ -24,6 +24,7 @@ from dagster import (
 from acl_assets.ingestion.export_batch import (
     BatchError,
     LandingZoneListing,
+    MissingPredecessorError,
     NoBatchError,
     list_landing_zone,
     resolve_state,
@@ -83,12 +84,13 @@ def look_inside(
 ) -> tuple[SensorCursor, list[RunRequest]]:
     """Find the landing zone's newest state and decide whether a run must be requested for it.
 
-    A bad batch is requested like a good one, once: the run it fails is what people and alerts see.
+    A bad batch is requested like a good one, once: the run it fails is what people and alerts see. One that landed
+    before its predecessor is waited for: with the predecessor the landing zone changes, and both are refreshed from.
     """
     seen = replace(cursor, fingerprint=listing.fingerprint)
     try:
         state = resolve_state(settings.exports_dir, listing)
-    except NoBatchError as error:
+    except (NoBatchError, MissingPredecessorError) as error:
         return replace(seen, message=str(error)), []
     except BatchError as error:
         digest = state_digest = hashlib.sha256(str(error).encode()).hexdigest()

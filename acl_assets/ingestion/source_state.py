@@ -1,13 +1,17 @@
 """The current state of the source tables: which converted files the transformation reads, switched atomically.
 
 `current` is a link to one folder of `states/`; that folder holds, per table, the converted files of the state's
-batches. What belongs here: linking, switching and pruning. What does not: how a file is converted (`conversion`).
+batches, named in their order. Together they are the table: of every id the row of the newest batch that has it.
+
+What belongs here: linking, switching and pruning, and what the rows of a table are. What does not: how a file is
+converted (`conversion`).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -62,6 +66,40 @@ def read_current_batches(source_tables_dir: Path) -> list[tuple[str, str]]:
     return [(batch_id, digest) for batch_id, digest in rows]
 
 
+def current_files(source_tables_dir: Path, table: str) -> list[Path]:
+    """The converted files of a table in the current state, in the order of their batches."""
+    return sorted((source_tables_dir / "current" / table).glob("*.parquet"))
+
+
+def merged_rows(files: Sequence[Path]) -> str:
+    """The rows of a source table as a DuckDB query over its converted files, given in the order of their batches.
+
+    A row replaces those of earlier batches with its id. An id twice in one batch stays there twice, for the checks
+    to find.
+    """
+    first, *increments = [_literal(file) for file in files]
+    if not increments:
+        return f"select * from read_parquet({first})"
+    return (
+        f"with increments as not materialized (select *, file_index as batch from read_parquet([{', '.join(increments)}]) "
+        "qualify batch = max(batch) over (partition by id)) "
+        "select * exclude (batch) from increments "
+        f"union all select * from read_parquet({first}) as earlier "
+        "where not exists (select 1 from increments where increments.id = earlier.id)"
+    )
+
+
+def merged_totals(files: Sequence[Path], columns: Sequence[str] = ()) -> tuple[int, ...]:
+    """How many rows a source table has, and the sums of its given whole-number columns, nulls left out.
+
+    The table is given by its converted files, in the order of their batches.
+    """
+    sums = "".join(f", coalesce(sum({column}), 0)" for column in columns)
+    with duckdb.connect() as connection:
+        rows = connection.execute(f"select count(*){sums} from ({merged_rows(files)})").fetchall()
+    return tuple(int(total) for total in rows[0])
+
+
 def switch_current(source_tables_dir: Path, state: LandingZoneState) -> Path:
     """Make `current` show the files of a state, all tables at once, and drop what no state needs any more.
 
@@ -85,10 +123,10 @@ def _link_state(source_tables_dir: Path, state: LandingZoneState, folder: Path) 
     shutil.rmtree(unfinished, ignore_errors=True)
     for table in SOURCE_TABLES:
         (unfinished / table).mkdir(parents=True)
-        for batch in state.batches:
+        for position, batch in enumerate(state.batches):
             if batch.tables[table].files:
                 converted = converted_file(source_tables_dir, table, batch)
-                os.link(converted, unfinished / table / converted.name)
+                os.link(converted, unfinished / table / f"{position:05}-{converted.name}")
     (unfinished / EXPORT_BATCHES).mkdir()
     provenance = write_export_batches(source_tables_dir, state)
     os.link(provenance, unfinished / EXPORT_BATCHES / provenance.name)

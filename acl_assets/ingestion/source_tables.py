@@ -6,6 +6,7 @@ the UI. What does not: rules about batches or files.
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -39,6 +40,7 @@ from acl_assets.ingestion.export_batch import (
     list_landing_zone,
     resolve_state,
 )
+from acl_assets.ingestion.extraction_job import ticketing_asset_key
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
 from acl_assets.settings import Settings
@@ -67,6 +69,7 @@ def _source_table_spec(table: SourceTable) -> AssetSpec:
     ]
     return AssetSpec(
         source_asset_key(table.name),
+        deps=[ticketing_asset_key(table.name)],
         description=f"{table.description} As exported by the ticketing system, verified and typed.",
         group_name="source_tables",
         owners=["team:festival-data"],
@@ -158,13 +161,6 @@ def find_state(settings: Settings) -> LandingZoneState:
         state = resolve_state(settings.exports_dir, listing)
     except BatchError as error:
         raise Failure(str(error), allow_retries=False) from None
-    incremental = [batch.batch_id for batch in state.batches if batch.kind == "incremental"]
-    if incremental:
-        raise Failure(
-            f"Batch {incremental[0]} in {settings.exports_dir} is incremental, and only full batches can be applied. "
-            "Land a newer full batch, or take that folder away, then refresh again.",
-            allow_retries=False,
-        )
     return state
 
 
@@ -175,8 +171,10 @@ def _convert(
     table: SourceTable,
     converter: ChildProcess,
 ) -> dict[str, Any]:
-    """Convert every batch of the state that is not converted yet, and describe the newest."""
+    """Convert every batch of the state that is not converted yet, and describe the newest and the whole table."""
     metadata: dict[str, Any] = {}
+    files: list[Path] = []
+    converted_any = False
     for batch in state.batches:
         target = source_state.converted_file(settings.source_tables_dir, table.name, batch)
         known = source_state.known_conversion(settings.source_tables_dir, table.name, batch)
@@ -192,6 +190,11 @@ def _convert(
                 f"({converted.bytes:,} bytes)."
             )
         metadata = _table_metadata(table, batch, converted, None if known else seconds)
+        converted_any |= not known
+        files += [converted.path] if batch.tables[table.name].files else []
+    metadata["converted_in_this_run"] = converted_any
+    if len(state.batches) > 1:
+        (metadata["dagster/row_count"],) = source_state.merged_totals(files)
     return metadata
 
 
@@ -201,12 +204,12 @@ def _table_metadata(
     exported = batch.tables[table.name]
     metadata: dict[str, Any] = {
         "dagster/row_count": converted.rows,
+        "rows_of_batch": converted.rows,
         "batch_id": batch.batch_id,
         "exported_bytes": sum(file.bytes for file in exported.files),
         "rows_by_file": MetadataValue.json(dict(converted.rows_by_file)),
         "path": MetadataValue.path(str(converted.path)),
         "bytes": converted.bytes,
-        "converted_in_this_run": seconds is not None,
         "preview": _preview(table, converted),
     }
     if seconds:

@@ -1,5 +1,6 @@
 """The contract of the landing zone: what is a batch, which batches count, and what is refused."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from acl_assets.ingestion.export_batch import (
     Manifest,
     ManifestFile,
     ManifestTable,
+    MissingPredecessorError,
     NoBatchError,
+    Predecessor,
 )
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
@@ -33,16 +36,35 @@ class LandingZone:
         self.folder = folder
 
     def land(
-        self, batch_id: str, kind: Any = "full", exported_at: datetime = EXPORTED_AT, content: str = "id\n"
+        self,
+        batch_id: str,
+        kind: Any = "full",
+        exported_at: datetime = EXPORTED_AT,
+        content: str = "id\n",
+        after: str | None = None,
     ) -> Path:
-        """Write a batch the way an export does: the files first, the manifest last."""
+        """Write a batch the way an export does: the files first, the manifest last.
+
+        An incremental one continues from the batch `after`, as it is now; from one nobody has seen without that.
+        """
         batch = export_batch.begin_batch(self.folder, batch_id)
         tables: dict[str, ManifestTable] = {}
         for table in SOURCE_TABLES:
             (batch / f"{table}.csv").write_text(content)
             tables[table] = ManifestTable(0, (export_batch.describe_file(batch, f"{table}.csv", rows=0),))
-        export_batch.write_manifest(batch, Manifest(batch_id, kind, exported_at, tables))
+        continues_from = self.predecessor(after) if kind == "incremental" else None
+        manifest = Manifest(batch_id, kind, exported_at, tables, continues_from=continues_from)
+        export_batch.write_manifest(batch, manifest)
         return batch
+
+    def predecessor(self, batch_id: str | None) -> Predecessor:
+        """A batch as the one after it names it."""
+        if batch_id is None:
+            return Predecessor("unseen", "0" * 64)
+        manifest = self.folder / batch_id / "manifest.json"
+        if manifest.exists():
+            return Predecessor(batch_id, hashlib.sha256(manifest.read_bytes()).hexdigest())
+        return Predecessor(batch_id, next(batch.digest for batch in self.state().batches if batch.batch_id == batch_id))
 
     def land_plain(self, batch_id: str, modified_at: float, tables: Any = tuple(SOURCE_TABLES)) -> Path:
         """Write a folder of plain CSV files, last modified at the given second."""
@@ -261,14 +283,17 @@ def hours(number: int) -> datetime:
         ([("c", "full", 1), ("a", "incremental", 0), ("d", "incremental", 2)], ["c", "d"]),
         ([("a", "full", 0), ("b", "incremental", 1), ("c", "full", 2), ("d", "incremental", 3)], ["c", "d"]),
         ([("b", "full", 0), ("a", "incremental", 0), ("c", "incremental", 0)], ["b", "c"]),
+        ([("a", "full", 0), ("b", "incremental", 0), ("c", "incremental", 0)], ["a", "b", "c"]),
     ],
 )
 def test_the_newest_full_batch_and_what_came_after(
     batches: list[tuple[str, str, int]], expected: list[str], zone: LandingZone
 ) -> None:
     """Ordered by the instant of export, then by id; never by name alone or by when the folder arrived."""
-    for batch_id, kind, exported in batches:
-        zone.land(batch_id, kind, hours(exported))
+    before = None
+    for batch_id, kind, exported in sorted(batches, key=lambda batch: (batch[2], batch[0])):
+        zone.land(batch_id, kind, hours(exported), after=before)
+        before = batch_id
     assert zone.ids() == expected
     assert zone.state().newest.batch_id == expected[-1]
 
@@ -281,8 +306,77 @@ def test_instants_are_compared_and_not_their_texts(zone: LandingZone) -> None:
 
 def test_a_batch_with_a_manifest_can_follow_plain_files(zone: LandingZone) -> None:
     zone.land_plain("plain", modified_at=EXPORTED_AT.timestamp())
-    zone.land("next", "incremental", hours(1))
+    zone.land("next", "incremental", hours(1), after="plain")
     assert zone.ids() == ["plain", "next"]
+
+
+# The chain of incremental batches -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chain(zone: LandingZone) -> LandingZone:
+    """A full batch `a`, and `b` and `c` that continue from it, one hour apart."""
+    zone.land("a", exported_at=hours(0))
+    zone.land("b", "incremental", hours(1), after="a")
+    zone.land("c", "incremental", hours(2), after="b")
+    return zone
+
+
+def test_an_incremental_batch_says_what_it_continues_from(chain: LandingZone) -> None:
+    full, first, second = chain.state().batches
+    assert full.continues_from is None
+    assert first.continues_from == (full.batch_id, full.digest)
+    assert second.continues_from == (first.batch_id, first.digest)
+
+
+def test_a_batch_that_lands_before_its_predecessor_is_waited_for(chain: LandingZone) -> None:
+    """The rows of the missing one would be missing; once it is there both count, nothing has to be repaired."""
+    aside = (chain.folder / "b").rename(chain.folder / "_b")
+    with pytest.raises(MissingPredecessorError) as raised:
+        chain.state()
+    assert f"Batch c continues from batch b, which is not in {chain.folder}" in str(raised.value)
+    assert "land a newer full batch" in str(raised.value)
+    aside.rename(chain.folder / "b")
+    assert chain.ids() == ["a", "b", "c"]
+
+
+def test_a_predecessor_that_has_changed_is_refused(chain: LandingZone) -> None:
+    """What the next batch left out was in the batch as it was, and may not be in the one that took its place."""
+    rewrite(chain.folder / "b", lambda document: document.update(source_snapshot={"xid_horizon": 7}))
+    with pytest.raises(BatchError, match=r"c/manifest\.json: it continues from batch b, which has changed since"):
+        chain.state()
+
+
+def test_a_batch_that_arrives_late_in_between_is_refused(chain: LandingZone) -> None:
+    """Two exports went on from the same batch: which rows are the newer ones cannot be told from the order."""
+    chain.land("late", "incremental", hours(1) + timedelta(minutes=30), after="b")
+    with pytest.raises(BatchError, match=r"c/manifest\.json: it continues from batch b, but the .* before it is late"):
+        chain.state()
+
+
+def test_a_newer_full_batch_gets_past_a_broken_chain(chain: LandingZone) -> None:
+    chain.land("late", "incremental", hours(1) + timedelta(minutes=30), after="a")
+    chain.land("d", exported_at=hours(3))
+    assert chain.ids() == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (None, "continues_from is None, and an incremental batch names its predecessor"),
+        ("a", "continues_from is 'a', and an incremental batch names its predecessor"),
+        ({"batch_id": "a"}, "without batch_id and SHA-256 manifest_digest"),
+        ({"batch_id": "a", "manifest_digest": "ab"}, "without batch_id and SHA-256 manifest_digest"),
+        ({"batch_id": 1, "manifest_digest": "ab" * 32}, "without batch_id and SHA-256 manifest_digest"),
+    ],
+)
+def test_refuses_an_incremental_batch_whose_predecessor_cannot_be_told(
+    entry: Any, message: str, zone: LandingZone
+) -> None:
+    zone.land("a")
+    rewrite(zone.land("b", "incremental", hours(1), after="a"), lambda document: document.update(continues_from=entry))
+    with pytest.raises(BatchError, match=message):
+        zone.state()
 
 
 def test_without_a_batch_says_what_is_there_and_what_to_do(zone: LandingZone) -> None:
@@ -311,7 +405,7 @@ def test_an_unreadable_manifest_stops_until_a_newer_full_batch_landed(zone: Land
     set_landed_at(broken, 2_000)
     with pytest.raises(BatchError, match=r"b/manifest\.json: it is not JSON"):
         zone.state()
-    set_landed_at(zone.land("c", "incremental", hours(2)), 3_000)
+    set_landed_at(zone.land("c", "incremental", hours(2), after="b"), 3_000)
     with pytest.raises(BatchError, match=r"b/manifest\.json: it is not JSON"):
         zone.state()
     set_landed_at(zone.land("d", exported_at=hours(3)), 3_000)
@@ -394,6 +488,22 @@ REFUSED_MANIFESTS: dict[str, tuple[Callable[[Document], Any], str]] = {
     "a row count that is true": (set_file(rows=True), "rows of people.csv is True, not a whole number"),
     "a fraction of a row": (set_file(rows=1.5), "rows of people.csv is 1.5, not a whole number"),
     "no checksum": (set_file(sha256=None), "sha256 of people.csv is None, not 64 hexadecimal digits"),
+    "a snapshot that is a text": (
+        lambda document: document.update(source_snapshot="xid 7"),
+        "source_snapshot is 'xid 7', not an object or null",
+    ),
+    "sums that are a list": (
+        lambda document: document["tables"]["people"].update(sums_at_source=["id"]),
+        "sums_at_source of people is ['id'], not sums of its whole-number columns",
+    ),
+    "a sum of a text": (
+        lambda document: document["tables"]["people"].update(sums_at_source={"name": 1}),
+        "sums_at_source of people is {'name': 1}, not sums",
+    ),
+    "a sum with a fraction": (
+        lambda document: document["tables"]["tickets"].update(sums_at_source={"price": 1.5}),
+        "sums_at_source of tickets.price is 1.5, not a whole number",
+    ),
     "half a checksum": (set_file(sha256="ab" * 16), "not 64 hexadecimal digits"),
 }
 
@@ -481,10 +591,21 @@ def test_accepts_every_format_in_one_file_or_numbered_parts(name: str, zone: Lan
 
 def test_an_incremental_batch_may_leave_a_table_out(zone: LandingZone) -> None:
     zone.land("a")
-    batch = zone.land("b", "incremental", hours(1))
+    batch = zone.land("b", "incremental", hours(1), after="a")
     rewrite(batch, lambda document: document["tables"]["people"].update(files=[]))
     assert zone.state().newest.tables["people"].files == ()
     assert zone.state().newest.tables["people"].rows == 0
+
+
+@pytest.mark.parametrize("snapshot", [None, {}, {"xid_horizon": 4_294_967_297}])
+def test_what_the_source_said_is_kept(snapshot: Any, zone: LandingZone) -> None:
+    """The next export reads it from here; the sums are held against the tables."""
+    batch = zone.land("a")
+    rewrite(batch, lambda document: document.update(source_snapshot=snapshot))
+    rewrite(batch, lambda document: document["tables"]["tickets"].update(sums_at_source={"price": 89_152_630}))
+    assert zone.state().newest.source_snapshot == snapshot
+    assert zone.state().newest.tables["tickets"].sums_at_source == {"price": 89_152_630}
+    assert zone.state().newest.tables["people"].sums_at_source == {}
 
 
 def test_the_rows_of_a_table_are_those_of_its_files() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -43,6 +44,7 @@ from acl_assets.ingestion.export_batch import (
     Manifest,
     ManifestFile,
     ManifestTable,
+    Predecessor,
     begin_batch,
     list_landing_zone,
     resolve_state,
@@ -94,14 +96,22 @@ def ticks(settings: Settings, instance: DagsterInstance) -> Ticks:
     return Ticks(settings, instance)
 
 
-def land(settings: Settings, batch_id: str, exported_at: datetime) -> Path:
-    """Land a batch of which only the manifest is there: the sensor must not need more."""
+def land(settings: Settings, batch_id: str, exported_at: datetime, after: Path | None = None) -> Path:
+    """Land a batch of which only the manifest is there: the sensor must not need more.
+
+    With a batch to continue from it is an incremental one.
+    """
     folder = begin_batch(settings.exports_dir, batch_id)
     tables = {
         name: ManifestTable(1, (ManifestFile(f"{name}.parquet", bytes=1, sha256="0" * 64, rows=1),))
         for name in SOURCE_TABLES
     }
-    write_manifest(folder, Manifest(batch_id, "full", exported_at, tables))
+    if after is None:
+        write_manifest(folder, Manifest(batch_id, "full", exported_at, tables))
+        return folder
+    digest = hashlib.sha256((after / MANIFEST_NAME).read_bytes()).hexdigest()
+    continues_from = Predecessor(after.name, digest)
+    write_manifest(folder, Manifest(batch_id, "incremental", exported_at, tables, continues_from=continues_from))
     return folder
 
 
@@ -202,6 +212,27 @@ def test_a_bad_batch_is_requested_once_and_explained_ever_after(ticks: Ticks) ->
         message = ticks.message()
         assert f"Bad batch: {folder / MANIFEST_NAME}: it is not JSON" in message
         assert "land a newer full batch, or take this folder out of the landing zone" in message
+
+
+def test_an_incremental_batch_is_requested_like_a_full_one(ticks: Ticks) -> None:
+    night_1 = land(ticks.settings, "night-1", FIRST_NIGHT)
+    ticks.requested()
+    land(ticks.settings, "night-2", NEXT_NIGHT, after=night_1)
+    assert ticks.requested() == [run_key(ticks.settings, 2)]
+
+
+def test_a_batch_that_landed_before_its_predecessor_is_waited_for(ticks: Ticks) -> None:
+    """Copies can overtake each other: nothing fails, people can read what is missing, and it goes on by itself."""
+    night_1 = land(ticks.settings, "night-1", FIRST_NIGHT)
+    ticks.requested()
+    night_2 = land(ticks.settings, "night-2", NEXT_NIGHT, after=night_1)
+    land(ticks.settings, "night-3", NEXT_NIGHT + timedelta(days=1), after=night_2)
+    late = night_2.rename(ticks.settings.exports_dir / "_night-2")
+    for _ in range(2):
+        assert "Batch night-3 continues from batch night-2, which is not in" in ticks.message()
+    late.rename(night_2)
+    assert ticks.requested() == [run_key(ticks.settings, 2)]
+    assert newest_state(ticks.settings).newest.batch_id == "night-3"
 
 
 def test_a_newer_batch_gets_past_a_bad_one(ticks: Ticks) -> None:

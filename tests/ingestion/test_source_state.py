@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import timedelta
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from refreshes import LATER, land_batch
+from refreshes import LATER, WEEKS_LATER, land_batch, land_increment
 
 from acl_assets.ingestion.conversion import convert_table
 from acl_assets.ingestion.export_batch import LandingZoneState, list_landing_zone, resolve_state
@@ -16,7 +19,10 @@ from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import (
     EXPORT_BATCHES,
     converted_file,
+    current_files,
     known_conversion,
+    merged_rows,
+    merged_totals,
     read_current_batches,
     switch_current,
 )
@@ -53,15 +59,62 @@ def second_state(landed: Settings, first_state: LandingZoneState) -> LandingZone
     return state
 
 
-def current_files(settings: Settings) -> dict[str, list[str]]:
+def linked_files(settings: Settings) -> dict[str, list[str]]:
     folders = (settings.source_tables_dir / "current").iterdir()
     return {folder.name: sorted(file.name for file in folder.iterdir()) for folder in folders}
 
 
 def test_current_shows_every_table_of_the_state(landed: Settings, first_state: LandingZoneState) -> None:
     """Both engines read `current/<table>/*.parquet`, whatever batches a state is made of."""
-    expected = {table: ["first.parquet"] for table in SOURCE_TABLES}
-    assert current_files(landed) == {**expected, EXPORT_BATCHES: [f"{first_state.digest}.parquet"]}
+    expected = {table: ["00000-first.parquet"] for table in SOURCE_TABLES}
+    assert linked_files(landed) == {**expected, EXPORT_BATCHES: [f"{first_state.digest}.parquet"]}
+
+
+# Several batches ----------------------------------------------------------------------------------------------
+
+
+def write_people(folder: Path, name: str, *rows: tuple[int, str]) -> Path:
+    file = folder / f"{name}.parquet"
+    pq.write_table(pa.table({"id": [number for number, _ in rows], "name": [text for _, text in rows]}), file)
+    return file
+
+
+def people(*files: Path) -> list[tuple[int, str]]:
+    return sorted(duckdb.sql(merged_rows(files)).fetchall())
+
+
+def test_files_are_named_in_the_order_of_their_batches(landed: Settings) -> None:
+    """Which row is the newest is told by the names alone, whatever batches are called."""
+    land_increment(landed, "b")
+    land_increment(landed, "a", after="b", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(days=1))
+    state = newest_state(landed)
+    convert(landed, state)
+    switch_current(landed.source_tables_dir, state)
+    names = ["00000-first.parquet", "00001-b.parquet", "00002-a.parquet"]
+    assert linked_files(landed)["tickets"] == names
+    assert [file.name for file in current_files(landed.source_tables_dir, "tickets")] == names
+
+
+def test_of_every_id_the_row_of_the_newest_batch_counts(tmp_path: Path) -> None:
+    """An increment holds what is new or changed; rows it repeats unchanged do no harm."""
+    first = write_people(tmp_path, "z", (1, "Ada"), (2, "Grace"), (3, "Edsger"), (4, "Tony"))
+    second = write_people(tmp_path, "m", (2, "Grace H."), (4, "Tony"), (9, "Barbara"))
+    third = write_people(tmp_path, "a", (2, "Grace Hopper"), (5, "a late commit"))
+    assert people(first) == [(1, "Ada"), (2, "Grace"), (3, "Edsger"), (4, "Tony")]
+    merged = [(1, "Ada"), (2, "Grace H."), (3, "Edsger"), (4, "Tony"), (9, "Barbara")]
+    assert people(first, second) == merged
+    assert people(first, second, third) == sorted([*merged[:1], (2, "Grace Hopper"), *merged[2:], (5, "a late commit")])
+    assert merged_totals([first, second, third], ["id"]) == (6, 24)
+
+
+def test_an_id_twice_in_one_batch_is_not_hidden(tmp_path: Path) -> None:
+    """Merging must not repair what the checks are there to find."""
+    first = write_people(tmp_path, "first", (1, "Ada"))
+    second = write_people(tmp_path, "second", (1, "Ada L."), (2, "Grace"), (2, "Grace"))
+    assert people(first, second) == [(1, "Ada L."), (2, "Grace"), (2, "Grace")]
+
+
+# The state ----------------------------------------------------------------------------------------------------
 
 
 def test_the_state_names_its_batches(landed: Settings, first_state: LandingZoneState) -> None:
@@ -118,9 +171,9 @@ def test_superseded_conversions_are_removed(
 
 def test_switching_to_the_current_state_changes_nothing(landed: Settings, first_state: LandingZoneState) -> None:
     """A refresh without a new batch switches as well."""
-    before = current_files(landed)
+    before = linked_files(landed)
     switch_current(landed.source_tables_dir, first_state)
-    assert current_files(landed) == before
+    assert linked_files(landed) == before
 
 
 def test_a_switch_that_was_killed_half_way_is_made_anew(
@@ -131,7 +184,7 @@ def test_a_switch_that_was_killed_half_way_is_made_anew(
     (unfinished / "bands").mkdir(parents=True)
     (landed.source_tables_dir / "current.unfinished").symlink_to("states/nowhere")
     switch_current(landed.source_tables_dir, second_state)
-    assert current_files(landed)["tickets"] == ["second.parquet"]
+    assert linked_files(landed)["tickets"] == ["00000-second.parquet"]
     assert not unfinished.exists()
 
 

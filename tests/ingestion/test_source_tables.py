@@ -5,14 +5,22 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult, materialize
-from refreshes import LATER, festival_settings, land_batch, land_plain_batch, sha256
+from refreshes import (
+    LATER,
+    WEEKS_LATER,
+    festival_settings,
+    land_batch,
+    land_increment,
+    land_plain_batch,
+    sha256,
+)
 
-from acl_assets.ingestion.export_batch import MANIFEST_NAME
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import EXPORT_BATCHES
@@ -164,7 +172,7 @@ def test_a_selection_moves_on_to_a_new_state_as_a_whole(landed: Settings, epheme
     assert materialized(result) == set(SOURCE_TABLES)
     for table in SOURCE_TABLES:
         current = landed.source_tables_dir / "current" / table
-        assert [file.name for file in current.iterdir()] == ["second.parquet"]
+        assert [file.name for file in current.iterdir()] == ["00000-second.parquet"]
 
 
 def test_a_selection_does_not_move_on_to_a_bad_state(landed: Settings, ephemeral: DagsterInstance) -> None:
@@ -196,22 +204,37 @@ def test_a_bad_table_leaves_the_current_state(landed: Settings, ephemeral: Dagst
     """The models keep reading the last good state until a whole new one is there."""
     convert(landed, ephemeral)
     current = os.readlink(landed.source_tables_dir / "current")
-    digest = sha256(landed.source_tables_dir / "current" / "tickets" / "first.parquet")
+    digest = sha256(landed.source_tables_dir / "current" / "tickets" / "00000-first.parquet")
     second = land_batch(landed, "second", exported_at=LATER, seed=21)
     (second / "tickets.parquet").unlink()
     assert not convert(landed, ephemeral).success
     assert os.readlink(landed.source_tables_dir / "current") == current
-    assert sha256(landed.source_tables_dir / "current" / "tickets" / "first.parquet") == digest
+    assert sha256(landed.source_tables_dir / "current" / "tickets" / "00000-first.parquet") == digest
 
 
-def test_an_incremental_batch_is_refused_in_words(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Taking its few rows for a whole festival would be worse than an error."""
-    second = land_batch(landed, "second", exported_at=LATER, seed=21)
-    manifest = second / MANIFEST_NAME
-    manifest.write_text(manifest.read_text().replace('"kind": "full"', '"kind": "incremental"'))
-    result = convert(landed, ephemeral)
-    assert "Batch second" in error_of(result)
-    assert "is incremental, and only full batches can be applied" in error_of(result)
+def test_an_incremental_batch_adds_to_the_tables(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Only the new batch is converted; the metadata tells what it brought from what the table holds by then."""
+    before = metadata(convert(landed, ephemeral), "tickets")
+    land_increment(landed)
+    tickets = metadata(convert(landed, ephemeral), "tickets")
+    assert tickets["converted_in_this_run"] is True
+    assert tickets["batch_id"] == "second"
+    assert 0 < tickets["rows_of_batch"] < before["dagster/row_count"]
+    assert tickets["dagster/row_count"] == before["dagster/row_count"] + tickets["rows_of_batch"]
+    again = metadata(convert(landed, ephemeral), "tickets")
+    assert again["converted_in_this_run"] is False
+    assert again["dagster/row_count"] == tickets["dagster/row_count"]
+
+
+def test_an_incremental_batch_without_its_predecessor_is_refused_in_words(
+    landed: Settings, ephemeral: DagsterInstance
+) -> None:
+    """What its predecessor brought would be missing, and nobody would see it."""
+    second = land_increment(landed)
+    land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(days=1))
+    second.rename(landed.exports_dir / "_second")
+    message = error_of(convert(landed, ephemeral))
+    assert f"Batch third continues from batch second, which is not in {landed.exports_dir}" in message
 
 
 def test_without_a_batch_it_says_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:

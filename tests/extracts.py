@@ -1,0 +1,122 @@
+"""Extracting from a real PostgreSQL, and interfering with it, as tests do it.
+
+What belongs here: plain functions without fixtures. What does not: expectations.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pyarrow.parquet as pq
+from postgres import execute
+from psycopg2.extensions import make_dsn
+
+from acl_assets.ingestion.export_batch import LandingZoneState, list_landing_zone, resolve_state
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.settings import PROJECT_DIR, Settings
+
+EXPORT_ROLE_SQL = (PROJECT_DIR / "acl_assets" / "ingestion" / "export_role.sql").read_text()
+
+Row = tuple[Any, ...]
+
+
+def make_export_role(dsn: str) -> str:
+    """Run export_role.sql in a database, and give the role's DSN of it."""
+    execute(dsn, EXPORT_ROLE_SQL)
+    return str(make_dsn(dsn, user="acl_export"))
+
+
+def session(dsn: str) -> Any:
+    """A session whose transaction ends when it is told to."""
+    return psycopg2.connect(dsn)
+
+
+def run(connection: Any, statement: str) -> list[Row]:
+    """Run a statement in a session's open transaction, and give its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextmanager
+def when_logged(text: str, act: Callable[[], object]) -> Iterator[list[str]]:
+    """Act once, in the middle of an extract, as soon as it logs something with that text; gives all it logs."""
+    handler = _Acting(text, act)
+    logger = logging.getLogger("acl_assets.ingestion")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield handler.messages
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert handler.acted, f"nothing was logged with {text!r}: {handler.messages}"
+
+
+class _Acting(logging.Handler):
+    def __init__(self, text: str, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self.acted = False
+        self._text = text
+        self._act = act
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+        if self._text in record.getMessage() and not self.acted:
+            self.acted = True
+            self._act()
+
+
+def landed_state(settings: Settings) -> LandingZoneState:
+    """The newest state of the landing zone."""
+    return resolve_state(settings.exports_dir, list_landing_zone(settings.exports_dir, settings.settle_seconds))
+
+
+def merged_rows(settings: Settings, table: str) -> list[Row]:
+    """The rows of a table after the batches of the newest state, each row replacing the one with the same id."""
+    rows: dict[int, Row] = {}
+    for batch in landed_state(settings).batches:
+        for file in batch.tables[table].files:
+            rows |= {row[0]: row for row in parquet_rows(batch.folder / file.path)}
+    return sorted(rows.values())
+
+
+def parquet_rows(path: Path) -> list[Row]:
+    """The rows of a Parquet file, in its order."""
+    return [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
+
+
+def source_rows(dsn: str, table: str) -> list[Row]:
+    """The rows of a table of the source, by id."""
+    columns = ", ".join(SOURCE_TABLES[table].column_names)
+    return execute(dsn, f"select {columns} from {table} order by id")
+
+
+def folders(settings: Settings) -> list[str]:
+    """What lies in the landing zone, for everybody to see."""
+    return sorted(path.name for path in settings.exports_dir.iterdir() if not path.name.startswith("."))
+
+
+def buy(connection: Any, tickets: int = 1) -> None:
+    """Buy tickets in a session's open transaction."""
+    run(
+        connection,
+        "with bought as ("
+        "insert into purchases (purchase_date, person_id) select now(), min(id) from people returning id) "
+        "insert into tickets (price, performance_id, purchase_id, ticketnum) "
+        "select 25, (select min(id) from performances), bought.id, "
+        "'TT' || lpad((90000000000000 + nextval('ticket_numbers'))::text, 14, '0') "
+        f"from bought, generate_series(1, {tickets})",
+    )
+
+
+def open_sale(dsn: str) -> None:
+    """Prepare a database for `buy`."""
+    execute(dsn, "create sequence ticket_numbers")

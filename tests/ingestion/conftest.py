@@ -1,0 +1,22 @@
+"""A ticketing database that can be extracted from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from extracts import make_export_role
+
+from acl_assets.settings import Settings
+
+
+@pytest.fixture
+def export_dsn(ticketing_dsn: str) -> str:
+    """The export role's DSN of a ticketing database of the test's own, with a small history."""
+    return make_export_role(ticketing_dsn)
+
+
+@pytest.fixture
+def extractable(settings: Settings, export_dsn: str) -> Settings:
+    """An installation without any data beside a ticketing database that is read as fast as it can be."""
+    return replace(settings, ticketing_dsn=export_dsn, extract_mb_per_s=0.0)
