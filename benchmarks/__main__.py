@@ -9,18 +9,16 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from acl_assets.settings import PROJECT_DIR, Settings
 from benchmarks import contenders, equality, page, phases, results
 from benchmarks.contenders import CONTENDERS, HAND_WRITTEN, REFRESH, REFRESH_CONVERTED, Arena, Contender
-from benchmarks.measuring import bytes_below, run_measured
+from benchmarks.machine import machine_in_words
+from benchmarks.measuring import bytes_below, call_apart, run_measured
 from benchmarks.results import Batch, Measurement, Results
 
 DEFAULT_SCALES = (0.1, 1.0, 10.0)
@@ -29,9 +27,6 @@ DEFAULT_ROUNDS = 3
 _LARGE_SCALE = 5.0
 _WARM_UP_SCALE = 0.01
 _PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-duckdb", "duckdb", "pyarrow")
-
-Parameters = ParamSpec("Parameters")
-Returned = TypeVar("Returned")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,18 +77,18 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
     contenders.prepare_instance(arena)
     for scale in (_WARM_UP_SCALE, *scales):
         print(f"Export batch of scale {scale:g}: {contenders.prepare_batch(arena, scale)}", flush=True)
-    _apart(contenders.prepare_source_tables, arena, _WARM_UP_SCALE)
+    call_apart(contenders.prepare_source_tables, arena, _WARM_UP_SCALE)
     contenders.warm_up(arena, chosen, _WARM_UP_SCALE)
     measurements: list[Measurement] = []
     equal_rows: dict[float, int] = {}
     for scale in scales:
-        _apart(contenders.prepare_source_tables, arena, scale)
+        call_apart(contenders.prepare_source_tables, arena, scale)
         for turn in range(rounds if scale < _LARGE_SCALE else max(1, rounds - 1)):
             order = _order(chosen, scale, turn)
             measurements.extend(_measure_once(arena, contender, scale, turn + 1) for contender in order)
         if {REFRESH, HAND_WRITTEN} <= {contender.name for contender in chosen}:
             files = [CONTENDERS[name].warehouse_file(arena) for name in (REFRESH, HAND_WRITTEN)]
-            equal_rows[scale] = sum(_apart(equality.require_equal, *files).values())
+            equal_rows[scale] = sum(call_apart(equality.require_equal, *files).values())
             print(f"scale {scale:g}: refresh and hand-written script agree in {equal_rows[scale]:,} rows", flush=True)
     return Results(
         taken_on=date.today().isoformat(),
@@ -128,7 +123,7 @@ def _measure_once(arena: Arena, contender: Contender, scale: float, turn: int) -
     slowest: list[tuple[str, float]] = []
     if contender.name in (REFRESH, REFRESH_CONVERTED):
         dbt_results = phases.read_dbt_results(arena.output(contender.name) / "build" / "dbt" / "run_results.json")
-        run = _apart(phases.read_newest_run, arena.dagster_home)
+        run = call_apart(phases.read_newest_run, arena.dagster_home)
         split = phases.split(usage.started_at, usage.ended_at, run, dbt_results)
         slowest = phases.slowest_nodes(dbt_results, count=8)
     print(
@@ -153,23 +148,6 @@ def _batch(arena: Arena, scale: float) -> Batch:
     tables = json.loads((arena.batch(scale) / "manifest.json").read_bytes())["tables"]
     exported_bytes = sum(file["bytes"] for table in tables.values() for file in table["files"])
     return Batch(tickets=tables["tickets"]["rows_at_source"], exported_bytes=exported_bytes)
-
-
-def _apart(
-    function: Callable[Parameters, Returned], *arguments: Parameters.args, **options: Parameters.kwargs
-) -> Returned:
-    """Call a function in a process that ends afterwards, so that this one stays small (see `measuring`)."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
-        return process.submit(function, *arguments, **options).result()
-
-
-def machine_in_words() -> str:
-    """Cores and memory of this machine, and whether it is a virtual one."""
-    gibibytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    words = f"{os.cpu_count()} cores and {gibibytes:.0f} GiB of memory"
-    cpu_flags = Path("/proc/cpuinfo")
-    is_virtual = cpu_flags.exists() and " hypervisor " in cpu_flags.read_text()
-    return f"{words}, a virtual machine" if is_virtual else words
 
 
 if __name__ == "__main__":

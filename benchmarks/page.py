@@ -6,7 +6,7 @@ measured (`page.md.jinja`), and figures from anywhere but the results.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,31 +49,37 @@ class Goal:
 
 def write_page(results: Results, docs_dir: Path) -> Path:
     """Write page and plot below `docs_dir`, and return the page."""
+    return write_from_template(
+        TEMPLATE,
+        docs_dir / "benchmarks.md",
+        {docs_dir / IMAGE: draw(results)},
+        results=results,
+        image=IMAGE.as_posix(),
+        contender_tables=[(scale, _contender_rows(results, scale)) for scale in results.scales],
+        ratio_rows=list(_ratio_rows(results)),
+        goals=list(_goals(results)),
+        phase_rows=list(_phase_rows(results)),
+        slowest=list(_slowest(results)),
+    )
+
+
+def write_from_template(template: Path, page: Path, plots: Mapping[Path, Any], **contents: Any) -> Path:
+    """Write a page from a Jinja template and its contents, and the Altair charts beside it; returns the page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-    template = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
         undefined=StrictUndefined,
         autoescape=select_autoescape(),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    ).get_template(TEMPLATE.name)
-    page = docs_dir / "benchmarks.md"
-    image = docs_dir / IMAGE
-    image.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
-        template.render(
-            results=results,
-            image=IMAGE.as_posix(),
-            contender_tables=[(scale, _contender_rows(results, scale)) for scale in results.scales],
-            ratio_rows=list(_ratio_rows(results)),
-            goals=list(_goals(results)),
-            phase_rows=list(_phase_rows(results)),
-            slowest=list(_slowest(results)),
-        )
     )
-    draw(results).save(str(image))
+    text = environment.get_template(template.name).render(**contents)
+    for image, chart in plots.items():
+        image.parent.mkdir(parents=True, exist_ok=True)
+        chart.save(str(image))
+    page.write_text(text)
     return page
 
 
@@ -85,7 +91,7 @@ def _contender_rows(results: Results, scale: float) -> list[list[str]]:
         memory = results.spread(contender, scale, "peak_memory_bytes")
         output = results.spread(contender, scale, "output_bytes")
         if wall and cpu and memory and output:
-            rows.append([contender, _spread(wall), f"{cpu.median:.1f}", _megabytes(memory), _megabytes(output)])
+            rows.append([contender, spread_in_words(wall), f"{cpu.median:.1f}", _megabytes(memory), _megabytes(output)])
     return rows
 
 
@@ -93,7 +99,7 @@ def _ratio_rows(results: Results) -> Iterator[list[str]]:
     for contender, to in _PAIRS:
         ratios = [results.ratio(contender, to, scale) for scale in results.scales]
         if any(ratios):
-            yield [f"{contender} : {to}", *(_spread(ratio, digits=2) if ratio else "" for ratio in ratios)]
+            yield [f"{contender} : {to}", *(spread_in_words(ratio, digits=2) if ratio else "" for ratio in ratios)]
 
 
 def _goals(results: Results) -> Iterator[Goal]:
@@ -128,7 +134,8 @@ def _slowest(results: Results) -> Iterator[tuple[float, Sequence[tuple[str, floa
             yield scale, runs[-1].slowest_nodes
 
 
-def _spread(spread: Spread, digits: int = 1) -> str:
+def spread_in_words(spread: Spread, digits: int = 1) -> str:
+    """A median with the extremes behind it, when there is more than one number."""
     if spread.count == 1:
         return f"{spread.median:.{digits}f}"
     return f"{spread.median:.{digits}f} ({spread.lowest:.{digits}f} to {spread.highest:.{digits}f})"

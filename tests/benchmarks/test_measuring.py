@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.measuring import CommandFailedError, ProcessUsage, bytes_below, run_measured
+from benchmarks.measuring import (
+    CommandFailedError,
+    ProcessUsage,
+    bytes_below,
+    run_measured,
+    tree_cpu_seconds,
+)
 
 _HOLD_MEMORY = "import time; held = bytearray(200_000_000); held[::4096] = b'x' * len(held[::4096]); time.sleep(1)"
 _IN_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD_MEMORY!r}], check=True)"
@@ -28,6 +35,15 @@ def test_memory_of_descendants_counts(tmp_path: Path) -> None:
 
 def test_cpu_time_of_descendants_counts(tmp_path: Path) -> None:
     assert _run(tmp_path, _COMPUTE_IN_A_CHILD).cpu_seconds >= 1
+
+
+def test_cpu_time_of_children_that_have_ended_counts() -> None:
+    """A database server's sessions come and go between two looks at it."""
+    before = tree_cpu_seconds(os.getpid())
+
+    subprocess.run([sys.executable, "-c", _COMPUTE_IN_A_CHILD], check=True)
+
+    assert tree_cpu_seconds(os.getpid()) - before >= 1
 
 
 def test_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
