@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from dagster import (
     AssetCheckSeverity,
@@ -33,7 +34,7 @@ from dagster import (
 
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
+from acl_assets.simulator.batch import BatchFormat, write_batch, write_incremental_batch, write_plain_batch
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 
 SMALL = 0.001
@@ -41,6 +42,10 @@ SMALL = 0.001
 
 LATER = DEFAULT_EXPORTED_AT + timedelta(days=1)
 """When the batch after the first one was exported."""
+
+
+WEEKS_LATER = DEFAULT_EXPORTED_AT + timedelta(weeks=3)
+"""When an incremental batch was exported that brings tickets to a small festival too."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,21 @@ def land_batch(
 ) -> Path:
     """Land a simulated full batch with its manifest, and return its folder."""
     return write_batch(settings.exports_dir, batch_id, TicketingHistory(scale, seed, exported_at), form)
+
+
+def land_increment(
+    settings: Settings,
+    batch_id: str = "second",
+    *,
+    after: str = "first",
+    since: datetime = DEFAULT_EXPORTED_AT,
+    exported_at: datetime = WEEKS_LATER,
+    change: Callable[[str, pa.Table], pa.Table] = lambda table, rows: rows,
+) -> Path:
+    """Land what a small festival sold since the batch before, and every row that `change` has changed."""
+    later = ((table, change(table, rows)) for table, rows in TicketingHistory(SMALL, exported_at=exported_at).stream())
+    earlier = TicketingHistory(SMALL, exported_at=since).stream()
+    return write_incremental_batch(settings.exports_dir / after, batch_id, earlier, later, exported_at)
 
 
 def land_plain_batch(
@@ -202,6 +222,30 @@ def published_rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 def published_batches(settings: Settings) -> list[str]:
     """Ids of the batches the published file was made from."""
     return [batch for (batch,) in published_rows(settings, "select batch_id from publication.export_batches")]
+
+
+def differing_rows(one: Path, other: Path) -> dict[str, tuple[int, int]]:
+    """Per table of star schema and data products: the rows only one of two warehouses has, and those only the other.
+
+    A table that agrees is left out; the order of rows does not matter, how often one is there does.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{one}' as one (read_only); attach '{other}' as other (read_only)")
+        tables = connection.execute(
+            "select distinct schema_name || '.' || table_name from duckdb_tables() "
+            "where schema_name in ('star_schema', 'data_products')"
+        ).fetchall()
+        for (table,) in tables:
+            differences = [
+                connection.execute(f"select count(*) from (from {a}.{table} except all from {b}.{table})").fetchall()
+                for a, b in (("one", "other"), ("other", "one"))
+            ]
+            (only_one,), (only_other,) = differences[0][0], differences[1][0]
+            if only_one or only_other:
+                found[table] = (only_one, only_other)
+    assert tables
+    return found
 
 
 def environment(settings: Settings, dagster_home: Path | None = None) -> dict[str, str]:

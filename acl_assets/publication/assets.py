@@ -34,6 +34,7 @@ from acl_assets.publication.publish import (
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import read_build, remove_build
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
+from acl_assets.validation.checks import FACT
 
 
 def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
@@ -41,7 +42,7 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
 
     Of the models only those that no other model reads are named: the rest are upstream of them.
 
-    The source tables are named beside the models because the models' step evaluates checks on source tables itself:
+    The source tables and the fact are named beside them because the models' step evaluates checks on those itself:
     Dagster exempts such a step from waiting for other blocking checks on them, so those must gate the publication.
     """
     models = list(models)
@@ -51,7 +52,7 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=[*last_models, *source_keys],
+        deps=[*last_models, FACT, *source_keys],
         group_name="publication",
         owners=list(OWNERS),
         kinds={"duckdb"},

@@ -17,10 +17,10 @@ import duckdb
 from acl_assets.ingestion.export_batch import state_digest
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import BuildRecord, file_identity
+from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
 
 _SOURCE_SCHEMA = "festival"
-_AUDIT_SCHEMA = "audit"
+_CHANGES_SCHEMA = "festival_changes"
 
 
 class PublicationError(Exception):
@@ -73,7 +73,8 @@ def seal_build(
         _require_one_state(settings, record, digest)
         connection.execute("begin")
         _write_provenance(connection, record, digest, published_at)
-        _write_audit_results(connection, results)
+        _write_audit_results(connection, record, results)
+        connection.execute(f"drop schema if exists {_CHANGES_SCHEMA} cascade")
         connection.execute(f"drop schema {_SOURCE_SCHEMA} cascade")
         _drop_empty_failures(connection)
         connection.execute("commit")
@@ -134,13 +135,20 @@ def _write_provenance(
     connection.execute(f"create or replace table publication.source_tables as {counts}")
     connection.execute(
         "create or replace table publication.publications "
-        "(published_at timestamp, run_id varchar, state_digest varchar)"
+        "(published_at timestamp, run_id varchar, state_digest varchar, project varchar)"
     )
-    connection.execute("insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, digest])
+    connection.execute(
+        "insert into publication.publications values (?, ?, ?, ?)",
+        [published_at, record.run_id, digest, record.project],
+    )
 
 
-def _write_audit_results(connection: duckdb.DuckDBPyConnection, results: Iterable[AuditResult]) -> None:
+def _write_audit_results(
+    connection: duckdb.DuckDBPyConnection, record: BuildRecord, results: Iterable[AuditResult]
+) -> None:
     """Keep the newest result of every check; a partial build keeps those it did not evaluate again."""
+    if record.complete:
+        connection.execute("drop table if exists publication.audit_results")
     connection.execute(
         "create table if not exists publication.audit_results (asset_key varchar, check_name varchar, passed boolean, "
         "severity varchar, blocking boolean, description varchar, checked_at timestamp, "
@@ -153,10 +161,10 @@ def _write_audit_results(connection: duckdb.DuckDBPyConnection, results: Iterabl
 
 def _drop_empty_failures(connection: duckdb.DuckDBPyConnection) -> None:
     stores = connection.execute(
-        "select table_name from information_schema.tables where table_schema = ?", [_AUDIT_SCHEMA]
+        "select table_name from information_schema.tables where table_schema = ?", [AUDIT_SCHEMA]
     ).fetchall()
     for (name,) in stores:
-        store = f'{_AUDIT_SCHEMA}."{name}"'
+        store = f'{AUDIT_SCHEMA}."{name}"'
         if connection.execute(f"select 1 from {store} limit 1").fetchone() is None:
             connection.execute(f"drop table {store}")
 

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any, cast
 
 import duckdb
@@ -33,12 +34,13 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging.version import Version
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.source_state import read_current_batches
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import BuildError, begin_build, row_counts
+from acl_assets.transformation.build import BuildError, Ingredients, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state
+from acl_assets.transformation.project import drop_older_parser_state, fingerprint
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
 _SAMPLE_ROWS = 10
@@ -85,11 +87,15 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
             record = begin_build(
                 settings,
                 context.run.run_id,
+                Ingredients(
+                    tuple(read_current_batches(settings.source_tables_dir)), fingerprint(Path(project.project_dir))
+                ),
                 complete=selected == dbt_models.keys,
                 self_sufficient=_upstream_models(dbt_models, selected) <= selected,
             )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
+        context.log.info(record.begun_from)
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
             variables["ACL_MEMORY_LIMIT"] = limit
@@ -99,9 +105,10 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
         target_path = settings.build_dir / "dbt"
         drop_older_parser_state(project, target_path)
         with _environment(variables):
-            invocation = dbt.cli(
-                ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=target_path
-            )
+            command = ["build", "--exclude-resource-type", "unit_test"]
+            # Single models are built anew, as whoever selects them expects, whatever has changed since.
+            command += [] if record.complete else ["--full-refresh"]
+            invocation = dbt.cli(command, context=context, target_path=target_path)
         yield from _described_events(context, settings, manifest, invocation)
 
     return dbt_models

@@ -6,12 +6,14 @@ What belongs here: locating and preparing. What does not: how nodes become asset
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from acl_assets.settings import DBT_PROJECT_DIR
 
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
 _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
+_ENGINES = ("dbt-core", "dbt-duckdb", "duckdb")
 
 
 class DbtProjectError(RuntimeError):
@@ -72,14 +75,30 @@ def is_stale(project: DbtProject) -> bool:
 
 
 def _change_times(project_dir: Path) -> Iterator[int]:
-    for folder, subfolders, files in os.walk(project_dir):
+    for folder, subfolders, _ in os.walk(project_dir):
         subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
         # A folder's own time changes when a file in it is added or removed.
         if Path(folder) != project_dir:
             yield os.stat(folder).st_mtime_ns
-        for name in files:
-            if Path(name).suffix in _PARSED_SUFFIXES:
-                yield os.stat(os.path.join(folder, name)).st_mtime_ns
+    for file in _parsed_files(project_dir):
+        yield file.stat().st_mtime_ns
+
+
+def _parsed_files(project_dir: Path) -> Iterator[Path]:
+    for folder, subfolders, files in os.walk(project_dir):
+        subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
+        yield from (Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES)
+
+
+def fingerprint(project_dir: Path) -> str:
+    """SHA-256 over everything a warehouse depends on besides its source tables: dbt's files and who executes them."""
+    digest = hashlib.sha256()
+    for package in _ENGINES:
+        digest.update(f"{package} {version(package)}\0".encode())
+    for file in sorted(_parsed_files(project_dir)):
+        digest.update(f"{file.relative_to(project_dir)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> None:

@@ -1,9 +1,11 @@
-"""The asset checks on source tables that look beyond the tables themselves, run in one step.
+"""The asset checks that look beyond the tables themselves: at the manifest, the source, what is published.
 
 What belongs here: thin checks. What does not: the rules (`row_counts`), and whatever dbt tests can say.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 from dagster import (
@@ -11,21 +13,39 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
     AssetCheckSpec,
+    AssetKey,
     Config,
     ResourceParam,
+    asset_check,
     multi_asset_check,
 )
 from pydantic import Field
 
 from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batch, list_landing_zone
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import known_conversion, read_current_batches
+from acl_assets.ingestion.source_state import (
+    current_files,
+    known_conversion,
+    merged_totals,
+    read_current_batches,
+)
 from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.settings import Settings
-from acl_assets.validation.row_counts import MOST_LOSS, disagreements, lost_share
+from acl_assets.transformation.build import read_build
+from acl_assets.validation.row_counts import (
+    MOST_LOSS,
+    disagreements,
+    drift,
+    lost_share,
+    merged_disagreements,
+)
 
 ROWS_CHECK = "rows_as_manifest_and_source"
 VOLUME_CHECK = "volume_against_published"
+AMOUNTS_CHECK = "amounts_as_source"
+FACT = AssetKey(["star_schema", "fct_ticket_sales"])
+_FACT_COLUMNS = {"price": "ticket_price"}
+"""The columns of the fact by the columns of tickets they are."""
 
 
 class VolumeConfig(Config):
@@ -35,6 +55,14 @@ class VolumeConfig(Config):
         default=False,
         description="Let a full batch through, in this run, that lost more than half of a table's published rows.",
     )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a table adds up to: its rows, and the sums of columns by their names at the source."""
+
+    rows: int
+    sums: Mapping[str, int]
 
 
 @multi_asset_check(
@@ -47,6 +75,12 @@ class VolumeConfig(Config):
                 ROWS_CHECK,
                 asset=source_asset_key(table),
                 description="Rows in the table = rows in the manifest = rows at the source.",
+                blocking=True,
+            ),
+            AssetCheckSpec(
+                AMOUNTS_CHECK,
+                asset=source_asset_key(table),
+                description="Rows and money are what the source had at the instant of the newest batch.",
                 blocking=True,
             ),
             AssetCheckSpec(
@@ -67,40 +101,92 @@ def source_row_counts(
     published = published_source_rows(settings)
     current: list[ExportBatch] | BatchError
     try:
-        current = current_batches(settings)
+        current = find_batches(settings, read_current_batches(settings.source_tables_dir))
     except BatchError as error:
         current = error
     for table in SOURCE_TABLES:
-        results = [rows_result(settings, table, current), volume_result(settings, table, published, config)]
+        totals = current_totals(settings, table, current)
+        results = [
+            rows_result(settings, table, current, totals),
+            volume_result(table, totals, published, config),
+            amounts_result(source_asset_key(table), table, current, totals),
+        ]
         for result in results:
             if any(key.asset_key == result.asset_key and key.name == result.check_name for key in selected):
                 yield result
 
 
-def current_batches(settings: Settings) -> list[ExportBatch]:
-    """The batches of the landing zone that the current source tables were converted from.
+@asset_check(
+    asset=FACT,
+    name=AMOUNTS_CHECK,
+    description="Tickets and revenue are what the source had at the instant of the newest batch.",
+    blocking=True,
+)
+def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Settings]) -> AssetCheckResult:
+    """Compare the fact with the source: that of this run's build, or what is published in a run without one."""
+    run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
+    warehouse = settings.build_file if read_build(settings, run_ids) else settings.published_file
+    batches, totals = read_fact(warehouse)
+    current: list[ExportBatch] | BatchError
+    try:
+        current = find_batches(settings, batches)
+    except BatchError as error:
+        current = error
+    return amounts_result(FACT, "tickets", current, totals)
+
+
+def read_fact(warehouse: Path) -> tuple[list[tuple[str, str]], Totals]:
+    """The batches a warehouse is made of, ids and digests in order, and the totals of its fact.
+
+    In a build they are those of its source tables; what it says it published is what it was copied from.
+    """
+    sums = "".join(f", coalesce(sum({column}), 0)" for column in _FACT_COLUMNS.values())
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        schemas = {
+            schema
+            for (schema,) in connection.execute(
+                "select table_schema from information_schema.tables where table_name = 'export_batches'"
+            ).fetchall()
+        }
+        schema = "festival" if "festival" in schemas else "publication"
+        batches = connection.execute(
+            f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
+        ).fetchall()
+        ((rows, *found),) = connection.execute(f"select count(*){sums} from {'.'.join(FACT.path)}").fetchall()
+    return batches, Totals(rows, dict(zip(_FACT_COLUMNS, map(int, found), strict=True)))
+
+
+def find_batches(settings: Settings, batches: Iterable[tuple[str, str]]) -> list[ExportBatch]:
+    """The batches of the landing zone that have the given ids and digests.
 
     Raises:
         BatchError: one of them is gone or has changed.
     """
     listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
-    return [
-        find_batch(listing, batch_id, digest) for batch_id, digest in read_current_batches(settings.source_tables_dir)
-    ]
+    return [find_batch(listing, batch_id, digest) for batch_id, digest in batches]
 
 
-def rows_result(settings: Settings, table: str, current: list[ExportBatch] | BatchError) -> AssetCheckResult:
+def current_totals(settings: Settings, table: str, current: list[ExportBatch] | BatchError) -> Totals:
+    """What a current source table adds up to, in the columns that the newest batch states sums of."""
+    columns = [] if isinstance(current, BatchError) else list(current[-1].tables[table].sums_at_source)
+    rows, *sums = merged_totals(current_files(settings.source_tables_dir, table), columns)
+    return Totals(rows, dict(zip(columns, sums, strict=True)))
+
+
+def rows_result(
+    settings: Settings, table: str, current: list[ExportBatch] | BatchError, totals: Totals
+) -> AssetCheckResult:
     """Whether a current source table holds what its manifest and its source say."""
     found: list[str] = []
-    rows = 0
     if isinstance(current, BatchError):
         found.append(str(current))
     else:
         for batch in current:
             converted = known_conversion(settings.source_tables_dir, table, batch)
             rows_by_file = converted.rows_by_file if converted else {}
-            rows += converted.rows if converted else 0
-            found += disagreements(batch.tables[table], rows_by_file)
+            found += disagreements(batch.tables[table], rows_by_file, whole=batch.kind == "full")
+        if len(current) > 1:
+            found += merged_disagreements(current[-1].tables[table], totals.rows)
     stated = not isinstance(current, BatchError) and all(batch.has_manifest for batch in current)
     return AssetCheckResult(
         check_name=ROWS_CHECK,
@@ -108,13 +194,39 @@ def rows_result(settings: Settings, table: str, current: list[ExportBatch] | Bat
         passed=not found,
         severity=AssetCheckSeverity.ERROR,
         description="; ".join(found) or (None if stated else "The batch has no manifest that states row counts."),
-        metadata={"rows": rows, "manifest_states_rows": stated},
+        metadata={"rows": totals.rows, "manifest_states_rows": stated},
     )
 
 
-def volume_result(settings: Settings, table: str, published: dict[str, int], config: VolumeConfig) -> AssetCheckResult:
+def amounts_result(
+    asset_key: AssetKey, table: str, current: list[ExportBatch] | BatchError, totals: Totals
+) -> AssetCheckResult:
+    """Whether an asset that holds the rows of a source table adds up to what the source said of that table."""
+    if isinstance(current, BatchError):
+        return AssetCheckResult(check_name=AMOUNTS_CHECK, asset_key=asset_key, passed=False, description=str(current))
+    stated = current[-1].tables[table]
+    found = drift(stated, totals.rows, totals.sums)
+    unstated = "sums" if stated.rows_at_source is not None else "rows or sums"
+    said = None if stated.sums_at_source else f"The manifest states no {unstated} of {table}."
+    return AssetCheckResult(
+        check_name=AMOUNTS_CHECK,
+        asset_key=asset_key,
+        passed=not found,
+        severity=AssetCheckSeverity.ERROR,
+        description=f"After batch {current[-1].batch_id}: {'; '.join(found)}" if found else said,
+        metadata={
+            "batch_id": current[-1].batch_id,
+            "rows": totals.rows,
+            "rows_at_source": stated.rows_at_source if stated.rows_at_source is not None else "not stated",
+            **{name: totals.sums[name] for name in stated.sums_at_source},
+            **{f"{name}_at_source": total for name, total in stated.sums_at_source.items()},
+        },
+    )
+
+
+def volume_result(table: str, totals: Totals, published: Mapping[str, int], config: VolumeConfig) -> AssetCheckResult:
     """Whether a current source table kept enough of what is published."""
-    rows = _rows(settings, table)
+    rows = totals.rows
     lost = lost_share(rows, published.get(table))
     too_much = lost > MOST_LOSS
     description = None
@@ -140,10 +252,3 @@ def published_source_rows(settings: Settings) -> dict[str, int]:
         return {}
     with duckdb.connect(str(settings.published_file), read_only=True) as connection:
         return dict(connection.execute("select table_name, row_count from publication.source_tables").fetchall())
-
-
-def _rows(settings: Settings, table: str) -> int:
-    files = settings.source_tables_dir / "current" / table / "*.parquet"
-    with duckdb.connect() as connection:
-        row = connection.execute("select count(*) from read_parquet(?)", [str(files)]).fetchone()
-    return int(row[0]) if row else 0

@@ -1,4 +1,4 @@
-"""Whether a table holds as many rows as it should: against its manifest, its source and what is published.
+"""Whether a table holds what it should: against its manifest, its source and what is published.
 
 What belongs here: the rules, on plain numbers. What does not: how the numbers are obtained or reported (`checks`).
 """
@@ -13,10 +13,11 @@ from acl_assets.ingestion.export_batch import ManifestTable
 MOST_LOSS = 0.5
 
 
-def disagreements(exported: ManifestTable, rows_by_file: Mapping[str, int]) -> list[str]:
-    """Where the rows converted from a full batch differ from its manifest and from the source, in words.
+def disagreements(exported: ManifestTable, rows_by_file: Mapping[str, int], *, whole: bool = True) -> list[str]:
+    """Where the rows converted from a batch differ from its manifest and from the source, in words.
 
-    A batch without a manifest states nothing to disagree with.
+    A batch without a manifest states nothing to disagree with. An incremental one does not hold the `whole` table,
+    so its rows are not the source's.
     """
     found: list[str] = []
     for file in exported.files:
@@ -24,8 +25,35 @@ def disagreements(exported: ManifestTable, rows_by_file: Mapping[str, int]) -> l
         if file.rows is not None and converted != file.rows:
             found.append(f"{file.path} holds {converted:,} rows, its manifest says {file.rows:,}")
     total = sum(rows_by_file.values())
-    if exported.rows_at_source is not None and total != exported.rows_at_source:
+    if whole and exported.rows_at_source is not None and total != exported.rows_at_source:
         found.append(f"the batch holds {total:,} rows, the source had {exported.rows_at_source:,}")
+    return found
+
+
+def merged_disagreements(exported: ManifestTable, rows: int) -> list[str]:
+    """Where the rows of a table, merged from several batches, differ from what the newest says of the source."""
+    if exported.rows_at_source is None or rows == exported.rows_at_source:
+        return []
+    what = (
+        "rows are missing" if rows < exported.rows_at_source else "rows were deleted there, which increments do not say"
+    )
+    return [
+        f"the table has {rows:,} rows after the newest batch, the source had {exported.rows_at_source:,}: {what}; "
+        "export a full batch"
+    ]
+
+
+def drift(exported: ManifestTable, rows: int, sums: Mapping[str, int]) -> list[str]:
+    """Where a table's count of rows and sums of columns differ from what its source said of the whole table, in words.
+
+    Sums that the source was not asked for are left out.
+    """
+    found: list[str] = []
+    if exported.rows_at_source is not None and rows != exported.rows_at_source:
+        found.append(f"it has {rows:,} rows, the source had {exported.rows_at_source:,}")
+    for column, at_source in exported.sums_at_source.items():
+        if sums[column] != at_source:
+            found.append(f"{column} adds up to {sums[column]:,}, at the source to {at_source:,}")
     return found
 
 

@@ -1,12 +1,31 @@
 {% macro register_source_tables() %}
     {% if execute %}
-        {% do adapter.create_schema(api.Relation.create(database=target.database, schema='festival')) %}
+        {% for schema in ['festival', 'festival_changes'] %}
+            {% do adapter.create_schema(api.Relation.create(database=target.database, schema=schema)) %}
+        {% endfor %}
         {% set current = env_var('ACL_DATA_DIR', '../data') ~ '/source_tables/current/' %}
-        {% for source_table in graph.sources.values() | selectattr('source_name', 'equalto', 'festival') %}
-            {% do run_query(source_table_view(source_table.name, current ~ source_table.name ~ '/*.parquet')) %}
+        {% set tables = graph.sources.values() | selectattr('source_name', 'equalto', 'festival') | list %}
+        {% do run_query(source_table_view('export_batches', current ~ 'export_batches/*.parquet')) %}
+        {% set batches = run_query('select count(*) from festival.export_batches').columns[0].values()[0] %}
+        {% set published = published_batches() %}
+        {% for table in tables | rejectattr('name', 'equalto', 'export_batches') %}
+            {% set parquet_files = current ~ table.name ~ '/*.parquet' %}
+            {% if batches <= 1 %}
+                {% do run_query(source_table_view(table.name, parquet_files)) %}
+            {% else %}
+                {% do run_query(merged_source_table_view(table, parquet_files)) %}
+            {% endif %}
+            {% if published == 0 %}
+                {% do run_query(
+                    'create or replace view festival_changes.' ~ table.name ~ ' as select * from festival.' ~ table.name
+                ) %}
+            {% else %}
+                {% do run_query(changed_source_rows_view(table, parquet_files, published)) %}
+            {% endif %}
         {% endfor %}
     {% endif %}
 {% endmacro %}
+
 
 {% macro source_table_view(table, parquet_files) %}
     {{ return(adapter.dispatch('source_table_view')(table, parquet_files)) }}
@@ -27,4 +46,87 @@
 
 {% macro spark__source_table_view(table, parquet_files) %}
     {{ return("create or replace view festival." ~ table ~ " as select * from parquet.`" ~ parquet_files ~ "`") }}
+{% endmacro %}
+
+
+{% macro merged_source_table_view(table, parquet_files) %}
+    {{ return(adapter.dispatch('merged_source_table_view')(table, parquet_files)) }}
+{% endmacro %}
+
+{% macro default__merged_source_table_view(table, parquet_files) %}
+    {% do exceptions.raise_compiler_error(
+        "merged_source_table_view is not written for " ~ target.type ~ ": add the macro " ~ target.type
+        ~ "__merged_source_table_view"
+    ) %}
+{% endmacro %}
+
+{#-
+    The full batch is read as if it were alone, but for the few ids that a small hash table of the others holds. What
+    a query asks for reaches both scans; it would not where the increments were materialized.
+-#}
+{% macro duckdb__merged_source_table_view(table, parquet_files) %}
+    {% set files = duckdb_files(parquet_files) %}
+    {% if files | length == 1 %}
+        {{ return(source_table_view(table.name, parquet_files)) }}
+    {% endif %}
+    {{ return(
+        "create or replace view festival." ~ table.name ~ " as with increments as not materialized ("
+        ~ duckdb_newest_rows(table, files[1:]) ~ ") select * from increments union all select earlier.* from "
+        ~ duckdb_scan(files[:1]) ~ " as earlier where not exists (select 1 from increments where increments.id = earlier.id)"
+    ) }}
+{% endmacro %}
+
+{% macro spark__merged_source_table_view(table, parquet_files) %}
+    {% set columns = table.columns.keys() | join(', ') %}
+    {{ return(
+        "create or replace view festival." ~ table.name ~ " as select " ~ columns ~ " from (select *, rank() over "
+        ~ "(partition by id order by batch desc) as age from (select *, _metadata.file_name as batch from parquet.`"
+        ~ parquet_files ~ "`)) where age = 1"
+    ) }}
+{% endmacro %}
+
+
+{% macro changed_source_rows_view(table, parquet_files, published) %}
+    {{ return(adapter.dispatch('changed_source_rows_view')(table, parquet_files, published)) }}
+{% endmacro %}
+
+{% macro default__changed_source_rows_view(table, parquet_files, published) %}
+    {% do exceptions.raise_compiler_error(
+        "changed_source_rows_view is not written for " ~ target.type ~ ": add the macro " ~ target.type
+        ~ "__changed_source_rows_view"
+    ) %}
+{% endmacro %}
+
+{% macro duckdb__changed_source_rows_view(table, parquet_files, published) %}
+    {% set files = [] %}
+    {% for file in duckdb_files(parquet_files) if file.split('/')[-1].split('-')[0] | int >= published %}
+        {% do files.append(file) %}
+    {% endfor %}
+    {% set rows = duckdb_newest_rows(table, files) if files else "select * from festival." ~ table.name ~ " where false" %}
+    {{ return("create or replace view festival_changes." ~ table.name ~ " as " ~ rows) }}
+{% endmacro %}
+
+
+{% macro duckdb_newest_rows(table, files) %}
+    {% if files | length == 1 %}
+        {{ return("select * from " ~ duckdb_scan(files)) }}
+    {% endif %}
+    {{ return(
+        "select " ~ table.columns.keys() | join(', ') ~ " from (select *, file_index as batch from " ~ duckdb_scan(files)
+        ~ ") qualify batch = max(batch) over (partition by id)"
+    ) }}
+{% endmacro %}
+
+{% macro duckdb_files(parquet_files) %}
+    {{ return(
+        run_query("select file from glob('" ~ parquet_files | replace("'", "''") ~ "') order by file").columns[0].values()
+    ) }}
+{% endmacro %}
+
+{% macro duckdb_scan(files) %}
+    {% set literals = [] %}
+    {% for file in files %}
+        {% do literals.append("'" ~ file | replace("'", "''") ~ "'") %}
+    {% endfor %}
+    {{ return("read_parquet([" ~ literals | join(', ') ~ "])") }}
 {% endmacro %}

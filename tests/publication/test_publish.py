@@ -19,16 +19,24 @@ from acl_assets.publication.publish import (
     swap_in,
 )
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import BuildRecord, begin_build, file_identity
+from acl_assets.transformation.build import (
+    BuildRecord,
+    Ingredients,
+    begin_build,
+    copy_file,
+    file_identity,
+)
 
 AT_NOON = datetime(2022, 8, 1, 12)
 
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
     """Build what dbt leaves behind, in small: views on the source tables, a model, stores of failing rows."""
-    record = begin_build(settings, run_id, complete=complete, self_sufficient=True)
+    ingredients = Ingredients(((batch, f"digest of {batch}"),), "project")
+    record = begin_build(settings, run_id, ingredients, complete=complete, self_sufficient=True)
     with duckdb.connect(str(settings.build_file)) as connection:
-        connection.execute("create schema festival")
+        connection.execute("create schema festival; create schema festival_changes")
+        connection.execute("create view festival_changes.people as select 'Ada Lovelace' as name")
         for table in SOURCE_TABLES:
             connection.execute(f"create view festival.{table} as select 'Ada Lovelace' as name from range(3)")
         connection.execute(
@@ -68,7 +76,9 @@ def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None
     assert published_rows(settings, "from publication.export_batches") == [
         ("first", "full", datetime(2022, 8, 1, 6), "digest of first", True)
     ]
-    assert published_rows(settings, "from publication.publications") == [(AT_NOON, "run-1", publication.state_digest)]
+    assert published_rows(settings, "from publication.publications") == [
+        (AT_NOON, "run-1", publication.state_digest, "project")
+    ]
     assert set(published_rows(settings, "from publication.source_tables")) == {(name, 3) for name in SOURCE_TABLES}
     assert read_published_digest(settings) == publication.state_digest
     assert publication.bytes == settings.published_file.stat().st_size
@@ -77,7 +87,7 @@ def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None
 def test_views_on_the_source_tables_are_gone(settings: Settings) -> None:
     """They hold names of people, and point at files readers need not have."""
     publish(settings, "run-1")
-    assert not [name for name in relations(settings.published_file) if name.startswith("festival.")]
+    assert not [name for name in relations(settings.published_file) if name.startswith("festival")]
 
 
 def test_failing_rows_are_kept_and_empty_stores_dropped(settings: Settings) -> None:
@@ -97,6 +107,24 @@ def test_the_newest_result_of_every_check_is_kept(settings: Settings) -> None:
         ("a", True),
         ("b", True),
     ]
+
+
+def test_a_build_on_a_copy_keeps_no_result_of_the_build_before(settings: Settings) -> None:
+    """It evaluates every check itself; a result of a check that is no more would stay for ever."""
+    record = build(settings, "run-1")
+    seal_build(settings, record, [result("gone", True)], AT_NOON)
+    settings.published_file.parent.mkdir(parents=True)
+    sealed = settings.build_file.rename(settings.published_file)
+    begun = begin_build(settings, "run-2", Ingredients((), None), complete=True, self_sufficient=True)
+    copy_file(sealed, settings.build_file)
+    with duckdb.connect(str(settings.build_file)) as connection:
+        connection.execute("create schema festival")
+        for table in SOURCE_TABLES:
+            connection.execute(f"create view festival.{table} as select 1 as id")
+        connection.execute("create view festival.export_batches as from publication.export_batches")
+    seal_build(settings, begun, [result("b", True)], AT_NOON)
+    swap_in(settings, begun)
+    assert published_rows(settings, "select check_name from publication.audit_results") == [("b",)]
 
 
 def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Settings) -> None:

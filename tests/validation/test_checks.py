@@ -10,15 +10,16 @@ from typing import Any
 import duckdb
 import pytest
 from dagster import AssetCheckEvaluation, AssetSelection, DagsterInstance, materialize
-from refreshes import LATER, land_batch, land_plain_batch
+from refreshes import LATER, land_batch, land_increment, land_plain_batch
 
 from acl_assets.ingestion.export_batch import MANIFEST_NAME
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_tables import source_tables
 from acl_assets.settings import Settings
-from acl_assets.validation.checks import ROWS_CHECK, VOLUME_CHECK, source_row_counts
+from acl_assets.validation.checks import AMOUNTS_CHECK, ROWS_CHECK, VOLUME_CHECK, source_row_counts
 
+CHECKS = (ROWS_CHECK, VOLUME_CHECK, AMOUNTS_CHECK)
 LET_THROUGH = {"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}}
 
 
@@ -42,7 +43,7 @@ def evaluate(
     return {
         (evaluation.asset_key.path[-1], evaluation.check_name): evaluation
         for evaluation in result.get_asset_check_evaluations()
-        if evaluation.check_name in (ROWS_CHECK, VOLUME_CHECK)
+        if evaluation.check_name in CHECKS
     }
 
 
@@ -55,17 +56,17 @@ def publish_rows(settings: Settings, **rows: int) -> None:
         connection.executemany("insert into publication.source_tables values (?, ?)", list(rows.items()))
 
 
-def edit_tickets_entry(settings: Settings, **values: int) -> None:
+def edit_tickets_entry(settings: Settings, **values: Any) -> None:
     manifest = settings.exports_dir / "first" / MANIFEST_NAME
     document = json.loads(manifest.read_bytes())
     document["tables"]["tickets"].update(values)
     manifest.write_text(json.dumps(document))
 
 
-def test_every_source_table_is_checked_twice(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Against its manifest and source, and against what is published; both must be able to stop a publication."""
+def test_every_source_table_is_checked(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Against its manifest, its source and what is published; each must be able to stop a publication."""
     checks = evaluate(landed, ephemeral)
-    assert set(checks) == {(table, name) for table in SOURCE_TABLES for name in (ROWS_CHECK, VOLUME_CHECK)}
+    assert set(checks) == {(table, name) for table in SOURCE_TABLES for name in CHECKS}
     assert all(check.passed for check in checks.values())
     assert all(check.blocking for check in checks.values())
 
@@ -76,7 +77,36 @@ def test_a_row_missing_from_the_export_fails(landed: Settings, ephemeral: Dagste
     edit_tickets_entry(landed, rows_at_source=rows + 1)
     checks = evaluate(landed, ephemeral)
     assert checks["tickets", ROWS_CHECK].description == (f"the batch holds {rows:,} rows, the source had {rows + 1:,}")
-    assert {key for key, check in checks.items() if not check.passed} == {("tickets", ROWS_CHECK)}
+    failed = {key for key, check in checks.items() if not check.passed}
+    assert failed == {("tickets", ROWS_CHECK), ("tickets", AMOUNTS_CHECK)}
+
+
+def test_money_missing_from_the_export_fails(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Every row is there, and one lost its price on the way."""
+    dollars = duckdb.sql(f"select sum(price) from '{landed.exports_dir}/first/tickets.parquet'").fetchall()[0][0]
+    edit_tickets_entry(landed, sums_at_source={"price": int(dollars) + 10})
+    checks = evaluate(landed, ephemeral)
+    said = f"After batch first: price adds up to {dollars:,}, at the source to {dollars + 10:,}"
+    assert checks["tickets", AMOUNTS_CHECK].description == said
+    assert {key for key, check in checks.items() if not check.passed} == {("tickets", AMOUNTS_CHECK)}
+
+
+def test_sums_that_were_not_stated_are_not_proven(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The check passes, and says that there was nothing to compare with."""
+    edit_tickets_entry(landed, sums_at_source={})
+    check = evaluate(landed, ephemeral)["tickets", AMOUNTS_CHECK]
+    assert check.passed
+    assert check.description == "The manifest states no sums of tickets."
+
+
+def test_several_batches_are_checked_as_one_table(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Each batch's files against its manifest, the merged table against what the newest says of the source."""
+    land_increment(landed)
+    checks = evaluate(landed, ephemeral)
+    assert [key for key, check in checks.items() if not check.passed] == []
+    exported = json.loads((landed.exports_dir / "second" / MANIFEST_NAME).read_bytes())["tables"]["tickets"]
+    rows = checks["tickets", AMOUNTS_CHECK].metadata["rows"].value
+    assert rows == exported["rows_at_source"] > exported["files"][0]["rows"]
 
 
 def test_a_batch_without_a_manifest_passes_and_says_that_nothing_was_stated(
@@ -88,6 +118,8 @@ def test_a_batch_without_a_manifest_passes_and_says_that_nothing_was_stated(
     assert check.passed
     assert check.description == "The batch has no manifest that states row counts."
     assert check.metadata["manifest_states_rows"].value is False
+    amounts = evaluate(settings, ephemeral)["tickets", AMOUNTS_CHECK]
+    assert (amounts.passed, amounts.description) == (True, "The manifest states no rows or sums of tickets.")
 
 
 def test_a_batch_that_is_gone_fails_in_words(landed: Settings, ephemeral: DagsterInstance) -> None:

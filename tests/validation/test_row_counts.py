@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from acl_assets.ingestion.export_batch import ManifestFile, ManifestTable
-from acl_assets.validation.row_counts import MOST_LOSS, disagreements, lost_share
+from acl_assets.validation.row_counts import MOST_LOSS, disagreements, drift, lost_share, merged_disagreements
 
 
 def exported(rows_at_source: int | None, **rows: int | None) -> ManifestTable:
@@ -54,6 +54,37 @@ def test_rows_in_the_table_are_those_of_manifest_and_source(
 ) -> None:
     """Every disagreement is said with both numbers."""
     assert disagreements(manifest, converted) == found
+
+
+def test_an_incremental_batch_does_not_hold_the_rows_of_the_source() -> None:
+    """Its files are held against their manifest all the same."""
+    assert disagreements(exported(1_000, bands=3), {"bands.csv": 3}, whole=False) == []
+    found = disagreements(exported(1_000, bands=4), {"bands.csv": 3}, whole=False)
+    assert found == ["bands.csv holds 3 rows, its manifest says 4"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [(10, None), (12, "rows were deleted there, which increments do not say"), (9, "rows are missing")],
+)
+def test_a_merged_table_has_the_rows_of_its_source(rows: int, said: str | None) -> None:
+    """More can only be rows that are gone at the source, fewer only a fault; a full batch puts either right."""
+    found = merged_disagreements(exported(10, bands=3), rows)
+    assert found == (
+        []
+        if said is None
+        else [f"the table has {rows} rows after the newest batch, the source had 10: {said}; export a full batch"]
+    )
+    assert merged_disagreements(exported(None, bands=None), rows) == []
+
+
+def test_drift_is_said_with_both_numbers() -> None:
+    """Rows may agree where money does not; what the source was not asked for is not compared."""
+    stated = ManifestTable(2, (), {"price": 1_000})
+    assert drift(stated, 2, {"price": 1_000}) == []
+    assert drift(stated, 2, {"price": 995}) == ["price adds up to 995, at the source to 1,000"]
+    assert drift(stated, 1_003, {"price": 1_000}) == ["it has 1,003 rows, the source had 2"]
+    assert drift(ManifestTable(None, ()), 7, {}) == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 select
     child.{{ identified_by | join(', child.') }},
     child.{{ column_name }} as unknown_{{ column_name }}
-from {{ model }} as child
+from {{ changed_references(model) }} as child
 left join {{ to }} as parent
     on child.{{ column_name }} = parent.{{ field }}
 where child.{{ column_name }} is not null and parent.{{ field }} is null

@@ -5,7 +5,7 @@
     group and one bit each. Where a group has more rows than bits a number may be there twice; only there are the
     rows counted number by number.
 -#}
-{%- set block = column_name ~ ' - mod(' ~ column_name ~ ', 32)' %}
+{%- set block = column_name ~ ' - (' ~ column_name ~ ' & 31)' %}
 
 with
 
@@ -13,7 +13,7 @@ blocks as (
     select
         {{ column_name }} as number,
         {{ block }} as block
-    from {{ model }}
+    from {{ changed_rows(model) }}
     where {{ column_name }} is not null
 ),
 
@@ -21,7 +21,7 @@ crowded_blocks as (
     select block
     from blocks
     group by block
-    having count(*) > bit_count(bit_or(cast(power(2, abs(number - block)) as bigint)))
+    having count(*) > bit_count(bit_or(cast(1 as bigint) << (number - block)))
 )
 
 select

@@ -11,6 +11,14 @@ unknown_places as (
     left join festival.venues as venues
         on performances.venue_id = venues.id
     where bands.id is null or venues.id is null
+),
+
+tickets as (
+    select
+        id,
+        performance_id
+    from {{ source('festival', 'tickets') }}
+    where performance_id in (select unknown_places.performance_id from unknown_places)
 )
 
 select
@@ -18,6 +26,6 @@ select
     unknown_places.performance_id,
     unknown_places.band_id,
     unknown_places.venue_id
-from {{ source('festival', 'tickets') }} as tickets
+from tickets
 inner join unknown_places
     on tickets.performance_id = unknown_places.performance_id

@@ -1,3 +1,32 @@
+{% if published_batches() > 0 %}
+
+with
+
+-- No two published tickets have the same number: where one is there twice, a changed ticket has it.
+candidates as (
+    select
+        id as ticket_id,
+        ticketnum
+    from {{ source('festival', 'tickets') }}
+    where ticketnum in (select changed_tickets.ticketnum from festival_changes.tickets as changed_tickets)
+),
+
+repeated_numbers as (
+    select ticketnum
+    from candidates
+    group by ticketnum
+    having count(*) > 1
+)
+
+select
+    candidates.ticket_id,
+    candidates.ticketnum
+from candidates
+inner join repeated_numbers
+    on candidates.ticketnum = repeated_numbers.ticketnum
+
+{% else %}
+
 with
 
 -- Numbers sort in less memory than text; a malformed ticketnum fails ticketnum_is_well_formed.
@@ -30,3 +59,5 @@ inner join neighbouring_numbers
 where
     neighbouring_numbers.number = neighbouring_numbers.number_before
     or neighbouring_numbers.number = neighbouring_numbers.number_after
+
+{% endif %}

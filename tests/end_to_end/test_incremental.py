@@ -1,0 +1,187 @@
+"""A refresh from an incremental batch as people start it: what is published, what stops it, what stays as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from refreshes import (
+    LATER,
+    WEEKS_LATER,
+    differing_rows,
+    land_batch,
+    land_increment,
+    published_batches,
+    published_rows,
+    refresh,
+    sha256,
+)
+
+from acl_assets.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+ADDED = "Building on a copy of what is published, from what changed in second."
+
+
+def with_column(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    position = rows.schema.get_field_index(name)
+    return rows.set_column(position, rows.schema.field(name), values.cast(rows.schema.field(name).type))
+
+
+def corrected(table: str, rows: pa.Table) -> pa.Table:
+    """Some refunds, a purchase that was somebody else's, a performance on another stage."""
+    if table == "tickets":
+        return with_column(rows, "price", pc.if_else(pc.equal(pc.bit_wise_and(rows["id"], 63), 5), 0, rows["price"]))
+    if table == "purchases":
+        moved = pc.equal(pc.bit_wise_and(rows["id"], 127), 9)
+        return with_column(rows, "person_id", pc.if_else(moved, rows["person_id"][0], rows["person_id"]))
+    if table == "performances":
+        return with_column(rows, "venue_id", pc.if_else(pc.equal(rows["id"], 3), 2, rows["venue_id"]))
+    return rows
+
+
+def test_an_incremental_batch_is_added_to_what_is_published(published: Settings) -> None:
+    """The same figures as from nothing, every check evaluated, its provenance beside them."""
+    checks = "select asset_key, check_name from publication.audit_results order by all"
+    before = published_rows(published, checks)
+    land_increment(published, change=corrected)
+    refreshed = refresh(published)
+    assert refreshed.success, refreshed.errors
+    assert ADDED in refreshed.log
+    assert published_batches(published) == ["first", "second"]
+    assert published_rows(published, checks) == before
+    added = published.published_file.rename(published.data_dir / "added.duckdb")
+    again = refresh(published)
+    assert "Building from nothing: nothing is published" in again.log
+    assert differing_rows(added, published.published_file) == {}
+
+
+def test_the_lineage_of_columns_is_that_of_a_build_from_nothing(published: Settings) -> None:
+    """Where a column comes from does not depend on how many of its rows were built this time."""
+    land_increment(published)
+    added = refresh(published).metadata["star_schema/fct_ticket_sales"]["dagster/column_lineage"]
+    published.published_file.unlink()
+    assert added == refresh(published).metadata["star_schema/fct_ticket_sales"]["dagster/column_lineage"]
+
+
+def test_one_model_is_built_anew_after_an_increment(published: Settings) -> None:
+    """Who selects the fact gets all of it, on the state that is published."""
+    land_increment(published)
+    refresh(published)
+    before = published_rows(published, "select count(*), sum(ticket_price) from star_schema.fct_ticket_sales")
+    refreshed = refresh(published, select='key:"star_schema/fct_ticket_sales"+')
+    assert refreshed.success, refreshed.errors
+    assert "Building the selected models anew" in refreshed.log
+    assert published_rows(published, "select count(*), sum(ticket_price) from star_schema.fct_ticket_sales") == before
+
+
+# Stopped ------------------------------------------------------------------------------------------------------
+
+
+def orphaned(table: str, rows: pa.Table) -> pa.Table:
+    """A published ticket moves to a performance nobody has announced."""
+    if table != "tickets":
+        return rows
+    first = pc.equal(rows["id"], rows["id"][0])
+    return with_column(rows, "performance_id", pc.if_else(first, 999_999, rows["performance_id"]))
+
+
+def unknown_stage(table: str, rows: pa.Table) -> pa.Table:
+    """A performance moves to a stage nobody has built, and takes all its tickets along."""
+    if table != "performances":
+        return rows
+    return with_column(rows, "venue_id", pc.if_else(pc.equal(rows["id"], rows["id"][0]), 99, rows["venue_id"]))
+
+
+def printed_twice(table: str, rows: pa.Table) -> pa.Table:
+    """A ticket gets the number of another one, which has been published for long."""
+    if table != "tickets":
+        return rows
+    last = pc.equal(rows["id"], rows["id"][-1])
+    return with_column(rows, "ticketnum", pc.if_else(last, rows["ticketnum"][0], rows["ticketnum"]))
+
+
+def twice(table: str, rows: pa.Table) -> pa.Table:
+    """The export holds a ticket twice."""
+    return pa.concat_tables([rows, rows.slice(rows.num_rows - 1)]) if table == "tickets" else rows
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (orphaned, {"tickets_performance_is_known", "tickets_have_a_performance"}),
+        (unknown_stage, {"performances_venue_is_known", "tickets_have_known_venue_and_band"}),
+        (printed_twice, {"ticketnum_is_unique"}),
+        (twice, {"tickets_id_is_unique"}),
+    ],
+)
+def test_bad_rows_of_an_increment_are_caught(
+    published: Settings, change: Callable[[str, pa.Table], pa.Table], failed: set[str]
+) -> None:
+    """Also where the other half of what is wrong was published long ago."""
+    before = sha256(published.published_file)
+    land_increment(published, change=change)
+    refreshed = refresh(published)
+    assert failed <= {name for _, name in refreshed.failed_checks}
+    assert "published_warehouse" in refreshed.skipped_steps
+    assert sha256(published.published_file) == before
+
+
+def edit_tickets(folder: Path, **values: object) -> None:
+    manifest = folder / "manifest.json"
+    document = json.loads(manifest.read_bytes())
+    document["tables"]["tickets"].update(values)
+    manifest.write_text(json.dumps(document))
+
+
+def test_tickets_deleted_at_the_source_are_noticed(published: Settings) -> None:
+    """An increment cannot say what is gone, the count of the whole table does; a full batch puts it right."""
+    before = sha256(published.published_file)
+    second = land_increment(published)
+    rows = json.loads((second / "manifest.json").read_bytes())["tables"]["tickets"]["rows_at_source"]
+    edit_tickets(second, rows_at_source=rows - 2)
+    refreshed = refresh(published)
+    assert ("festival/tickets", "rows_as_manifest_and_source") in refreshed.failed_checks
+    said, _ = refreshed.check_results["festival/tickets", "rows_as_manifest_and_source"]
+    assert f"the table has {rows:,} rows after the newest batch, the source had {rows - 2:,}" in str(said)
+    assert "export a full batch" in str(said)
+    assert sha256(published.published_file) == before
+    land_batch(published, "third", exported_at=WEEKS_LATER + timedelta(days=1))
+    assert refresh(published).success
+    assert published_batches(published) == ["third"]
+
+
+def test_money_that_differs_from_the_source_is_named_per_table(published: Settings) -> None:
+    """As many rows as there should be, and not the prices: source table and fact both say by how much."""
+    before = sha256(published.published_file)
+    edit_tickets(land_increment(published), sums_at_source={"price": 1})
+    refreshed = refresh(published)
+    assert refreshed.failed_checks == {
+        ("festival/tickets", "amounts_as_source"),
+        ("star_schema/fct_ticket_sales", "amounts_as_source"),
+    }
+    for asset in ("festival/tickets", "star_schema/fct_ticket_sales"):
+        said, metadata = refreshed.check_results[asset, "amounts_as_source"]
+        assert str(said).startswith("After batch second: price adds up to ")
+        assert metadata["price_at_source"] == 1
+    assert "published_warehouse" in refreshed.skipped_steps
+    assert sha256(published.published_file) == before
+
+
+def test_a_fact_that_lost_a_ticket_is_not_published(published: Settings) -> None:
+    """What is continued is compared as a whole: a row that was missing before the increment is noticed as well."""
+    with duckdb.connect(str(published.published_file)) as connection:
+        connection.execute("delete from star_schema.fct_ticket_sales where ticket_id = 1")
+    before = sha256(published.published_file)
+    land_increment(published, exported_at=LATER)
+    refreshed = refresh(published)
+    assert ("star_schema/fct_ticket_sales", "fct_ticket_sales_adds_up") in refreshed.failed_checks
+    assert not refreshed.success
+    assert sha256(published.published_file) == before
