@@ -35,6 +35,7 @@ PHASES = (
 _PHASE_OF_STEP = {
     "source_tables": SOURCE_TABLES,
     "source_row_counts": CHECKS,
+    "star_schema__fct_ticket_sales_amounts_as_source": CHECKS,
     "published_warehouse": PUBLICATION,
     "all_stars_report": REPORT,
 }

@@ -71,33 +71,28 @@ def current_files(source_tables_dir: Path, table: str) -> list[Path]:
     return sorted((source_tables_dir / "current" / table).glob("*.parquet"))
 
 
-def merged_rows(files: Sequence[Path]) -> str:
-    """The rows of a source table as a DuckDB query over its converted files, given in the order of their batches.
-
-    A row replaces those of earlier batches with its id. An id twice in one batch stays there twice, for the checks
-    to find.
-    """
-    first, *increments = [_literal(file) for file in files]
-    if not increments:
-        return f"select * from read_parquet({first})"
-    return (
-        f"with increments as not materialized (select *, file_index as batch from read_parquet([{', '.join(increments)}]) "
-        "qualify batch = max(batch) over (partition by id)) "
-        "select * exclude (batch) from increments "
-        f"union all select * from read_parquet({first}) as earlier "
-        "where not exists (select 1 from increments where increments.id = earlier.id)"
-    )
-
-
 def merged_totals(files: Sequence[Path], columns: Sequence[str] = ()) -> tuple[int, ...]:
     """How many rows a source table has, and the sums of its given whole-number columns, nulls left out.
 
-    The table is given by its converted files, in the order of their batches.
+    The table is given by its converted files, in the order of their batches: a row replaces those of earlier batches
+    with its id, and an id twice in one batch counts twice. What is replaced is taken away again from the totals of
+    the full batch, which costs a third of leaving it out.
     """
-    sums = "".join(f", coalesce(sum({column}), 0)" for column in columns)
+    first, *increments = [_literal(file) for file in files]
+    totals = "".join(f", coalesce(sum({column}), 0) as {column}" for column in columns)
+    query = f"select count(*) as rows{totals} from read_parquet({first})"
+    if increments:
+        taken_away = "".join(f", -coalesce(sum({column}), 0)" for column in columns)
+        all_totals = "".join(f", sum({column})" for column in columns)
+        query = (
+            f"with increments as (select *, file_index as batch from read_parquet([{', '.join(increments)}]) "
+            f"qualify batch = max(batch) over (partition by id)) select sum(rows){all_totals} from ("
+            f"{query} union all select count(*){totals} from increments union all select -count(*){taken_away} "
+            f"from read_parquet({first}) where id in (select id from increments))"
+        )
     with duckdb.connect() as connection:
-        rows = connection.execute(f"select count(*){sums} from ({merged_rows(files)})").fetchall()
-    return tuple(int(total) for total in rows[0])
+        ((rows, *sums),) = connection.execute(query).fetchall()
+    return (int(rows), *map(int, sums))
 
 
 def switch_current(source_tables_dir: Path, state: LandingZoneState) -> Path:

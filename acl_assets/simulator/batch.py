@@ -120,7 +120,7 @@ def _changed_rows(earlier: Rows, later: Rows) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _row_hashes(rows: pa.Table) -> Hashes:
-    return pd.util.hash_pandas_object(rows.to_pandas(), index=False).to_numpy(np.uint64)
+    return np.asarray(pd.util.hash_pandas_object(rows.to_pandas(), index=False), dtype=np.uint64)
 
 
 class _Totals:

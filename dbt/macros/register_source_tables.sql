@@ -102,7 +102,8 @@
     {% for file in duckdb_files(parquet_files) if file.split('/')[-1].split('-')[0] | int >= published %}
         {% do files.append(file) %}
     {% endfor %}
-    {% set rows = duckdb_newest_rows(table, files) if files else "select * from festival." ~ table.name ~ " where false" %}
+    {% set no_rows = "select * from festival." ~ table.name ~ " where false" %}
+    {% set rows = duckdb_newest_rows(table, files) if files else no_rows %}
     {{ return("create or replace view festival_changes." ~ table.name ~ " as " ~ rows) }}
 {% endmacro %}
 

@@ -7,7 +7,6 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +20,6 @@ from acl_assets.ingestion.source_state import (
     converted_file,
     current_files,
     known_conversion,
-    merged_rows,
     merged_totals,
     read_current_batches,
     switch_current,
@@ -73,14 +71,11 @@ def test_current_shows_every_table_of_the_state(landed: Settings, first_state: L
 # Several batches ----------------------------------------------------------------------------------------------
 
 
-def write_people(folder: Path, name: str, *rows: tuple[int, str]) -> Path:
+def write_fees(folder: Path, name: str, *rows: tuple[int, int | None]) -> Path:
     file = folder / f"{name}.parquet"
-    pq.write_table(pa.table({"id": [number for number, _ in rows], "name": [text for _, text in rows]}), file)
+    columns = {"id": [number for number, _ in rows], "fee": [fee for _, fee in rows]}
+    pq.write_table(pa.table(columns, pa.schema([("id", pa.int32()), ("fee", pa.int32())])), file)
     return file
-
-
-def people(*files: Path) -> list[tuple[int, str]]:
-    return sorted(duckdb.sql(merged_rows(files)).fetchall())
 
 
 def test_files_are_named_in_the_order_of_their_batches(landed: Settings) -> None:
@@ -97,21 +92,24 @@ def test_files_are_named_in_the_order_of_their_batches(landed: Settings) -> None
 
 def test_of_every_id_the_row_of_the_newest_batch_counts(tmp_path: Path) -> None:
     """An increment holds what is new or changed; rows it repeats unchanged do no harm."""
-    first = write_people(tmp_path, "z", (1, "Ada"), (2, "Grace"), (3, "Edsger"), (4, "Tony"))
-    second = write_people(tmp_path, "m", (2, "Grace H."), (4, "Tony"), (9, "Barbara"))
-    third = write_people(tmp_path, "a", (2, "Grace Hopper"), (5, "a late commit"))
-    assert people(first) == [(1, "Ada"), (2, "Grace"), (3, "Edsger"), (4, "Tony")]
-    merged = [(1, "Ada"), (2, "Grace H."), (3, "Edsger"), (4, "Tony"), (9, "Barbara")]
-    assert people(first, second) == merged
-    assert people(first, second, third) == sorted([*merged[:1], (2, "Grace Hopper"), *merged[2:], (5, "a late commit")])
-    assert merged_totals([first, second, third], ["id"]) == (6, 24)
+    first = write_fees(tmp_path, "z", (1, 10), (2, 20), (3, 30), (4, 40))
+    second = write_fees(tmp_path, "m", (2, 200), (4, 40), (9, 90))
+    third = write_fees(tmp_path, "a", (2, 2), (5, None), (9, 9))
+    assert merged_totals([first], ["fee"]) == (4, 100)
+    assert merged_totals([first, second], ["fee", "id"]) == (5, 370, 19)
+    assert merged_totals([first, second, third], ["fee"]) == (6, 10 + 2 + 30 + 40 + 9)
+    assert merged_totals([first, second, third]) == (6,)
 
 
-def test_an_id_twice_in_one_batch_is_not_hidden(tmp_path: Path) -> None:
+def test_an_id_twice_in_one_batch_counts_twice(tmp_path: Path) -> None:
     """Merging must not repair what the checks are there to find."""
-    first = write_people(tmp_path, "first", (1, "Ada"))
-    second = write_people(tmp_path, "second", (1, "Ada L."), (2, "Grace"), (2, "Grace"))
-    assert people(first, second) == [(1, "Ada L."), (2, "Grace"), (2, "Grace")]
+    first = write_fees(tmp_path, "first", (1, 10))
+    second = write_fees(tmp_path, "second", (1, 11), (2, 20), (2, 20))
+    assert merged_totals([first, second], ["fee"]) == (3, 51)
+
+
+def test_empty_files_count_nothing(tmp_path: Path) -> None:
+    assert merged_totals([write_fees(tmp_path, "a"), write_fees(tmp_path, "b")], ["fee"]) == (0, 0)
 
 
 # The state ----------------------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+-- Whole expressions stand in a condition, at the margin like the others.
+-- sqlfluff:indentation:template_blocks_indent:false
 {{
     config(
         materialized='incremental' if target.type == 'duckdb' else 'table',

@@ -1,4 +1,6 @@
-{% if published_batches() > 0 %}
+-- Whole queries stand in a condition, at the margin like the others.
+-- sqlfluff:indentation:template_blocks_indent:false
+{% if published_batches() %}
 
 with
 
