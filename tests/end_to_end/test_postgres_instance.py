@@ -1,0 +1,279 @@
+"""The deployment with its instance in PostgreSQL: the commands of its systemd units, against a real server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import psutil
+import psycopg2
+import pytest
+from postgres import execute, server_folder
+from processes import free_port, kill_family
+from refreshes import environment, festival_settings, land_batch, published_batches, wait_until
+from systemd import DEPLOYMENT, environment_file, start_command
+
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.simulator.postgres_server import PostgresServer
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+CODE_SERVER, DAEMON, WEBSERVER = "acl-assets-code-server", "acl-assets-daemon", "acl-assets-webserver"
+PASSWORD = "pass word@with:all/of%it"  # noqa: S105
+
+LAUNCH = """
+mutation Launch($job: JobOrPipelineSelector!) {
+  launchRun(executionParams: {selector: $job, runConfigData: {}}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+REFRESH = {
+    "repositoryLocationName": "acl_assets.definitions",
+    "repositoryName": "__repository__",
+    "jobName": "refresh",
+}
+
+
+class Deployment:
+    """Code server, daemon and webserver over a database of their own.
+
+    Attributes:
+        settings: the installation they refresh.
+        server: where their database is.
+        environment: the variables of the environment file.
+    """
+
+    def __init__(self, folder: Path, server: PostgresServer) -> None:
+        self.settings: Settings = festival_settings(folder / "data")
+        self.environment = {
+            **environment_file(DEPLOYMENT / "environment.example"),
+            "DAGSTER_HOME": str(folder / "home"),
+            "DAGSTER_POSTGRES_HOST": "127.0.0.1",
+            "DAGSTER_POSTGRES_PORT": str(server.port),
+            "DAGSTER_POSTGRES_PASSWORD": PASSWORD,
+            "DAGSTER_COMPUTE_LOGS_DIR": str(folder / "compute_logs"),
+            "DAGSTER_CODE_SERVER_SOCKET": str(folder / "code_server.sock"),
+            "DAGSTER_WEBSERVER_PORT": str(free_port()),
+        }
+        (folder / "home").mkdir()
+        shutil.copy(DEPLOYMENT / "dagster.yaml", folder / "home")
+        self._folder = folder
+        self.server = server
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, service: str) -> subprocess.Popen[bytes]:
+        """Start a service as systemd does."""
+        with self._log(service).open("ab") as log:
+            self._processes[service] = subprocess.Popen(
+                start_command(service, self.environment),
+                cwd=PROJECT_DIR,
+                env={**self.environment, **environment(self.settings, Path(self.environment["DAGSTER_HOME"]))},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self._processes[service]
+
+    def kill(self, service: str) -> None:
+        """End a service and all of its processes as a crash of the machine does."""
+        kill_family(self._processes[service])
+
+    @contextmanager
+    def suspended(self, service: str) -> Iterator[None]:
+        """Let a service do nothing for a while."""
+        process = psutil.Process(self._processes[service].pid)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
+    def stop(self) -> None:
+        """End all processes."""
+        for process in self._processes.values():
+            kill_family(process)
+
+    def said(self, service: str) -> str:
+        """What a service has logged so far."""
+        return self._log(service).read_text(errors="replace")
+
+    def run_workers(self) -> list[psutil.Process]:
+        """The processes of the runs that are at work."""
+        children = psutil.Process(self._processes[CODE_SERVER].pid).children()
+        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the instance's database, asked for as its own role."""
+        return execute(self.server.dsn("dagster", "dagster", PASSWORD), statement, parameters)
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """What the webserver answers."""
+        request = Request(
+            f"http://127.0.0.1:{self.environment['DAGSTER_WEBSERVER_PORT']}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=60) as response:  # noqa: S310
+            answer = json.load(response)
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def answers(self) -> bool:
+        """Whether the webserver answers, and has the definitions."""
+        try:
+            location = self.graphql(
+                "query($name: String!) { workspaceLocationEntryOrError(name: $name) "
+                "{ ... on WorkspaceLocationEntry { loadStatus locationOrLoadError { __typename } } } }",
+                name="acl_assets.definitions",
+            )["workspaceLocationEntryOrError"]
+        except (HTTPError, URLError):
+            return False
+        return location == {"loadStatus": "LOADED", "locationOrLoadError": {"__typename": "RepositoryLocation"}}
+
+    def request_refresh(self) -> str:
+        """Press the button; gives the id of the run."""
+        launched = self.graphql(LAUNCH, job=REFRESH)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def status(self, run_id: str) -> str:
+        """A run's status in the database."""
+        return str(self.query("select status from runs where run_id = %s", run_id)[0][0])
+
+    def wait_for(self, run_id: str, status: str) -> None:
+        """Wait until a run has a status, and fail when it ends with another one."""
+        awaited = {status, "SUCCESS", "FAILURE", "CANCELED"}
+        try:
+            wait_until(lambda: self.status(run_id) in awaited, f"run {run_id} is {status}", 120.0, 0.2)
+        finally:
+            assert self.status(run_id) == status, f"{self.said(DAEMON)}\n{self.said(CODE_SERVER)}"
+
+    def times_enqueued(self, run_id: str) -> int:
+        """How often a run was put into the queue."""
+        statement = "select count(*) from event_logs where run_id = %s and dagster_event_type = 'PIPELINE_ENQUEUED'"
+        return int(self.query(statement, run_id)[0][0])
+
+    def is_blocked(self, run_id: str) -> bool:
+        """Whether the daemon has left a run in the queue because of its pool."""
+        return f"Run {run_id} is blocked by global concurrency limits" in self.said(DAEMON)
+
+    def _log(self, service: str) -> Path:
+        return self._folder / f"{service}.log"
+
+
+@pytest.fixture(scope="module")
+def deployment(postgres_server: PostgresServer) -> Iterator[Deployment]:
+    """A deployment set up as its page says; the first batch has landed, and its refresh has ended."""
+    with _database(postgres_server), server_folder() as folder:
+        deployed = Deployment(folder, postgres_server)
+        land_batch(deployed.settings)
+        try:
+            assert deployed.start("acl-assets-migrate").wait() == 0, deployed.said("acl-assets-migrate")
+            deployed.start(CODE_SERVER)
+            wait_until(lambda: "Started Dagster code server" in deployed.said(CODE_SERVER), "the code server started")
+            deployed.start(DAEMON)
+            deployed.start(WEBSERVER)
+            wait_until(deployed.answers, "the webserver answers", every_seconds=0.5)
+            wait_until(lambda: deployed.query("select 1 from runs") != [], "the sensor requested a run")
+            ((run_id,),) = deployed.query("select run_id from runs")
+            deployed.wait_for(run_id, "SUCCESS")
+            yield deployed
+        finally:
+            deployed.stop()
+
+
+@contextmanager
+def _database(server: PostgresServer) -> Iterator[None]:
+    """The role and the database of the deployment; the server lets the role in by its password alone."""
+    for statement in (DEPLOYMENT / "instance_database.sql").read_text(encoding="utf-8").split(";")[:-1]:
+        execute(server.dsn(), statement)
+    execute(server.dsn(), "alter role dagster password %s", [PASSWORD])
+    rules = server.data_dir / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"host all dagster 127.0.0.1/32 scram-sha-256\n{before}")
+    execute(server.dsn(), "select pg_reload_conf()")
+    try:
+        yield
+    finally:
+        rules.write_text(before)
+        execute(server.dsn(), "drop database dagster with (force)")
+        execute(server.dsn(), "drop role dagster")
+        execute(server.dsn(), "select pg_reload_conf()")
+
+
+def test_a_landed_batch_is_refreshed_from_by_way_of_the_queue(deployment: Deployment) -> None:
+    """Sensor, queue, run and UI are processes that meet in the database alone."""
+    ((run_id,),) = deployment.query("select run_id from run_tags where key = 'acl/export_batch' and value = 'first'")
+    assert deployment.graphql(STATUS, run=run_id) == {"runOrError": {"status": "SUCCESS"}}
+    assert published_batches(deployment.settings) == ["first"]
+
+    events = deployment.query("select dagster_event_type from event_logs where run_id = %s order by id", run_id)
+    of_the_run = [event for (event,) in events if event and event.startswith("PIPELINE_")]
+    assert of_the_run == [f"PIPELINE_{name}" for name in ("ENQUEUED", "STARTING", "START", "SUCCESS")]
+    assert list(Path(deployment.environment["DAGSTER_COMPUTE_LOGS_DIR"]).rglob("*.err"))
+    assert not list(Path(deployment.environment["DAGSTER_HOME"]).rglob("*.db"))
+
+
+def test_refreshes_that_wait_outlive_the_database_and_the_processes_of_others(deployment: Deployment) -> None:
+    """Three are requested at once, and none of them can go on while the test has the lock on the files.
+
+    The first has the pool to itself, also over a restart of PostgreSQL. Its process is killed: the code server says so,
+    and is gone itself when it is the second's turn, which waits until there is one again. Then the code server goes
+    down with the second: nobody but run monitoring can say so, and the third begins. By then the button works, too.
+    """
+    lock = RefreshLock(lock_file=str(deployment.settings.refresh_lock_file), wait_seconds=0)
+    lock.acquire("the test", lambda message: None)
+    try:
+        first, second, third = (deployment.request_refresh() for _ in range(3))
+        deployment.wait_for(first, "STARTED")
+        deployment.server.restart()
+        wait_until(deployment.answers, "the webserver answers again")
+        wait_until(lambda: all(map(deployment.is_blocked, (second, third))), "the pool has kept the others", 60.0)
+        assert [deployment.status(run) for run in (first, second, third)] == ["STARTED", "QUEUED", "QUEUED"]
+
+        with deployment.suspended(DAEMON):
+            (worker,) = deployment.run_workers()
+            worker.send_signal(signal.SIGKILL)
+            deployment.wait_for(first, "FAILURE")
+            deployment.kill(CODE_SERVER)
+        wait_until(lambda: deployment.times_enqueued(second) > 1, "the second went back to the queue", 60.0)
+        deployment.start(CODE_SERVER)
+        deployment.wait_for(second, "STARTED")
+        assert deployment.status(third) == "QUEUED"
+
+        deployment.kill(CODE_SERVER)
+        deployment.start(CODE_SERVER)
+        deployment.wait_for(second, "FAILURE")
+        assert "the code server has been restarted since" in deployment.said(DAEMON)
+        deployment.wait_for(third, "STARTED")
+        deployment.request_refresh()
+    finally:
+        lock.release()
+
+
+def test_the_role_comes_in_by_its_password_and_can_do_nothing_but_own_its_database(deployment: Deployment) -> None:
+    """A password with all that means something in an address is handed on as it is."""
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        execute(deployment.server.dsn("dagster", "dagster", "another"), "select 1")
+    assert deployment.query(
+        "select rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls from pg_roles "
+        "where rolname = current_user"
+    ) == [(False,) * 5]
+    assert deployment.query("select datname from pg_database where datdba = 'dagster'::regrole") == [("dagster",)]
+    assert deployment.query(
+        "select count(*) from pg_database, aclexplode(datacl) where datname = 'dagster' and grantee = 0"
+    ) == [(0,)]
