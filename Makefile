@@ -77,7 +77,7 @@ browser:
 
 test: check browser ## everything: checks, all tests, coverage
 	$(BIN)/coverage erase
-	$(PYTEST) --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
 	$(PYTEST) -m "not server and not slow"
