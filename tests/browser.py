@@ -86,7 +86,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., OpenedPage]]:
 
         page.on("console", note_console)
         page.on("dialog", note_dialog)
-        page.emulate_media(media=media)  # type: ignore[arg-type]
+        page.emulate_media(media=media)
         page.goto(path.as_uri())
         return opened
 

@@ -21,7 +21,7 @@ INSTALLED_IN = "/opt/acl_assets"
 def unit(path: Path) -> dict[str, dict[str, str]]:
     """The settings of a unit by section; none of ours is given twice."""
     parser = ConfigParser(interpolation=None, delimiters=("=",))
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.optionxform = str
     parser.read_string(path.read_text(encoding="utf-8"))
     return {name: dict(parser[name]) for name in parser.sections()}
 

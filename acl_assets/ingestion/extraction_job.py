@@ -101,7 +101,7 @@ def extract() -> None:
     extract_tables()
 
 
-# Between three and four it is quietest, but for the hour that daylight saving time skips or repeats.
+# An hour of the night that daylight saving time neither skips nor repeats.
 nightly_extract = ScheduleDefinition(
     name="nightly_extract",
     job=extract,

@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
+    return datetime(*parts, tzinfo=UTC)
 
 
 ACCEPTED: dict[str, tuple[bytes, list[Row]]] = {
@@ -412,7 +412,7 @@ def instant(text: str | None) -> datetime | None:
     if found is None:
         raise ValueError(text)
     day_and_time = [int(part or 0) for part in found.groups()[:6]]
-    local = datetime(*day_and_time, int((found[7] or "").ljust(6, "0")), tzinfo=UTC)  # type: ignore[arg-type, misc]
+    local = datetime(*day_and_time, int((found[7] or "").ljust(6, "0")), tzinfo=UTC)
     hours, minutes = int(found[9] or 0), int(found[10] or 0)
     if hours > 23 or minutes > 59:
         raise ValueError(text)

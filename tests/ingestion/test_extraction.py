@@ -453,7 +453,7 @@ def test_a_restarted_server_leaves_nothing(settings: Settings, mode: str) -> Non
         load_history(server.dsn(), TicketingHistory(SMALL))
         extractable = replace(settings, ticketing_dsn=make_export_role(server.dsn()), extract_mb_per_s=0.0)
         with (
-            when_logged("purchases:", lambda: server.restart(mode)),  # type: ignore[arg-type]
+            when_logged("purchases:", lambda: server.restart(mode)),
             pytest.raises(ExtractionError, match=r"Failed to count tickets at .*extract again when the server is back"),
         ):
             extract(extractable)

@@ -56,7 +56,7 @@ def state(**changes: object) -> LandingZoneState:
         source_snapshot=BEFORE.to_manifest(),
     )
     monday = replace(full, batch_id="monday", kind="incremental", exported_at=SUNDAY + timedelta(days=1))
-    return LandingZoneState((full, replace(monday, **changes)))  # type: ignore[arg-type]
+    return LandingZoneState((full, replace(monday, **changes)))
 
 
 def test_a_snapshot_survives_its_manifest() -> None:
@@ -89,7 +89,7 @@ def test_a_later_instant_of_the_same_server_is_continued() -> None:
     ],
 )
 def test_another_past_or_too_long_a_one_needs_a_full_batch(changes: dict[str, object], reason: str) -> None:
-    because = full_because_of_source(BEFORE, replace(LATER, **changes))  # type: ignore[arg-type]
+    because = full_because_of_source(BEFORE, replace(LATER, **changes))
     assert because is not None
     assert because.startswith(reason)
 

@@ -38,7 +38,7 @@ UNMOVED = StressLimits(
 
 
 def keeper(**limits: object) -> PaceKeeper:
-    return PaceKeeper(replace(StressLimits(), **limits), canary_at_rest_ms=1.0)  # type: ignore[arg-type]
+    return PaceKeeper(replace(StressLimits(), **limits), canary_at_rest_ms=1.0)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_just_below_a_limit_is_not_calm() -> None:
 
 @contextmanager
 def monitoring(dsn: str, **limits: object) -> Iterator[StressMonitor]:
-    with watching(dsn, "public", replace(UNMOVED, **limits)) as monitor:  # type: ignore[arg-type]
+    with watching(dsn, "public", replace(UNMOVED, **limits)) as monitor:
         yield monitor
 
 

@@ -206,7 +206,7 @@ def _ticket_sales_over_time(performances: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (year, completed), tickets in (
         performances.groupby(["festival_year", "is_completed"])["tickets_sold"].sum().items()
-    ):  # type: ignore[misc]
+    ):
         months = weights if completed else weights[:6]
         sold = np.floor(months / months.sum() * tickets).astype(int)
         sold[-1] += tickets - sold.sum()
