@@ -155,5 +155,7 @@ def _in_agreement(path: Path, added_rows: int) -> Iterator[None]:
                 if entry["path"] == path.name:
                     entry.update(vars(describe_file(folder, path.name, entry["rows"] + added_rows)))
                     listed["rows_at_source"] += added_rows
+                    # What the edited columns add up to is no longer known; a manifest need not state it.
+                    listed["sums_at_source"] = {}
 
     edit_manifest(agree)(folder)

@@ -1,6 +1,6 @@
 """The report as an asset: one HTML file from the published warehouse, its pictures previewed in the metadata.
 
-What belongs here: the thin asset. What does not: charts and page (`charts`, `report`).
+What belongs here: the thin asset. What does not: charts, page and images (`charts`, `report`, `previews`).
 """
 
 import base64
@@ -14,6 +14,7 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
 
 _REPORT = "acl_assets.visualization.report:report_on"
+_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 
 
 @asset(
@@ -27,8 +28,10 @@ _REPORT = "acl_assets.visualization.report:report_on"
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
     with ChildProcess() as renderer:
-        pictures = renderer.call(_REPORT, settings.published_file, settings.report_file)
+        specifications = renderer.call(_REPORT, settings.published_file, settings.report_file)
     context.log.info(f"The report is in {settings.report_file}.")
+    with ChildProcess() as renderer:
+        pictures = renderer.call(_PREVIEWS, specifications)
     previews = {
         name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
         for name, picture in pictures.items()

@@ -13,9 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import struct
 import tempfile
-import zlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +30,6 @@ from acl_assets.visualization import charts
 
 TEMPLATES = Path(__file__).parent / "templates"
 PREVIEW_WIDTH = 900
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIER_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -94,15 +91,15 @@ class VenueAnswer:
         return None if pd.isna(gap) else float(gap)
 
 
-def report_on(published_file: Path, target: Path) -> dict[str, bytes]:
-    """Write the report on a published file to `target`, and return its `chart_previews`.
+def report_on(published_file: Path, target: Path) -> dict[str, dict[str, Any]]:
+    """Write the report on a published file to `target`, and return its `preview_specifications`.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
     """
     data = read_report_data(published_file)
     write_report(data, target)
-    return chart_previews(data)
+    return preview_specifications(data)
 
 
 def read_report_data(published_file: Path) -> ReportData:
@@ -182,8 +179,8 @@ def write_report(data: ReportData, target: Path) -> None:
     _write_atomically(target, render_report(data, script_cache=target.parent))
 
 
-def chart_previews(data: ReportData) -> dict[str, bytes]:
-    """PNG images of the three pictures, by the name of the data product each is drawn from."""
+def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
+    """The three pictures in Vega-Lite, for `previews`, by the name of the data product each is drawn from."""
     pictures: dict[str, Any] = {
         "ticket_sales_over_time": charts.ticket_sales_over_time_chart(data.sales_over_time, width=PREVIEW_WIDTH),
         "ticket_sales_by_venue": charts.ticket_sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
@@ -191,10 +188,7 @@ def chart_previews(data: ReportData) -> dict[str, bytes]:
             data.band_sales, charts.venue_standings(data.sales_by_venue), width=PREVIEW_WIDTH
         ),
     }
-    return {
-        name: _repacked(vl_convert.vegalite_to_png(picture.to_dict(validate=False)))
-        for name, picture in pictures.items()
-    }
+    return {name: picture.to_dict(validate=False) for name, picture in pictures.items()}
 
 
 def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
@@ -375,21 +369,3 @@ def _write_atomically(target: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _repacked(png: bytes) -> bytes:
-    """The same image, deflated as far as it goes: a quarter of the size vl-convert writes."""
-    chunks = []
-    position = len(PNG_SIGNATURE)
-    while position < len(png):
-        (length,) = struct.unpack(">I", png[position : position + 4])
-        kind = png[position + 4 : position + 8]
-        chunks.append((kind, png[position + 8 : position + 8 + length]))
-        position += 12 + length
-    pixels = zlib.decompress(b"".join(content for kind, content in chunks if kind == b"IDAT"))
-    packed = [(kind, content) for kind, content in chunks if kind not in (b"IDAT", b"IEND")]
-    packed += [(b"IDAT", zlib.compress(pixels, 9)), (b"IEND", b"")]
-    return PNG_SIGNATURE + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in packed
-    )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import struct
-import zlib
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 import vl_convert
-from visualization.sample_warehouse import EXPORTED_AT, SampleWarehouse, invented_performances, sample_warehouse
+from visualization.sample_warehouse import EXPORTED_AT, SampleWarehouse
 
 from acl_assets.visualization import report
 from acl_assets.visualization.report import ReportData, ReportDataError, VenueAnswer
@@ -183,42 +181,6 @@ class TestWriting:
         kept.write_text("kept", encoding="utf-8")
         assert report.drawing_library(tmp_path) == "kept"
         assert library == report.drawing_library()
-
-
-class TestPreviews:
-    def test_there_is_one_of_each_picture_small_enough_for_metadata(self, report_data: ReportData) -> None:
-        previews = report.chart_previews(report_data)
-        assert list(previews) == ["ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue"]
-        for png in previews.values():
-            width, height = struct.unpack(">II", png[16:24])
-            assert 850 <= width <= 950
-            assert 250 <= height <= 600
-            assert len(png) < 80_000
-
-    def test_a_festival_without_performances_has_pictures_too(self, tmp_path: Path) -> None:
-        """A refresh of an empty ticketing system must not fail at its last step."""
-        published = sample_warehouse(invented_performances().head(0)).write(tmp_path / "acl.duckdb")
-        previews = report.chart_previews(report.read_report_data(published))
-        assert all(png.startswith(report.PNG_SIGNATURE) for png in previews.values())
-
-    def test_packing_changes_no_pixel(self, report_data: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
-        packed = report.chart_previews(report_data)["ticket_sales_by_venue"]
-        monkeypatch.setattr(report, "_repacked", lambda png: png)
-        plain = report.chart_previews(report_data)["ticket_sales_by_venue"]
-        assert len(packed) < len(plain)
-        assert pixels(packed) == pixels(plain)
-
-
-def pixels(png: bytes) -> bytes:
-    """The filtered pixel rows of a PNG; every chunk's checksum is verified."""
-    data, position = b"", 8
-    while position < len(png):
-        (length,) = struct.unpack(">I", png[position : position + 4])
-        chunk = png[position + 4 : position + 8 + length]
-        assert struct.unpack(">I", png[position + 8 + length : position + 12 + length]) == (zlib.crc32(chunk),)
-        data += chunk[4:] if chunk[:4] == b"IDAT" else b""
-        position += 12 + length
-    return zlib.decompress(data)
 
 
 def test_every_chart_of_the_page_is_valid(report_data: ReportData) -> None:
