@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 _POLL_SECONDS = 0.2
 
@@ -56,9 +56,7 @@ class ChildProcess:
         """
         log: Callable[[str], None] | None = keywords.pop("log", None)
         process = self._process = self._process or _start()
-        requests, answers = process.stdin, process.stdout
-        assert requests is not None  # noqa: S101 # both are pipes
-        assert answers is not None  # noqa: S101
+        requests, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         try:
             _send(requests, (function, arguments, keywords, log is not None))
             while (answer := pickle.load(answers))[0] == "logged":  # noqa: S301 # written by the other half below
@@ -89,7 +87,7 @@ def _send(stream: IO[bytes], message: tuple[Any, ...]) -> None:
 
 def main() -> None:
     """Answer calls until there are no more, or the process that makes them is gone."""
-    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
+    threading.Thread(target=end_with, args=(int(sys.argv[1]),), daemon=True).start()
     # The script's own folder comes first on the path, where the package's modules would be found under wrong names.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     answers = os.fdopen(os.dup(1), "wb")
@@ -115,7 +113,7 @@ def _answer(function: str, arguments: tuple[Any, ...], keywords: dict[str, Any])
         return "raised", error
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when its parent has, which may have happened before it could look."""
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)

@@ -48,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure a refresh against dbt alone and against hand-written SQL.",
     )
     parser.add_argument(
-        "--scales", type=_scales, default=DEFAULT_SCALES, help="sizes, with commas; 1 is 3.6 million tickets (0.1,1,10)"
+        "--scales",
+        type=results.scales,
+        default=DEFAULT_SCALES,
+        help="sizes, with commas; 1 is 3.6 million tickets (0.1,1,10)",
     )
     parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS, help="runs of every contender (%(default)s)")
     parser.add_argument(
@@ -60,10 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         "--docs-dir", type=Path, help="where the page goes (docs/; below --work-dir when something was left out)"
     )
     return parser
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    return tuple(sorted(float(scale) for scale in text.split(",")))
 
 
 def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], rounds: int) -> Results:

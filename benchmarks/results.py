@@ -15,6 +15,11 @@ from typing import Any, Literal
 Quantity = Literal["wall_seconds", "cpu_seconds", "peak_memory_bytes", "output_bytes"]
 
 
+def scales(text: str) -> tuple[float, ...]:
+    """The scales that a command line names, with commas; smallest first."""
+    return tuple(sorted(float(scale) for scale in text.split(",")))
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One run of one contender.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 
 import psutil
@@ -21,15 +22,21 @@ def free_port() -> int:
 
 def kill_family(process: subprocess.Popen[bytes]) -> None:
     """End a process and all it started with SIGKILL, and wait until it has ended."""
-    for member in _family(process):
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
+    kill(family(process))
     process.wait()
 
 
-def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A process and all it started, as far as they have not ended."""
     try:
         parent = psutil.Process(process.pid)
         return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def kill(members: Iterable[psutil.Process]) -> None:
+    """Send SIGKILL to those of the processes that have not ended."""
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()

@@ -3,7 +3,7 @@
 A run that is killed cannot stop the dbt process it started, which would go on writing into the build of the next
 run. So dbt is started through this file, as a script: it holds a lock as long as it lives, which the next run waits
 for, and watches its parent. What belongs here: starting and guarding the process. What does not: what dbt is told
-to do (`assets`). The script's own half imports nothing of this package, which need not be installed to run it.
+to do (`assets`). The script finds this package by its own place, which so need not be installed to run it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import fcntl
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TypedDict
 
 PARENT_VARIABLE = "ACL_DBT_PARENT"
-_POLL_SECONDS = 0.2
 
 
 class DbtCommand(TypedDict):
@@ -42,21 +40,18 @@ def wait_for_dbt(lock_file: Path) -> None:
 
 def main() -> None:
     """Run dbt with the arguments after the lock file, holding the lock until this process ends."""
+    # Last on the path: the folder of the project has one named dbt in it.
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    from acl_assets.child_process import end_with
+
     parent = int(os.environ[PARENT_VARIABLE])
     stream = Path(sys.argv.pop(1)).open("a")  # noqa: SIM115 # closed, and so unlocked, by the end of the process
     fcntl.flock(stream, fcntl.LOCK_EX)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
     from dbt.cli.main import cli
 
     cli()
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has, which may have happened before it could look."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_SECONDS)
-    os._exit(1)
 
 
 if __name__ == "__main__":

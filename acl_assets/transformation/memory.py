@@ -32,7 +32,6 @@ def build_memory_limit(source_tables: Path) -> str | None:
 
 def _duckdb_limit_bytes() -> int:
     with duckdb.connect() as connection:
-        row = connection.execute("select current_setting('memory_limit')").fetchone()
-    assert row is not None  # noqa: S101 # a select without from has a row
-    number, unit = row[0].split()
+        ((limit,),) = connection.execute("select current_setting('memory_limit')").fetchall()
+    number, unit = limit.split()
     return int(float(number) * _UNITS[unit])

@@ -16,6 +16,7 @@ from benchmarks.extraction.contenders import CONTENDERS, PLAIN_COPY, Contender
 from benchmarks.extraction.results import Cost, Incremental, Latency
 from benchmarks.extraction.source import open_source
 from benchmarks.measuring import call_apart
+from benchmarks.results import scales
 
 LATENCY, COST, INCREMENTAL = PARTS = ("latency", "cost", "incremental")
 DEFAULT_SCALES = (1.0, 10.0)
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scale", type=float, default=DEFAULT_SCALES[0], help="of latency and cost; 1 is 3.6 million tickets (1)"
     )
-    parser.add_argument("--scales", type=_scales, default=DEFAULT_SCALES, help="of incremental, with commas (1,10)")
+    parser.add_argument("--scales", type=scales, default=DEFAULT_SCALES, help="of incremental, with commas (1,10)")
     parser.add_argument("--rounds", type=int, default=2, help="of everything (%(default)s)")
     parser.add_argument(
         "--block-seconds", type=float, default=20.0, help="length of a block of purchases (%(default)g)"
@@ -60,10 +61,6 @@ def _parser() -> argparse.ArgumentParser:
         "--docs-dir", type=Path, help="where the page goes (docs/; below --work-dir when something was left out)"
     )
     return parser
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    return tuple(sorted(float(scale) for scale in text.split(",")))
 
 
 def _measure_readers(options: argparse.Namespace, chosen: Sequence[Contender], work_dir: Path) -> None:

@@ -32,7 +32,7 @@ LOAD_SHARE = 0.4
 
 _SECONDS_BETWEEN_LOOKS = 0.02
 _SECONDS_UNTIL_READING = 60.0
-_MEMORY_DISK = Path("/dev/shm")  # noqa: S108
+_MEMORY_DISK = Path("/dev/shm")  # noqa: S108 # a device, not a folder to guess names in
 _BYTES_NEEDED = 4 * 10**9
 
 

@@ -28,7 +28,7 @@ from acl_assets.simulator.postgres_server import PostgresServer
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 CODE_SERVER, DAEMON, WEBSERVER = "acl-assets-code-server", "acl-assets-daemon", "acl-assets-webserver"
-PASSWORD = "pass word@with:all/of%it"  # noqa: S105
+PASSWORD = "pass word@with:all/of%it"  # noqa: S105 # of a server that ends with the test
 
 LAUNCH = """
 mutation Launch($job: JobOrPipelineSelector!) {
@@ -127,7 +127,7 @@ class Deployment:
             json.dumps({"query": query, "variables": variables}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urlopen(request, timeout=60) as response:  # noqa: S310
+        with urlopen(request, timeout=60) as response:  # noqa: S310 # of the webserver above
             answer = json.load(response)
         assert "errors" not in answer, answer
         return answer["data"]

@@ -205,13 +205,9 @@ MOMENTS: dict[str, Moment] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_refresh_leaves_the_published_file_and_the_next_one_succeeds(
-    published: Settings, start: StartRefresh, moment: str
-) -> None:
-    """kill -9 of the run, its dbt process orphaned: nobody has to clean up."""
+def refresh_after_a_kill(published: Settings, start: StartRefresh, moment: str) -> Refreshed:
+    """Kill a refresh, see that what is published is as it was, and refresh again, which must succeed."""
     before = sha256(published.published_file)
-    land_batch(published, "second", exported_at=LATER, scale=0.02, seed=21, form="csv.gz")
     refreshing = start()
     wait_until(lambda: MOMENTS[moment](published, refreshing), moment, every_seconds=0.002)
     refreshing.process.send_signal(signal.SIGKILL)
@@ -219,6 +215,16 @@ def test_a_killed_refresh_leaves_the_published_file_and_the_next_one_succeeds(
     assert sha256(published.published_file) == before
     refreshed = refresh(published)
     assert refreshed.success, refreshed.errors
+    return refreshed
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_refresh_leaves_the_published_file_and_the_next_one_succeeds(
+    published: Settings, start: StartRefresh, moment: str
+) -> None:
+    """kill -9 of the run, its dbt process orphaned: nobody has to clean up."""
+    land_batch(published, "second", exported_at=LATER, scale=0.02, seed=21, form="csv.gz")
+    refresh_after_a_kill(published, start, moment)
     assert published_batches(published) == ["second"]
     left_over = {path.name for path in published.build_dir.iterdir()} - {"refresh.lock", "dbt.lock", "dbt"}
     assert left_over == set()
@@ -229,15 +235,8 @@ def test_a_refresh_killed_while_it_adds_a_batch_leaves_the_published_file(
     published: Settings, start: StartRefresh, moment: str
 ) -> None:
     """What it writes to is a copy; the next one copies again."""
-    before = sha256(published.published_file)
     land_increment(published)
-    refreshing = start()
-    wait_until(lambda: MOMENTS[moment](published, refreshing), moment, every_seconds=0.002)
-    refreshing.process.send_signal(signal.SIGKILL)
-    assert refreshing.process.wait() == -signal.SIGKILL
-    assert sha256(published.published_file) == before
-    refreshed = refresh(published)
-    assert refreshed.success, refreshed.errors
+    refreshed = refresh_after_a_kill(published, start, moment)
     assert "Building on a copy of what is published, from what changed in second." in refreshed.log
     assert published_batches(published) == ["first", "second"]
 

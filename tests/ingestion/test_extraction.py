@@ -691,7 +691,7 @@ def test_passwords_are_not_told(settings: Settings, address: str) -> None:
 
 
 def test_passwords_are_in_no_file_and_no_message(extractable: Settings, ticketing_dsn: str) -> None:
-    secret = "geheim-sesame"  # noqa: S105
+    secret = "geheim-sesame"  # noqa: S105 # of a server that ends with the test
     with_password = replace(extractable, ticketing_dsn=make_dsn(extractable.ticketing_dsn, password=secret))
     with when_logged("Landed", lambda: None) as messages:
         folder = Path(extract(with_password).folder)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 from dagster import (
     AssetMaterialization,
@@ -26,6 +24,7 @@ from dagster import (
     build_sensor_context,
 )
 from dagster._core.scheduler.instigation import TickStatus
+from processes import family, free_port, kill
 from refreshes import (
     LATER,
     dagster_home,
@@ -330,7 +329,7 @@ def dagster_dev(tmp_path: Path) -> Iterator[tuple[Settings, DagsterInstance]]:
         # Two processes that make the databases at the same time get in each other's way.
         instance.all_instigator_state()
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(_free_port())],
+            [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(free_port())],
             cwd=PROJECT_DIR,
             env=environment(settings, home),
             stdout=stream,
@@ -345,23 +344,13 @@ def dagster_dev(tmp_path: Path) -> Iterator[tuple[Settings, DagsterInstance]]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process and those it started, by their ids."""
-    if process.poll() is not None:
-        return
-    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    members = family(process)
     process.send_signal(signal.SIGINT)
     # On a busy machine the servers need longer to say goodbye than a test wants to wait.
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=30)
-    for pid in family:
-        if psutil.pid_exists(pid):
-            os.kill(pid, signal.SIGKILL)
+    kill(members)
     process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.server
