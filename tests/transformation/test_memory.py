@@ -13,14 +13,14 @@ from acl_assets.transformation.memory import MEBIBYTE, build_memory_limit
 @pytest.mark.parametrize(
     ("mebibytes", "limit"),
     [
-        pytest.param(0, "256MiB", id="small tables: a floor that every query fits into"),
-        pytest.param(64, "256MiB", id="four times 64 MiB is the floor"),
-        pytest.param(69, "256MiB", id="not another limit, and another parsing of the dbt project, for every batch"),
-        pytest.param(72, "288MiB", id="four times the tables"),
+        pytest.param(0, "192MiB", id="small tables: a floor that every query fits into"),
+        pytest.param(64, "192MiB", id="three times 64 MiB is the floor"),
+        pytest.param(72, "192MiB", id="not another limit, and another parsing of the dbt project, for every batch"),
+        pytest.param(96, "288MiB", id="three times the tables"),
         pytest.param(1 << 22, None, id="more than any machine has is left to DuckDB"),
     ],
 )
-def test_the_limit_is_four_times_the_source_tables(tmp_path: Path, mebibytes: int, limit: str | None) -> None:
+def test_the_limit_is_three_times_the_source_tables(tmp_path: Path, mebibytes: int, limit: str | None) -> None:
     for table in ("tickets", "purchases"):
         (tmp_path / table).mkdir()
         with (tmp_path / table / "batch.parquet").open("wb") as stream:
@@ -32,4 +32,4 @@ def test_the_limit_is_four_times_the_source_tables(tmp_path: Path, mebibytes: in
 def test_duckdb_understands_the_limit(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute(f"set memory_limit = '{build_memory_limit(tmp_path)}'")
-        assert connection.execute("select current_setting('memory_limit')").fetchone() == ("256.0 MiB",)
+        assert connection.execute("select current_setting('memory_limit')").fetchone() == ("192.0 MiB",)
