@@ -18,10 +18,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from queue import SimpleQueue
+from typing import IO, Any, TypeVar, cast
 
 _POLL_SECONDS = 0.2
+_Result = TypeVar("_Result")
 
 
 class ChildProcessDiedError(RuntimeError):
@@ -36,6 +40,8 @@ class ChildProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._function = ""
+        self._log: Callable[[str], None] | None = None
 
     def __enter__(self) -> ChildProcess:
         return self
@@ -54,22 +60,71 @@ class ChildProcess:
         Raises:
             ChildProcessDiedError: the process ended before it had answered.
         """
-        log: Callable[[str], None] | None = keywords.pop("log", None)
+        self.begin(function, *arguments, **keywords)
+        return self.result()
+
+    def begin(self, function: str, *arguments: Any, **keywords: Any) -> None:
+        """Call a function as `call` does, without waiting: `result` does, and must be asked before the next call."""
+        self._function, self._log = function, keywords.pop("log", None)
         process = self._process = self._process or _start()
-        requests, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        # A process that has ended is told by its missing answer.
+        with suppress(BrokenPipeError):
+            _send(cast("IO[bytes]", process.stdin), (function, arguments, keywords, self._log is not None))
+
+    def result(self) -> Any:
+        """What the function called by `begin` returned; an exception it raised is raised here.
+
+        Raises:
+            ChildProcessDiedError: the process ended before it had answered.
+        """
+        process = cast("subprocess.Popen[bytes]", self._process)
+        answers = cast("IO[bytes]", process.stdout)
         try:
-            _send(requests, (function, arguments, keywords, log is not None))
             while (answer := pickle.load(answers))[0] == "logged":  # noqa: S301 # written by the other half below
-                if log is not None:
-                    log(answer[1])
-        except (EOFError, BrokenPipeError):
+                if self._log is not None:
+                    self._log(answer[1])
+        except EOFError:
             raise ChildProcessDiedError(
-                f"The process that ran {function} ended with exit code {process.wait()} before it had answered; what "
-                "it said last is in the error output of this run. Run again; if memory was short, give it more."
+                f"The process that ran {self._function} ended with exit code {process.wait()} before it had answered; "
+                "what it said last is in the error output of this run. Run again; if memory was short, give it more."
             ) from None
         if answer[0] == "raised":
             raise answer[1]
         return answer[1]
+
+
+class ChildProcesses:
+    """Some child processes that work side by side, each for one caller at a time.
+
+    They end with the block, and what has not been begun by then is not begun.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._all = [ChildProcess() for _ in range(count)]
+        self._idle: SimpleQueue[ChildProcess] = SimpleQueue()
+        for process in self._all:
+            self._idle.put(process)
+        self._threads = ThreadPoolExecutor(count)
+
+    def __enter__(self) -> ChildProcesses:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._all:
+            process.__exit__(*exception)
+        self._threads.shutdown()
+
+    def submit(self, work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
+        """Run `work` in a thread, with a process that is idle before the other arguments."""
+        return self._threads.submit(self._with_idle_process, work, arguments)
+
+    def _with_idle_process(self, work: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
+        process = self._idle.get()
+        try:
+            return work(process, *arguments)
+        finally:
+            self._idle.put(process)
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from refreshes import wait_until
 
-from acl_assets.child_process import ChildProcess, ChildProcessDiedError
+from acl_assets.child_process import ChildProcess, ChildProcessDiedError, ChildProcesses
 from acl_assets.ingestion.rejects import Reject, RejectedLinesError
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
@@ -41,6 +41,12 @@ def reject(folder):
 
 def die():
     os._exit(7)
+
+def meet(own, other):
+    Path(own).touch()
+    while not Path(other).exists():
+        time.sleep(0.01)
+    return os.getpid()
 
 def wait(file):
     Path(file).write_text(str(os.getpid()))
@@ -112,6 +118,44 @@ def test_the_end_of_the_process_is_said_with_its_exit_code() -> None:
     """The kernel ends processes that take too much memory."""
     with ChildProcess() as child, pytest.raises(ChildProcessDiedError, match=r"functions:die ended with exit code 7"):
         child.call("functions:die")
+
+
+def test_a_call_that_was_begun_goes_on_beside_its_caller(tmp_path: Path) -> None:
+    """A library is loaded there while this process does something else."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    with ChildProcess() as child:
+        child.begin("functions:meet", str(there), str(here))
+        wait_until(there.exists, "the call has begun")
+        here.touch()
+        assert child.result() != os.getpid()
+
+
+def test_calls_run_side_by_side_in_processes_of_their_own(tmp_path: Path) -> None:
+    """Two functions that wait for each other both return."""
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    with ChildProcesses(2) as processes:
+        calls = [
+            processes.submit(ChildProcess.call, "functions:meet", *files) for files in [(one, other), (other, one)]
+        ]
+        assert len({call.result() for call in calls}) == 2
+
+
+def test_more_calls_than_processes_are_answered_by_those_that_are_idle() -> None:
+    with ChildProcesses(1) as processes:
+        calls = [processes.submit(ChildProcess.call, "functions:process_id") for _ in range(3)]
+        assert len({call.result() for call in calls}) == 1
+
+
+def test_processes_end_with_the_block_whatever_they_do(tmp_path: Path) -> None:
+    """A refresh that is interrupted does not wait for the tables that are being converted, nor for those that wait."""
+    file = tmp_path / "process_id"
+    with ChildProcesses(1) as processes:
+        begun = processes.submit(ChildProcess.call, "functions:wait", str(file))
+        waiting = processes.submit(ChildProcess.call, "functions:process_id")
+        wait_until(lambda: file.exists() and file.read_text() != "", "the call has begun")
+    assert isinstance(begun.exception(), ChildProcessDiedError)
+    assert waiting.cancelled()
+    assert not psutil.pid_exists(int(file.read_text()))
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
 from acl_assets.settings import Settings
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
 
-_REPORT = "acl_assets.visualization.report:report_on"
-_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
+_WRITE_REPORT = "acl_assets.visualization.report:report_on"
+_SPECIFY_PREVIEWS = "acl_assets.visualization.report:previews_of"
+_DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 
 
 @asset(
@@ -27,11 +28,15 @@ _PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 )
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
-    with ChildProcess() as renderer:
-        specifications = renderer.call(_REPORT, settings.published_file, settings.report_file)
-    context.log.info(f"The report is in {settings.report_file}.")
-    with ChildProcess() as renderer:
-        pictures = renderer.call(_PREVIEWS, specifications)
+    with ChildProcess() as writer, ChildProcess() as painter:
+        # Drawing nothing loads the drawing library, while the other process loads its own.
+        painter.begin(_DRAW_PREVIEWS, {})
+        specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
+        painter.result()
+        painter.begin(_DRAW_PREVIEWS, specifications)
+        writer.call(_WRITE_REPORT, settings.published_file, settings.report_file)
+        context.log.info(f"The report is in {settings.report_file}.")
+        pictures = painter.result()
     previews = {
         name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
         for name, picture in pictures.items()

@@ -91,15 +91,22 @@ class VenueAnswer:
         return None if pd.isna(gap) else float(gap)
 
 
-def report_on(published_file: Path, target: Path) -> dict[str, dict[str, Any]]:
-    """Write the report on a published file to `target`, and return its `preview_specifications`.
+def report_on(published_file: Path, target: Path) -> None:
+    """Write the report on a published file to `target`.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
     """
-    data = read_report_data(published_file)
-    write_report(data, target)
-    return preview_specifications(data)
+    write_report(read_report_data(published_file), target)
+
+
+def previews_of(published_file: Path) -> dict[str, dict[str, Any]]:
+    """The `preview_specifications` of a published file.
+
+    Raises:
+        ReportDataError: the file is missing or lacks a table or column.
+    """
+    return preview_specifications(read_report_data(published_file))
 
 
 def read_report_data(published_file: Path) -> ReportData:
