@@ -29,6 +29,8 @@ def require_equal(one: Path, other: Path) -> dict[str, int]:
     import duckdb
 
     with duckdb.connect() as connection:
+        # Bars of minutes' long comparisons would fill the log of the benchmark.
+        connection.execute("set enable_progress_bar = false")
         for side, file in zip(_SIDES, (one, other), strict=True):
             connection.execute(f"attach '{str(file).replace(chr(39), 2 * chr(39))}' as {side} (read_only)")
         columns = {side: _columns(connection, side) for side in _SIDES}
