@@ -1,0 +1,290 @@
+"""The dashboards as code: what `superset/bundle` holds, and bringing it into a running Superset.
+
+The folder holds YAML as Superset's own export writes it: `databases/`, `datasets/`, `charts/`, `dashboards/` and
+`queries/`. Importing marks everything as kept in the repository; Superset shows the mark as a certification. By that
+mark what has left the bundle is told from what people made for themselves, and the dashboards carry the digest of the
+bundle they came from.
+
+What belongs here: reading the bundle, importing it, and what it left behind. What does not: HTTP (`client`), whether
+the charts show the truth (`verification`), and writing the bundle (`export`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.visualization.superset.client import SupersetClient, SupersetError
+
+BUNDLE_DIR = PROJECT_DIR / "superset" / "bundle"
+# Stands in the repository where an installation has the path of its published file.
+PLACEHOLDER_URI = "duckdb:////published/acl.duckdb?access_mode=read_only"
+KINDS = ("databases", "datasets", "charts", "dashboards", "queries")
+
+_CERTIFIED_BY = "acl_assets"
+_PROVENANCE = "Kept in the repository, in superset/bundle."
+_STATE = " State "
+_NAMES = {"databases": "database_name", "datasets": "table_name", "charts": "slice_name", "queries": "label"}
+_RESOURCES = {"datasets": "dataset", "charts": "chart", "dashboards": "dashboard", "queries": "saved_query"}
+
+
+class BundleError(ValueError):
+    """The bundle cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML file of the bundle.
+
+    Attributes:
+        path: relative to the bundle, such as `charts/venues.yaml`.
+        content: what the file says.
+    """
+
+    path: str
+    content: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The folder it lies in, one of KINDS."""
+        return self.path.split("/", 1)[0]
+
+    @property
+    def uuid(self) -> str:
+        """What it is known by in every Superset."""
+        return str(self.content["uuid"])
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.content[_NAMES.get(self.kind, "dashboard_title")])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything the repository keeps for Superset, in the order of the paths."""
+
+    documents: tuple[Document, ...]
+
+    def of_kind(self, kind: str) -> list[Document]:
+        """The documents of one kind."""
+        return [document for document in self.documents if document.kind == kind]
+
+    def for_installation(self, settings: Settings) -> Bundle:
+        """The bundle as it is imported: reading this installation's published file, and marked as the repository's.
+
+        Raises:
+            BundleError: the path of the published file cannot be written as a database URI.
+        """
+        uri = database_uri(settings)
+        pointed = [_with(document, sqlalchemy_uri=uri) for document in self.of_kind("databases")]
+        rest = [document for document in self.documents if document.kind != "databases"]
+        installed = Bundle((*pointed, *rest))
+        return Bundle(tuple(_marked(document, installed.digest) for document in installed.documents))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything in it, in hexadecimal."""
+        return hashlib.sha256(self.archive).hexdigest()
+
+    @cached_property
+    def archive(self) -> bytes:
+        """It as the ZIP file that Superset imports; equal bundles give equal bytes."""
+        import yaml
+
+        metadata = {"version": "1.0.0", "type": "assets", "timestamp": "2022-08-01T00:00:00+00:00"}
+        contents = {"metadata.yaml": metadata, **{document.path: document.content for document in self.documents}}
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(contents):
+                text = yaml.safe_dump(contents[path], sort_keys=True, allow_unicode=True)
+                # Without a time of its own: ZipInfo's default is fixed.
+                archive.writestr(zipfile.ZipInfo(f"bundle/{path}"), text)
+        return buffer.getvalue()
+
+
+def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
+    """Read every YAML file of a bundle.
+
+    Raises:
+        BundleError: the folder is missing or holds a file that is not what Superset could import.
+    """
+    import yaml
+
+    if not folder.is_dir():
+        raise BundleError(f"There is no {folder} to import dashboards from.")
+    documents = []
+    for file in sorted(folder.rglob("*.yaml")):
+        path = file.relative_to(folder).as_posix()
+        if path == "metadata.yaml":
+            continue
+        try:
+            content = yaml.safe_load(file.read_text())
+        except yaml.YAMLError as error:
+            raise BundleError(f"{file} is not YAML: {error}") from error
+        document = Document(path, content)
+        _require_importable(file, document)
+        documents.append(document)
+    return Bundle(tuple(documents))
+
+
+def _require_importable(file: Path, document: Document) -> None:
+    if document.kind not in KINDS:
+        raise BundleError(f"{file} lies in none of the folders {', '.join(KINDS)}; Superset would pass it over.")
+    name = _NAMES.get(document.kind, "dashboard_title")
+    content = document.content
+    missing = [key for key in ("uuid", name) if not isinstance(content, dict) or not content.get(key)]
+    if missing:
+        raise BundleError(f"{file} does not say its {' and '.join(missing)}.")
+
+
+def database_uri(settings: Settings) -> str:
+    """How Superset opens the published file: to read it, and no other file.
+
+    Raises:
+        BundleError: the path holds a character that would end it.
+    """
+    path = str(settings.published_file)
+    if "?" in path:
+        raise BundleError(
+            f"A database URI cannot name {path}: the question mark would end the path. Move ACL_DATA_DIR."
+        )
+    return f"duckdb:///{path}?access_mode=read_only&enable_external_access=false&lock_configuration=true"
+
+
+def _with(document: Document, **changes: Any) -> Document:
+    return Document(document.path, {**document.content, **changes})
+
+
+def _marked(document: Document, digest: str) -> Document:
+    if document.kind in ("charts", "dashboards"):
+        state = f"{_STATE}{digest}" if document.kind == "dashboards" else ""
+        return _with(document, certified_by=_CERTIFIED_BY, certification_details=_PROVENANCE + state)
+    if document.kind == "datasets":
+        certification = {"certified_by": _CERTIFIED_BY, "details": _PROVENANCE}
+        return _with(document, extra={**(document.content.get("extra") or {}), "certification": certification})
+    if document.kind == "queries":
+        return _with(document, description=f"{document.content.get('description') or ''}\n{_PROVENANCE}".strip())
+    return document
+
+
+def without_mark(document: Document) -> Document:
+    """A document as the repository keeps it: what the import adds taken away again."""
+    content = copy.deepcopy(document.content)
+    if document.kind == "databases":
+        content["sqlalchemy_uri"] = PLACEHOLDER_URI
+    if content.get("certified_by") == _CERTIFIED_BY:
+        content["certified_by"] = content["certification_details"] = None
+    extra = content.get("extra")
+    if document.kind == "datasets" and extra and _is_our_certification(extra.get("certification")):
+        content["extra"] = {name: value for name, value in extra.items() if name != "certification"} or None
+    if document.kind == "queries":
+        content["description"] = (content.get("description") or "").removesuffix(_PROVENANCE).rstrip()
+    return Document(document.path, content)
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """What an earlier bundle brought into Superset and this one does not hold.
+
+    Attributes:
+        kind: one of KINDS.
+        id: its number in Superset.
+        name: what people call it.
+    """
+
+    kind: str
+    id: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_RESOURCES[self.kind].replace('_', ' ')} {self.name!r} (id {self.id})"
+
+
+def import_bundle(client: SupersetClient, settings: Settings, folder: Path = BUNDLE_DIR) -> Bundle:
+    """Bring the bundle into Superset, over what it holds of it; nothing else is touched.
+
+    Importing twice changes nothing: ids stay, because Superset knows everything by its uuid. What has left the bundle
+    stays too, see `find_orphans`.
+
+    Returns:
+        The bundle as imported.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        SupersetError: Superset did not take it, or took only part of it.
+    """
+    bundle = read_bundle(folder).for_installation(settings)
+    client.post("/api/v1/assets/import/", files={"bundle": ("bundle.zip", bundle.archive, "application/zip")})
+    missing = _missing(client, bundle)
+    if missing:
+        raise SupersetError(
+            f"{client.url} answered that it has imported the bundle, but it does not have {', '.join(missing)}."
+        )
+    return bundle
+
+
+def is_imported(client: SupersetClient, bundle: Bundle) -> bool:
+    """Whether Superset has all of a bundle `for_installation`, from the very state it is in."""
+    imported = {entry["uuid"]: entry.get("certification_details") for entry in client.everything("/api/v1/dashboard/")}
+    wanted = {document.uuid: document.content["certification_details"] for document in bundle.of_kind("dashboards")}
+    return wanted.items() <= imported.items() and not _missing(client, bundle)
+
+
+def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
+    """Names of the documents that Superset does not hold."""
+    missing = []
+    for kind in _RESOURCES:
+        held = {_identity(kind, entry) for entry in client.everything(f"/api/v1/{_RESOURCES[kind]}/")}
+        missing += [f"{kind}/{item.name}" for item in bundle.of_kind(kind) if _identity(kind, item.content) not in held]
+    return missing
+
+
+def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
+    """What bears the repository's mark in Superset and is not in the bundle, dashboards first.
+
+    What people made for themselves bears no mark, and is none.
+    """
+    orphans = []
+    for kind in ("dashboards", "charts", "datasets", "queries"):
+        kept = {_identity(kind, document.content) for document in bundle.of_kind(kind)}
+        for entry in client.everything(f"/api/v1/{_RESOURCES[kind]}/"):
+            if _is_marked(kind, entry) and _identity(kind, entry) not in kept:
+                orphans.append(Orphan(kind, entry["id"], entry[_NAMES.get(kind, "dashboard_title")]))
+    return orphans
+
+
+def remove_orphans(client: SupersetClient, orphans: list[Orphan]) -> None:
+    """Delete orphans from Superset.
+
+    Raises:
+        SupersetError: one of them is still needed; those before it are gone.
+    """
+    for orphan in orphans:
+        client.delete(f"/api/v1/{_RESOURCES[orphan.kind]}/{orphan.id}")
+
+
+def _identity(kind: str, entry: dict[str, Any]) -> str:
+    """What an entry is known by: Superset's list of saved queries does not tell their uuids."""
+    return str(entry["label"] if kind == "queries" else entry["uuid"])
+
+
+def _is_marked(kind: str, entry: dict[str, Any]) -> bool:
+    if kind == "queries":
+        return str(entry.get("description") or "").endswith(_PROVENANCE)
+    if kind == "datasets":
+        return _is_our_certification(json.loads(entry.get("extra") or "{}").get("certification"))
+    return bool(entry.get("certified_by") == _CERTIFIED_BY)
+
+
+def _is_our_certification(certification: Any) -> bool:
+    return isinstance(certification, dict) and certification.get("certified_by") == _CERTIFIED_BY
