@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import duckdb
 
-_SCHEMAS = "('star_schema', 'data_products')"
+_SCHEMAS = "('star_schema', 'data_products', 'source_keys')"
 _SIDES = ("one", "other")
 _TICKETS_AT_ONCE = 4_000_000
 
@@ -21,7 +21,7 @@ class WarehousesDifferError(AssertionError):
 
 
 def require_equal(one: Path, other: Path) -> dict[str, int]:
-    """Compare star schema and data products, row for row; returns the number of rows of each table.
+    """Compare star schema, data products and source keys, row for row; returns the number of rows of each table.
 
     Raises:
         WarehousesDifferError: a table is missing in one of them, or has other columns, types or rows there.

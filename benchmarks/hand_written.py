@@ -18,8 +18,8 @@ from pathlib import Path
 import duckdb
 
 SCRIPT = Path(__file__).with_suffix(".sql")
-_EVERYTHING = ("settings", "typed tables", "views", "star schema", "data products", "checks", "end")
-_UNCHECKED = ("settings", "views", "star schema", "data products", "end")
+_EVERYTHING = ("settings", "typed tables", "views", "star schema", "data products", "source keys", "checks", "end")
+_UNCHECKED = ("settings", "views", "star schema", "data products", "source keys", "end")
 
 
 class CheckFailedError(RuntimeError):

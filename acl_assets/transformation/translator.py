@@ -19,7 +19,7 @@ FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_wi
 
 
 class FestivalDbtTranslator(DagsterDbtTranslator):
-    """Models are keyed and grouped by their layer: `star_schema/<model>`, `data_products/<model>`."""
+    """Models are keyed and grouped by their layer, such as `star_schema/<model>`."""
 
     def __init__(self) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))

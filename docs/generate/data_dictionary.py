@@ -15,6 +15,7 @@ LAYERS = {
     "festival": "Source tables (`festival`)",
     "star_schema": "Star schema (`star_schema`)",
     "data_products": "Data products (`data_products`)",
+    "source_keys": "Source keys (`source_keys`)",
 }
 
 

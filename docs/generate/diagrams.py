@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import sqlglot
 from sqlglot import exp
 
-_LAYERS = {"festival": "source tables", "star_schema": "star schema", "data_products": "data products"}
+_LAYERS = {
+    "festival": "source tables",
+    "star_schema": "star schema",
+    "data_products": "data products",
+    "source_keys": "source keys",
+}
 
 
 class Column(NamedTuple):

@@ -31,7 +31,7 @@ def by_hand(first_batch: Path, tmp_path: Path) -> Path:
 def test_script_makes_the_warehouse_of_a_refresh(published: Settings, by_hand: Path) -> None:
     rows = require_equal(published.published_file, by_hand)
 
-    assert len(rows) == 13
+    assert len(rows) == 17
     assert all(rows.values())
 
 

@@ -42,7 +42,15 @@ def built(tmp_path: Path) -> Path:
 
 
 def model_checks(data_dir: Path) -> dict[str, str]:
-    selected = ("test", "--select", "star_schema", "data_products", "--exclude-resource-type", "unit_test")
+    selected = (
+        "test",
+        "--select",
+        "star_schema",
+        "data_products",
+        "source_keys",
+        "--exclude-resource-type",
+        "unit_test",
+    )
     return failing(outcomes(run_dbt(data_dir, *selected)))
 
 
@@ -215,7 +223,8 @@ def test_rows_that_repeat_in_a_model_are_found(built: Path) -> None:
         "dim_bands_band_id", "dim_venues_venue_id", "dim_people_person_id", "dim_performances_performance_id",
         "dim_dates_date_day", "fct_ticket_sales_ticket_id", "fct_performances_performance_id",
         "ticket_sales_over_time_key", "ticket_sales_by_venue_key", "band_sales_by_venue_key", "all_star_candidates_key",
-        "performance_attendance_performance_id", "ticket_sales_ticket_id",
+        "performance_attendance_performance_id", "ticket_sales_ticket_id", "source_bands_band_id",
+        "source_venues_venue_id", "source_performances_performance_id", "source_tickets_by_performance_performance_id",
     }  # fmt: skip
     found = model_checks(built)
     assert {name for name in found if name.endswith("_is_unique")} == {f"{key}_is_unique" for key in keys}
@@ -229,6 +238,7 @@ def test_sums_that_went_missing_are_found(built: Path) -> None:
         "data_products.ticket_sales_by_venue": "revenue, total_revenue",
         "data_products.band_sales_by_venue": "revenue",
         "data_products.performance_attendance": "revenue",
+        "source_keys.source_tickets_by_performance": "dollars",
     }
     with warehouse(built, read_only=False) as connection:
         for number, (table, columns) in enumerate(dollars.items(), 1):
@@ -242,6 +252,7 @@ def test_sums_that_went_missing_are_found(built: Path) -> None:
         "venue_totals_add_up": "fail",
         "band_sales_by_venue_adds_up": "fail",
         "performance_attendance_adds_up": "fail",
+        "source_tickets_by_performance_adds_up": "fail",
     }
 
 
@@ -263,6 +274,7 @@ def test_rows_that_went_missing_are_found(built: Path) -> None:
         "venue_totals_add_up": "fail",
         "band_sales_by_venue_adds_up": "fail",
         "performance_attendance_adds_up": "fail",
+        "source_tickets_by_performance_adds_up": "fail",
         "ticket_sales_adds_up": "fail",
     }
 

@@ -23,6 +23,7 @@ from transformation.dbt_festivals import Festival, dbt_manifest, instant, outcom
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
+LAYERS = ("star_schema", "data_products", "source_keys")
 CONTRACT_TYPES = {"int", "bigint", "double", "boolean", "date", "timestamp", "string"}
 SOURCE_TYPES = {"int", "string", "timestamp with time zone", "boolean"}
 WITHOUT_VALUE = {
@@ -51,11 +52,7 @@ def nodes(resource_type: str) -> list[Mapping[str, Any]]:
 
 
 def model_names() -> list[str]:
-    return sorted(
-        path.stem
-        for folder in ("star_schema", "data_products")
-        for path in (DBT_PROJECT_DIR / "models" / folder).glob("*.sql")
-    )
+    return sorted(path.stem for folder in LAYERS for path in (DBT_PROJECT_DIR / "models" / folder).glob("*.sql"))
 
 
 def model(name: str) -> Mapping[str, Any]:
@@ -85,7 +82,7 @@ def test_every_model_is_described_typed_and_under_contract(name: str) -> None:
     node = model(name)
     assert "Grain: one row per" in node["description"]
     assert node["config"]["contract"]["enforced"]
-    assert node["schema"] in ("star_schema", "data_products")
+    assert node["schema"] in LAYERS
     for column in node["columns"].values():
         assert column["description"], column["name"]
         assert column["data_type"] in CONTRACT_TYPES, column["name"]

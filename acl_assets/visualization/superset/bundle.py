@@ -11,7 +11,6 @@ the charts show the truth (`verification`), and writing the bundle (`export`).
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import io
@@ -33,8 +32,15 @@ KINDS = ("databases", "datasets", "charts", "dashboards", "queries")
 _CERTIFIED_BY = "acl_assets"
 _PROVENANCE = "Kept in the repository, in superset/bundle."
 _STATE = " State "
-_NAMES = {"databases": "database_name", "datasets": "table_name", "charts": "slice_name", "queries": "label"}
-_RESOURCES = {"datasets": "dataset", "charts": "chart", "dashboards": "dashboard", "queries": "saved_query"}
+_NAMES = {
+    "databases": "database_name",
+    "datasets": "table_name",
+    "charts": "slice_name",
+    "dashboards": "dashboard_title",
+    "queries": "label",
+}
+# In the order in which they can be removed: each kind before those it is made from.
+_RESOURCES = {"dashboards": "dashboard", "charts": "chart", "datasets": "dataset", "queries": "saved_query"}
 
 
 class BundleError(ValueError):
@@ -66,7 +72,7 @@ class Document:
     @property
     def name(self) -> str:
         """What people call it."""
-        return str(self.content[_NAMES.get(self.kind, "dashboard_title")])
+        return str(self.content[_NAMES[self.kind]])
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,8 @@ def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
 def _require_importable(file: Path, document: Document) -> None:
     if document.kind not in KINDS:
         raise BundleError(f"{file} lies in none of the folders {', '.join(KINDS)}; Superset would pass it over.")
-    name = _NAMES.get(document.kind, "dashboard_title")
     content = document.content
-    missing = [key for key in ("uuid", name) if not isinstance(content, dict) or not content.get(key)]
+    missing = [key for key in ("uuid", _NAMES[document.kind]) if not isinstance(content, dict) or not content.get(key)]
     if missing:
         raise BundleError(f"{file} does not say its {' and '.join(missing)}.")
 
@@ -243,8 +248,8 @@ def is_imported(client: SupersetClient, bundle: Bundle) -> bool:
 def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
     """Names of the documents that Superset does not hold."""
     missing = []
-    for kind in _RESOURCES:
-        held = {_identity(kind, entry) for entry in client.everything(f"/api/v1/{_RESOURCES[kind]}/")}
+    for kind, resource in _RESOURCES.items():
+        held = {_identity(kind, entry) for entry in client.everything(f"/api/v1/{resource}/")}
         missing += [f"{kind}/{item.name}" for item in bundle.of_kind(kind) if _identity(kind, item.content) not in held]
     return missing
 
@@ -255,11 +260,13 @@ def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     What people made for themselves bears no mark, and is none.
     """
     orphans = []
-    for kind in ("dashboards", "charts", "datasets", "queries"):
+    for kind, resource in _RESOURCES.items():
         kept = {_identity(kind, document.content) for document in bundle.of_kind(kind)}
-        for entry in client.everything(f"/api/v1/{_RESOURCES[kind]}/"):
-            if _is_marked(kind, entry) and _identity(kind, entry) not in kept:
-                orphans.append(Orphan(kind, entry["id"], entry[_NAMES.get(kind, "dashboard_title")]))
+        orphans += [
+            Orphan(kind, entry["id"], entry[_NAMES[kind]])
+            for entry in client.everything(f"/api/v1/{resource}/")
+            if _is_marked(kind, entry) and _identity(kind, entry) not in kept
+        ]
     return orphans
 
 

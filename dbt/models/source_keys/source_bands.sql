@@ -1,0 +1,2 @@
+select id as band_id
+from {{ source('festival', 'bands') }}

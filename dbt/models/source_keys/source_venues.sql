@@ -1,0 +1,2 @@
+select id as venue_id
+from {{ source('festival', 'venues') }}
