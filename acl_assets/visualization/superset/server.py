@@ -1,0 +1,349 @@
+"""Superset as a process of this installation: its secrets, its metadata, its start and its end.
+
+What belongs here: what runs in Superset's own environment, `superset/.venv`, and the folder of its state. What does
+not: what is said to a running Superset (`client`), and how it is configured (`superset/superset_config.py`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from acl_assets.settings import PROJECT_DIR, Settings
+
+SUPERSET_DIR = PROJECT_DIR / "superset"
+_PYTHON = SUPERSET_DIR / ".venv" / "bin" / "python"
+_METADATA_VARIABLE = "SUPERSET__SQLALCHEMY_DATABASE_URI"
+
+_START_SECONDS = 180.0
+_STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.1
+_LOG_LINES_SHOWN = 15
+
+
+class SupersetServerError(Exception):
+    """Superset is not installed, cannot be set up, started or stopped; says where, and what its log has on it."""
+
+
+@dataclass(frozen=True)
+class SupersetServer:
+    """A Superset that answers.
+
+    Attributes:
+        url: where, without a slash at the end.
+        user: name of the administrator.
+        password: the administrator's.
+        home: the folder of its state.
+    """
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+    home: Path
+    _process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server, the parent of the processes that answer."""
+        return self._process.pid
+
+    def wait(self) -> None:
+        """Wait until the server has ended by itself.
+
+        Raises:
+            SupersetServerError: it has.
+        """
+        code = self._process.wait()
+        raise SupersetServerError(
+            f"Superset has ended by itself, with exit code {code}. {_end_of(_log_file(self.home))}"
+        )
+
+
+@contextmanager
+def running_superset(
+    settings: Settings,
+    *,
+    port: int | None = None,
+    user: str = "admin",
+    password: str | None = None,
+    log: Callable[[str], None] = lambda message: None,
+) -> Iterator[SupersetServer]:
+    """Run Superset on 127.0.0.1 until the block, or this process, ends; its state stays, and is set up when it must be.
+
+    Args:
+        settings: of the installation; the state is in the folder `superset` of its data.
+        port: a free one when None.
+        user: name of the administrator, who is made or given the password when he does not have it.
+        password: the administrator's; None: the one made when there was none, kept in the file `admin_password`.
+        log: is told what takes its time.
+
+    Raises:
+        SupersetServerError: Superset is not installed, runs already, cannot be set up, or does not start.
+    """
+    if not _PYTHON.exists():
+        raise SupersetServerError(f"Superset is not installed in {_PYTHON.parents[1]}; run: make superset-install")
+    home = superset_home(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    with _only_one(home):
+        password = password or _kept_secret(password_file(settings))
+        environment = _environment(home)
+        _set_up(home, environment, user, password, log)
+        listener = _listen(port)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        log(f"Starting Superset on {url} ...")
+        process = _start(home, environment, listener)
+        try:
+            _wait_until_ready(process, url, home)
+            yield SupersetServer(url, user, password, home, process)
+        finally:
+            _end(process)
+
+
+def stop_superset(settings: Settings) -> bool:
+    """End the Superset of an installation, which another process runs, in order.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        SupersetServerError: it has not ended in time.
+    """
+    lock_file = superset_home(settings) / "server.lock"
+    if not lock_file.exists():
+        return False
+    with lock_file.open() as lock:
+        if _is_free(lock.fileno()):
+            return False
+        os.kill(int(lock.read()), signal.SIGTERM)
+        deadline = time.monotonic() + 2 * _STOP_SECONDS
+        while not _is_free(lock.fileno()):
+            if time.monotonic() > deadline:
+                raise SupersetServerError(
+                    f"The Superset of {lock_file.parent} has not ended {2 * _STOP_SECONDS:.0f} s "
+                    f"after it was told to; see {_log_file(lock_file.parent)}."
+                )
+            time.sleep(_POLL_SECONDS)
+    return True
+
+
+def superset_home(settings: Settings) -> Path:
+    """The folder of everything Superset keeps, unless its metadata are in a database elsewhere."""
+    return settings.data_dir / "superset"
+
+
+def password_file(settings: Settings) -> Path:
+    """Where the administrator's password is kept that was made because none was given."""
+    return superset_home(settings) / "admin_password"
+
+
+def _log_file(home: Path) -> Path:
+    return home / "server.log"
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Hold the lock of this folder, which tells everybody else the process to end; a dead process holds none."""
+    descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _is_free(descriptor):
+            raise SupersetServerError(
+                f"The Superset of {home} runs already, in process {os.read(descriptor, 20).decode()}. "
+                "Use it, or end it with: make superset-stop"
+            )
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _kept_secret(file: Path) -> str:
+    """The secret in a file only its owner can read; made when there is none."""
+    if not file.exists():
+        new = file.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_urlsafe(32) + "\n")
+        new.replace(file)
+    file.chmod(0o600)
+    return file.read_text().strip()
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """What Superset's processes get to know: nothing of the ticketing database, no password of the administrator."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ACL_", "PYTHON", "DAGSTER_"))
+        or name in {"ACL_SUPERSET_HTTPS", "ACL_SUPERSET_REDIS_URL"}
+    }
+    secret = os.environ.get("SUPERSET_SECRET_KEY") or _kept_secret(home / "secret_key")
+    return {**kept, "PYTHONPATH": str(SUPERSET_DIR), "ACL_SUPERSET_HOME": str(home), "SUPERSET_SECRET_KEY": secret}
+
+
+# Setting up -------------------------------------------------------------------------------------------------------
+
+
+def _set_up(home: Path, environment: Mapping[str, str], user: str, password: str, log: Callable[[str], None]) -> None:
+    """Bring the metadata to what is installed, unless they are."""
+    done = home / "set_up.digest"
+    digest = _set_up_digest(environment, user, password)
+    own_metadata = None if environment.get(_METADATA_VARIABLE) else home / "metadata.db"
+    is_there = own_metadata is None or own_metadata.exists()
+    if is_there and done.exists() and hmac.compare_digest(done.read_text(), digest):
+        return
+    log("Setting up Superset's metadata ...")
+    variables = {**environment, "ACL_SUPERSET_USER": user, "ACL_SUPERSET_PASSWORD": password}
+    if own_metadata is None:
+        _run_set_up(home, variables)
+    else:
+        with _replaced_when_done(own_metadata) as new:
+            _run_set_up(home, {**variables, _METADATA_VARIABLE: f"sqlite:///{new}"})
+    done.write_text(digest)
+
+
+def _set_up_digest(environment: Mapping[str, str], user: str, password: str) -> str:
+    """What the metadata depend on, in a form that gives no secret away."""
+    parts = [
+        (SUPERSET_DIR / "requirements.lock").read_bytes(),
+        (SUPERSET_DIR / "set_up.py").read_bytes(),
+        environment.get(_METADATA_VARIABLE, "").encode(),
+        user.encode(),
+        password.encode(),
+    ]
+    digests = b"".join(hashlib.sha256(part).digest() for part in parts)
+    return hmac.new(environment["SUPERSET_SECRET_KEY"].encode(), digests, "sha256").hexdigest()
+
+
+@contextmanager
+def _replaced_when_done(database: Path) -> Iterator[Path]:
+    """A copy of a SQLite file to work on: SQLite cannot take back half a migration, the file before can stay."""
+    new = database.with_suffix(".new.db")
+    for name in (new.name, f"{new.name}-wal", f"{new.name}-shm"):
+        (new.parent / name).unlink(missing_ok=True)
+    if database.exists():
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
+            source.backup(copy)
+    yield new
+    with closing(sqlite3.connect(new)) as copy:
+        # What was written ahead goes into the file, and the file to the disk.
+        copy.execute("pragma wal_checkpoint(truncate)")
+    new.chmod(0o600)
+    new.replace(database)
+
+
+def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
+    log_file = home / "set_up.log"
+    with _private_log(log_file) as stream:
+        ended = subprocess.run(
+            [_PYTHON, SUPERSET_DIR / "set_up.py"],
+            cwd=home,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if ended.returncode:
+        raise SupersetServerError(f"Superset's metadata could not be set up. {_end_of(log_file)}")
+
+
+# Starting and ending ----------------------------------------------------------------------------------------------
+
+
+def _listen(port: int | None) -> socket.socket:
+    """A socket for the server, made here: nobody takes its port before the server listens."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port or 0))
+    except OSError as error:
+        listener.close()
+        raise SupersetServerError(
+            f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another one: make superset PORT=8089"
+        ) from error
+    return listener
+
+
+def _start(home: Path, environment: Mapping[str, str], listener: socket.socket) -> subprocess.Popen[bytes]:
+    with listener, _private_log(_log_file(home)) as stream:
+        return subprocess.Popen(
+            [_PYTHON, "-m", "gunicorn", "--config", SUPERSET_DIR / "gunicorn.conf.py"],
+            cwd=home,
+            env={
+                **environment,
+                "ACL_SUPERSET_BIND": f"fd://{listener.fileno()}",
+                "ACL_SUPERSET_OWNER": str(os.getpid()),
+            },
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for this process, which ends the server in order.
+            start_new_session=True,
+        )
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, home: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(url):
+        if process.poll() is not None:
+            raise SupersetServerError(f"Superset did not start. {_end_of(_log_file(home))}")
+        if time.monotonic() > deadline:
+            raise SupersetServerError(f"Superset is not ready after {_START_SECONDS:.0f} s. {_end_of(_log_file(home))}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    """Whether people can sign in: the page they do it on needs the metadata, which /health does not."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"{url}/login/", timeout=_START_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _private_log(file: Path) -> IO[bytes]:
+    """A log begun anew; the one before is kept."""
+    if file.exists():
+        file.replace(file.with_suffix(".before.log"))
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def _end_of(log_file: Path) -> str:
+    lines = log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+    return "\n".join([f"The end of {log_file}:", *lines])

@@ -1,0 +1,101 @@
+"""How Superset is configured here; Superset reads it at its start, from the environment it runs in.
+
+What belongs here: settings Superset knows, and the variables an installation may set. What does not: how the data are
+read while they are replaced (`warehouse_connections`), how the server runs (`gunicorn.conf`), what is in its
+metadata from the first day (`set_up`).
+
+Variables: `ACL_SUPERSET_HOME`, the folder of its state; `SUPERSET_SECRET_KEY`, else the file `secret_key` in that
+folder; `SUPERSET__SQLALCHEMY_DATABASE_URI`, else SQLite in that folder; `ACL_SUPERSET_REDIS_URL`, else what needs a
+cache is kept in the metadata; `ACL_SUPERSET_HTTPS=1` behind a proxy that encrypts.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import warehouse_connections
+from warehouse_connections import one_configuration, validate_uri
+
+_HOME = Path(os.environ["ACL_SUPERSET_HOME"])
+_BEHIND_HTTPS = os.environ.get("ACL_SUPERSET_HTTPS") == "1"
+_REDIS_URL = os.environ.get("ACL_SUPERSET_REDIS_URL")
+
+# Secrets and sessions ---------------------------------------------------------------------------------------------
+
+SECRET_KEY = os.environ.get("SUPERSET_SECRET_KEY") or (_HOME / "secret_key").read_text().strip()
+WTF_CSRF_ENABLED = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+# Browsers keep a secure cookie to themselves where the address is not encrypted, and nobody could sign in.
+SESSION_COOKIE_SECURE = _BEHIND_HTTPS
+ENABLE_PROXY_FIX = _BEHIND_HTTPS
+RATELIMIT_ENABLED = True
+# Signing in is limited; a dashboard may ask for all its charts at once.
+RATELIMIT_APPLICATION = None
+AUTH_RATE_LIMIT = "10 per second"
+RATELIMIT_STORAGE_URI = _REDIS_URL or "memory://"
+
+# What a page may load: nothing but what this server sends, so neither telemetry nor maps nor fonts from elsewhere ----
+
+TALISMAN_ENABLED = True
+TALISMAN_CONFIG = {
+    "content_security_policy": {
+        "default-src": ["'self'"],
+        "base-uri": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'self'"],
+        "img-src": ["'self'", "blob:", "data:"],
+        "worker-src": ["'self'", "blob:"],
+        "connect-src": ["'self'"],
+        "object-src": "'none'",
+        # Superset's components style themselves while they are drawn.
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "font-src": ["'self'", "data:"],
+        "script-src": ["'self'", "'strict-dynamic'"],
+    },
+    "content_security_policy_nonce_in": ["script-src"],
+    "force_https": _BEHIND_HTTPS,
+    "session_cookie_secure": _BEHIND_HTTPS,
+    "referrer_policy": "same-origin",
+}
+ENABLE_CORS = False
+THEME_FONT_URL_ALLOWED_DOMAINS: list[str] = []
+# Its page is loaded from elsewhere, which the policy above forbids.
+FAB_API_SWAGGER_UI = False
+
+# Metadata and caches ----------------------------------------------------------------------------------------------
+
+# Several requests write at the same time; SQLite lets the later ones wait.
+SQLALCHEMY_DATABASE_URI = f"sqlite:///{_HOME / 'metadata.db'}?check_same_thread=false&timeout=30"
+SQLALCHEMY_EXAMPLES_URI = SQLALCHEMY_DATABASE_URI
+
+if _REDIS_URL:
+    _REDIS = {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": _REDIS_URL}
+    CACHE_CONFIG = {**_REDIS, "CACHE_KEY_PREFIX": "acl_superset_", "CACHE_DEFAULT_TIMEOUT": 24 * 60 * 60}
+    FILTER_STATE_CACHE_CONFIG = {**_REDIS, "CACHE_KEY_PREFIX": "acl_filter_", "CACHE_DEFAULT_TIMEOUT": 90 * 24 * 3600}
+    EXPLORE_FORM_DATA_CACHE_CONFIG = {**_REDIS, "CACHE_KEY_PREFIX": "acl_form_", "CACHE_DEFAULT_TIMEOUT": 7 * 24 * 3600}
+
+# What people may read, and how much of it -------------------------------------------------------------------------
+
+DB_SQLA_URI_VALIDATOR = validate_uri
+DB_CONNECTION_MUTATOR = one_configuration
+# No DATA_CACHE_CONFIG: results are never cached, the next query after a refresh shows what was published. The data
+# products are small enough to be asked every time.
+ROW_LIMIT = 10_000
+SQL_MAX_ROW = 10_000
+DISPLAY_MAX_ROW = 10_000
+DEFAULT_SQLLAB_LIMIT = 1_000
+QUERY_SECONDS = 30
+SQLLAB_TIMEOUT = QUERY_SECONDS
+SUPERSET_WEBSERVER_TIMEOUT = 2 * QUERY_SECONDS
+warehouse_connections.listen(QUERY_SECONDS)
+# SQL Lab answers at once: there are no workers in the background, and no place for their results.
+CELERY_CONFIG = None
+RESULTS_BACKEND = None
+
+# Appearance -------------------------------------------------------------------------------------------------------
+
+# The dashboard's colours are made for a light ground.
+THEME_DARK = None
+SUPERSET_LOG_VIEW = True

@@ -1,0 +1,157 @@
+"""How Superset opens the published warehouse: read-only, for a limited time, and never a version that was replaced.
+
+DuckDB shares an open file among all connections of a process. While one query reads the published file, a second
+connection would get that same file, even when another one lies at its path by now; under steady load nobody would
+ever see the new one. So connections of one process are only open side by side when they read the same version.
+
+What belongs here: what happens when a connection to DuckDB is made and closed. What does not: settings of Superset
+(`superset_config`). It needs SQLAlchemy and duckdb-engine, nothing of Superset.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from duckdb_engine import ConnectionWrapper
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.engine.url import URL
+from sqlalchemy.pool import Pool
+
+REQUIRED_OPTIONS = {
+    "access_mode": "read_only",
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+}
+"""Without them SQL can write to the warehouse, read and write any other file, or allow itself to."""
+
+
+class UnsafeUriError(ValueError):
+    """A database is to be connected in a way that lets SQL out of the published file."""
+
+
+def validate_uri(uri: URL) -> None:
+    """Refuse a DuckDB database whose URI does not confine what SQL can do.
+
+    Raises:
+        UnsafeUriError: an option is missing or has another value, or there is no file.
+    """
+    if uri.get_backend_name() not in {"duckdb", "motherduck"}:
+        return
+    missing = {name: value for name, value in REQUIRED_OPTIONS.items() if uri.query.get(name) != value}
+    if missing:
+        options = "&".join(f"{name}={value}" for name, value in missing.items())
+        raise UnsafeUriError(f"The SQLAlchemy URI of this DuckDB database must also say {options}.")
+    if not os.path.isabs(uri.database or ""):
+        raise UnsafeUriError("The SQLAlchemy URI of a DuckDB database must name a file by its absolute path.")
+
+
+def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple[URL, dict[str, Any]]:
+    """Connect the same way whoever asks: connections that share a file must not differ in their configuration.
+
+    Superset tells DuckDB whether a dashboard, a chart or SQL Lab asks, which makes such a difference.
+    """
+    parameters.get("connect_args", {}).get("config", {}).pop("custom_user_agent", None)
+    return uri, parameters
+
+
+def listen(query_seconds: float) -> None:
+    """Watch over all connections to DuckDB that this process makes from now on.
+
+    Args:
+        query_seconds: after which whatever a connection is doing is interrupted.
+    """
+    versions = _Versions(query_seconds)
+
+    @event.listens_for(Engine, "do_connect")
+    def connect(dialect: Any, _record: object, arguments: Iterable[Any], keywords: dict[str, Any]) -> Any:
+        if dialect.name != "duckdb":
+            return None
+        path = str(keywords.get("database") or next(iter(arguments), ""))
+        release = versions.hold(path)
+        try:
+            connection = dialect.connect(*arguments, **keywords)
+        except BaseException:
+            release()
+            raise
+        watch = threading.Timer(query_seconds, _interrupt, [weakref.ref(connection)])
+        watch.daemon = True
+        watch.start()
+        # Called by `close`, else when nothing refers to the connection any more.
+        connection.acl_ended = weakref.finalize(connection, _end, watch, release)
+        return connection
+
+    @event.listens_for(Pool, "close")
+    @event.listens_for(Pool, "close_detached")
+    def close(connection: Any, *_: object) -> None:
+        if isinstance(connection, ConnectionWrapper):
+            connection.close()
+            connection.acl_ended()
+
+
+class _Versions:
+    """Which version of which file the open connections of this process read."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        self._wait_seconds = wait_seconds
+        self._condition = threading.Condition()
+        self._open: dict[str, _OpenFile] = {}
+
+    def hold(self, path: str) -> Callable[[], None]:
+        """Wait until no open connection reads a replaced version of the file; returns what ends the holding.
+
+        A thread does not wait for itself. Nobody waits longer than queries may take: an answer from the version
+        before is better than none.
+        """
+        thread = threading.get_ident()
+        with self._condition:
+            self._condition.wait_for(lambda: self._may_join(path, thread), self._wait_seconds)
+            file = self._open.setdefault(path, _OpenFile(path))
+            file.threads.append(thread)
+        return lambda: self._release(path, file, thread)
+
+    def _may_join(self, path: str, thread: int) -> bool:
+        file = self._open.get(path)
+        return file is None or not file.is_replaced(path) or thread in file.threads
+
+    def _release(self, path: str, file: _OpenFile, thread: int) -> None:
+        with self._condition:
+            file.threads.remove(thread)
+            if not file.threads and self._open.get(path) is file:
+                del self._open[path]
+                self._condition.notify_all()
+
+
+class _OpenFile:
+    """A version of a file and the threads that opened the connections to it, one entry for each connection."""
+
+    def __init__(self, path: str) -> None:
+        self._version = _version(path)
+        self.threads: list[int] = []
+
+    def is_replaced(self, path: str) -> bool:
+        """Whether another version lies at the path by now."""
+        return _version(path) != self._version
+
+
+def _version(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _interrupt(reference: weakref.ref[Any]) -> None:
+    connection = reference()
+    if connection is not None:
+        connection.interrupt()
+
+
+def _end(watch: threading.Timer, release: Callable[[], None]) -> None:
+    watch.cancel()
+    release()
