@@ -35,6 +35,9 @@ class Settings:
         ticketing_schema: the schema of the six tables.
         extract_mb_per_s: megabytes (10^6 bytes) a second an extract reads at most; 0 reads as fast as it can.
         full_extract_days: days after a full batch before the next full one; until then batches are incremental.
+        superset_url: where people open Superset, such as `http://127.0.0.1:8088`; None: no dashboards are kept in step.
+        superset_user: name of an administrator of Superset.
+        superset_password: theirs; None: the one that `make superset` made and keeps.
     """
 
     data_dir: Path
@@ -48,6 +51,9 @@ class Settings:
     ticketing_schema: str = "public"
     extract_mb_per_s: float = 10.0
     full_extract_days: float = 7.0
+    superset_url: str | None = None
+    superset_user: str = "admin"
+    superset_password: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -69,6 +75,9 @@ class Settings:
             ticketing_schema=variables.get("ACL_TICKETING_SCHEMA") or "public",
             extract_mb_per_s=_number(variables, "ACL_EXTRACT_MB_PER_S", 10.0, "megabytes a second"),
             full_extract_days=_number(variables, "ACL_FULL_EXTRACT_DAYS", 7.0, "days"),
+            superset_url=_web_address(variables, "ACL_SUPERSET_URL"),
+            superset_user=variables.get("ACL_SUPERSET_USER") or "admin",
+            superset_password=variables.get("ACL_SUPERSET_PASSWORD") or None,
         )
 
     @property
@@ -115,6 +124,13 @@ class Settings:
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
+
+
+def _web_address(variables: Mapping[str, str], name: str) -> str | None:
+    text = variables.get(name) or None
+    if text and not text.startswith(("http://", "https://")):
+        raise SettingsError(f"{name}={text!r} is not a web address; set it to one such as http://127.0.0.1:8088.")
+    return text
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, unit: str) -> float:

@@ -57,6 +57,27 @@ def test_an_address_with_a_password_is_not_shown() -> None:
     assert "geheim" not in repr(Settings.from_environment(variables))
 
 
+def test_reads_which_superset_to_keep_in_step() -> None:
+    unset = Settings.from_environment({})
+    assert (unset.superset_url, unset.superset_user, unset.superset_password) == (None, "admin", None)
+    settings = Settings.from_environment(
+        {
+            "ACL_SUPERSET_URL": "https://superset.example.org/",
+            "ACL_SUPERSET_USER": "robot",
+            "ACL_SUPERSET_PASSWORD": "geheim",
+        }
+    )
+    assert (settings.superset_url, settings.superset_user) == ("https://superset.example.org/", "robot")
+    assert settings.superset_password == "geheim"  # noqa: S105 # nobody's
+    assert "geheim" not in repr(settings)
+
+
+def test_refuses_what_is_no_web_address() -> None:
+    """An address without its scheme would be found out by the last step of a refresh."""
+    with pytest.raises(SettingsError, match=r"ACL_SUPERSET_URL='127\.0\.0\.1:8088' is not a web address"):
+        Settings.from_environment({"ACL_SUPERSET_URL": "127.0.0.1:8088"})
+
+
 @pytest.mark.parametrize(
     ("name", "unit"), [("ACL_EXTRACT_MB_PER_S", "megabytes a second"), ("ACL_FULL_EXTRACT_DAYS", "days")]
 )
