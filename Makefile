@@ -12,6 +12,8 @@ DATA_DIR := $(abspath $(or $(ACL_DATA_DIR),data))
 EXPORTS_DIR := $(abspath $(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/installed
+SUPERSET_INSTALLED := superset/.venv/installed
+SUPERSET := $(BIN)/python -m acl_assets.visualization.superset
 # Tests choose their own data and instance.
 PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u DAGSTER_HOME $(BIN)/python -m pytest
 
@@ -21,24 +23,36 @@ export DAGSTER_HOME := $(abspath $(or $(DAGSTER_HOME),.dagster))
 export PATH := $(BIN):$(PATH)
 
 .PHONY: help install run dev demo-source extract check test test-fast bench bench-extraction docs lock clean
+.PHONY: superset superset-install superset-stop superset-export superset-screenshots
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# uv installs the whole lock in seconds; where it cannot be had, pip does the same in a minute.
-$(INSTALLED): requirements.lock pyproject.toml
+# A new environment in folder $(1), of a Python below 3.$(3) that is not older than 3.11. Why it is needed: $(2)
+define new_environment
 	@python=$$(for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
-		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
-	if [ -z "$$python" ]; then echo "No Python 3.11 to 3.13 was found. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
-	echo "Installing requirements.lock into .venv ..."; \
-	rm -rf .venv; \
-	"$$python" -m venv .venv || { echo "$$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, $(3)))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
+	if [ -z "$$python" ]; then echo "No Python from 3.11 on and below 3.$(3) was found, which $(2) needs. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
+	echo "Installing $(2) into $(1) ..."; \
+	rm -rf $(1); \
+	"$$python" -m venv $(1) || { echo "$$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+endef
+
+# uv installs a whole lock in seconds; where it cannot be had, pip does the same in a minute.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(call new_environment,.venv,requirements.lock,14)
 	@awk '/^uv==/ {uv = 1} uv {print} uv && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock \
 		&& VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock; } \
 		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@{ VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --offline --no-deps --no-build-isolation --editable . ; } \
 		|| $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SUPERSET_INSTALLED): superset/requirements.lock | $(INSTALLED)
+	$(call new_environment,superset/.venv,superset/requirements.lock,13)
+	@VIRTUAL_ENV=$(CURDIR)/superset/.venv $(BIN)/uv pip sync --quiet --require-hashes superset/requirements.lock \
+		|| superset/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r superset/requirements.lock
 	@touch $@
 
 install: $(INSTALLED) ## set up .venv from requirements.lock
@@ -55,6 +69,20 @@ run: $(INSTALLED) .dagster/dagster.yaml ## refresh everything from the newest ex
 
 dev: $(INSTALLED) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
+
+superset: $(SUPERSET_INSTALLED) ## the dashboards in Apache Superset on 127.0.0.1:8088, until Ctrl-C
+	$(SUPERSET) start --port $(or $(PORT),8088)
+
+superset-stop: $(INSTALLED) ## end the Superset that runs elsewhere
+	$(SUPERSET) stop
+
+superset-install: $(SUPERSET_INSTALLED) ## set up superset/.venv from superset/requirements.lock
+
+superset-export: $(INSTALLED) ## write the dashboard as it was edited in Superset back into superset/bundle
+	$(SUPERSET) export
+
+superset-screenshots: $(INSTALLED) browser ## make the pictures of the dashboard in docs/images anew
+	$(SUPERSET) screenshots
 
 demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
 	$(BIN)/python -m acl_assets.simulator live --data-dir $(DATA_DIR)/demo_source --scale $(SCALE) --seed $(SEED)
@@ -75,7 +103,7 @@ browser:
 	@if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing chromium for the browser tests ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; fi
 
-test: check browser ## everything: checks, all tests, coverage
+test: check browser $(SUPERSET_INSTALLED) ## everything: checks, all tests, coverage
 	$(BIN)/coverage erase
 	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
@@ -92,8 +120,9 @@ docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshot
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.generate.screenshots
 
-lock: ## resolve pyproject.toml into requirements.lock anew
+lock: ## resolve pyproject.toml and superset/requirements.in into their locks anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
 
 clean: ## remove what was built; exports and published data stay
-	rm -rf .venv dbt/target dbt/logs .dagster $(DATA_DIR)/build
+	rm -rf .venv superset/.venv dbt/target dbt/logs .dagster $(DATA_DIR)/build

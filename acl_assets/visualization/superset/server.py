@@ -74,6 +74,28 @@ class SupersetServer:
         )
 
 
+def set_up_superset(
+    settings: Settings,
+    *,
+    user: str = "admin",
+    password: str | None = None,
+    log: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Bring Superset's metadata to the version installed, and see to the administrator; takes a moment when they are.
+
+    Args:
+        settings: of the installation; the state is in the folder `superset` of its data.
+        user: name of the administrator, who is made, or given the password when he has another one.
+        password: the administrator's; None: the one made when there was none, kept in the `password_file`.
+        log: is told what takes its time.
+
+    Raises:
+        SupersetServerError: Superset is not installed, runs already, or cannot be set up.
+    """
+    with _opened_home(settings) as home:
+        _set_up(home, _environment(home), user, password or _kept_secret(password_file(settings)), log)
+
+
 @contextmanager
 def running_superset(
     settings: Settings,
@@ -83,28 +105,22 @@ def running_superset(
     password: str | None = None,
     log: Callable[[str], None] = lambda message: None,
 ) -> Iterator[SupersetServer]:
-    """Run Superset on 127.0.0.1 until the block, or this process, ends; its state stays, and is set up when it must be.
+    """Run Superset on 127.0.0.1 until the block, or this process, ends; set up before, as `set_up_superset` does.
 
     Args:
-        settings: of the installation; the state is in the folder `superset` of its data.
+        settings: of the installation; the state is in the folder `superset` of its data, and stays.
         port: a free one when None.
-        user: name of the administrator, who is made or given the password when he does not have it.
-        password: the administrator's; None: the one made when there was none, kept in the file `admin_password`.
+        user: name of the administrator.
+        password: the administrator's; None: the one in the `password_file`.
         log: is told what takes its time.
 
     Raises:
         SupersetServerError: Superset is not installed, runs already, cannot be set up, or does not start.
     """
-    if not _PYTHON.exists():
-        raise SupersetServerError(f"Superset is not installed in {_PYTHON.parents[1]}; run: make superset-install")
-    home = superset_home(settings)
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)
-    with _only_one(home):
+    with _opened_home(settings) as home, _listen(port) as listener:
         password = password or _kept_secret(password_file(settings))
         environment = _environment(home)
         _set_up(home, environment, user, password, log)
-        listener = _listen(port)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         log(f"Starting Superset on {url} ...")
         process = _start(home, environment, listener)
@@ -157,8 +173,13 @@ def _log_file(home: Path) -> Path:
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """Hold the lock of this folder, which tells everybody else the process to end; a dead process holds none."""
+def _opened_home(settings: Settings) -> Iterator[Path]:
+    """The folder of the state, locked; the lock tells others which process to end, a dead process holds none."""
+    if not _PYTHON.exists():
+        raise SupersetServerError(f"Superset is not installed in {_PYTHON.parents[1]}; run: make superset-install")
+    home = superset_home(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
     descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if not _is_free(descriptor):
@@ -168,7 +189,7 @@ def _only_one(home: Path) -> Iterator[None]:
             )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
-        yield
+        yield home
     finally:
         os.close(descriptor)
 
@@ -290,6 +311,7 @@ def _listen(port: int | None) -> socket.socket:
 
 
 def _start(home: Path, environment: Mapping[str, str], listener: socket.socket) -> subprocess.Popen[bytes]:
+    # Only the server keeps listening: once it has ended, nobody waits for an answer.
     with listener, _private_log(_log_file(home)) as stream:
         return subprocess.Popen(
             [_PYTHON, "-m", "gunicorn", "--config", SUPERSET_DIR / "gunicorn.conf.py"],
