@@ -16,9 +16,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from duckdb_engine import ConnectionWrapper
+from duckdb_engine import ConnectionWrapper, Dialect
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import Pool
 
@@ -28,6 +27,9 @@ REQUIRED_OPTIONS = {
     "lock_configuration": "true",
 }
 """Without them SQL can write to the warehouse, read and write any other file, or allow itself to."""
+
+MEMORY_LIMIT = "1GB"
+"""What the queries of one process share; what needs more of it is written beside the published file meanwhile."""
 
 
 class UnsafeUriError(ValueError):
@@ -55,7 +57,8 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
 
     Superset tells DuckDB whether a dashboard, a chart or SQL Lab asks, which makes such a difference.
     """
-    parameters.get("connect_args", {}).get("config", {}).pop("custom_user_agent", None)
+    if uri.get_backend_name() == "duckdb":
+        parameters.setdefault("connect_args", {})["config"] = {"memory_limit": MEMORY_LIMIT}
     return uri, parameters
 
 
@@ -67,10 +70,8 @@ def listen(query_seconds: float) -> None:
     """
     versions = _Versions(query_seconds)
 
-    @event.listens_for(Engine, "do_connect")
+    @event.listens_for(Dialect, "do_connect")
     def connect(dialect: Any, _record: object, arguments: Iterable[Any], keywords: dict[str, Any]) -> Any:
-        if dialect.name != "duckdb":
-            return None
         path = str(keywords.get("database") or next(iter(arguments), ""))
         release = versions.hold(path)
         try:
