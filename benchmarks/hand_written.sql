@@ -148,7 +148,8 @@ select
     sale_month,
     cast(sum(tickets_sold) as bigint) as tickets_sold,
     cast(sum(revenue) as bigint) as revenue,
-    festivals.is_completed
+    festivals.is_completed,
+    if(festivals.is_completed, 'completed', 'on sale') as sales_status
 from monthly_sales
 inner join star_schema.dim_performances using (performance_id)
 inner join (
@@ -189,7 +190,8 @@ select
     cast(total_revenue as bigint) as total_revenue,
     coalesce(cast(share_of_tickets as double), 0) as share_of_tickets,
     cast(venue_rank as int) as venue_rank,
-    venue_rank <= 3 as is_top_venue
+    venue_rank <= 3 as is_top_venue,
+    if(venue_rank <= 3, 'top venue ' || venue_rank, 'venues ranked lower') as venue_standing
 from star_schema.fct_performances
 inner join ranked using (venue_id)
 inner join star_schema.dim_venues as venues using (venue_id)
@@ -267,7 +269,14 @@ select
         when tier = 1 then 'near-equals'
         when tier = 2 then 'strong alternative'
         else 'reserve'
-    end as verdict
+    end as verdict,
+    case
+        when tier > 1 then 'tier ' || tier
+        when count(*) filter (tier = 1) over (partition by venue_id) = 1 then 'must invite'
+        else 'near-equals'
+    end as tier_name,
+    format('{}. {} ({} performance{})', rank_in_venue, band_name, performances, if(performances = 1, '', 's'))
+        as band_label
 from data_products.band_sales_by_venue
 where is_top_venue
 qualify is_top_band;

@@ -85,6 +85,7 @@ def months_of_sale(festival: Festival, shows: pd.DataFrame) -> pd.DataFrame:
     months = sold_tickets(festival, shows).groupby(["festival_year", "sale_month"])["ticket_price"]
     product = months.agg(tickets_sold="size", revenue="sum").reset_index()
     product["is_completed"] = product["festival_year"].map(final)
+    product["sales_status"] = product["is_completed"].map({True: "completed", False: "on sale"})
     return product
 
 
@@ -106,6 +107,7 @@ def venue_standings(shows: pd.DataFrame, variables: dict[str, Any]) -> pd.DataFr
     for rank, row in enumerate(rows, start=1):
         row["venue_rank"] = rank
         row["is_top_venue"] = rank <= variables["top_venues"]
+        row["venue_standing"] = f"top venue {rank}" if row["is_top_venue"] else "venues ranked lower"
         row["share_of_tickets"] = row["total_tickets_sold"] / everything if everything else 0.0
     return pd.DataFrame(rows)
 
@@ -187,7 +189,17 @@ def candidates(bands: pd.DataFrame) -> pd.DataFrame:
             return "must invite" if rivals.sum() == 1 else "near-equals"
         return "strong alternative" if row["tier"] == 2 else "reserve"
 
+    def tier_name(row: pd.Series) -> str:
+        return verdict(row) if row["tier"] == 1 else f"tier {int(row['tier'])}"
+
+    def label(row: pd.Series) -> str:
+        count = row["performances"]
+        rank = int(row["rank_in_venue"])
+        return f"{rank}. {row['band_name']} ({count} {'performance' if count == 1 else 'performances'})"
+
     chosen["verdict"] = [verdict(row) for _, row in chosen.iterrows()]
+    chosen["tier_name"] = [tier_name(row) for _, row in chosen.iterrows()]
+    chosen["band_label"] = [label(row) for _, row in chosen.iterrows()]
     return chosen
 
 

@@ -26,7 +26,16 @@ select
         when bands.tier = 1 then 'near-equals'
         when bands.tier = 2 then 'strong alternative'
         else 'reserve'
-    end as verdict
+    end as verdict,
+    case
+        when bands.tier = 1 and first_tiers.bands = 1 then 'must invite'
+        when bands.tier = 1 then 'near-equals'
+        else 'tier ' || cast(bands.tier as string)
+    end as tier_name,
+    cast(bands.rank_in_venue as string)
+    || '. ' || bands.band_name
+    || ' (' || cast(bands.performances as string)
+    || case when bands.performances = 1 then ' performance)' else ' performances)' end as band_label
 from {{ ref('band_sales_by_venue') }} as bands
 inner join first_tiers
     on bands.venue_id = first_tiers.venue_id

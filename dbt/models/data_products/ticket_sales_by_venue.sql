@@ -49,7 +49,12 @@ select
         cast(ranked_venues.total_tickets_sold as double) / nullif(ranked_venues.tickets_sold_anywhere, 0), 0
     ) as share_of_tickets,
     cast(ranked_venues.venue_rank as int) as venue_rank,
-    ranked_venues.venue_rank <= {{ var('top_venues') }} as is_top_venue
+    ranked_venues.venue_rank <= {{ var('top_venues') }} as is_top_venue,
+    case
+        when ranked_venues.venue_rank <= {{ var('top_venues') }}
+            then 'top venue ' || cast(ranked_venues.venue_rank as string)
+        else 'venues ranked lower'
+    end as venue_standing
 from venue_festivals
 inner join ranked_venues
     on venue_festivals.venue_id = ranked_venues.venue_id

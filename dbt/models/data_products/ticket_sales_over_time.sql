@@ -23,7 +23,8 @@ select
     monthly_sales.sale_month,
     cast(sum(monthly_sales.tickets_sold) as bigint) as tickets_sold,
     cast(sum(monthly_sales.revenue) as bigint) as revenue,
-    festivals.is_completed
+    festivals.is_completed,
+    case when festivals.is_completed then 'completed' else 'on sale' end as sales_status
 from monthly_sales
 inner join {{ ref('dim_performances') }} as performances
     on monthly_sales.performance_id = performances.performance_id
