@@ -20,6 +20,7 @@ from acl_assets.transformation.dbt_process import guarded_dbt
 from acl_assets.transformation.project import dbt_project, load_manifest
 from acl_assets.validation.checks import fact_amounts, source_row_counts
 from acl_assets.visualization.assets import all_stars_report
+from acl_assets.visualization.superset.asset import superset_dashboard
 
 
 def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:
@@ -40,10 +41,17 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     refresh = define_asset_job(
         "refresh",
         selection=AssetSelection.all(),
-        description="From the newest export batch to the published warehouse and the report.",
+        description="From the newest export batch to the published warehouse, the report and the dashboards.",
     )
     return Definitions(
-        assets=[*ticketing_tables, source_tables, dbt_models, published_warehouse, all_stars_report],
+        assets=[
+            *ticketing_tables,
+            source_tables,
+            dbt_models,
+            published_warehouse,
+            all_stars_report,
+            superset_dashboard,
+        ],
         asset_checks=[source_row_counts, fact_amounts],
         jobs=[extract, refresh],
         schedules=[nightly_extract],

@@ -11,6 +11,7 @@ the charts show the truth (`verification`), and writing the bundle (`export`).
 
 from __future__ import annotations
 
+import argparse
 import copy
 import hashlib
 import io
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.visualization.superset.client import SupersetClient, SupersetError
+from acl_assets.visualization.superset.client import SupersetClient, SupersetError, superset_client
 
 BUNDLE_DIR = PROJECT_DIR / "superset" / "bundle"
 # Stands in the repository where an installation has the path of its published file.
@@ -254,6 +255,30 @@ def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
     return missing
 
 
+def refresh_caches(client: SupersetClient, bundle: Bundle) -> None:
+    """Make Superset forget what it remembers of the published file: results of charts, and which tables there are.
+
+    As configured here it remembers nothing; an installation with a Redis does.
+    """
+    database = bundle.of_kind("databases")[0]
+    schemas = {dataset.content["schema"] for dataset in bundle.of_kind("datasets")}
+    tables = [
+        {
+            "database_name": database.name,
+            "schema": dataset.content["schema"],
+            "datasource_name": dataset.name,
+            "datasource_type": "table",
+        }
+        for dataset in bundle.of_kind("datasets")
+    ]
+    client.post("/api/v1/cachekey/invalidate", json={"datasources": tables})
+    entries = client.everything("/api/v1/database/")
+    number = next(entry["id"] for entry in entries if entry["uuid"] == database.uuid)
+    client.get(f"/api/v1/database/{number}/schemas/", q={"force": True})
+    for schema in sorted(schemas):
+        client.get(f"/api/v1/database/{number}/tables/", q={"force": True, "schema_name": schema})
+
+
 def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     """What bears the repository's mark in Superset and is not in the bundle, dashboards first.
 
@@ -278,6 +303,38 @@ def remove_orphans(client: SupersetClient, orphans: list[Orphan]) -> None:
     """
     for orphan in orphans:
         client.delete(f"/api/v1/{_RESOURCES[orphan.kind]}/{orphan.id}")
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `import` and `orphans` to the command line."""
+    importing = commands.add_parser("import", help="bring superset/bundle into a running Superset")
+    importing.set_defaults(run=_import)
+    orphans = commands.add_parser("orphans", help="list what left superset/bundle and is still in Superset")
+    orphans.add_argument("--remove", action="store_true", help="delete them from Superset")
+    orphans.set_defaults(run=_orphans)
+
+
+def _import(_options: argparse.Namespace, settings: Settings) -> int:
+    with superset_client(settings) as client:
+        bundle = import_bundle(client, settings)
+        print(f"Imported {len(bundle.documents)} files of {BUNDLE_DIR} into {client.url}.")
+        _print_orphans(find_orphans(client, bundle))
+    return 0
+
+
+def _orphans(options: argparse.Namespace, settings: Settings) -> int:
+    with superset_client(settings) as client:
+        orphans = find_orphans(client, read_bundle())
+        _print_orphans(orphans)
+        if options.remove:
+            remove_orphans(client, orphans)
+            print(f"Removed {len(orphans)}.")
+    return 0
+
+
+def _print_orphans(orphans: list[Orphan]) -> None:
+    for orphan in orphans:
+        print(f"No longer in the repository: {orphan}")
 
 
 def _identity(kind: str, entry: dict[str, Any]) -> str:

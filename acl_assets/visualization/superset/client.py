@@ -9,9 +9,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from acl_assets.settings import Settings
+from acl_assets.visualization.superset.server import password_file
+
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
+LOCAL_URL = "http://127.0.0.1:8088"
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_ANSWER = 120
 # Superset gives no more rows of a list at once.
@@ -32,8 +36,8 @@ class SupersetClient:
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url.rstrip("/")
-        self._user = user
-        self._password = password
+        self.user = user
+        self.password = password
 
     def __enter__(self) -> SupersetClient:
         import requests
@@ -44,7 +48,7 @@ class SupersetClient:
         # As a function: a header alone would be replaced by what a .netrc file says of this host.
         self._session.auth = self._authorized
         try:
-            credentials = {"username": self._user, "password": self._password, "provider": "db"}
+            credentials = {"username": self.user, "password": self.password, "provider": "db"}
             self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
             # Superset checks it against the session cookie that comes with it.
             self._session.headers["X-CSRFToken"] = self.get("/api/v1/security/csrf_token/")["result"]
@@ -125,8 +129,23 @@ class SupersetClient:
         kind = response.headers.get("Content-Type", "nothing that says what it is")
         return SupersetError(
             f"{response.request.method} {response.url} answered with {kind} instead of {wanted}: nothing was done. Is "
-            f"{self.url} the address of a Superset, and is {self._user} allowed to do this?"
+            f"{self.url} the address of a Superset, and is {self.user} allowed to do this?"
         )
+
+
+def superset_client(settings: Settings) -> SupersetClient:
+    """The session of the settings' user with their Superset; that of `make superset` where they name none.
+
+    Raises:
+        SupersetError: there is no password to sign in with.
+    """
+    password = settings.superset_password
+    if password is None:
+        file = password_file(settings)
+        if not file.exists():
+            raise SupersetError(f"There is no password: set ACL_SUPERSET_PASSWORD, or let make superset make {file}.")
+        password = file.read_text().strip()
+    return SupersetClient(settings.superset_url or LOCAL_URL, settings.superset_user, password)
 
 
 def _as_text(value: Any) -> str:

@@ -1,0 +1,109 @@
+"""The dashboards as an asset: in step with the repository, and true to what is published.
+
+What belongs here: the thin asset and its metadata. What does not: importing (`bundle`), comparing (`verification`),
+photographing (`thumbnails`).
+"""
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, ResourceParam, asset
+
+from acl_assets.child_process import ChildProcess
+from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
+from acl_assets.settings import Settings
+from acl_assets.transformation.translator import OWNERS
+from acl_assets.visualization.superset.bundle import (
+    BUNDLE_DIR,
+    Bundle,
+    BundleError,
+    find_orphans,
+    import_bundle,
+    is_imported,
+    read_bundle,
+    refresh_caches,
+)
+from acl_assets.visualization.superset.client import SupersetClient, SupersetError, superset_client
+from acl_assets.visualization.superset.thumbnails import missing_browser
+from acl_assets.visualization.superset.verification import VerifiedChart, verify_charts
+
+_THUMBNAILS = "acl_assets.visualization.superset.thumbnails:take_thumbnails"
+
+
+@asset(
+    deps=[PUBLISHED_WAREHOUSE],
+    group_name="visualization",
+    owners=list(OWNERS),
+    kinds={"superset"},
+    output_required=False,
+    description="The dashboards in Superset: imported when the repository's changed, and every chart held against "
+    "the published warehouse. Skipped where ACL_SUPERSET_URL is not set.",
+)
+def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> Iterator[Any]:
+    """Bring the dashboards into step, verify every chart, and say of each where it is and what it looks like."""
+    if settings.superset_url is None:
+        context.log.warning("Skipped: ACL_SUPERSET_URL is not set, so there are no dashboards to keep in step.")
+        return
+    try:
+        with superset_client(settings) as client:
+            bundle = read_bundle(BUNDLE_DIR).for_installation(settings)
+            imported = not is_imported(client, bundle)
+            if imported:
+                bundle = import_bundle(client, settings)
+            refresh_caches(client, bundle)
+            charts = verify_charts(client, settings, bundle)
+            orphans = [str(orphan) for orphan in find_orphans(client, bundle)]
+    except (BundleError, SupersetError) as error:
+        raise Failure(str(error), allow_retries=False) from None
+    metadata: dict[str, MetadataValue[Any] | str] = {
+        "dashboard": MetadataValue.url(f"{client.url}/superset/dashboard/{_slugs(bundle)[0]}/"),
+        "bundle": f"{'imported' if imported else 'unchanged since it was imported'}: {bundle.digest}",
+        "orphans": ", ".join(orphans) or "none",
+        **_described(client, charts, _thumbnails(context, client, bundle)),
+    }
+    if orphans:
+        context.log.warning(
+            f"No longer in the repository, and still in Superset: {', '.join(orphans)}. Remove them with: "
+            "python -m acl_assets.visualization.superset orphans --remove"
+        )
+    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
+    if wrong:
+        raise Failure(f"{len(wrong)} of {len(charts)} charts do not show the truth: {'; '.join(wrong)}", metadata)
+    yield MaterializeResult(metadata=metadata)
+
+
+def _slugs(bundle: Bundle) -> list[str]:
+    return [str(dashboard.content["slug"]) for dashboard in bundle.of_kind("dashboards")]
+
+
+def _thumbnails(context: AssetExecutionContext, client: SupersetClient, bundle: Bundle) -> Mapping[int, bytes]:
+    """Pictures by the charts' numbers; without a browser, or when it fails, the reason is logged and there are none."""
+    reason = missing_browser()
+    if reason is None:
+        try:
+            with ChildProcess() as photographer:
+                taken: Mapping[int, bytes] = photographer.call(
+                    _THUMBNAILS, client.url, client.user, client.password, _slugs(bundle)
+                )
+            return taken
+        except SupersetError as error:
+            reason = str(error)
+    context.log.warning(f"No pictures of the charts: {reason}.")
+    return {}
+
+
+def _described(
+    client: SupersetClient, charts: list[VerifiedChart], pictures: Mapping[int, bytes]
+) -> dict[str, MetadataValue[Any]]:
+    """One entry for each chart: whether it is true, its rows, where it is, and its picture where there is one."""
+    described: dict[str, MetadataValue[Any]] = {}
+    for chart in charts:
+        text = chart.problem or f"as in the published warehouse, {chart.rows} rows"
+        if chart.id is not None:
+            text = f"[{text}]({client.url}/explore/?slice_id={chart.id})"
+        if chart.id is not None and chart.id in pictures:
+            encoded = base64.b64encode(pictures[chart.id]).decode()
+            text += f"\n\n![{chart.name}](data:image/png;base64,{encoded})"
+        described[f"chart: {chart.name}"] = MetadataValue.md(text)
+    return described
