@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -67,15 +68,22 @@ def verify_charts(client: SupersetClient, settings: Settings, bundle: Bundle) ->
     for _ in range(_ATTEMPTS):
         identity = file_identity(settings.published_file)
         ids = {entry["uuid"]: int(entry["id"]) for entry in client.everything("/api/v1/chart/")}
+        dataset = cache(lambda number: client.get(f"/api/v1/dataset/{number}")["result"])
         with duckdb.connect(str(settings.published_file), read_only=True) as connection:
-            verified = [_verify(client, connection, chart, ids.get(chart.uuid)) for chart in bundle.of_kind("charts")]
+            verified = [
+                _verify(client, connection, chart, ids.get(chart.uuid), dataset) for chart in bundle.of_kind("charts")
+            ]
         if file_identity(settings.published_file) == identity:
             return verified
     raise SupersetError(f"{settings.published_file} was replaced while the charts were verified, {_ATTEMPTS} times.")
 
 
 def _verify(
-    client: SupersetClient, connection: duckdb.DuckDBPyConnection, chart: Document, chart_id: int | None
+    client: SupersetClient,
+    connection: duckdb.DuckDBPyConnection,
+    chart: Document,
+    chart_id: int | None,
+    dataset: Callable[[int], Mapping[str, Any]],
 ) -> VerifiedChart:
     if chart_id is None:
         return VerifiedChart(chart.name, None, 0, "is not in Superset")
@@ -83,7 +91,6 @@ def _verify(
     problems: list[str] = []
     try:
         described = client.get(f"/api/v1/chart/{chart_id}")["result"]
-        dataset = client.get(f"/api/v1/dataset/{described['datasource_id']}")["result"]
         queries = json.loads(described["query_context"] or "{}").get("queries") or []
         if not queries:
             return VerifiedChart(chart.name, chart_id, 0, "says nowhere what it asks for: it has no query context")
@@ -91,7 +98,9 @@ def _verify(
         answers = client.get(f"/api/v1/chart/{chart_id}/data/", force="true")["result"]
         for query, answer in zip(queries, answers, strict=True):
             rows += len(answer["data"])
-            problem = answer.get("error") or _difference(connection, dataset, query, answer["data"])
+            problem = answer.get("error") or _difference(
+                connection, dataset(described["datasource_id"]), query, answer["data"]
+            )
             problems += [problem] if problem else []
     except (SupersetError, _CannotBeAskedError, duckdb.Error) as error:
         problems.append(str(error))
