@@ -1,0 +1,132 @@
+"""A dashboard in a headless Chromium, as a person at the screen sees it.
+
+What belongs here: signing in, opening a dashboard and its tabs, and knowing when everything is painted. What does not:
+what is done with what is seen (`screenshots`, tests).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from acl_assets.visualization.superset.client import SupersetError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+_MILLISECONDS_TO_PAINT = 60_000
+# Charts are drawn a moment after their data are there.
+_MILLISECONDS_TO_SETTLE = 1_000
+_HEIGHT = 1_000
+_TABS = "[data-test='dashboard-component-tabs'] [role='tab']"
+# What stands in a place for another width of the window is hidden, and never loads.
+_ALL_PAINTED = """() => {
+    const charts = [...document.querySelectorAll("[data-test-chart-id]")].filter(chart => chart.offsetParent);
+    return charts.length > 0 && charts.every(chart =>
+        !chart.querySelector("[data-test='loading-indicator'], .loading") &&
+        chart.querySelector("[data-test='slice-container'], [role='alert'], .ant-empty"));
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The Chromium of this machine, headless.
+
+    Raises:
+        SupersetError: there is none, or not the package that drives it.
+    """
+    if importlib.util.find_spec("playwright") is None:
+        raise SupersetError("The Python package playwright is missing; install the development dependencies.")
+    executable = next((found for name in _CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    if executable is None:
+        raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(_CHROMIUM_NAMES)}.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def signed_in_page(browser: Browser, url: str, user: str, password: str, width: int = 1400) -> Iterator[Page]:
+    """A page of a browser in which a user has signed in to Superset.
+
+    Raises:
+        SupersetError: Superset did not let the user in.
+    """
+    from playwright.sync_api import TimeoutError as NeverCameError
+
+    context = browser.new_context(viewport={"width": width, "height": _HEIGHT}, reduced_motion="reduce")
+    context.set_default_timeout(_MILLISECONDS_TO_PAINT)
+    try:
+        page = context.new_page()
+        page.goto(f"{url}/login/")
+        page.fill("[data-test='username-input']", user)
+        page.fill("[data-test='password-input']", password)
+        page.click("[data-test='login-button']")
+        try:
+            page.wait_for_url(lambda address: "/login" not in address)
+        except NeverCameError as error:
+            raise SupersetError(f"{url} did not let {user} in; look at the password.") from error
+        yield page
+    finally:
+        context.close()
+
+
+def open_dashboard(page: Page, url: str, slug: str) -> list[str]:
+    """Open a dashboard, wait until its first tab is painted, and return the names of its tabs.
+
+    Raises:
+        SupersetError: it does not come.
+    """
+    page.goto(f"{url}/superset/dashboard/{slug}/")
+    _wait_until_painted(page, f"the dashboard {slug}")
+    return [tab.inner_text() for tab in page.locator(_TABS).all()]
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Go to a tab of an open dashboard and wait until all of it is painted, however long it is.
+
+    The window becomes as high as the tab: what lies below its edge is not painted.
+
+    Raises:
+        SupersetError: it is not painted in time.
+    """
+    width = page.evaluate("innerWidth")
+    # Where the window is narrow the tab may lie outside of what is seen, where no click reaches it.
+    page.locator(_TABS).filter(has_text=name).evaluate("tab => tab.click()")
+    page.locator(f"{_TABS}[aria-selected='true']").filter(has_text=name).wait_for(state="attached")
+    height = 0
+    while height != (height := _height_of(page)):
+        page.set_viewport_size({"width": width, "height": height})
+        _wait_until_painted(page, f"the tab {name}")
+
+
+def painted_charts(page: Page) -> dict[str, Locator]:
+    """The charts of the open tab that can be seen, by their names."""
+    charts = page.locator("[data-test-chart-id]").all()
+    return {str(chart.get_attribute("data-test-chart-name")): chart for chart in charts if chart.is_visible()}
+
+
+def _height_of(page: Page) -> int:
+    page.set_viewport_size({"width": page.evaluate("innerWidth"), "height": _HEIGHT})
+    page.wait_for_timeout(_MILLISECONDS_TO_SETTLE / 4)
+    return max(_HEIGHT, int(page.evaluate("document.documentElement.scrollHeight")))
+
+
+def _wait_until_painted(page: Page, what: str) -> None:
+    from playwright.sync_api import TimeoutError as NeverCameError
+
+    try:
+        page.wait_for_function(_ALL_PAINTED)
+    except NeverCameError as error:
+        raise SupersetError(f"Not all charts of {what} were painted within {_MILLISECONDS_TO_PAINT // 1000} s.") from error
+    page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
