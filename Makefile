@@ -28,11 +28,11 @@ export PATH := $(BIN):$(PATH)
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# A new environment in folder $(1), of a Python below 3.$(3) that is not older than 3.11. Why it is needed: $(2)
+# A new environment in folder $(1), for the lock $(2), of a Python from 3.11 to 3.$(3)
 define new_environment
 	@python=$$(for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
-		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, $(3)))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
-	if [ -z "$$python" ]; then echo "No Python from 3.11 on and below 3.$(3) was found, which $(2) needs. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
+		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(3)))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
+	if [ -z "$$python" ]; then echo "No Python 3.11 to 3.$(3) was found. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	echo "Installing $(2) into $(1) ..."; \
 	rm -rf $(1); \
 	"$$python" -m venv $(1) || { echo "$$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
@@ -40,7 +40,7 @@ endef
 
 # uv installs a whole lock in seconds; where it cannot be had, pip does the same in a minute.
 $(INSTALLED): requirements.lock pyproject.toml
-	$(call new_environment,.venv,requirements.lock,14)
+	$(call new_environment,.venv,requirements.lock,13)
 	@awk '/^uv==/ {uv = 1} uv {print} uv && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock \
 		&& VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock; } \
@@ -50,7 +50,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 $(SUPERSET_INSTALLED): superset/requirements.lock | $(INSTALLED)
-	$(call new_environment,superset/.venv,superset/requirements.lock,13)
+	$(call new_environment,superset/.venv,superset/requirements.lock,12)
 	@VIRTUAL_ENV=$(CURDIR)/superset/.venv $(BIN)/uv pip sync --quiet --require-hashes superset/requirements.lock \
 		|| superset/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r superset/requirements.lock
 	@touch $@

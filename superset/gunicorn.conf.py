@@ -2,8 +2,8 @@
 
 What belongs here: processes, threads, time limits. What does not: settings of Superset (`superset_config`).
 
-Variables: `ACL_SUPERSET_BIND`, an address and port; `WEB_CONCURRENCY`, the number of processes;
-`ACL_SUPERSET_OWNER`, the process without which the server ends (unset: it stands for itself).
+Variables: `WEB_CONCURRENCY`, the number of processes; `SUPERSET_OWNER`, the process without which the server ends
+(unset: it stands for itself). Whatever is set here, gunicorn's own arguments go before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 _POLL_SECONDS = 0.5
 
 wsgi_app = "superset.app:create_app()"
-bind = os.environ.get("ACL_SUPERSET_BIND", "127.0.0.1:8088")
+bind = "127.0.0.1:8088"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # Browsers open more connections than they use at a time; a thread waits for each.
 worker_class = "gthread"
@@ -31,7 +31,7 @@ control_socket_disable = True
 
 def on_starting(server: Any) -> None:
     """Watch the owner, whatever ends it."""
-    if owner := os.environ.get("ACL_SUPERSET_OWNER"):
+    if owner := os.environ.get("SUPERSET_OWNER"):
         threading.Thread(target=_end_with, args=(int(owner),), daemon=True).start()
 
 
@@ -41,6 +41,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
     with server.app.wsgi().app_context():
         db.engine.dispose(close=False)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """End at once: Python would take seconds to take apart all that is loaded."""
+    if worker.booted:
+        os._exit(0)
 
 
 def _end_with(owner: int) -> None:

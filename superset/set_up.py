@@ -31,8 +31,9 @@ _ALSO_FOR_VIEWERS = {
     ("can_this_form_post", "ResetMyPasswordView"),
     ("can_recent_activity", "Log"),
     ("can_log", "Superset"),
-    ("can_read", "DashboardPermalinkRestApi"),
-    ("can_read", "CurrentUserRestApi"),
+    # The token against requests of other sites, without which pages cannot ask for anything.
+    ("can_read", "SecurityRestApi"),
+    ("can_read", "security"),
 }
 
 

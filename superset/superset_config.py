@@ -4,9 +4,9 @@ What belongs here: settings Superset knows, and the variables an installation ma
 read while they are replaced (`warehouse_connections`), how the server runs (`gunicorn.conf`), what is in its
 metadata from the first day (`set_up`).
 
-Variables: `ACL_SUPERSET_HOME`, the folder of its state; `SUPERSET_SECRET_KEY`, else the file `secret_key` in that
-folder; `SUPERSET__SQLALCHEMY_DATABASE_URI`, else SQLite in that folder; `ACL_SUPERSET_REDIS_URL`, else what needs a
-cache is kept in the metadata; `ACL_SUPERSET_HTTPS=1` behind a proxy that encrypts.
+Variables: `SUPERSET_HOME`, the folder of its state; `SUPERSET_SECRET_KEY`, else the file `secret_key` in that
+folder; `SUPERSET__SQLALCHEMY_DATABASE_URI`, else SQLite in that folder; `SUPERSET_REDIS_URL`, else what needs a
+cache is kept in the metadata; `SUPERSET_HTTPS=1` behind a proxy that encrypts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 import warehouse_connections
 from warehouse_connections import one_configuration, validate_uri
 
-_HOME = Path(os.environ["ACL_SUPERSET_HOME"])
-_BEHIND_HTTPS = os.environ.get("ACL_SUPERSET_HTTPS") == "1"
-_REDIS_URL = os.environ.get("ACL_SUPERSET_REDIS_URL")
+_HOME = Path(os.environ["SUPERSET_HOME"])
+_BEHIND_HTTPS = os.environ.get("SUPERSET_HTTPS") == "1"
+_REDIS_URL = os.environ.get("SUPERSET_REDIS_URL")
 
 # Secrets and sessions ---------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 from acl_assets.settings import Settings, SettingsError
+from acl_assets.visualization.superset import bundle, export, screenshots
 from acl_assets.visualization.superset.bundle import BundleError, import_bundle, is_imported, read_bundle
 from acl_assets.visualization.superset.client import SupersetClient, SupersetError
 from acl_assets.visualization.superset.server import (
@@ -23,7 +23,7 @@ from acl_assets.visualization.superset.server import (
     stop_superset,
 )
 
-_MODULES: tuple[ModuleType, ...] = ()
+_MODULES = (bundle, export, screenshots)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,13 +60,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
         raise SupersetServerError(f"There is no {settings.published_file} to look at yet; run: make run")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with running_superset(
-            settings,
-            port=options.port or None,
-            user=settings.superset_user,
-            password=settings.superset_password,
-            log=_say,
-        ) as server:
+        with running_superset(settings, options.port or None, _say) as server:
             _bring_dashboards(server, settings)
             _say(_how_to_sign_in(server, settings))
             server.wait()

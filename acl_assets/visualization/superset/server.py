@@ -74,52 +74,38 @@ class SupersetServer:
         )
 
 
-def set_up_superset(
-    settings: Settings,
-    *,
-    user: str = "admin",
-    password: str | None = None,
-    log: Callable[[str], None] = lambda message: None,
-) -> None:
+def set_up_superset(settings: Settings, log: Callable[[str], None] = lambda message: None) -> None:
     """Bring Superset's metadata to the version installed, and see to the administrator; takes a moment when they are.
+
+    The administrator is made, or given the password of the settings, or else the one in the `password_file`.
 
     Args:
         settings: of the installation; the state is in the folder `superset` of its data.
-        user: name of the administrator, who is made, or given the password when he has another one.
-        password: the administrator's; None: the one made when there was none, kept in the `password_file`.
         log: is told what takes its time.
 
     Raises:
         SupersetServerError: Superset is not installed, runs already, or cannot be set up.
     """
     with _opened_home(settings) as home:
-        _set_up(home, _environment(home), user, password or _kept_secret(password_file(settings)), log)
+        _set_up(home, _environment(home), settings.superset_user, _password(settings), log)
 
 
 @contextmanager
 def running_superset(
-    settings: Settings,
-    *,
-    port: int | None = None,
-    user: str = "admin",
-    password: str | None = None,
-    log: Callable[[str], None] = lambda message: None,
+    settings: Settings, port: int | None = None, log: Callable[[str], None] = lambda message: None
 ) -> Iterator[SupersetServer]:
     """Run Superset on 127.0.0.1 until the block, or this process, ends; set up before, as `set_up_superset` does.
 
     Args:
         settings: of the installation; the state is in the folder `superset` of its data, and stays.
         port: a free one when None.
-        user: name of the administrator.
-        password: the administrator's; None: the one in the `password_file`.
         log: is told what takes its time.
 
     Raises:
         SupersetServerError: Superset is not installed, runs already, cannot be set up, or does not start.
     """
     with _opened_home(settings) as home, _listen(port) as listener:
-        password = password or _kept_secret(password_file(settings))
-        environment = _environment(home)
+        user, password, environment = settings.superset_user, _password(settings), _environment(home)
         _set_up(home, environment, user, password, log)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         log(f"Starting Superset on {url} ...")
@@ -202,6 +188,10 @@ def _is_free(descriptor: int) -> bool:
     return True
 
 
+def _password(settings: Settings) -> str:
+    return settings.superset_password or _kept_secret(password_file(settings))
+
+
 def _kept_secret(file: Path) -> str:
     """The secret in a file only its owner can read; made when there is none."""
     if not file.exists():
@@ -216,14 +206,9 @@ def _kept_secret(file: Path) -> str:
 
 def _environment(home: Path) -> dict[str, str]:
     """What Superset's processes get to know: nothing of the ticketing database, no password of the administrator."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("ACL_", "PYTHON", "DAGSTER_"))
-        or name in {"ACL_SUPERSET_HTTPS", "ACL_SUPERSET_REDIS_URL"}
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACL_", "DAGSTER_", "PYTHON"))}
     secret = os.environ.get("SUPERSET_SECRET_KEY") or _kept_secret(home / "secret_key")
-    return {**kept, "PYTHONPATH": str(SUPERSET_DIR), "ACL_SUPERSET_HOME": str(home), "SUPERSET_SECRET_KEY": secret}
+    return {**kept, "PYTHONPATH": str(SUPERSET_DIR), "SUPERSET_HOME": str(home), "SUPERSET_SECRET_KEY": secret}
 
 
 # Setting up -------------------------------------------------------------------------------------------------------
@@ -267,8 +252,14 @@ def _replaced_when_done(database: Path) -> Iterator[Path]:
     for name in (new.name, f"{new.name}-wal", f"{new.name}-shm"):
         (new.parent / name).unlink(missing_ok=True)
     if database.exists():
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
-            source.backup(copy)
+        try:
+            with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
+                source.backup(copy)
+        except sqlite3.DatabaseError as error:
+            raise SupersetServerError(
+                f"Superset's metadata in {database} cannot be read: {error}. Bring back a copy of that file, or move "
+                "it away: the dashboards of the repository come back, what people made in Superset does not."
+            ) from error
     yield new
     with closing(sqlite3.connect(new)) as copy:
         # What was written ahead goes into the file, and the file to the disk.
@@ -314,13 +305,12 @@ def _start(home: Path, environment: Mapping[str, str], listener: socket.socket) 
     # Only the server keeps listening: once it has ended, nobody waits for an answer.
     with listener, _private_log(_log_file(home)) as stream:
         return subprocess.Popen(
-            [_PYTHON, "-m", "gunicorn", "--config", SUPERSET_DIR / "gunicorn.conf.py"],
+            [
+                *(_PYTHON, "-m", "gunicorn", "--config", SUPERSET_DIR / "gunicorn.conf.py"),
+                *("--bind", f"fd://{listener.fileno()}"),
+            ],
             cwd=home,
-            env={
-                **environment,
-                "ACL_SUPERSET_BIND": f"fd://{listener.fileno()}",
-                "ACL_SUPERSET_OWNER": str(os.getpid()),
-            },
+            env={**environment, "SUPERSET_OWNER": str(os.getpid())},
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=stream,
