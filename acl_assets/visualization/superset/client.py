@@ -126,9 +126,11 @@ class SupersetClient:
         return answer
 
     def _not_what_was_asked(self, response: Response, wanted: str) -> SupersetError:
+        # Who is not signed in is sent on to the page to sign in on.
+        asked = (response.history or [response])[0].request
         kind = response.headers.get("Content-Type", "nothing that says what it is")
         return SupersetError(
-            f"{response.request.method} {response.url} answered with {kind} instead of {wanted}: nothing was done. Is "
+            f"{asked.method} {asked.url} answered with {kind} instead of {wanted}: nothing was done. Is "
             f"{self.url} the address of a Superset, and is {self.user} allowed to do this?"
         )
 

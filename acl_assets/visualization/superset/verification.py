@@ -1,8 +1,8 @@
 """Do the charts show the truth? What Superset answers for each, held against the published file asked directly.
 
 A chart is asked for its data the way a dashboard asks, and the same question is put to the published file in plain
-SQL written here, without Superset. Rows and values must agree, and a chart may not be empty where its table is not.
-A question this module cannot put is a failure too: nothing counts as verified that was not compared.
+SQL, without Superset (`question`). Rows and values must agree, and a chart may not be empty where its table is not.
+A question that cannot be put is a failure too: nothing counts as verified that was not compared.
 
 What belongs here: asking both sides, and comparing. What does not: HTTP (`client`), what charts there are (`bundle`).
 """
@@ -24,20 +24,10 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.build import file_identity
 from acl_assets.visualization.superset.bundle import Bundle, Document
 from acl_assets.visualization.superset.client import SupersetClient, SupersetError
+from acl_assets.visualization.superset.question import Question, QuestionError
 
 _ATTEMPTS = 5
-_TIME_GRAINS = {"P1D": "day", "P1W": "week", "P1M": "month", "P3M": "quarter", "P1Y": "year"}
-_COMPARISONS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_TESTS = {"IS NULL": "is null", "IS NOT NULL": "is not null", "IS TRUE": "is true", "IS FALSE": "is false"}
-_AGGREGATES = {"SUM", "MIN", "MAX", "AVG", "COUNT", "COUNT_DISTINCT"}
-# They change the shape of the rows or add a column, and leave every value as it is.
-_RESHAPING = {"pivot", "rename", "flatten", "sort", "rank"}
-
 Row = tuple[Any, ...]
-
-
-class _CannotBeAskedError(Exception):
-    """A chart asks in a way that has no plain SQL here; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def _verify(
                 connection, dataset(described["datasource_id"]), query, answer["data"]
             )
             problems += [problem] if problem else []
-    except (SupersetError, _CannotBeAskedError, duckdb.Error) as error:
+    except (SupersetError, QuestionError, duckdb.Error) as error:
         problems.append(str(error))
     return VerifiedChart(chart.name, chart_id, rows, "; ".join(problems) or None)
 
@@ -128,136 +118,6 @@ def _difference(
         f"differs from {question.table}: {missing.total()} rows of {in_file.total()} are not on it, such as "
         f"{next(iter(missing), None)}, and it shows {wrong.total()} others, such as {next(iter(wrong), None)}"
     )
-
-
-# What is asked ----------------------------------------------------------------------------------------------------
-
-
-class Question:
-    """What a query of a chart asks of its table, in SQL of DuckDB.
-
-    Attributes:
-        table: schema and name of the table.
-        sql: the statement; its `?` stand for `parameters`.
-        columns: the columns it groups by or shows, by the names the chart gives them.
-        metrics: the metrics after those, likewise.
-        index: those of the columns that stay in their rows where the chart makes the others into columns; else nothing.
-
-    Raises:
-        _CannotBeAskedError: the query holds something this class does not know.
-    """
-
-    def __init__(self, dataset: Mapping[str, Any], query: Mapping[str, Any]) -> None:
-        if dataset.get("sql"):
-            raise _CannotBeAskedError(f"its dataset {dataset['table_name']} is a query, not a table")
-        self.table = f"{_quoted(dataset['schema'])}.{_quoted(dataset['table_name'])}"
-        self.parameters: list[Any] = []
-        columns = {_label(column): _column(column) for column in query.get("columns") or []}
-        saved = {metric["metric_name"]: metric["expression"] for metric in dataset["metrics"]}
-        metrics = {_label(metric): _metric(metric, saved) for metric in query.get("metrics") or []}
-        self.columns, self.metrics = list(columns), list(metrics)
-        self.index = _index(query, self.columns)
-        selected = ", ".join(f"{expression} as {_quoted(name)}" for name, expression in {**columns, **metrics}.items())
-        # Without a list of metrics Superset shows the rows themselves.
-        grouped = f" group by {', '.join(columns.values())}" if columns and query.get("metrics") is not None else ""
-        where = self._where(query)
-        self.sql = f"select {selected} from {self.table}{where}{grouped}{_order(query, saved)}{_limit(query)}"
-
-    def _where(self, query: Mapping[str, Any]) -> str:
-        extras = query.get("extras") or {}
-        if extras.get("where") or extras.get("having"):
-            raise _CannotBeAskedError("it filters by an SQL expression")
-        conditions = [condition for entry in query.get("filters") or [] if (condition := self._condition(entry))]
-        return f" where {' and '.join(conditions)}" if conditions else ""
-
-    def _condition(self, entry: Mapping[str, Any]) -> str | None:
-        column, operator = _quoted(_plain(entry["col"])), entry["op"]
-        value: Any = entry.get("val")
-        if operator == "TEMPORAL_RANGE" and value == "No filter":
-            return None
-        if operator in _TESTS:
-            return f"{column} {_TESTS[operator]}"
-        if operator in ("IN", "NOT IN"):
-            self.parameters += value
-            return f"{column} {operator} ({', '.join('?' for _ in value)})"
-        if operator in _COMPARISONS:
-            self.parameters.append(value)
-            return f"{column} {_COMPARISONS[operator]} ?"
-        raise _CannotBeAskedError(f"it filters by {operator}")
-
-
-def _index(query: Mapping[str, Any], columns: list[str]) -> list[str]:
-    """The columns that stay in their rows; nothing where all of them do."""
-    steps = [step for step in query.get("post_processing") or [] if step]
-    unknown = [step["operation"] for step in steps if step["operation"] not in _RESHAPING]
-    if unknown:
-        raise _CannotBeAskedError(f"it computes {', '.join(unknown)} after the query")
-    pivots = [step["options"]["index"] for step in steps if step["operation"] == "pivot"]
-    return [name for name in columns if name in pivots[0]] if pivots else []
-
-
-def _order(query: Mapping[str, Any], saved: Mapping[str, str]) -> str:
-    """Matters only where rows are left out."""
-    entries = []
-    for column, ascending in query.get("orderby") or []:
-        is_metric = isinstance(column, Mapping) or column in saved
-        expression = _metric(column, saved) if is_metric else _quoted(str(column))
-        entries.append(f"{expression} {'asc' if ascending else 'desc'}")
-    return f" order by {', '.join(entries)}" if entries else ""
-
-
-def _limit(query: Mapping[str, Any]) -> str:
-    if query.get("series_limit") or query.get("row_offset"):
-        raise _CannotBeAskedError("it shows part of the series or rows")
-    return f" limit {int(query['row_limit'])}" if query.get("row_limit") else ""
-
-
-def _label(entry: Any) -> str:
-    if isinstance(entry, str):
-        return entry
-    label = entry.get("label")
-    if not label:
-        raise _CannotBeAskedError(f"it has a column or metric without a label: {json.dumps(entry)}")
-    return str(label)
-
-
-def _plain(column: Any) -> str:
-    """The name of a column that is nothing but a column."""
-    if isinstance(column, str):
-        return column
-    if column.get("columnType") == "BASE_AXIS" and str(column.get("sqlExpression")).isidentifier():
-        return str(column["sqlExpression"])
-    raise _CannotBeAskedError(f"it shows an SQL expression: {column.get('sqlExpression')}")
-
-
-def _column(column: Any) -> str:
-    name = _quoted(_plain(column))
-    grain = None if isinstance(column, str) else column.get("timeGrain")
-    if not grain:
-        return name
-    if grain not in _TIME_GRAINS:
-        raise _CannotBeAskedError(f"it shows times by {grain}")
-    return f"date_trunc('{_TIME_GRAINS[grain]}', {name})"
-
-
-def _metric(metric: Any, saved: Mapping[str, str]) -> str:
-    if isinstance(metric, str):
-        if metric not in saved:
-            raise _CannotBeAskedError(f"its dataset has no metric {metric}")
-        return saved[metric]
-    if metric.get("expressionType") != "SIMPLE" or metric.get("aggregate") not in _AGGREGATES:
-        raise _CannotBeAskedError(f"it computes an SQL expression: {metric.get('sqlExpression')}")
-    column = _quoted(metric["column"]["column_name"])
-    if metric["aggregate"] == "COUNT_DISTINCT":
-        return f"count(distinct {column})"
-    return f"{metric['aggregate'].lower()}({column})"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-# Comparing --------------------------------------------------------------------------------------------------------
 
 
 def _comparable(values: Iterable[Any]) -> Row:
@@ -292,6 +152,6 @@ def _shown_rows(rows: Iterable[Mapping[str, Any]], question: Question) -> Iterab
     for row in rows:
         missing = [name for name in names if name not in row]
         if missing:
-            raise _CannotBeAskedError(f"it does not show {', '.join(missing)}")
+            raise QuestionError(f"it does not show {', '.join(missing)}")
         rest = [value for name, value in row.items() if name not in names and value is not None]
         yield (*_comparable(row[name] for name in names), *(sorted(_comparable(rest)) if question.index else ()))

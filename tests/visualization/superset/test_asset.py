@@ -1,0 +1,77 @@
+"""The dashboards as an asset: skipped where there is no Superset, in step and verified where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from refreshes import refresh
+from visualization.superset.conftest import SupersetUnderTest
+from visualization.superset.test_verification import replace_published
+
+from acl_assets.settings import Settings
+from acl_assets.visualization.superset.bundle import read_bundle
+from acl_assets.visualization.superset.thumbnails import missing_browser
+
+DASHBOARD = 'key:"superset_dashboard"'
+
+
+def test_without_an_address_it_is_skipped_with_a_word(published: Settings) -> None:
+    """No dashboards are no failure, and no success that never was."""
+    refreshed = refresh(published, select=DASHBOARD)
+    assert refreshed.success
+    assert refreshed.metadata == {}
+    assert "Skipped: ACL_SUPERSET_URL is not set" in refreshed.log
+
+
+def test_nobody_at_the_address_fails_the_run(published: Settings) -> None:
+    settings = replace(published, superset_url="http://127.0.0.1:9", superset_password="secret")  # noqa: S106 # nobody's
+    refreshed = refresh(settings, select=DASHBOARD)
+    assert refreshed.failed_steps == {"superset_dashboard"}
+    assert "http://127.0.0.1:9/api/v1/security/login got no answer" in refreshed.errors
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_it_brings_the_dashboards_verifies_every_chart_and_fails_when_one_is_wrong(
+    own_superset: SupersetUnderTest,
+) -> None:
+    settings = replace(own_superset.settings, superset_url=own_superset.url, superset_password=own_superset.password)
+    bundle = read_bundle().for_installation(settings)
+
+    first = refresh(settings, select=DASHBOARD)
+    assert first.success, first.errors
+    said = first.metadata["superset_dashboard"]
+    assert said["dashboard"] == f"{own_superset.url}/superset/dashboard/acl-all-stars/"
+    assert said["bundle"] == f"imported: {bundle.digest}"
+    assert said["orphans"] == "none"
+    charts = {name.removeprefix("chart: "): text for name, text in said.items() if name.startswith("chart: ")}
+    assert charts.keys() == {chart.name for chart in bundle.of_kind("charts")}
+    for text in charts.values():
+        assert text.startswith("[as in the published warehouse, ")
+        assert f"]({own_superset.url}/explore/?slice_id=" in text
+    if missing_browser():
+        assert "No pictures of the charts" in first.log
+    else:
+        assert [name for name, text in charts.items() if "data:image/png;base64," not in text] == []
+
+    # Nothing has changed but the data: nothing is imported, and edits made in Superset stay.
+    with own_superset.client() as client:
+        chart = next(chart for chart in client.everything("/api/v1/chart/") if chart["slice_name"] == "Revenue")
+        client.put(f"/api/v1/chart/{chart['id']}", json={"description": "edited"})
+        own = {"slice_name": "My chart", "viz_type": "table", "datasource_id": 1, "datasource_type": "table"}
+        client.post("/api/v1/chart/", json=own)
+    replace_published(settings, "update data_products.ticket_sales_over_time set tickets_sold = tickets_sold + 1")
+    second = refresh(settings, select=DASHBOARD)
+    assert second.success, second.errors
+    assert second.metadata["superset_dashboard"]["bundle"] == f"unchanged since it was imported: {bundle.digest}"
+    with own_superset.client() as client:
+        assert client.get(f"/api/v1/chart/{chart['id']}")["result"]["description"] == "edited"
+
+    # The venue of rank 3 is lost from the data.
+    replace_published(settings, "delete from data_products.ticket_sales_by_venue where venue_rank = 3")
+    third = refresh(settings, select=DASHBOARD)
+    assert third.failed_steps == {"superset_dashboard"}
+    assert "1 of " in third.errors
+    assert "Top venue 3 is empty" in third.errors
+    assert third.metadata == {}
