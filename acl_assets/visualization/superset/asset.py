@@ -56,18 +56,19 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
             orphans = [str(orphan) for orphan in find_orphans(client, bundle)]
     except (BundleError, SupersetError) as error:
         raise Failure(str(error), allow_retries=False) from None
+    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
+    pictures = {} if wrong else _thumbnails(context, client, bundle)
     metadata: dict[str, MetadataValue[Any] | str] = {
         "dashboard": MetadataValue.url(f"{client.url}/superset/dashboard/{_slugs(bundle)[0]}/"),
         "bundle": f"{'imported' if imported else 'unchanged since it was imported'}: {bundle.digest}",
         "orphans": ", ".join(orphans) or "none",
-        **_described(client, charts, _thumbnails(context, client, bundle)),
+        **_described(client, charts, pictures),
     }
     if orphans:
         context.log.warning(
             f"No longer in the repository, and still in Superset: {', '.join(orphans)}. Remove them with: "
             "python -m acl_assets.visualization.superset orphans --remove"
         )
-    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     if wrong:
         raise Failure(f"{len(wrong)} of {len(charts)} charts do not show the truth: {'; '.join(wrong)}", metadata)
     yield MaterializeResult(metadata=metadata)

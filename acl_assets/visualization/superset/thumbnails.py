@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 # Charts below the edge of the window are not painted: it is as high as the longest tab, and pictures are half the size.
-_WIDTH, _HEIGHT = 1400, 5000
+_WINDOWS = ((1400, 5000), (420, 9000))
 _SCALE = 0.5
 _MILLISECONDS_TO_PAINT = 60_000
 # Charts move for a moment after they are there.
@@ -57,7 +57,7 @@ def take_thumbnails(url: str, user: str, password: str, dashboards: list[str]) -
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=list(_CHROMIUM_ARGUMENTS))
         try:
-            page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, device_scale_factor=_SCALE)
+            page = browser.new_page(device_scale_factor=_SCALE)
             page.set_default_timeout(_MILLISECONDS_TO_PAINT)
             _sign_in(page, url, user, password)
             for dashboard in dashboards:
@@ -79,17 +79,27 @@ def _sign_in(page: Page, url: str, user: str, password: str) -> None:
 
 
 def _photographed(page: Page) -> dict[int, bytes]:
-    page.wait_for_function(_ALL_LOADED)
+    """The charts of the dashboard that is open, by number."""
     pictures: dict[int, bytes] = {}
-    # A dashboard without tabs is photographed as it opens.
-    for tab in page.locator("[role='tab']").all() or [page.locator("body")]:
-        tab.click()
-        page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
+    numbers: set[int] = set()
+    # Some charts are for narrow windows alone.
+    for width, height in _WINDOWS:
+        page.set_viewport_size({"width": width, "height": height})
         page.wait_for_function(_ALL_LOADED)
-        page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
-        for chart in page.locator("[data-test-chart-id]").all():
-            if chart.is_visible():
-                pictures[int(chart.get_attribute("data-test-chart-id") or 0)] = chart.screenshot()
+        # A dashboard without tabs is photographed as it opens.
+        for tab in page.locator("[role='tab']").all() or [page.locator("body")]:
+            # In a narrow window tabs may lie outside of it, where no mouse reaches them.
+            tab.dispatch_event("click")
+            page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
+            page.wait_for_function(_ALL_LOADED)
+            page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
+            for chart in page.locator("[data-test-chart-id]").all():
+                number = int(chart.get_attribute("data-test-chart-id") or 0)
+                numbers.add(number)
+                if number not in pictures and chart.is_visible():
+                    pictures[number] = chart.screenshot()
+        if numbers == pictures.keys():
+            break
     return pictures
 
 
