@@ -25,7 +25,6 @@ from acl_assets.visualization.superset.bundle import (
     refresh_caches,
 )
 from acl_assets.visualization.superset.client import SupersetClient, SupersetError, superset_client
-from acl_assets.visualization.superset.thumbnails import missing_browser
 from acl_assets.visualization.superset.verification import VerifiedChart, verify_charts
 
 _THUMBNAILS = "acl_assets.visualization.superset.thumbnails:take_thumbnails"
@@ -78,24 +77,22 @@ def _slugs(bundle: Bundle) -> list[str]:
     return [str(dashboard.content["slug"]) for dashboard in bundle.of_kind("dashboards")]
 
 
-def _thumbnails(context: AssetExecutionContext, client: SupersetClient, bundle: Bundle) -> Mapping[int, bytes]:
-    """Pictures by the charts' numbers; without a browser, or when it fails, the reason is logged and there are none."""
-    reason = missing_browser()
-    if reason is None:
-        try:
-            with ChildProcess() as photographer:
-                taken: Mapping[int, bytes] = photographer.call(
-                    _THUMBNAILS, client.url, client.user, client.password, _slugs(bundle)
-                )
-            return taken
-        except SupersetError as error:
-            reason = str(error)
-    context.log.warning(f"No pictures of the charts: {reason}.")
-    return {}
+def _thumbnails(context: AssetExecutionContext, client: SupersetClient, bundle: Bundle) -> Mapping[str, bytes]:
+    """Pictures by the charts' names; without a browser, or when it fails, the reason is logged and there are none."""
+    charts = [chart.name for chart in bundle.of_kind("charts")]
+    try:
+        with ChildProcess() as photographer:
+            pictures: Mapping[str, bytes] = photographer.call(
+                _THUMBNAILS, client.url, client.user, client.password, _slugs(bundle), charts
+            )
+    except SupersetError as error:
+        context.log.warning(f"No pictures of the charts: {error}")
+        return {}
+    return pictures
 
 
 def _described(
-    client: SupersetClient, charts: list[VerifiedChart], pictures: Mapping[int, bytes]
+    client: SupersetClient, charts: list[VerifiedChart], pictures: Mapping[str, bytes]
 ) -> dict[str, MetadataValue[Any]]:
     """One entry for each chart: whether it is true, its rows, where it is, and its picture where there is one."""
     described: dict[str, MetadataValue[Any]] = {}
@@ -103,8 +100,8 @@ def _described(
         text = chart.problem or f"as in the published warehouse, {chart.rows} rows"
         if chart.id is not None:
             text = f"[{text}]({client.url}/explore/?slice_id={chart.id})"
-        if chart.id is not None and chart.id in pictures:
-            encoded = base64.b64encode(pictures[chart.id]).decode()
+        if chart.name in pictures:
+            encoded = base64.b64encode(pictures[chart.name]).decode()
             text += f"\n\n![{chart.name}](data:image/png;base64,{encoded})"
         described[f"chart: {chart.name}"] = MetadataValue.md(text)
     return described

@@ -1,107 +1,68 @@
 """Small pictures of the charts as a browser paints them, for where people look at them outside of Superset.
 
-They are an extra: without Playwright and a Chromium there are none. What belongs here: opening a dashboard and
-photographing its charts. What does not: the pictures of the documentation (`screenshots`), which are large and kept.
-This module runs in a process of its own, so that a browser's client leaves nothing behind in a refresh.
+What belongs here: which charts are photographed, and how small. What does not: opening a dashboard (`browsing`), and
+the pictures of the documentation (`screenshots`), which are of whole tabs. Run it in a process of its own: what drives
+the browser stays in the memory of the one that did.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
+import base64
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from acl_assets.visualization.superset.client import SupersetError
+from acl_assets.visualization.superset.browsing import (
+    chromium,
+    open_dashboard,
+    open_tab,
+    painted_charts,
+    signed_in_page,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-_CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-# Charts below the edge of the window are not painted: it is as high as the longest tab, and pictures are half the size.
-_WINDOWS = ((1400, 5000), (420, 9000))
+# Some charts are for narrow windows alone.
+_WIDTHS = (1400, 420)
 _SCALE = 0.5
-_MILLISECONDS_TO_PAINT = 60_000
-# Charts move for a moment after they are there.
-_MILLISECONDS_TO_SETTLE = 1_000
-_ALL_LOADED = """() => {
-    const charts = [...document.querySelectorAll("[data-test-chart-id]")];
-    return charts.length > 0 && !charts.some(chart => chart.querySelector("[data-test='loading-indicator'], .loading"));
-}"""
 
 
-def missing_browser() -> str | None:
-    """What there is not, in words, to take pictures with; None when everything is there."""
-    if importlib.util.find_spec("playwright") is None:
-        return "the Python package playwright is not installed"
-    if _chromium() is None:
-        return f"there is no {' or '.join(_CHROMIUM_NAMES)} on the PATH"
-    return None
-
-
-def take_thumbnails(url: str, user: str, password: str, dashboards: list[str]) -> dict[int, bytes]:
-    """PNG pictures of the charts on every tab of dashboards, by the charts' numbers.
+def take_thumbnails(
+    url: str, user: str, password: str, dashboards: Collection[str], charts: Collection[str]
+) -> dict[str, bytes]:
+    """PNG pictures of charts by their names; one that none of the dashboards shows is left out.
 
     Args:
-        url: of Superset.
+        url: of Superset, without a slash at the end.
         user: who may see the dashboards.
         password: theirs.
-        dashboards: slugs or numbers.
+        dashboards: slugs of those to look on.
+        charts: names of those to look for.
 
     Raises:
-        SupersetError: a page does not come.
+        SupersetError: there is no browser, or a dashboard is not painted in it.
     """
-    from playwright.sync_api import Error, sync_playwright
-
-    pictures: dict[int, bytes] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=list(_CHROMIUM_ARGUMENTS))
-        try:
-            page = browser.new_page(device_scale_factor=_SCALE)
-            page.set_default_timeout(_MILLISECONDS_TO_PAINT)
-            _sign_in(page, url, user, password)
-            for dashboard in dashboards:
-                page.goto(f"{url}/superset/dashboard/{dashboard}/?standalone=2")
-                pictures |= _photographed(page)
-        except Error as error:
-            raise SupersetError(f"The charts of {url} could not be photographed: {error.message}") from error
-        finally:
-            browser.close()
+    pictures: dict[str, bytes] = {}
+    with chromium() as browser:
+        for width in _WIDTHS:
+            if pictures.keys() >= set(charts):
+                break
+            with signed_in_page(browser, url, user, password, width) as page:
+                for dashboard in dashboards:
+                    _photograph(page, open_dashboard(page, url, dashboard), charts, pictures)
     return pictures
 
 
-def _sign_in(page: Page, url: str, user: str, password: str) -> None:
-    page.goto(f"{url}/login/")
-    page.fill("[data-test='username-input']", user)
-    page.fill("[data-test='password-input']", password)
-    page.click("[data-test='login-button']")
-    page.wait_for_url(lambda address: "/login" not in address)
-
-
-def _photographed(page: Page) -> dict[int, bytes]:
-    """The charts of the dashboard that is open, by number."""
-    pictures: dict[int, bytes] = {}
-    numbers: set[int] = set()
-    # Some charts are for narrow windows alone.
-    for width, height in _WINDOWS:
-        page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_function(_ALL_LOADED)
-        # A dashboard without tabs is photographed as it opens.
-        for tab in page.locator("[role='tab']").all() or [page.locator("body")]:
-            # In a narrow window tabs may lie outside of it, where no mouse reaches them.
-            tab.dispatch_event("click")
-            page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
-            page.wait_for_function(_ALL_LOADED)
-            page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
-            for chart in page.locator("[data-test-chart-id]").all():
-                number = int(chart.get_attribute("data-test-chart-id") or 0)
-                numbers.add(number)
-                if number not in pictures and chart.is_visible():
-                    pictures[number] = chart.screenshot()
-        if numbers == pictures.keys():
-            break
-    return pictures
-
-
-def _chromium() -> str | None:
-    return next((found for name in _CHROMIUM_NAMES if (found := shutil.which(name))), None)
+def _photograph(page: Page, tabs: list[str], charts: Collection[str], pictures: dict[str, bytes]) -> None:
+    """Add to the pictures what is wanted, is not among them, and is seen on a tab of the open dashboard."""
+    browser = page.context.new_cdp_session(page)
+    for tab in tabs:
+        if pictures.keys() >= set(charts):
+            return
+        open_tab(page, tab)
+        for name, chart in painted_charts(page).items():
+            if name in charts and name not in pictures:
+                # Playwright's own screenshots are as large as the chart.
+                area = {**(chart.bounding_box() or {}), "scale": _SCALE}
+                picture = browser.send("Page.captureScreenshot", {"format": "png", "clip": area})
+                pictures[name] = base64.b64decode(picture["data"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from browser import chromium_executable
 from refreshes import refresh
 from visualization.superset.conftest import SupersetUnderTest
 from visualization.superset.test_verification import replace_published
 
 from acl_assets.settings import Settings
 from acl_assets.visualization.superset.bundle import read_bundle
-from acl_assets.visualization.superset.thumbnails import missing_browser
 
 DASHBOARD = 'key:"superset_dashboard"'
 
@@ -50,7 +50,7 @@ def test_it_brings_the_dashboards_verifies_every_chart_and_fails_when_one_is_wro
     for text in charts.values():
         assert text.startswith("[as in the published warehouse, ")
         assert f"]({own_superset.url}/explore/?slice_id=" in text
-    if missing_browser() is None:
+    if chromium_executable():
         assert [name for name, text in charts.items() if "data:image/png;base64," not in text] == []
 
     # Nothing has changed but the data: nothing is imported, and edits made in Superset stay.
@@ -64,7 +64,7 @@ def test_it_brings_the_dashboards_verifies_every_chart_and_fails_when_one_is_wro
     second = refresh(settings, select=DASHBOARD)
     assert second.success, second.errors
     assert second.metadata["superset_dashboard"]["bundle"] == f"unchanged since it was imported: {bundle.digest}"
-    assert "No pictures of the charts: there is no chromium" in second.log
+    assert "No pictures of the charts: There is no browser" in second.log
     with own_superset.client() as client:
         assert client.get(f"/api/v1/chart/{chart['id']}")["result"]["description"] == "edited"
 
