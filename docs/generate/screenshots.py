@@ -36,7 +36,7 @@ CHROMIUM_ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-_GROUPS = ("source_tables", "star_schema", "data_products", "publication", "visualization")
+_GROUPS = ("source_tables", "star_schema", "data_products", "source_keys", "publication", "visualization")
 _REPORT_PICTURES = ("ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue")
 _NAVIGATION_WIDTH = 80
 _SECONDS_TO_START = 120
