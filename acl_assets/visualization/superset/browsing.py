@@ -22,7 +22,8 @@ _CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-ne
 _MILLISECONDS_TO_PAINT = 60_000
 # Charts are drawn a moment after their data are there.
 _MILLISECONDS_TO_SETTLE = 1_000
-_HEIGHT = 1_000
+# What lies below the edge of the window is not painted: it is higher than any tab is long.
+_HEIGHT = 5_000
 _TABS = "[data-test='dashboard-component-tabs'] [role='tab']"
 # What stands in a place for another width of the window is hidden, and never loads.
 _ALL_PAINTED = """() => {
@@ -30,6 +31,11 @@ _ALL_PAINTED = """() => {
     return charts.length > 0 && charts.every(chart =>
         !chart.querySelector("[data-test='loading-indicator'], .loading") &&
         chart.querySelector("[data-test='slice-container'], [role='alert'], .ant-empty"));
+}"""
+
+_HEIGHT_OF_TAB = """() => {
+    const rows = [...document.querySelectorAll(".grid-content > .dragdroppable-row")];
+    return Math.max(...rows.map(row => row.getBoundingClientRect().bottom)) + 16;
 }"""
 
 
@@ -73,7 +79,7 @@ def signed_in_page(browser: Browser, url: str, user: str, password: str, width: 
         page.fill("[data-test='password-input']", password)
         page.click("[data-test='login-button']")
         try:
-            page.wait_for_url(lambda address: "/login" not in address)
+            page.wait_for_url(lambda address: "/login" not in address, wait_until="commit")
         except NeverCameError as error:
             raise SupersetError(f"{url} did not let {user} in; look at the password.") from error
         yield page
@@ -93,21 +99,20 @@ def open_dashboard(page: Page, url: str, slug: str) -> list[str]:
 
 
 def open_tab(page: Page, name: str) -> None:
-    """Go to a tab of an open dashboard and wait until all of it is painted, however long it is.
-
-    The window becomes as high as the tab: what lies below its edge is not painted.
+    """Go to a tab of an open dashboard and wait until all of it is painted.
 
     Raises:
         SupersetError: it is not painted in time.
     """
-    width = page.evaluate("innerWidth")
     # Where the window is narrow the tab may lie outside of what is seen, where no click reaches it.
     page.locator(_TABS).filter(has_text=name).evaluate("tab => tab.click()")
     page.locator(f"{_TABS}[aria-selected='true']").filter(has_text=name).wait_for(state="attached")
-    height = 0
-    while height != (height := _height_of(page)):
-        page.set_viewport_size({"width": width, "height": height})
-        _wait_until_painted(page, f"the tab {name}")
+    _wait_until_painted(page, f"the tab {name}")
+
+
+def height_of(page: Page) -> int:
+    """Pixels from the top of the window to the end of the open tab."""
+    return int(page.evaluate(_HEIGHT_OF_TAB))
 
 
 def painted_charts(page: Page) -> dict[str, Locator]:
@@ -116,17 +121,13 @@ def painted_charts(page: Page) -> dict[str, Locator]:
     return {str(chart.get_attribute("data-test-chart-name")): chart for chart in charts if chart.is_visible()}
 
 
-def _height_of(page: Page) -> int:
-    page.set_viewport_size({"width": page.evaluate("innerWidth"), "height": _HEIGHT})
-    page.wait_for_timeout(_MILLISECONDS_TO_SETTLE / 4)
-    return max(_HEIGHT, int(page.evaluate("document.documentElement.scrollHeight")))
-
-
 def _wait_until_painted(page: Page, what: str) -> None:
     from playwright.sync_api import TimeoutError as NeverCameError
 
     try:
         page.wait_for_function(_ALL_PAINTED)
     except NeverCameError as error:
-        raise SupersetError(f"Not all charts of {what} were painted within {_MILLISECONDS_TO_PAINT // 1000} s.") from error
+        raise SupersetError(
+            f"Not all charts of {what} were painted within {_MILLISECONDS_TO_PAINT // 1000} s."
+        ) from error
     page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)

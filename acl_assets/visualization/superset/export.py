@@ -231,7 +231,7 @@ def _canonical_content(document: Document) -> dict[str, Any]:
     if document.kind == "datasets":
         for children, name in (("columns", "column_name"), ("metrics", "metric_name")):
             content[children] = sorted(content.get(children) or [], key=lambda child: str(child[name]))
-    if "sql" in content and content["sql"]:
+    if content.get("sql"):
         content["sql"] = "\n".join(line.rstrip() for line in content["sql"].strip().splitlines()) + "\n"
     canonical: dict[str, Any] = _canonical(content)
     return canonical

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.visualization.superset.browsing import chromium, open_dashboard, open_tab, signed_in_page
+from acl_assets.visualization.superset.browsing import chromium, height_of, open_dashboard, open_tab, signed_in_page
 from acl_assets.visualization.superset.client import superset_client
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 DASHBOARD = "acl-all-stars"
@@ -27,26 +30,25 @@ def add_command(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
-    with superset_client(settings) as client:
-        pictures = take_screenshots(client.url, client.user, client.password, options.images_dir)
+    with superset_client(settings) as client, chromium() as browser:
+        pictures = take_screenshots(client.url, client.user, client.password, options.images_dir, browser)
     print("\n".join(str(picture) for picture in pictures))
     return 0
 
 
-def take_screenshots(url: str, user: str, password: str, images_dir: Path) -> list[Path]:
+def take_screenshots(url: str, user: str, password: str, images_dir: Path, browser: Browser) -> list[Path]:
     """Photograph every tab of the dashboard in each of WIDTHS as `superset_<tab>_<width>.png`; returns the files.
 
     Raises:
-        SupersetError: there is no browser, or the dashboard is not painted in it.
+        SupersetError: the dashboard does not come, or is not painted.
     """
     images_dir.mkdir(parents=True, exist_ok=True)
     pictures = []
-    with chromium() as browser:
-        for name, width in WIDTHS.items():
-            with signed_in_page(browser, url, user, password, width) as page:
-                for tab in open_dashboard(page, url, DASHBOARD):
-                    open_tab(page, tab)
-                    picture = images_dir / f"superset_{tab.lower().replace(' ', '_')}_{name}.png"
-                    page.screenshot(path=picture)
-                    pictures.append(picture)
+    for name, width in WIDTHS.items():
+        with signed_in_page(browser, url, user, password, width) as page:
+            for tab in open_dashboard(page, url, DASHBOARD):
+                open_tab(page, tab)
+                picture = images_dir / f"superset_{tab.lower().replace(' ', '_')}_{name}.png"
+                page.screenshot(path=picture, clip={"x": 0, "y": 0, "width": width, "height": height_of(page)})
+                pictures.append(picture)
     return pictures
