@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 _MILLISECONDS_TO_PAINT = 60_000
+_MILLISECONDS_TO_SIGN_IN = 15_000
+_ATTEMPTS_TO_SIGN_IN = 3
 # Charts are drawn a moment after their data are there.
 _MILLISECONDS_TO_SETTLE = 1_000
 # What lies below the edge of the window is not painted: it is higher than any tab is long.
@@ -68,23 +70,35 @@ def signed_in_page(browser: Browser, url: str, user: str, password: str, width: 
     Raises:
         SupersetError: Superset did not let the user in.
     """
-    from playwright.sync_api import TimeoutError as NeverCameError
-
     context = browser.new_context(viewport={"width": width, "height": _HEIGHT}, reduced_motion="reduce")
     context.set_default_timeout(_MILLISECONDS_TO_PAINT)
     try:
         page = context.new_page()
+        _sign_in(page, url, user, password)
+        yield page
+    finally:
+        context.close()
+
+
+def _sign_in(page: Page, url: str, user: str, password: str) -> None:
+    from playwright.sync_api import TimeoutError as NeverCameError
+
+    # On a busy machine the form can be filled in before it listens.
+    for _ in range(_ATTEMPTS_TO_SIGN_IN):
         page.goto(f"{url}/login/")
+        if "/login" not in page.url:
+            return
         page.fill("[data-test='username-input']", user)
         page.fill("[data-test='password-input']", password)
         page.click("[data-test='login-button']")
         try:
-            page.wait_for_url(lambda address: "/login" not in address, wait_until="commit")
-        except NeverCameError as error:
-            raise SupersetError(f"{url} did not let {user} in; look at the password.") from error
-        yield page
-    finally:
-        context.close()
+            page.wait_for_url(
+                lambda address: "/login" not in address, wait_until="commit", timeout=_MILLISECONDS_TO_SIGN_IN
+            )
+            return
+        except NeverCameError:
+            continue
+    raise SupersetError(f"{url} did not let {user} in; look at the password.")
 
 
 def open_dashboard(page: Page, url: str, slug: str) -> list[str]:
