@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from duckdb_engine import ConnectionWrapper, Dialect
@@ -82,8 +83,7 @@ def listen(query_seconds: float) -> None:
         watch = threading.Timer(query_seconds, _interrupt, [weakref.ref(connection)])
         watch.daemon = True
         watch.start()
-        # Called by `close`, else when nothing refers to the connection any more.
-        connection.acl_ended = weakref.finalize(connection, _end, watch, release)
+        connection.acl_ended = partial(_end, watch, release)
         return connection
 
     @event.listens_for(Pool, "close")
