@@ -316,7 +316,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _import(_options: argparse.Namespace, settings: Settings) -> int:
     with superset_client(settings) as client:
-        bundle = import_bundle(client, settings)
+        bundle = import_bundle(client, settings, BUNDLE_DIR)
         print(f"Imported {len(bundle.documents)} files of {BUNDLE_DIR} into {client.url}.")
         _print_orphans(find_orphans(client, bundle))
     return 0
@@ -324,7 +324,7 @@ def _import(_options: argparse.Namespace, settings: Settings) -> int:
 
 def _orphans(options: argparse.Namespace, settings: Settings) -> int:
     with superset_client(settings) as client:
-        orphans = find_orphans(client, read_bundle())
+        orphans = find_orphans(client, read_bundle(BUNDLE_DIR))
         _print_orphans(orphans)
         if options.remove:
             remove_orphans(client, orphans)

@@ -155,11 +155,11 @@ def _as_text(value: Any) -> str:
 
 
 def _reason(response: Response) -> str:
-    """What Superset says of a refusal: its messages, or the first words of the body."""
+    """What Superset says of a refusal; what broke in it, it says in its log alone."""
     try:
         answer = response.json()
     except ValueError:
-        return response.text[:300]
+        return "a page that gives no reason; it is in Superset's log."
     if not isinstance(answer, dict):
         return response.text[:300]
     errors = answer.get("errors") or []
