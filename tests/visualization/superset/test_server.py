@@ -392,10 +392,17 @@ def test_a_viewer_changes_nothing(superset: SupersetUnderTest, viewing: Superset
         dashboard = client.get("/api/v1/dashboard/acl-all-stars")["result"]["id"]
         chart = next(iter(client.everything("/api/v1/chart/")))
         database = next(iter(client.everything("/api/v1/database/")))
+    own_chart = {
+        "slice_name": "Mine",
+        "datasource_id": chart["datasource_id"],
+        "datasource_type": "table",
+        "viz_type": "table",
+    }
     tries: list[Callable[[], object]] = [
         lambda: viewing.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Mine now"}),
         lambda: viewing.put(f"/api/v1/chart/{chart['id']}", json={"slice_name": "Mine now"}),
         lambda: viewing.delete(f"/api/v1/chart/{chart['id']}"),
+        lambda: viewing.post("/api/v1/chart/", json=own_chart),
         lambda: viewing.post("/api/v1/dashboard/", json={"dashboard_title": "Mine"}),
         lambda: viewing.get(f"/api/v1/database/{database['id']}"),
         lambda: viewing.post("/api/v1/sqllab/execute/", json={"database_id": database["id"], "sql": "select 1"}),
