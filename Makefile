@@ -51,7 +51,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 $(SUPERSET_INSTALLED): superset/requirements.lock | $(INSTALLED)
 	$(call new_environment,superset/.venv,superset/requirements.lock,12)
-	@VIRTUAL_ENV=$(CURDIR)/superset/.venv $(BIN)/uv pip sync --quiet --require-hashes superset/requirements.lock \
+	@VIRTUAL_ENV=$(CURDIR)/superset/.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes superset/requirements.lock \
 		|| superset/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r superset/requirements.lock
 	@touch $@
 
