@@ -33,8 +33,7 @@ ERRORS = "[role='alert'], .ant-alert, .ant-empty"
 # A chart as seen: its text and place, the cells of its table, and of its canvas how often each colour is in it and what
 # is drawn where the axis begins, from top to bottom: the colour and the length of every bar, in pixels.
 LOOK = """chart => {
-    const box = chart.getBoundingClientRect();
-    const seen = { text: chart.innerText, left: box.left, width: box.width };
+    const seen = { text: chart.innerText };
     seen.cells = [...chart.querySelectorAll("tbody tr")].map(row => [...row.cells].map(
         cell => [cell.innerText.trim(), getComputedStyle(cell).backgroundColor]));
     const canvas = chart.querySelector("canvas");
@@ -62,6 +61,11 @@ LOOK = """chart => {
     }
     return seen;
 }"""
+# Left edge and width of everything that can be seen; a chart may be seen in two places.
+PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
+    const { left, width } = chart.getBoundingClientRect();
+    return [chart.dataset.testChartName, left, width];
+})"""
 
 
 @dataclass
@@ -70,11 +74,13 @@ class SeenTab:
 
     Attributes:
         charts: what `LOOK` saw of each chart, by name.
+        places: name, left edge and width of every chart, as `PLACES` saw them.
         errors: texts of the boxes that report one, or that there is nothing to show.
         width: pixels that the page takes.
     """
 
     charts: dict[str, dict[str, Any]]
+    places: list[tuple[str, float, float]]
     errors: list[str]
     width: int
 
@@ -123,6 +129,7 @@ def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int)
             open_tab(page, name)
             seen.tabs[name] = SeenTab(
                 charts={title: chart.evaluate(LOOK) for title, chart in painted_charts(page).items()},
+                places=page.locator("[data-test-chart-id]").evaluate_all(PLACES),
                 errors=page.locator(ERRORS).all_inner_texts(),
                 width=page.evaluate("document.documentElement.scrollWidth"),
             )
@@ -286,14 +293,22 @@ def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
 def test_a_narrow_window_shows_every_chart_within_its_width(narrow: SeenDashboard) -> None:
     for name, tab in narrow.tabs.items():
         assert tab.width <= WIDTHS["narrow"], name
-        for title, chart in tab.charts.items():
+        for title, left, width in tab.places:
             # As wide as the window but for its margins: nothing stands side by side.
-            assert chart["left"] >= 0, title
-            assert 300 <= chart["width"] <= WIDTHS["narrow"], title
+            assert left >= 0, title
+            assert 300 <= width <= WIDTHS["narrow"], title
+
+
+@pytest.mark.parametrize("window", WIDTHS)
+def test_no_chart_is_seen_twice(request: pytest.FixtureRequest, window: str) -> None:
+    """Charts that stand side by side have a second place for narrow windows; one of the two is hidden."""
+    seen: SeenDashboard = request.getfixturevalue(window)
+    for name, tab in seen.tabs.items():
+        assert sorted(title for title, _, _ in tab.places) == sorted(tab.charts), name
 
 
 def test_narrow_and_wide_windows_show_the_same_charts(wide: SeenDashboard, narrow: SeenDashboard) -> None:
-    """Charts that stand side by side have a second place for narrow windows; none may be forgotten in either."""
+    """None may be forgotten in either place."""
     for name, tab in narrow.tabs.items():
         assert {title.removesuffix(", compact") for title in tab.charts} == wide.tabs[name].charts.keys()
 
