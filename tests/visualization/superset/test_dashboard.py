@@ -120,9 +120,19 @@ def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int)
             if "slice_id" in body["form_data"]:
                 seen.asked[str(body["form_data"]["slice_id"])] = body["queries"]
 
+    def note_blocked(request: Any) -> None:
+        # Superset's pages hold a counting pixel, which the Content-Security-Policy keeps from leaving the browser.
+        if request.failure == "csp" and request.url in seen.foreign:
+            seen.foreign.remove(request.url)
+
+    def note_console(message: Any) -> None:
+        if message.type == "error" and "violates the following Content Security Policy" not in message.text:
+            seen.complaints.append(message.text)
+
     with signed_in_page(browser, superset.url, superset.user, superset.password, width) as page:
         page.on("request", note_request)
-        page.on("console", lambda message: message.type == "error" and seen.complaints.append(message.text))
+        page.on("requestfailed", note_blocked)
+        page.on("console", note_console)
         page.on("pageerror", lambda error: seen.complaints.append(str(error)))
         seen.names = open_dashboard(page, superset.url, DASHBOARD)
         for name in seen.names:
@@ -282,8 +292,8 @@ def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
     )
     listed = wide.chart("All stars", "All-star candidates")["cells"]
     assert [[text for text, _ in row[:5]] for row in listed] == [
-        # Halves are rounded up there.
-        [venue, str(rank), band, f"{math.floor(average + 0.5):,}", verdict]
+        # Pages show no spaces at the ends, and round halves up.
+        [venue.strip(), str(rank), band.strip(), f"{math.floor(average + 0.5):,}", verdict]
         for venue, rank, band, average, verdict in candidates
     ]
     colours = {tuple(row[4]) for row in listed}
@@ -353,8 +363,9 @@ def choose(page: Page, name: str, value: str) -> None:
     control = page.locator("[data-test='filter-bar']").get_by_role("combobox", name=name)
     control.click()
     control.fill(value)
-    page.locator(".ant-select-item-option:visible").filter(has_text=value).first.click()
-    page.keyboard.press("Escape")
+    page.locator(f".ant-select-item-option-active[title='{value}']").wait_for()
+    control.press("Enter")
+    control.press("Escape")
 
 
 def test_the_pictures_of_the_documentation_are_of_every_tab(
