@@ -363,9 +363,9 @@ def choose(page: Page, name: str, value: str) -> None:
     control = page.locator("[data-test='filter-bar']").get_by_role("combobox", name=name)
     control.click()
     control.fill(value)
-    page.locator(f".ant-select-item-option-active[title='{value}']").wait_for()
-    control.press("Enter")
-    control.press("Escape")
+    # The list closes and opens while it is searched, so that a pointer may miss it.
+    page.locator(".ant-select-item-option").filter(has_text=value).first.evaluate("option => option.click()")
+    page.keyboard.press("Escape")
 
 
 def test_the_pictures_of_the_documentation_are_of_every_tab(
