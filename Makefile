@@ -1,5 +1,5 @@
 # Every command installs what it needs: into .venv from requirements.lock, nothing anywhere else.
-# A machine with Python >= 3.11, make and git is enough; make help lists the commands.
+# A machine with Python 3.11 or 3.12, make and git is enough (3.13 but for Superset); make help lists the commands.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -40,6 +40,7 @@ class ChildProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_ended = False
         self._function = ""
         self._log: Callable[[str], None] | None = None
 
@@ -47,6 +48,7 @@ class ChildProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._has_ended = True
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -64,7 +66,13 @@ class ChildProcess:
         return self.result()
 
     def begin(self, function: str, *arguments: Any, **keywords: Any) -> None:
-        """Call a function as `call` does, without waiting: `result` does, and must be asked before the next call."""
+        """Call a function as `call` does, without waiting: `result` does, and must be asked before the next call.
+
+        Raises:
+            ChildProcessDiedError: the block has been left.
+        """
+        if self._has_ended:
+            raise ChildProcessDiedError(f"{function} was called when its process had ended with its block.")
         self._function, self._log = function, keywords.pop("log", None)
         process = self._process = self._process or _start()
         # A process that has ended is told by its missing answer.

@@ -90,6 +90,14 @@ def test_no_process_is_started_before_the_first_call() -> None:
         assert psutil.Process().children() == before
 
 
+def test_no_process_is_started_after_the_block() -> None:
+    """A thread may be about to call when its run is interrupted."""
+    with ChildProcess() as child:
+        pass
+    with pytest.raises(ChildProcessDiedError, match="functions:process_id was called when its process had ended"):
+        child.call("functions:process_id")
+
+
 def test_what_is_printed_there_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
     """Libraries print warnings when they like."""
     with ChildProcess() as child:
