@@ -105,7 +105,7 @@ browser:
 
 test: check browser $(SUPERSET_INSTALLED) ## everything: checks, all tests, coverage
 	$(BIN)/coverage erase
-	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --durations 25 --cov --cov-report=term-missing:skip-covered
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
 	$(PYTEST) -m "not server and not slow"

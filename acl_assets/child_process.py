@@ -48,10 +48,15 @@ class ChildProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.kill()
+        if self._process is not None:
+            self._process.communicate()
+
+    def kill(self) -> None:
+        """End the process, whatever it does; a thread that waits for its answer is told so."""
         self._has_ended = True
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> Any:
         """Call `module:function` and return what it returns; an exception it raises is raised here.
@@ -120,8 +125,11 @@ class ChildProcesses:
     def __exit__(self, *exception: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._all:
-            process.__exit__(*exception)
+            process.kill()
+        # Its pipes are closed when no thread reads from them any more.
         self._threads.shutdown()
+        for process in self._all:
+            process.__exit__(*exception)
 
     def submit(self, work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
         """Run `work` in a thread, with a process that is idle before the other arguments."""
