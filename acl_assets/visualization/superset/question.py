@@ -16,6 +16,10 @@ _TESTS = {"IS NULL": "is null", "IS NOT NULL": "is not null", "IS TRUE": "is tru
 _AGGREGATES = {"SUM", "MIN", "MAX", "AVG", "COUNT", "COUNT_DISTINCT"}
 # They change the shape of the rows or add a column, and leave every value as it is.
 _RESHAPING = {"pivot", "rename", "flatten", "sort", "rank"}
+_PARTS = {"columns", "extras", "filters", "metrics", "orderby", "post_processing", "row_limit"}
+# They matter where series are limited or SQL is a template, and both are refused.
+_PARTS_WITHOUT_EFFECT = {"order_desc", "series_columns", "series_limit_metric", "url_params"}
+_EVERYTHING = "No filter"
 
 
 class QuestionError(Exception):
@@ -39,10 +43,11 @@ class Question:
     def __init__(self, dataset: Mapping[str, Any], query: Mapping[str, Any]) -> None:
         if dataset.get("sql"):
             raise QuestionError(f"its dataset {dataset['table_name']} is a query, not a table")
+        _require_known(query)
         self.table = f"{_quoted(dataset['schema'])}.{_quoted(dataset['table_name'])}"
         self.parameters: list[Any] = []
         columns = {_label(column): _column(column) for column in query.get("columns") or []}
-        saved = {metric["metric_name"]: metric["expression"] for metric in dataset["metrics"]}
+        saved = {metric["metric_name"]: metric["expression"] for metric in dataset.get("metrics") or []}
         metrics = {_label(metric): _metric(metric, saved) for metric in query.get("metrics") or []}
         self.columns, self.metrics = list(columns), list(metrics)
         self.index = _index(query, self.columns)
@@ -53,16 +58,13 @@ class Question:
         self.sql = f"select {selected} from {self.table}{where}{grouped}{_order(query, saved)}{_limit(query)}"
 
     def _where(self, query: Mapping[str, Any]) -> str:
-        extras = query.get("extras") or {}
-        if extras.get("where") or extras.get("having"):
-            raise QuestionError("it filters by an SQL expression")
         conditions = [condition for entry in query.get("filters") or [] if (condition := self._condition(entry))]
         return f" where {' and '.join(conditions)}" if conditions else ""
 
     def _condition(self, entry: Mapping[str, Any]) -> str | None:
         column, operator = _quoted(_plain(entry["col"])), entry["op"]
         value: Any = entry.get("val")
-        if operator == "TEMPORAL_RANGE" and value == "No filter":
+        if operator == "TEMPORAL_RANGE" and value == _EVERYTHING:
             return None
         if operator in _TESTS:
             return f"{column} {_TESTS[operator]}"
@@ -73,6 +75,22 @@ class Question:
             self.parameters.append(value)
             return f"{column} {_COMPARISONS[operator]} ?"
         raise QuestionError(f"it filters by {operator}")
+
+
+def _require_known(query: Mapping[str, Any]) -> None:
+    """Refuse what would change the answer, and is not in the SQL."""
+    extras = query.get("extras") or {}
+    if extras.get("where") or extras.get("having"):
+        raise QuestionError("it filters by an SQL expression")
+    if query.get("series_limit") or query.get("row_offset"):
+        raise QuestionError("it shows part of the series or rows")
+    grains = {column.get("timeGrain") for column in query.get("columns") or [] if isinstance(column, Mapping)}
+    said = {name for name, value in query.items() if value and value != _EVERYTHING}
+    unknown = sorted(said - _PARTS - _PARTS_WITHOUT_EFFECT)
+    # Superset keeps the grain of the axis here too.
+    unknown += [name for name, value in extras.items() if value and (name != "time_grain_sqla" or value not in grains)]
+    if unknown:
+        raise QuestionError(f"it asks with {', '.join(unknown)}, which is not known here")
 
 
 def _index(query: Mapping[str, Any], columns: list[str]) -> list[str]:
@@ -96,8 +114,6 @@ def _order(query: Mapping[str, Any], saved: Mapping[str, str]) -> str:
 
 
 def _limit(query: Mapping[str, Any]) -> str:
-    if query.get("series_limit") or query.get("row_offset"):
-        raise QuestionError("it shows part of the series or rows")
     return f" limit {int(query['row_limit'])}" if query.get("row_limit") else ""
 
 

@@ -35,6 +35,10 @@ def filtered(column: str, operator: str, value: Any = None) -> dict[str, Any]:
     return {"columns": ["tickets"], "filters": [{"col": column, "op": operator, "val": value}]}
 
 
+def by_month() -> dict[str, Any]:
+    return {"columnType": "BASE_AXIS", "sqlExpression": "sold_on", "label": "sold_on", "timeGrain": "P1M"}
+
+
 def answer(**query: Any) -> list[tuple[Any, ...]]:
     question = Question(DATASET, query)
     with duckdb.connect() as connection:
@@ -61,8 +65,7 @@ def test_with_metrics_rows_are_grouped_and_without_they_are_themselves() -> None
 
 
 def test_times_are_shown_by_their_grain() -> None:
-    axis = {"columnType": "BASE_AXIS", "sqlExpression": "sold_on", "label": "sold_on", "timeGrain": "P1M"}
-    months = answer(columns=[axis], metrics=[metric("SUM", "tickets")])
+    months = answer(columns=[by_month()], metrics=[metric("SUM", "tickets")])
     assert sorted((month.month, tickets) for month, tickets in months) == [(5, 31), (6, 5)]
 
 
@@ -133,12 +136,26 @@ def test_a_pivot_leaves_its_index_in_the_rows() -> None:
         ({"columns": ["tickets"], "series_limit": 5}, "part of the series"),
         ({"columns": ["tickets"], "row_offset": 5}, "part of the series or rows"),
         ({"columns": ["tickets"], "post_processing": [{"operation": "cum"}]}, "computes cum after the query"),
+        ({"columns": ["tickets"], "time_range": "Last week"}, "asks with time_range"),
+        ({"columns": ["tickets"], "granularity": "sold_on"}, "asks with granularity"),
+        ({"columns": ["tickets"], "time_offsets": ["1 year ago"]}, "asks with time_offsets"),
+        ({"columns": ["tickets"], "annotation_layers": [{"name": "Rain"}]}, "asks with annotation_layers"),
+        ({"columns": ["tickets"], "is_rowcount": True}, "asks with is_rowcount"),
+        ({"columns": ["tickets"], "extras": {"time_grain_sqla": "P1M"}}, "asks with time_grain_sqla"),
+        ({"columns": [by_month()], "extras": {"time_grain_sqla": "P1Y"}}, "asks with time_grain_sqla"),
     ],
 )
 def test_what_is_not_known_is_refused(query: dict[str, Any], complaint: str) -> None:
     """Left out, it would make another question, and the answers would differ for no reason or agree for none."""
     with pytest.raises(QuestionError, match=complaint):
         Question(DATASET, query)
+
+
+def test_what_is_empty_or_said_twice_asks_for_nothing() -> None:
+    """Superset writes every part into every chart, and the grain of an axis into two places."""
+    empty = {"time_range": "No filter", "granularity": None, "time_offsets": [], "annotation_layers": []}
+    months = answer(columns=[by_month()], metrics=["dollars"], extras={"time_grain_sqla": "P1M", "where": ""}, **empty)
+    assert sorted(dollars for _, dollars in months) == [50, 400]
 
 
 def test_a_dataset_that_is_a_query_is_refused() -> None:
