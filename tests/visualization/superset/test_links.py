@@ -17,7 +17,7 @@ import duckdb
 import pytest
 from refreshes import published_rows
 
-from acl_assets.settings import Settings
+from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.transformation.project import dbt_project, load_manifest
 from acl_assets.visualization.superset.bundle import PLACEHOLDER_URI, Document, read_bundle, without_mark
 
@@ -191,6 +191,21 @@ def test_a_chart_holds_no_sql_function(document: Document) -> None:
             assert plain_name(column).isidentifier()
     assert {entry["expressionType"] for entry in [*metrics, *filters]} <= {"SIMPLE"}
     assert {metric["aggregate"] for metric in metrics} <= {"SUM", "MIN", "MAX", "AVG", "COUNT"}
+
+
+def most_rows() -> int:
+    """As many rows as Superset gives of any query, whatever it asks."""
+    configuration = (PROJECT_DIR / "superset" / "superset_config.py").read_text()
+    [limit] = re.findall(r"^SQL_MAX_ROW = ([0-9_]+)$", configuration, re.MULTILINE)
+    return int(limit)
+
+
+@of_kind("charts")
+def test_a_chart_asks_for_no_more_rows_than_superset_gives(document: Document) -> None:
+    """It would show fewer than it asks for, and be taken for wrong."""
+    limits = [query.get("row_limit") for query in queries_of(document)]
+    assert document.content["params"].get("row_limit") in (None, *limits)
+    assert [limit for limit in limits if limit and limit > most_rows()] == []
 
 
 @of_kind("charts")
