@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from acl_assets.settings import Settings
 from acl_assets.visualization.superset.server import password_file
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
 LOCAL_URL = "http://127.0.0.1:8088"
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_ANSWER = 120
 # Superset gives no more rows of a list at once.
@@ -47,6 +49,8 @@ class SupersetClient:
         self._session = requests.Session()
         # As a function: a header alone would be replaced by what a .netrc file says of this host.
         self._session.auth = self._authorized
+        # A proxy's own 127.0.0.1 is another machine.
+        self._proxies = {"no_proxy": "*"} if urlsplit(self.url).hostname in _THIS_MACHINE else None
         try:
             credentials = {"username": self.user, "password": self.password, "provider": "db"}
             self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
@@ -102,7 +106,12 @@ class SupersetClient:
         sent = {name: _as_text(value) for name, value in (params or {}).items()}
         try:
             response = self._session.request(
-                method, self.url + path, params=sent, timeout=(_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER), **body
+                method,
+                self.url + path,
+                params=sent,
+                timeout=(_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER),
+                proxies=self._proxies,
+                **body,
             )
         except self._failure as error:
             raise SupersetError(

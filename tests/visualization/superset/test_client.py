@@ -50,6 +50,30 @@ def test_a_netrc_entry_for_the_host_changes_nothing(
         assert client.get("/api/v1/me/")["result"]["username"] == superset.user
 
 
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment says that everything goes through a proxy, which nobody is."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.server
+def test_this_machine_is_not_asked_through_a_proxy(superset: SupersetUnderTest, proxied: None) -> None:
+    """The proxy would ask itself."""
+    with superset.client() as client:
+        assert client.get("/api/v1/me/")["result"]["username"] == superset.user
+
+
+def test_other_machines_are_asked_through_the_proxy_of_the_environment(proxied: None) -> None:
+    with (
+        pytest.raises(SupersetError, match=r"got no answer \(ProxyError\)"),
+        SupersetClient("http://bi.example.org", "admin", "secret"),
+    ):
+        pass
+
+
 @pytest.mark.server
 def test_a_wrong_password_is_said_to_be_one(superset: SupersetUnderTest) -> None:
     with (
