@@ -10,7 +10,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, ResourceParam, asset
 
-from acl_assets.child_process import ChildProcess
+from acl_assets.child_process import ChildProcess, ChildProcessDiedError
 from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
 from acl_assets.settings import Settings
 from acl_assets.transformation.translator import OWNERS
@@ -85,7 +85,7 @@ def _thumbnails(context: AssetExecutionContext, client: SupersetClient, bundle: 
             pictures: Mapping[str, bytes] = photographer.call(
                 _THUMBNAILS, client.url, client.user, client.password, _slugs(bundle), charts
             )
-    except SupersetError as error:
+    except (ChildProcessDiedError, SupersetError) as error:
         context.log.warning(f"No pictures of the charts: {error}")
         return {}
     return pictures

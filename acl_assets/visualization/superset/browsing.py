@@ -7,6 +7,7 @@ what is done with what is seen (`screenshots`, tests).
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,21 +47,24 @@ def chromium() -> Iterator[Browser]:
     """The Chromium of this machine, headless.
 
     Raises:
-        SupersetError: there is none, or not the package that drives it.
+        SupersetError: there is none, or not the package that drives it, or it fails.
     """
     if importlib.util.find_spec("playwright") is None:
         raise SupersetError("The Python package playwright is missing; install the development dependencies.")
     executable = next((found for name in _CHROMIUM_NAMES if (found := shutil.which(name))), None)
     if executable is None:
         raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(_CHROMIUM_NAMES)}.")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Error, sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_ARGUMENTS))
-        try:
-            yield browser
-        finally:
-            browser.close()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_ARGUMENTS))
+            try:
+                yield browser
+            finally:
+                browser.close()
+    except Error as error:
+        raise SupersetError(f"The browser {executable} failed: {error}") from error
 
 
 @contextmanager
@@ -119,8 +123,9 @@ def open_tab(page: Page, name: str) -> None:
         SupersetError: it is not painted in time.
     """
     # Where the window is narrow the tab may lie outside of what is seen, where no click reaches it.
-    page.locator(_TABS).filter(has_text=name).evaluate("tab => tab.click()")
-    page.locator(f"{_TABS}[aria-selected='true']").filter(has_text=name).wait_for(state="attached")
+    whole_name = re.compile(rf"^\s*{re.escape(name)}\s*$")
+    page.locator(_TABS).filter(has_text=whole_name).evaluate("tab => tab.click()")
+    page.locator(f"{_TABS}[aria-selected='true']").filter(has_text=whole_name).wait_for(state="attached")
     _wait_until_painted(page, f"the tab {name}")
 
 

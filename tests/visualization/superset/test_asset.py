@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from browser import chromium_executable
 from refreshes import refresh
 from visualization.superset.conftest import SupersetUnderTest
-from visualization.superset.test_verification import replace_published
+from visualization.superset.test_verification import ask_for_no_venue, edit_query, replace_published
 
 from acl_assets.settings import Settings
 from acl_assets.visualization.superset.bundle import read_bundle
 
 DASHBOARD = 'key:"superset_dashboard"'
+KILL_PHOTOGRAPHER = "read -r _ _ _ photographer _ < /proc/$PPID/stat; kill -9 $photographer"
 
 
 def test_without_an_address_it_is_skipped_with_a_word(published: Settings) -> None:
@@ -34,7 +36,7 @@ def test_nobody_at_the_address_fails_the_run(published: Settings) -> None:
 @pytest.mark.server
 @pytest.mark.slow
 def test_it_brings_the_dashboards_verifies_every_chart_and_fails_when_one_is_wrong(
-    own_superset: SupersetUnderTest, monkeypatch: pytest.MonkeyPatch
+    own_superset: SupersetUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(own_superset.settings, superset_url=own_superset.url, superset_password=own_superset.password)
     bundle = read_bundle().for_installation(settings)
@@ -68,8 +70,23 @@ def test_it_brings_the_dashboards_verifies_every_chart_and_fails_when_one_is_wro
     with own_superset.client() as client:
         assert client.get(f"/api/v1/chart/{chart['id']}")["result"]["description"] == "edited"
 
-    # The venue of rank 3 is lost from the data.
-    replace_published(settings, "delete from data_products.ticket_sales_by_venue where venue_rank = 3")
+    # A browser that does not start, or that takes those who started it with it, makes no true chart wrong.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    browser = tmp_path / "chromium"
+    for script, reason in {
+        "exit 1": f"The browser {browser} failed",
+        KILL_PHOTOGRAPHER: "ended with exit code -9",
+    }.items():
+        browser.write_text(f"#!/bin/sh\n{script}\n")
+        browser.chmod(0o755)
+        without_pictures = refresh(settings, select=DASHBOARD)
+        assert without_pictures.success, without_pictures.errors
+        assert "No pictures of the charts: " in without_pictures.log
+        assert reason in without_pictures.log
+
+    # Somebody empties a chart.
+    with own_superset.client() as client:
+        edit_query(client, "Top venue 3", ask_for_no_venue)
     third = refresh(settings, select=DASHBOARD)
     assert third.failed_steps == {"superset_dashboard"}
     assert "1 of " in third.errors

@@ -148,7 +148,7 @@ def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int)
 
 def seen_once(browser: Browser, superset: SupersetUnderTest, folder: Path, width: int) -> SeenDashboard:
     def make(made: Path) -> None:
-        made.mkdir()
+        made.mkdir(exist_ok=True)
         (made / "seen.json").write_text(json.dumps(asdict(look_at_dashboard(browser, superset, width))))
 
     seen = json.loads((made_once(folder / f"dashboard_{width}", make) / "seen.json").read_text())
@@ -366,6 +366,21 @@ def choose(page: Page, name: str, value: str) -> None:
     # The list closes and opens while it is searched, so that a pointer may miss it.
     page.locator(".ant-select-item-option").filter(has_text=value).first.evaluate("option => option.click()")
     page.keyboard.press("Escape")
+
+
+def test_a_tab_is_known_by_its_whole_name(browser: Browser) -> None:
+    """Another may begin with it."""
+    page = browser.new_page()
+    select = "this.ariaSelected = true; this.previousElementSibling.ariaSelected = false"
+    page.set_content(
+        f"""<div data-test="dashboard-component-tabs">
+            <div role="tab" aria-selected="true">Bands and venues</div><div role="tab" onclick="{select}"> Bands </div>
+        </div>
+        <div data-test-chart-id="1"><div data-test="slice-container">painted</div></div>"""
+    )
+    open_tab(page, "Bands")
+    assert page.locator("[aria-selected='true']").inner_text().strip() == "Bands"
+    page.close()
 
 
 def test_the_pictures_of_the_documentation_are_of_every_tab(
