@@ -16,6 +16,7 @@ import copy
 import hashlib
 import io
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ KINDS = ("databases", "datasets", "charts", "dashboards", "queries")
 
 _CERTIFIED_BY = "acl_assets"
 _PROVENANCE = "Kept in the repository, in superset/bundle."
+_QUERY_MARK = re.compile(rf"{re.escape(_PROVENANCE)} As: .*\Z")
 _STATE = " State "
 _NAMES = {
     "databases": "database_name",
@@ -179,8 +181,14 @@ def _marked(document: Document, digest: str) -> Document:
         certification = {"certified_by": _CERTIFIED_BY, "details": _PROVENANCE}
         return _with(document, extra={**(document.content.get("extra") or {}), "certification": certification})
     if document.kind == "queries":
-        return _with(document, description=f"{document.content.get('description') or ''}\n{_PROVENANCE}".strip())
+        description = f"{document.content.get('description') or ''}\n{_query_mark(document.name)}".strip()
+        return _with(document, description=description)
     return document
+
+
+def _query_mark(label: str) -> str:
+    """The end of a saved query's description; SQL Lab copies descriptions into what people save as their own."""
+    return f"{_PROVENANCE} As: {label}"
 
 
 def without_mark(document: Document) -> Document:
@@ -194,7 +202,7 @@ def without_mark(document: Document) -> Document:
     if document.kind == "datasets" and extra and _is_our_certification(extra.get("certification")):
         content["extra"] = {name: value for name, value in extra.items() if name != "certification"} or None
     if document.kind == "queries":
-        content["description"] = (content.get("description") or "").removesuffix(_PROVENANCE).rstrip()
+        content["description"] = _QUERY_MARK.sub("", content.get("description") or "").rstrip()
     return Document(document.path, content)
 
 
@@ -250,6 +258,9 @@ def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
     """Names of the documents that Superset does not hold."""
     missing = []
     for kind, resource in _RESOURCES.items():
+        # Superset lists saved queries to whoever made them alone; it imports all of a bundle or nothing.
+        if kind == "queries":
+            continue
         held = {_identity(kind, entry) for entry in client.everything(f"/api/v1/{resource}/")}
         missing += [f"{kind}/{item.name}" for item in bundle.of_kind(kind) if _identity(kind, item.content) not in held]
     return missing
@@ -259,6 +270,9 @@ def refresh_caches(client: SupersetClient, bundle: Bundle) -> None:
     """Make Superset forget what it remembers of the published file: results of charts, and which tables there are.
 
     As configured here it remembers nothing; an installation with a Redis does.
+
+    Raises:
+        SupersetError: it does not hold the bundle's database.
     """
     database = bundle.of_kind("databases")[0]
     schemas = {dataset.content["schema"] for dataset in bundle.of_kind("datasets")}
@@ -272,8 +286,10 @@ def refresh_caches(client: SupersetClient, bundle: Bundle) -> None:
         for dataset in bundle.of_kind("datasets")
     ]
     client.post("/api/v1/cachekey/invalidate", json={"datasources": tables})
-    entries = client.everything("/api/v1/database/")
-    number = next(entry["id"] for entry in entries if entry["uuid"] == database.uuid)
+    numbers = {entry["uuid"]: entry["id"] for entry in client.everything("/api/v1/database/")}
+    if database.uuid not in numbers:
+        raise SupersetError(f"{client.url} does not hold the database {database.name}; import the bundle.")
+    number = numbers[database.uuid]
     client.get(f"/api/v1/database/{number}/schemas/", q={"force": True})
     for schema in sorted(schemas):
         client.get(f"/api/v1/database/{number}/tables/", q={"force": True, "schema_name": schema})
@@ -282,7 +298,8 @@ def refresh_caches(client: SupersetClient, bundle: Bundle) -> None:
 def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     """What bears the repository's mark in Superset and is not in the bundle, dashboards first.
 
-    What people made for themselves bears no mark, and is none.
+    What people made for themselves bears no mark, and is none. Of saved queries only those of the client's user are
+    looked at: Superset lists no others.
     """
     orphans = []
     for kind, resource in _RESOURCES.items():
@@ -344,7 +361,7 @@ def _identity(kind: str, entry: dict[str, Any]) -> str:
 
 def _is_marked(kind: str, entry: dict[str, Any]) -> bool:
     if kind == "queries":
-        return str(entry.get("description") or "").endswith(_PROVENANCE)
+        return str(entry.get("description") or "").endswith(_query_mark(entry["label"]))
     if kind == "datasets":
         return _is_our_certification(json.loads(entry.get("extra") or "{}").get("certification"))
     return bool(entry.get("certified_by") == _CERTIFIED_BY)

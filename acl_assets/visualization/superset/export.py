@@ -90,7 +90,8 @@ def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str
     """Write what Superset holds of the bundle over the files of the bundle.
 
     Charts that were put on one of its dashboards come with it, with their datasets; charts that were taken off all of
-    them leave the folder. Datasets and saved queries of the bundle are refreshed whether or not a chart uses them.
+    them leave the folder. Datasets of the bundle are refreshed whether or not a chart uses them, saved queries where
+    they belong to the client's user.
 
     Returns:
         The files that are new, changed or gone, by path within the folder, in order.
@@ -124,18 +125,21 @@ def _fetch(client: SupersetClient, bundle: Bundle) -> Bundle:
 
 
 def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -> list[int]:
-    """The numbers that Superset knows the bundle's documents of one kind by."""
+    """The numbers that Superset knows the bundle's documents of one kind by.
+
+    Superset lists saved queries to whoever made them alone; those of others are left out.
+    """
     # Superset's list of saved queries does not tell their uuids.
     key = "label" if kind == "queries" else "uuid"
     numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{resource}/")}
     wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
     missing = [name for name in wanted if name not in numbers]
-    if missing:
+    if missing and kind != "queries":
         raise BundleError(
             f"{client.url} does not hold {', '.join(missing)} of {kind}; import the bundle first "
             "(python -m acl_assets.visualization.superset import)."
         )
-    return [numbers[name] for name in wanted]
+    return [numbers[name] for name in wanted if name in numbers]
 
 
 def _documents(archive: bytes) -> Iterable[Document]:

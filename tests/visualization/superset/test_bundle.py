@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import sqlite3
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 import yaml
@@ -28,10 +32,12 @@ from acl_assets.visualization.superset.bundle import (
     import_bundle,
     is_imported,
     read_bundle,
+    refresh_caches,
     remove_orphans,
     without_mark,
 )
 from acl_assets.visualization.superset.client import SupersetClient, SupersetError
+from acl_assets.visualization.superset.server import superset_home
 
 
 @pytest.fixture
@@ -132,6 +138,12 @@ def test_the_mark_can_be_taken_away_again(tmp_path: Path) -> None:
         assert _said(before.content) == _said(after.content)
 
 
+def test_a_saved_query_loses_its_mark_when_it_was_renamed_too(tmp_path: Path) -> None:
+    query = read_bundle().for_installation(festival_settings(tmp_path)).of_kind("queries")[0]
+    renamed = without_mark(Document(query.path, {**query.content, "label": "Mine"}))
+    assert renamed.content["description"] == read_bundle().of_kind("queries")[0].content["description"]
+
+
 def _path(document: Document) -> str:
     return document.path
 
@@ -150,6 +162,19 @@ def contents(client: SupersetClient) -> dict[str, dict[str, int]]:
         kind: {entry[name]: entry["id"] for entry in client.everything(f"/api/v1/{kind}/")}
         for kind, name in names.items()
     }
+
+
+@contextmanager
+def another_administrator(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
+    """A session of an administrator who has imported nothing."""
+    name = password = f"administrator-{os.getpid()}"
+    with superset.client() as client:
+        [role] = [role["id"] for role in client.everything("/api/v1/security/roles/") if role["name"] == "Admin"]
+        user = {"username": name, "first_name": "Second", "last_name": "Administrator", "email": f"{name}@localhost"}
+        rights = {"active": True, "password": password, "roles": [role]}
+        client.post("/api/v1/security/users/", json=user | rights)
+    with SupersetClient(superset.url, name, password) as client:
+        yield client
 
 
 @pytest.mark.server
@@ -172,24 +197,33 @@ def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
             "saved_query": len(bundle.of_kind("queries")),
         }
 
-        # Somebody makes a chart and a dashboard of their own.
+        # Somebody makes a chart and a dashboard of their own, and saves a query of the bundle as their own in SQL Lab.
         dataset = next(iter(first["dataset"].values()))
         chart = {"slice_name": "My chart", "viz_type": "table", "datasource_id": dataset, "datasource_type": "table"}
         client.post("/api/v1/chart/", json=chart)
         client.post("/api/v1/dashboard/", json={"dashboard_title": "My dashboard"})
+        query = next(client.everything("/api/v1/saved_query/"))
+        copied = {name: query[name] for name in ("db_id", "description", "schema", "sql")}
+        client.post("/api/v1/saved_query/", json={**copied, "label": "My query"})
         own = contents(client)
 
         import_bundle(client, settings, folder)
         assert contents(client) == own
         assert find_orphans(client, bundle) == []
 
+        # Somebody else may import too, to whom Superset does not list the queries.
+        with another_administrator(own_superset) as other:
+            assert contents(other)["saved_query"] == {}
+            assert is_imported(other, bundle)
+            import_bundle(other, settings, folder)
+        assert contents(client) == own
+
         # A chart, a query and a dashboard leave the bundle.
         removed = sorted((folder / "charts").glob("*.yaml"))[0]
-        gone = {"chart": yaml.safe_load(removed.read_text())["slice_name"]}
+        gone = {"chart": yaml.safe_load(removed.read_text())["slice_name"], "saved query": query["label"]}
         removed.unlink()
-        query = sorted((folder / "queries").rglob("*.yaml"))[0]
-        gone["saved query"] = yaml.safe_load(query.read_text())["label"]
-        query.unlink()
+        [lost] = [document.path for document in bundle.of_kind("queries") if document.name == query["label"]]
+        (folder / lost).unlink()
         smaller = read_bundle(folder)
         orphans = find_orphans(client, smaller)
         assert sorted(map(str, orphans)) == sorted(
@@ -212,6 +246,8 @@ def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
         assert gone["chart"] not in left["chart"]
         assert "My chart" in left["chart"]
         assert "My dashboard" in left["dashboard"]
+        assert gone["saved query"] not in left["saved_query"]
+        assert "My query" in left["saved_query"]
         assert find_orphans(client, smaller) == []
 
         # A bundle some of which is gone from Superset counts as not imported.
@@ -233,3 +269,39 @@ def test_a_bundle_superset_refuses_is_an_error_and_leaves_nothing(superset: Supe
 def test_an_orphan_that_is_gone_already_is_an_error_and_not_passed_over(superset: SupersetUnderTest) -> None:
     with superset.client() as client, pytest.raises(SupersetError, match="404"):
         remove_orphans(client, [Orphan("charts", 987654, "Nobody's")])
+
+
+@pytest.mark.server
+def test_what_superset_remembers_of_the_published_file_is_forgotten(superset: SupersetUnderTest) -> None:
+    """Results of charts by the keys it keeps of them; schemas and tables by asking past what it remembers."""
+    asked: list[str] = []
+    bundle = read_bundle()
+    metadata_file = superset_home(superset.settings) / "metadata.db"
+    with superset.client() as client, closing(sqlite3.connect(metadata_file, timeout=30)) as metadata:
+        datasets = {f"{dataset['id']}__table" for dataset in client.everything("/api/v1/dataset/")}
+        uids = [*datasets, "987654__table"]
+        keys = [(f"test-{number}", uid) for number, uid in enumerate(uids)]
+        remember = "insert into cache_keys (cache_key, datasource_uid, created_on) values (?, ?, current_timestamp)"
+        metadata.executemany(remember, keys)
+        metadata.commit()
+        client._session.hooks["response"].append(lambda answer, **_: asked.append(unquote_plus(answer.url)))
+        refresh_caches(client, bundle)
+        [left] = metadata.execute("select datasource_uid from cache_keys where cache_key like 'test-%'").fetchall()
+        metadata.execute("delete from cache_keys where cache_key like 'test-%'")
+        metadata.commit()
+    assert left == ("987654__table",)
+    forced = [address for address in asked if '"force": true' in address]
+    schemas = {dataset.content["schema"] for dataset in bundle.of_kind("datasets")}
+    assert any("/schemas/" in address for address in forced)
+    for schema in schemas:
+        assert any("/tables/" in address and f'"schema_name": "{schema}"' in address for address in forced)
+
+
+@pytest.mark.server
+def test_caches_of_a_database_superset_does_not_hold_are_an_error(superset: SupersetUnderTest) -> None:
+    bundle = read_bundle()
+    [database] = bundle.of_kind("databases")
+    unknown = Document(database.path, {**database.content, "uuid": "00000000-0000-4000-8000-000000000000"})
+    rest = [document for document in bundle.documents if document.kind != "databases"]
+    with superset.client() as client, pytest.raises(SupersetError, match="does not hold the database ACL warehouse"):
+        refresh_caches(client, Bundle((unknown, *rest)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from visualization.superset.conftest import SupersetUnderTest
+from visualization.superset.test_bundle import another_administrator
 
 from acl_assets.visualization.superset.bundle import (
     BUNDLE_DIR,
@@ -90,6 +91,14 @@ def test_nothing_changed_is_no_diff(superset: SupersetUnderTest, folder: Path) -
 
 
 @pytest.mark.server
+def test_who_did_not_import_the_saved_queries_exports_all_the_rest(superset: SupersetUnderTest, folder: Path) -> None:
+    """Superset lists saved queries to whoever made them alone; their files stay as they are."""
+    with another_administrator(superset) as other:
+        assert export_bundle(other, folder) == []
+    assert texts(read_bundle(folder)) == texts(read_bundle())
+
+
+@pytest.mark.server
 def test_what_superset_does_not_hold_is_named(superset: SupersetUnderTest, folder: Path) -> None:
     dashboard = folder / read_bundle(folder).of_kind("dashboards")[0].path
     unknown = "00000000-0000-4000-8000-000000000000"
@@ -109,6 +118,9 @@ def test_edits_come_back_as_their_diff_and_go_in_again(own_superset: SupersetUnd
         charts = {entry["slice_name"]: entry for entry in client.everything("/api/v1/chart/")}
 
         client.put(f"/api/v1/chart/{charts['Sold nothing']['id']}", json={"slice_name": "Empty houses"})
+        # A query of another name is somebody's own; the repository's stays as it is.
+        query = next(client.everything("/api/v1/saved_query/"))
+        client.put(f"/api/v1/saved_query/{query['id']}", json={"label": "Mine"})
         added = client.post(
             "/api/v1/chart/",
             json={
