@@ -99,20 +99,23 @@ def restored(file: Path) -> Iterator[None]:
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_charts_that_are_empty_broken_or_gone_are_named(own_superset: SupersetUnderTest, tmp_path: Path) -> None:
+def test_charts_that_are_empty_broken_or_gone_are_named(own_superset: SupersetUnderTest) -> None:
     settings = own_superset.settings
-    published = festival_settings(tmp_path / "published")
-    published.published_file.parent.mkdir(parents=True)
-    shutil.copy(settings.published_file, published.published_file)
     with own_superset.client() as client:
         import_bundle(client, settings)
 
-        # Superset does not see the venue of rank 3 that is published.
+        # The venue of rank 3 is lost on the way.
         with restored(settings.published_file):
-            replace_published(settings, "delete from data_products.ticket_sales_by_venue where venue_rank = 3")
-            found = {name: problem for name, problem in problems(client, published).items() if problem}
-        assert found["Top venue 3"] == 'is empty, and "data_products"."ticket_sales_by_venue" has 1 rows for it'
-        assert found.keys() <= charts_of("ticket_sales_by_venue")
+            replace_published(
+                settings,
+                "delete from data_products.ticket_sales_by_venue where venue_rank = 3",
+                "delete from data_products.all_star_candidates where venue_rank = 3",
+            )
+            found = {name: problem for name, problem in problems(client, settings).items() if problem}
+        assert found == {
+            "Top venue 3": 'is empty, and "data_products"."ticket_sales_by_venue" is not',
+            "Bands at top venue 3": 'is empty, and "data_products"."all_star_candidates" is not',
+        }
 
         # A first season: no festival is completed yet, so nothing is ranked, and charts are rightly empty.
         with restored(settings.published_file):
@@ -155,6 +158,6 @@ def test_charts_that_are_empty_broken_or_gone_are_named(own_superset: SupersetUn
     assert found.keys() == {"Revenue", "On sale now", "Tickets sold", "Top venue 3", "Average fill"}
     assert "no query context" in str(found["Revenue"])
     assert "asks in a way that is not understood here: AttributeError" in str(found["On sale now"])
-    assert found["Top venue 3"] == "is empty; with the query that the repository keeps it would not be"
+    assert found["Top venue 3"] == 'is empty, and "data_products"."ticket_sales_by_venue" is not'
     assert "it computes an SQL expression: sum(1)" in str(found["Tickets sold"])
     assert found["Average fill"] == "is not in Superset"
