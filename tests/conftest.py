@@ -29,11 +29,17 @@ from acl_assets.simulator.postgres_server import PostgresServer, running_postgre
 from acl_assets.simulator.sales import TicketingHistory
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the machine the tests run on have no say in them."""
-    for name in [name for name in os.environ if name.startswith("ACL_") or name == "DAGSTER_HOME"]:
-        monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Settings of the machine the tests run on have no say in them, and what they name is not written to.
+
+    All of them but the one that is about the tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - {"ACL_REQUIRE_BROWSER"}:
+            if name.startswith(("ACL_", "SUPERSET")) or name == "DAGSTER_HOME":
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture
