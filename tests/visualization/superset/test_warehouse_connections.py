@@ -16,6 +16,8 @@ import pytest
 
 from acl_assets.settings import PROJECT_DIR
 
+pytestmark = pytest.mark.server
+
 SUPERSET = PROJECT_DIR / "superset"
 
 BEGIN = """
