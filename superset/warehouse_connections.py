@@ -59,7 +59,8 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
     Superset tells DuckDB whether a dashboard, a chart or SQL Lab asks, which makes such a difference.
     """
     if uri.get_backend_name() == "duckdb":
-        parameters.setdefault("connect_args", {})["config"] = {"memory_limit": MEMORY_LIMIT}
+        # Nothing else: what is given here goes before what the URI says, which is what was validated.
+        parameters["connect_args"] = {"config": {"memory_limit": MEMORY_LIMIT}}
     return uri, parameters
 
 

@@ -176,3 +176,27 @@ with connect_as("dashboard") as one, connect_as("sql lab") as other:
     print(json.dumps([version(one), version(other)]))
 """
     assert run(folder, program) == [1, 1]
+
+
+@pytest.mark.parametrize("loosened", [{"url_config": {}}, {"database": "other.duckdb", "url_config": {}}])
+def test_what_a_database_says_beside_its_uri_sets_nothing_free(folder: Path, loosened: dict[str, Any]) -> None:
+    """Administrators can give a database parameters for its connections; only the URI was validated."""
+    (folder / "secret").write_text("saved by somebody else")
+    with duckdb.connect(str(folder / "other.duckdb")) as other:
+        other.execute("create table version as select 3 as number")
+    program = f"""
+from sqlalchemy.engine.url import make_url
+uri = make_url("duckdb:///live.duckdb?access_mode=read_only&enable_external_access=false&lock_configuration=true")
+parameters = {{"poolclass": NullPool, "connect_args": {loosened!r}}}
+uri, parameters = warehouse_connections.one_configuration(uri, parameters, "admin", None, None)
+with create_engine(uri, **parameters).connect() as connection:
+    answers = [version(connection)]
+    try:
+        answers.append(connection.exec_driver_sql("select content from read_text('secret')").scalar())
+    except Exception as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+    number, refusal = run(folder, program)
+    assert number == 1
+    assert "file system operations are disabled" in refusal
