@@ -14,7 +14,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from duckdb_engine import ConnectionWrapper, Dialect
@@ -83,16 +82,19 @@ def listen(query_seconds: float) -> None:
             raise
         watch = threading.Timer(query_seconds, _interrupt, [weakref.ref(connection)])
         watch.daemon = True
+        # Also when nobody closes it: SQLAlchemy drops a connection that fails while it is being prepared.
+        connection.acl_ended = weakref.finalize(connection, _end, watch, release)
         watch.start()
-        connection.acl_ended = partial(_end, watch, release)
         return connection
 
     @event.listens_for(Pool, "close")
     @event.listens_for(Pool, "close_detached")
     def close(connection: Any, *_: object) -> None:
         if isinstance(connection, ConnectionWrapper):
-            connection.close()
-            connection.acl_ended()
+            try:
+                connection.close()
+            finally:
+                connection.acl_ended()
 
 
 class _Versions:
@@ -112,8 +114,10 @@ class _Versions:
         thread = threading.get_ident()
         with self._condition:
             self._condition.wait_for(lambda: self._may_join(path, thread), self._wait_seconds)
-            file = self._open.setdefault(path, _OpenFile(path))
+            file = self._open.get(path) or _OpenFile(path)
             file.threads.append(thread)
+            # Last: whenever a forgotten connection is found, what it held is released.
+            self._open[path] = file
         return lambda: self._release(path, file, thread)
 
     def _may_join(self, path: str, thread: int) -> bool:
@@ -155,5 +159,5 @@ def _interrupt(reference: weakref.ref[Any]) -> None:
 
 
 def _end(watch: threading.Timer, release: Callable[[], None]) -> None:
-    watch.cancel()
     release()
+    watch.cancel()

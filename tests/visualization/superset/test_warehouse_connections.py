@@ -133,6 +133,32 @@ with connect() as connection:
     assert run(folder, program) == 2
 
 
+def test_a_connection_that_could_not_be_prepared_keeps_nobody_waiting(folder: Path) -> None:
+    """SQLAlchemy drops it and does not close it."""
+    program = """
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+def fail():
+    try:
+        connect()
+    except OSError:
+        failed.append(True)
+def refuse(*_):
+    raise OSError("not prepared")
+failed = []
+event.listen(Pool, "connect", refuse)
+failing = threading.Thread(target=fail)
+failing.start()
+failing.join()
+event.remove(Pool, "connect", refuse)
+assert failed
+publish_next()
+with connect() as connection:
+    print(json.dumps(version(connection)))
+"""
+    assert run(folder, program) == 2
+
+
 def test_an_old_version_is_better_than_no_answer(folder: Path) -> None:
     """A connection that is kept open for ever does not stop everybody else."""
     program = """
