@@ -132,15 +132,26 @@ def stop_superset(settings: Settings) -> bool:
     with lock_file.open() as lock:
         if _is_free(lock.fileno()):
             return False
-        os.kill(int(lock.read()), signal.SIGTERM)
         deadline = time.monotonic() + 2 * _STOP_SECONDS
+        is_told = False
         while not _is_free(lock.fileno()):
+            is_told = is_told or _tell_to_end(lock_file)
             if time.monotonic() > deadline:
                 raise SupersetServerError(
                     f"The Superset of {lock_file.parent} has not ended {2 * _STOP_SECONDS:.0f} s "
                     f"after it was told to; see {_log_file(lock_file.parent)}."
                 )
             time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _tell_to_end(lock_file: Path) -> bool:
+    """Whether the process that a lock names could be told to end."""
+    try:
+        os.kill(int(lock_file.read_text()), signal.SIGTERM)
+    except (ProcessLookupError, ValueError):
+        # It has just ended, or has the lock and not yet written its process id into it.
+        return False
     return True
 
 

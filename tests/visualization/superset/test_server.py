@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -180,6 +181,58 @@ def test_nothing_is_started_before_something_is_published(superset_settings: Set
     assert ended.returncode == 1
     assert str(superset_settings.published_file) in ended.stderr
     assert "make run" in ended.stderr
+
+
+# Takes a lock and writes a process id into it; half a second later it ends, or writes its own and waits to be ended.
+HOLDER = """
+import fcntl, os, sys, time
+path, written, then = sys.argv[1:]
+with open(path, "w+") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.write(written)
+    lock.flush()
+    print("holds it", flush=True)
+    time.sleep(0.5)
+    if then == "wait":
+        lock.write(str(os.getpid()))
+        lock.flush()
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(settings: Settings) -> Iterator[Callable[[str, str], subprocess.Popen[str]]]:
+    """Start a process that holds the lock of an installation as `start` does: `holder(written, then)`."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def hold(written: str, then: str) -> subprocess.Popen[str]:
+        lock = superset_home(settings) / "server.lock"
+        lock.parent.mkdir(parents=True)
+        arguments = [sys.executable, "-c", HOLDER, str(lock), written, then]
+        processes.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+        stdout = processes[-1].stdout
+        assert stdout is not None
+        assert stdout.readline() == "holds it\n"
+        return processes[-1]
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_one_that_only_just_starts_is_ended_too(settings: Settings, holder: Any) -> None:
+    """It has the lock before its process id is in it."""
+    process = holder("", "wait")
+    assert stop_superset(settings)
+    assert process.wait(10) == -signal.SIGTERM
+
+
+def test_one_that_ends_meanwhile_is_ended(settings: Settings, holder: Any) -> None:
+    """The lock may still name a process that there is no more."""
+    process = holder(str(2**31 - 1), "end")
+    assert stop_superset(settings)
+    assert process.wait(10) == 0
 
 
 # Set-up and secrets -------------------------------------------------------------------------------------------------
