@@ -260,16 +260,19 @@ def _set_up_digest(environment: Mapping[str, str], user: str, password: str) -> 
 def _replaced_when_done(database: Path) -> Iterator[Path]:
     """A copy of a SQLite file to work on: SQLite cannot take back half a migration, the file before can stay."""
     new = database.with_suffix(".new.db")
-    for name in (new.name, f"{new.name}-wal", f"{new.name}-shm"):
-        (new.parent / name).unlink(missing_ok=True)
-    if database.exists():
+    _remove_database(new)
+    if not database.exists():
+        # What is left of one that is gone would be taken for a part of the new one.
+        _remove_database(database)
+    else:
         try:
             with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
                 source.backup(copy)
         except sqlite3.DatabaseError as error:
             raise SupersetServerError(
-                f"Superset's metadata in {database} cannot be read: {error}. Bring back a copy of that file, or move "
-                "it away: the dashboards of the repository come back, what people made in Superset does not."
+                f"Superset's metadata in {database} cannot be read: {error}. Move that file away, with "
+                f"{database.name}-wal, and bring back a copy. Without one the dashboards of the repository come back, "
+                "what people made in Superset does not."
             ) from error
     yield new
     with closing(sqlite3.connect(new)) as copy:
@@ -277,6 +280,12 @@ def _replaced_when_done(database: Path) -> Iterator[Path]:
         copy.execute("pragma wal_checkpoint(truncate)")
     new.chmod(0o600)
     new.replace(database)
+
+
+def _remove_database(database: Path) -> None:
+    """Remove a SQLite file and those that belong to it, as far as there are any."""
+    for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
+        database.with_name(name).unlink(missing_ok=True)
 
 
 def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,6 +288,24 @@ def test_a_failed_set_up_says_why_and_changes_nothing(superset_settings: Setting
     with pytest.raises(SupersetServerError, match="file is not a database"):
         set_up_superset(superset_settings)
     assert metadata.read_bytes() == before
+
+
+def test_what_lost_metadata_left_behind_does_not_get_into_new_ones(tmp_path: Path) -> None:
+    """SQLite takes any log of that name for the end of the file beside it."""
+    metadata = tmp_path / "metadata.db"
+    log = tmp_path / "metadata.db-wal"
+    with closing(sqlite3.connect(metadata)) as lost:
+        lost.execute("pragma journal_mode = wal")
+        lost.execute("create table lost as select 1 as number")
+        left = log.read_bytes()
+    metadata.unlink()
+    log.write_bytes(left)
+
+    with server_module._replaced_when_done(metadata) as new, closing(sqlite3.connect(new)) as made:
+        made.execute("pragma journal_mode = wal")
+        made.execute("create table made as select 1 as number")
+    with closing(sqlite3.connect(metadata)) as there:
+        assert there.execute("select name from sqlite_master").fetchall() == [("made",)]
 
 
 def test_a_taken_port_is_named(settings: Settings) -> None:
