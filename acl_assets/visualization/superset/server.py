@@ -29,6 +29,9 @@ from acl_assets.settings import PROJECT_DIR, Settings
 SUPERSET_DIR = PROJECT_DIR / "superset"
 _PYTHON = SUPERSET_DIR / ".venv" / "bin" / "python"
 _METADATA_VARIABLE = "SUPERSET__SQLALCHEMY_DATABASE_URI"
+_OPERATORS_VARIABLES = {_METADATA_VARIABLE, "SUPERSET_SECRET_KEY", "SUPERSET_REDIS_URL", "SUPERSET_HTTPS"}
+# What the pipeline is told, and what would put another configuration in the place of the repository's.
+_NOT_HANDED_ON = ("ACL_", "DAGSTER_", "FLASK_", "GUNICORN_", "PYTHON", "SUPERSET")
 
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
@@ -216,8 +219,15 @@ def _kept_secret(file: Path) -> str:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """What Superset's processes get to know: nothing of the ticketing database, no password of the administrator."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACL_", "DAGSTER_", "PYTHON"))}
+    """What Superset's processes get to know: none of the pipeline's settings, so nothing of the ticketing database.
+
+    The set-up gets to know the administrator's password as well, the server does not.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _OPERATORS_VARIABLES or not name.startswith(_NOT_HANDED_ON)
+    }
     secret = os.environ.get("SUPERSET_SECRET_KEY") or _kept_secret(home / "secret_key")
     return {**kept, "PYTHONPATH": str(SUPERSET_DIR), "SUPERSET_HOME": str(home), "SUPERSET_SECRET_KEY": secret}
 

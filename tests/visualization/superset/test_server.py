@@ -308,6 +308,17 @@ def test_what_lost_metadata_left_behind_does_not_get_into_new_ones(tmp_path: Pat
         assert there.execute("select name from sqlite_master").fetchall() == [("made",)]
 
 
+def test_variables_of_the_machine_do_not_replace_the_configuration(
+    superset_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Superset and gunicorn would read another one, or none, because of them."""
+    for name in ("SUPERSET_CONFIG_PATH", "SUPERSET_CONFIG"):
+        monkeypatch.setenv(name, "/nowhere/other_config.py")
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--worker-class=nothing")
+    with running_superset(superset_settings) as server:
+        assert answers(server.url)
+
+
 def test_a_taken_port_is_named(settings: Settings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
