@@ -318,15 +318,17 @@ def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
 
 
 def _listen(port: int | None) -> socket.socket:
-    """A socket for the server, made here: nobody takes its port before the server listens."""
+    """A socket for the server, made here: nobody takes its port before the server answers."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port or 0))
-    except OSError as error:
+        # Until somebody listens, others can bind to the same port.
+        listener.listen()
+    except (OSError, OverflowError) as error:
         listener.close()
         raise SupersetServerError(
-            f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another one: make superset PORT=8089"
+            f"Port {port} of 127.0.0.1 cannot be used: {error}. Choose another one: make superset PORT=8089"
         ) from error
     return listener
 

@@ -319,6 +319,25 @@ def test_variables_of_the_machine_do_not_replace_the_configuration(
         assert answers(server.url)
 
 
+@pytest.mark.parametrize("port", [99_999, -1])
+def test_a_port_that_cannot_be_is_named(settings: Settings, port: int) -> None:
+    with (
+        pytest.raises(SupersetServerError, match=rf"Port {port} of 127\.0\.0\.1 .* 0-65535"),
+        running_superset(settings, port),
+    ):
+        pass
+
+
+def test_a_port_is_taken_before_the_server_runs(settings: Settings) -> None:
+    """Setting up takes its time, and another one may start meanwhile."""
+    with (
+        server_module._listen(None) as first,
+        pytest.raises(SupersetServerError, match="Address already in use"),
+        running_superset(settings, first.getsockname()[1]),
+    ):
+        pass
+
+
 def test_a_taken_port_is_named(settings: Settings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
