@@ -6,13 +6,15 @@ metadata from the first day (`set_up`).
 
 Variables: `SUPERSET_HOME`, the folder of its state; `SUPERSET_SECRET_KEY`, else the file `secret_key` in that
 folder; `SUPERSET__SQLALCHEMY_DATABASE_URI`, else SQLite in that folder; `SUPERSET_REDIS_URL`, else what needs a
-cache is kept in the metadata; `SUPERSET_HTTPS=1` behind a proxy that encrypts.
+cache is kept in the metadata, and each process counts for itself how often somebody signs in; `SUPERSET_HTTPS=1`
+behind a proxy that encrypts.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import warehouse_connections
 from warehouse_connections import one_configuration, validate_uri
@@ -31,10 +33,17 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = _BEHIND_HTTPS
 ENABLE_PROXY_FIX = _BEHIND_HTTPS
 RATELIMIT_ENABLED = True
-# Signing in is limited; a dashboard may ask for all its charts at once.
+# Signing in with the form is limited, for each address; a dashboard may ask for all its charts at once.
 RATELIMIT_APPLICATION = None
-AUTH_RATE_LIMIT = "10 per second"
+AUTH_RATE_LIMIT = "20 per minute"
 RATELIMIT_STORAGE_URI = _REDIS_URL or "memory://"
+
+
+def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802
+    """Limit the form where it is sent to: Superset 6.1 limits only the page that shows it, which nobody sends to."""
+    manager = app.appbuilder.sm
+    manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(manager.auth_view.blueprint)
+
 
 # What a page may load: nothing but what this server sends, so neither telemetry nor maps nor fonts from elsewhere ----
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -21,6 +22,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import psutil
 import pytest
+import requests
 from playwright.sync_api import Browser
 from postgres import database, execute
 from visualization.superset.conftest import SupersetUnderTest
@@ -413,6 +415,23 @@ def test_redis_takes_over_what_processes_share(tmp_path: Path) -> None:
     assert configured["CACHE_CONFIG"]["CACHE_REDIS_URL"] == "redis://127.0.0.1:6379/0"
     assert configured["RATELIMIT_STORAGE_URI"] == "redis://127.0.0.1:6379/0"
     assert "DATA_CACHE_CONFIG" not in configured
+
+
+def test_passwords_cannot_be_tried_in_the_form_one_after_the_other(
+    superset_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they can be in Superset 6.1 whatever it is configured to bear."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "1")
+    with running_superset(superset_settings) as server, requests.Session() as session:
+        session.trust_env = False
+        page = session.get(f"{server.url}/login/").text
+        (token,) = re.findall(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+        form = {"username": "admin", "password": "a guess", "csrf_token": token}
+        tried = []
+        while len(tried) < 40 and requests.codes.too_many_requests not in tried:
+            tried.append(session.post(f"{server.url}/login/", data=form).status_code)
+            time.sleep(0.1)
+    assert 10 <= tried.index(requests.codes.too_many_requests) <= 20
 
 
 def test_a_request_another_site_makes_in_somebodys_name_is_refused(
