@@ -39,7 +39,7 @@ AUTH_RATE_LIMIT = "20 per minute"
 RATELIMIT_STORAGE_URI = _REDIS_URL or "memory://"
 
 
-def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802
+def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by this name
     """Limit the form where it is sent to: Superset 6.1 limits only the page that shows it, which nobody sends to."""
     manager = app.appbuilder.sm
     manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(manager.auth_view.blueprint)

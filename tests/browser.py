@@ -7,7 +7,6 @@ Import the fixtures into a `conftest.py`: `from browser import browser, open_pag
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from docs.generate.screenshots import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES
+from acl_assets.visualization.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
 
 
 @dataclass
@@ -34,11 +33,6 @@ class OpenedPage:
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
-
-
-def chromium_executable() -> str | None:
-    """The path of the first Chromium found on PATH, or None."""
-    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
 
 
 def browser_is_required() -> bool:

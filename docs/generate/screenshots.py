@@ -24,18 +24,10 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.visualization.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 _DEFINITIONS = "acl_assets.definitions"
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 _GROUPS = ("source_tables", "star_schema", "data_products", "source_keys", "publication", "visualization")
 _REPORT_PICTURES = ("ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue")
 _NAVIGATION_WIDTH = 80
@@ -70,7 +62,7 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
     Raises:
         ScreenshotError: there is no browser, or a command of the pipeline fails.
     """
-    executable = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    executable = chromium_executable()
     if executable is None:
         raise ScreenshotError(f"No browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
     environment = _environment(scratch)

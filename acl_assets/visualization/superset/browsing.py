@@ -18,8 +18,15 @@ from acl_assets.visualization.superset.client import SupersetError
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-_CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 _MILLISECONDS_TO_PAINT = 60_000
 _MILLISECONDS_TO_SIGN_IN = 15_000
 _ATTEMPTS_TO_SIGN_IN = 3
@@ -42,6 +49,11 @@ _HEIGHT_OF_TAB = """() => {
 }"""
 
 
+def chromium_executable() -> str | None:
+    """The path of the first Chromium found on PATH, or None."""
+    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The Chromium of this machine, headless.
@@ -51,14 +63,14 @@ def chromium() -> Iterator[Browser]:
     """
     if importlib.util.find_spec("playwright") is None:
         raise SupersetError("The Python package playwright is missing; install the development dependencies.")
-    executable = next((found for name in _CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    executable = chromium_executable()
     if executable is None:
-        raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(_CHROMIUM_NAMES)}.")
+        raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
     from playwright.sync_api import Error, sync_playwright
 
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_ARGUMENTS))
+            browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
             try:
                 yield browser
             finally:

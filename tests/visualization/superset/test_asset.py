@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import chromium_executable
 from refreshes import refresh
 from visualization.superset.conftest import SupersetUnderTest
 from visualization.superset.test_verification import replace_published
 
 from acl_assets.settings import Settings
+from acl_assets.visualization.superset.browsing import chromium_executable
 from acl_assets.visualization.superset.bundle import read_bundle
 
 DASHBOARD = 'key:"superset_dashboard"'
