@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from dagster_dbt import DbtProject
-from dbt.constants import PARTIAL_PARSE_FILE_NAME
 
 from acl_assets.settings import DBT_PROJECT_DIR
 
+# What dbt keeps of an earlier parse.
+_PARSER_STATE = "partial_parse.msgpack"
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
 _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
 _ENGINES = ("dbt-core", "dbt-duckdb", "duckdb")
@@ -60,7 +61,7 @@ def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = Non
 
 def drop_older_parser_state(project: DbtProject, target_path: Path) -> None:
     """Remove the parser state of builds when it is older than the manifest; dbt then starts from the manifest's."""
-    state = target_path / PARTIAL_PARSE_FILE_NAME
+    state = target_path / _PARSER_STATE
     if state.exists() and state.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
         state.unlink()
 
@@ -126,5 +127,5 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
         if parsed.returncode != 0:
             said = (parsed.stdout + parsed.stderr).strip()
             raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
-        for name in (PARTIAL_PARSE_FILE_NAME, "manifest.json"):
+        for name in (_PARSER_STATE, "manifest.json"):
             os.replace(Path(scratch) / name, target / name)

@@ -15,6 +15,7 @@ from acl_assets.transformation.translator import FRESHNESS, OWNERS
 
 _WRITE_REPORT = "acl_assets.visualization.report:report_on"
 _SPECIFY_PREVIEWS = "acl_assets.visualization.report:previews_of"
+_KEEP_DRAWING_LIBRARY = "acl_assets.visualization.drawing_library:keep_drawing_library"
 _DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 
 
@@ -29,8 +30,7 @@ _DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
     with ChildProcess() as writer, ChildProcess() as painter:
-        # Drawing nothing loads the drawing library, while the other process loads its own.
-        painter.begin(_DRAW_PREVIEWS, {})
+        painter.begin(_KEEP_DRAWING_LIBRARY, settings.report_file.parent)
         specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
         painter.result()
         painter.begin(_DRAW_PREVIEWS, specifications)

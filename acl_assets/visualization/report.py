@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +20,11 @@ import altair as alt
 import duckdb
 import jinja2
 import pandas as pd
-import vl_convert
 
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.visualization import charts
+from acl_assets.visualization.atomic_write import write_atomically
+from acl_assets.visualization.drawing_library import drawing_library
 
 TEMPLATES = Path(__file__).parent / "templates"
 PREVIEW_WIDTH = 900
@@ -183,7 +181,7 @@ def write_report(data: ReportData, target: Path) -> None:
     The drawing library is kept next to it, in a hidden file named after its version.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(target, render_report(data, script_cache=target.parent))
+    write_atomically(target, render_report(data, script_cache=target.parent))
 
 
 def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
@@ -254,19 +252,6 @@ def headline(answers: list[VenueAnswer]) -> str:
     else:
         verdict = f"{bands} must be invited; near-equals lead at the other {others}."
     return f"{venues} sold {share:.0%} of all tickets. {verdict}"
-
-
-def drawing_library(cache: Path | None = None) -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, from vl-convert; kept in the folder `cache` when there is one."""
-    snippet = "window.vegaEmbed = vegaEmbed;"
-    if cache is None:
-        return vl_convert.javascript_bundle(snippet)
-    kept = cache / f".vega-{version('vl-convert-python')}.js"
-    if not kept.is_file():
-        for outdated in cache.glob(".vega-*.js"):
-            outdated.unlink(missing_ok=True)
-        _write_atomically(kept, vl_convert.javascript_bundle(snippet))
-    return kept.read_text(encoding="utf-8")
 
 
 def _page(data: ReportData) -> dict[str, Any]:
@@ -362,17 +347,3 @@ def _inline_script(script: str) -> str:
 def _digest(script: str) -> str:
     """The script's name in a Content-Security-Policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _write_atomically(target: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -172,16 +172,6 @@ class TestWriting:
             report.write_report(report_data, target)
         assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
-    def test_the_drawing_library_is_kept_and_an_outdated_one_removed(self, tmp_path: Path) -> None:
-        outdated = tmp_path / ".vega-0.1.js"
-        outdated.write_text("old", encoding="utf-8")
-        library = report.drawing_library(tmp_path)
-        [kept] = tmp_path.glob(".vega-*.js")
-        assert kept != outdated
-        kept.write_text("kept", encoding="utf-8")
-        assert report.drawing_library(tmp_path) == "kept"
-        assert library == report.drawing_library()
-
 
 def test_every_chart_of_the_page_is_valid(report_data: ReportData) -> None:
     """The page is rendered without validation, which costs more than drawing; this is where it is made up for."""
