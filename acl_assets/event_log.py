@@ -2,7 +2,8 @@
 
 Dagster's own SQLite storage opens and closes a connection for every write, and whenever the last connection closes,
 SQLite folds its write-ahead log back into the database and syncs both to disk. A refresh writes some four hundred
-events, each in two to ten statements: kept open, they cost a fraction of it.
+events, each in two to ten statements: kept open, they cost a fraction of it. Before every check's event it also
+opens one to look whether there is a table for them: a tenth of the time of a small run.
 
 What belongs here: how connections are kept. What does not: anything about events.
 """
@@ -32,12 +33,19 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._known_tables: set[str] = set()
         super().__init__(*args, **kwargs)
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """Make the storage in the place Dagster's own would have below the `base_dir` of the configuration."""
         return cls(base_dir=str(Path(config_value["base_dir"]) / "history" / "runs"), inst_data=inst_data)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; what was found once is not looked for again: migrations take none away."""
+        if table_name not in self._known_tables and super().has_table(table_name):
+            self._known_tables.add(table_name)
+        return table_name in self._known_tables
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

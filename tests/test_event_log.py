@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterInstance, MaterializeResult, asset, materialize
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy import text
 
 from acl_assets.event_log import _MOST_OPEN, OpenSqliteEventLogStorage
 from acl_assets.settings import PROJECT_DIR
@@ -78,3 +79,16 @@ def test_threads_take_turns(instance: DagsterInstance) -> None:
     for thread in threads:
         thread.join()
     assert len(instance.fetch_materializations(key, limit=100).records) == 40
+
+
+def test_a_table_that_was_found_is_not_looked_for_again(instance: DagsterInstance) -> None:
+    """Every check's event asks for one; one that is missing may still come with `dagster instance migrate`."""
+    storage = instance.event_log_storage
+    assert isinstance(storage, OpenSqliteEventLogStorage)
+    assert storage.has_table("asset_check_executions")
+    assert not storage.has_table("table_to_come")
+    with storage.index_connection() as connection:
+        connection.execute(text("create table table_to_come (id integer)"))
+        connection.execute(text("drop table asset_check_executions"))
+    assert storage.has_table("asset_check_executions")
+    assert storage.has_table("table_to_come")

@@ -44,31 +44,60 @@
 
 
 {#-
-    The rows of a source table that a check has to look at. Where the published warehouse is continued, the other rows
-    have passed the same check, of the same text, when they were published; they are as they were then, and what they
-    are held against cannot have turned against them: source tables never lose an id between full batches, and the
-    newest export only gets later. A key that is there twice is there among the changed rows alone, since an id of
-    theirs takes the place of every earlier row that has it.
+    The rows of a relation that a check has to look at. Where the published warehouse is continued, the other rows have
+    passed the same check, of the same text, when they were published; they are as they were then, and what they are
+    held against cannot have turned against them: source tables never lose an id between full batches, and the newest
+    export only gets later. A key that is there twice is there among the changed rows alone, since an id of theirs
+    takes the place of every earlier row that has it. What the dimensions add to the tickets has its own checks.
 -#}
 {% macro changed_rows(relation) %}
     {% if relation.schema == 'festival' and relation.identifier != 'export_batches' %}
         {{ return(relation.incorporate(path={'schema': 'festival_changes'})) }}
+    {% endif %}
+    {% if relation.identifier in ['fct_ticket_sales', 'ticket_sales'] and published_batches() > 0 %}
+        {{ return(
+            "(select * from " ~ relation ~ " where ticket_id in (select ticket_id from festival_changes.ticket_sales))"
+        ) }}
     {% endif %}
     {{ return(relation) }}
 {% endmacro %}
 
 
 {#-
-    The rows whose references a check has to look at: changed rows and, of the fact, those whose ticket or purchase has
-    changed. Where it points to follows from those two alone, and no dimension loses a row that a fact not touched
+    The rows whose references a check has to look at: changed rows, and of the fact those that may have changed. Where
+    those point to follows from a ticket and its purchase alone, and no dimension loses a row that a fact not touched
     points to: people and performances stay, and the days reach from the first sale to the last.
 -#}
 {% macro changed_references(relation) %}
     {% if relation.identifier == 'fct_ticket_sales' and published_batches() > 0 %}
-        {{ return(
-            "(select * from " ~ relation ~ " where purchase_id in (select id from festival_changes.purchases "
-            ~ "union select purchase_id from festival_changes.tickets))"
-        ) }}
+        {{ return("festival_changes.ticket_sales") }}
     {% endif %}
     {{ return(changed_rows(relation)) }}
+{% endmacro %}
+
+
+{#-
+    What references point to, or as much of it as they can find: a few changed rows are looked up by reading the keys
+    of a large table, all rows by a hash table of it.
+-#}
+{% macro referred_rows(to, field, children, column_name) %}
+    {% if published_batches() > 0 %}
+        {{ return(
+            "(select " ~ field ~ " from " ~ to ~ " where " ~ field ~ " in (select " ~ column_name ~ " from " ~ children ~ "))"
+        ) }}
+    {% endif %}
+    {{ return(to) }}
+{% endmacro %}
+
+
+{#- Rows of the fact that may have changed, found once for every check that looks at them. -#}
+{% macro keep_changed_sales() %}
+    {% if published_batches() > 0 %}
+        {{ return(
+            "create or replace table festival_changes.ticket_sales as select * from " ~ this
+            ~ " where purchase_id in (select id from festival_changes.purchases "
+            ~ "union select purchase_id from festival_changes.tickets) "
+            ~ "or performance_id in (select id from festival_changes.performances)"
+        ) }}
+    {% endif %}
 {% endmacro %}

@@ -5,7 +5,8 @@
         materialized='incremental' if target.type == 'duckdb' else 'table',
         incremental_strategy='delete+insert',
         unique_key='ticket_id',
-        on_schema_change='fail'
+        on_schema_change='fail',
+        post_hook='{{ keep_changed_sales() }}'
     )
 }}
 
