@@ -346,22 +346,26 @@ def _require_continuation(before: ExportBatch, batch: ExportBatch, landed: Abstr
     raise contract_breach(f"{batch.folder}/{MANIFEST_NAME}", what)
 
 
-def find_batch(listing: LandingZoneListing, batch_id: str, digest: str) -> ExportBatch:
-    """The batch of that id, as it was when its digest was taken.
+def find_batches(listing: LandingZoneListing, batches: Iterable[tuple[str, str]]) -> list[ExportBatch]:
+    """The batches of those ids, as they were when their digests were taken.
 
     Raises:
-        BatchError: it is not in the landing zone any more, or has changed.
+        BatchError: one is not in the landing zone any more, or has changed.
     """
-    for found in listing.complete:
-        if found.batch_id == batch_id:
-            batch = _read_batch(_read_header(found))
-            if batch.digest != digest:
-                raise contract_breach(found.folder, "it has changed since the source tables were converted from it")
-            return batch
-    raise BatchError(
-        f"Batch {batch_id}, which the source tables were converted from, is no longer in the landing zone. "
-        "Put it back, or refresh from a newer full batch."
-    )
+    landed = {found.batch_id: found for found in listing.complete}
+    return [_find_batch(landed, batch_id, digest) for batch_id, digest in batches]
+
+
+def _find_batch(landed: Mapping[str, LandedFolder], batch_id: str, digest: str) -> ExportBatch:
+    if batch_id not in landed:
+        raise BatchError(
+            f"Batch {batch_id}, which the source tables were converted from, is no longer in the landing zone. "
+            "Put it back, or refresh from a newer full batch."
+        )
+    batch = _read_batch(_read_header(landed[batch_id]))
+    if batch.digest != digest:
+        raise contract_breach(landed[batch_id].folder, "it has changed since the source tables were converted from it")
+    return batch
 
 
 def _no_batch_message(exports_dir: Path, listing: LandingZoneListing) -> str:
@@ -374,13 +378,21 @@ def _no_batch_message(exports_dir: Path, listing: LandingZoneListing) -> str:
 
 
 class _Header(NamedTuple):
-    """What orders a batch among the others, and its parsed manifest (None without one)."""
+    """What orders a batch among the others, and its manifest as it is written (None without one).
+
+    The text, because parsed manifests of ten thousand batches are a million objects for the garbage collector.
+    """
 
     found: LandedFolder
     kind: BatchKind
     exported_at: datetime
     digest: str
-    document: Mapping[str, Any] | None
+    content: bytes | None
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The manifest, empty without one."""
+        return json.loads(self.content) if self.content is not None else {}
 
 
 @lru_cache(maxsize=32_768)
@@ -408,7 +420,7 @@ def _read_header(found: LandedFolder) -> _Header:
     if document.get("kind") not in ("full", "incremental"):
         raise contract_breach(where, f"kind is {document.get('kind')!r}, neither 'full' nor 'incremental'")
     exported_at = _exported_at(document.get("exported_at"), where)
-    return _Header(found, document["kind"], exported_at, hashlib.sha256(content).hexdigest(), document)
+    return _Header(found, document["kind"], exported_at, hashlib.sha256(content).hexdigest(), content)
 
 
 def _exported_at(text: object, where: str) -> datetime:
@@ -423,8 +435,8 @@ def _exported_at(text: object, where: str) -> datetime:
 
 def _read_batch(header: _Header) -> ExportBatch:
     found = header.found
-    document = header.document or {}
-    if header.document is None:
+    document = header.document
+    if header.content is None:
         tables = {
             name.removesuffix(".csv"): ManifestTable(None, (ManifestFile(name, size, sha256=None, rows=None),))
             for name, size, _ in found.stamp
@@ -440,7 +452,7 @@ def _read_batch(header: _Header) -> ExportBatch:
         has_manifest=found.has_manifest,
         tables=tables,
         source_snapshot=_source_snapshot(found, document),
-        continues_from=_predecessor(header) if header.kind == "incremental" else None,
+        continues_from=_predecessor(found, document) if header.kind == "incremental" else None,
     )
 
 
@@ -451,9 +463,9 @@ def _source_snapshot(found: LandedFolder, document: Mapping[str, Any]) -> Mappin
     raise contract_breach(f"{found.folder}/{MANIFEST_NAME}", f"source_snapshot is {snapshot!r}, not an object or null")
 
 
-def _predecessor(header: _Header) -> Predecessor:
-    entry = (header.document or {}).get("continues_from")
-    where = f"{header.found.folder}/{MANIFEST_NAME}"
+def _predecessor(found: LandedFolder, document: Mapping[str, Any]) -> Predecessor:
+    entry = document.get("continues_from")
+    where = f"{found.folder}/{MANIFEST_NAME}"
     if not isinstance(entry, dict):
         raise contract_breach(where, f"continues_from is {entry!r}, and an incremental batch names its predecessor")
     batch_id, digest = entry.get("batch_id"), entry.get("manifest_digest")

@@ -21,7 +21,7 @@ from dagster import (
 )
 from pydantic import Field
 
-from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batch, list_landing_zone
+from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batches, list_landing_zone
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import (
     current_files,
@@ -101,7 +101,7 @@ def source_row_counts(
     published = published_source_rows(settings)
     current: list[ExportBatch] | BatchError
     try:
-        current = find_batches(settings, read_current_batches(settings.source_tables_dir))
+        current = find_in_landing_zone(settings, read_current_batches(settings.source_tables_dir))
     except BatchError as error:
         current = error
     for table in SOURCE_TABLES:
@@ -129,7 +129,7 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
     batches, totals = read_fact(warehouse)
     current: list[ExportBatch] | BatchError
     try:
-        current = find_batches(settings, batches)
+        current = find_in_landing_zone(settings, batches)
     except BatchError as error:
         current = error
     return amounts_result(FACT, "tickets", current, totals)
@@ -156,14 +156,13 @@ def read_fact(warehouse: Path) -> tuple[list[tuple[str, str]], Totals]:
     return batches, Totals(rows, dict(zip(_FACT_COLUMNS, map(int, found), strict=True)))
 
 
-def find_batches(settings: Settings, batches: Iterable[tuple[str, str]]) -> list[ExportBatch]:
+def find_in_landing_zone(settings: Settings, batches: Iterable[tuple[str, str]]) -> list[ExportBatch]:
     """The batches of the landing zone that have the given ids and digests.
 
     Raises:
         BatchError: one of them is gone or has changed.
     """
-    listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
-    return [find_batch(listing, batch_id, digest) for batch_id, digest in batches]
+    return find_batches(list_landing_zone(settings.exports_dir, settings.settle_seconds), batches)
 
 
 def current_totals(settings: Settings, table: str, current: list[ExportBatch] | BatchError) -> Totals:

@@ -259,11 +259,11 @@ def test_a_digest_names_the_content(zone: LandingZone, tmp_path: Path) -> None:
 def test_finds_the_batch_something_was_converted_from(zone: LandingZone) -> None:
     zone.land("a")
     batch = zone.state().newest
-    assert export_batch.find_batch(zone.listing(), "a", batch.digest) == batch
+    assert export_batch.find_batches(zone.listing(), [("a", batch.digest)]) == [batch]
     with pytest.raises(BatchError, match=r"Batch b, .* no longer in the landing zone"):
-        export_batch.find_batch(zone.listing(), "b", batch.digest)
+        export_batch.find_batches(zone.listing(), [("a", batch.digest), ("b", batch.digest)])
     with pytest.raises(BatchError, match="it has changed since"):
-        export_batch.find_batch(zone.listing(), "a", "another digest")
+        export_batch.find_batches(zone.listing(), [("a", "another digest")])
 
 
 # Which batches count ------------------------------------------------------------------------------------------
