@@ -7,7 +7,7 @@ file is converted (`conversion`), whose libraries a reader of the record has no 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +37,26 @@ def read_converted(target: Path) -> ConvertedTable | None:
 
     The caller compares `batch_digest`: a batch without a manifest can change and is then converted anew.
     """
+    with duckdb.connect() as connection:
+        return _read_converted(connection, target)
+
+
+def read_all_converted(targets: Iterable[Path]) -> list[ConvertedTable | None]:
+    """Read what earlier conversions wrote, as `read_converted` does one by one, in a fraction of the time."""
+    with duckdb.connect() as connection:
+        return [_read_converted(connection, target) for target in targets]
+
+
+def _read_converted(connection: duckdb.DuckDBPyConnection, target: Path) -> ConvertedTable | None:
     if not target.exists():
         return None
-    with duckdb.connect() as connection:
-        try:
-            row = connection.execute(
-                "select num_rows, value from parquet_file_metadata(?), parquet_kv_metadata(?) where key = ?",
-                [str(target), str(target), PROVENANCE_KEY],
-            ).fetchone()
-        except duckdb.Error:
-            return None
+    try:
+        row = connection.execute(
+            "select num_rows, value from parquet_file_metadata(?), parquet_kv_metadata(?) where key = ?",
+            [str(target), str(target), PROVENANCE_KEY],
+        ).fetchone()
+    except duckdb.Error:
+        return None
     if row is None:
         return None
     return ConvertedTable(path=target, rows=row[0], bytes=target.stat().st_size, **json.loads(row[1]))

@@ -172,8 +172,12 @@ class LandingZoneState:
 
 def state_digest(batches: Iterable[tuple[str, str]]) -> str:
     """SHA-256 over the ids and digests of a state's batches, in order."""
-    lines = (f"{batch_id}\0{digest}\n" for batch_id, digest in batches)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256(b"".join(state_line(batch_id, digest) for batch_id, digest in batches)).hexdigest()
+
+
+def state_line(batch_id: str, digest: str) -> bytes:
+    """What one batch adds to the digest of a state."""
+    return f"{batch_id}\0{digest}\n".encode()
 
 
 # Writing ------------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """The current state of the source tables: which converted files the transformation reads, switched atomically.
 
 `current` is a link to one folder of `states/`; that folder holds, per table, the converted files of the state's
-batches, named in their order. Together they are the table: of every id the row of the newest batch that has it.
+batches, or those they were compacted into, named in their order: each begins with the position of the newest batch it
+holds. Together they are the table: of every id the row of the newest batch that has it.
 
 What belongs here: linking, switching and pruning, and what the rows of a table are. What does not: how a file is
-converted (`conversion`).
+converted (`conversion`), when files are compacted and how (`compaction`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from pathlib import Path
 
 import duckdb
 
-from acl_assets.ingestion.converted_table import ConvertedTable, read_converted
+from acl_assets.ingestion.compaction import (
+    Merge,
+    compacted_files,
+    compacted_path,
+    files_to_merge,
+    prune_compacted,
+    read_compacted,
+)
+from acl_assets.ingestion.converted_table import ConvertedTable, read_all_converted
 from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
@@ -28,10 +37,48 @@ def converted_file(source_tables_dir: Path, table: str, batch: ExportBatch) -> P
     return source_tables_dir / table / f"{batch.batch_id}.parquet"
 
 
-def known_conversion(source_tables_dir: Path, table: str, batch: ExportBatch) -> ConvertedTable | None:
-    """The conversion of one table of one batch, None when there is none of the batch as it is now."""
-    converted = read_converted(converted_file(source_tables_dir, table, batch))
-    return converted if converted and converted.batch_digest == batch.digest else None
+def known_conversions(
+    source_tables_dir: Path, table: str, batches: Sequence[ExportBatch]
+) -> list[ConvertedTable | None]:
+    """The conversions of one table of a state's batches, None for each there is none of as the batch is now."""
+    found: dict[str, ConvertedTable] = {}
+    for compacted in compacted_files(source_tables_dir, table, batches):
+        found.update((known.batch_id, known) for known in read_compacted(compacted))
+    single = [converted_file(source_tables_dir, table, batch) for batch in batches if batch.batch_id not in found]
+    found.update((known.batch_id, known) for known in read_all_converted(single) if known)
+    return [
+        known if (known := found.get(batch.batch_id)) and known.batch_digest == batch.digest else None
+        for batch in batches
+    ]
+
+
+def table_files(source_tables_dir: Path, table: str, batches: Sequence[ExportBatch]) -> dict[int, Path]:
+    """The files that make up a table, each by the position of the newest batch it holds, in their order."""
+    compacted = compacted_files(source_tables_dir, table, batches)
+    files = {file.last: file.path for file in compacted}
+    held = {position for file in compacted for position in range(file.first, file.last + 1)}
+    for position, batch in enumerate(batches):
+        if position not in held and batch.tables[table].files:
+            files[position] = converted_file(source_tables_dir, table, batch)
+    return dict(sorted(files.items()))
+
+
+def due_merge(
+    source_tables_dir: Path, table: str, batches: Sequence[ExportBatch], conversions: Sequence[ConvertedTable]
+) -> Merge | None:
+    """The merge of files that a table needs, all batches of the state being converted; None while it has few."""
+    files = table_files(source_tables_dir, table, batches)
+    sizes = {conversion.path: conversion.bytes for conversion in conversions}
+    chosen = files_to_merge([sizes[path] for path in files.values()])
+    if chosen is None:
+        return None
+    positions = list(files)
+    first, last = positions[chosen[0] - 1] + 1 if chosen[0] else 0, positions[chosen[-1]]
+    return Merge(
+        files=tuple(files[positions[place]] for place in chosen),
+        conversions=tuple(conversions[first : last + 1]),
+        target=compacted_path(source_tables_dir, table, batches, first, last),
+    )
 
 
 def write_export_batches(source_tables_dir: Path, state: LandingZoneState) -> Path:
@@ -42,15 +89,19 @@ def write_export_batches(source_tables_dir: Path, state: LandingZoneState) -> Pa
     target = source_tables_dir / EXPORT_BATCHES / f"{state.digest}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".unfinished")
-    rows = [
-        (batch.batch_id, batch.kind, batch.exported_at, batch.digest, batch.has_manifest) for batch in state.batches
-    ]
+    columns = zip(
+        *((batch.batch_id, batch.kind, batch.exported_at, batch.digest, batch.has_manifest) for batch in state.batches),
+        strict=True,
+    )
     with duckdb.connect() as connection:
         connection.execute(
             "create table export_batches (batch_id varchar, kind varchar, exported_at timestamptz, "
             "manifest_digest varchar, has_manifest boolean)"
         )
-        connection.executemany("insert into export_batches values (?, ?, ?, ?, ?)", rows)
+        connection.execute(
+            "insert into export_batches select unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)",
+            [list(column) for column in columns],
+        )
         connection.execute(f"copy export_batches to {_literal(unfinished)} (format parquet, compression zstd)")
     os.replace(unfinished, target)
     return target
@@ -118,10 +169,8 @@ def _link_state(source_tables_dir: Path, state: LandingZoneState, folder: Path) 
     shutil.rmtree(unfinished, ignore_errors=True)
     for table in SOURCE_TABLES:
         (unfinished / table).mkdir(parents=True)
-        for position, batch in enumerate(state.batches):
-            if batch.tables[table].files:
-                converted = converted_file(source_tables_dir, table, batch)
-                os.link(converted, unfinished / table / f"{position:05}-{converted.name}")
+        for position, file in table_files(source_tables_dir, table, state.batches).items():
+            os.link(file, unfinished / table / f"{position:05}-{file.name}")
     (unfinished / EXPORT_BATCHES).mkdir()
     provenance = write_export_batches(source_tables_dir, state)
     os.link(provenance, unfinished / EXPORT_BATCHES / provenance.name)
@@ -132,11 +181,17 @@ def _prune(source_tables_dir: Path, state: LandingZoneState) -> None:
     for folder in (source_tables_dir / "states").iterdir():
         if folder.name != state.digest:
             shutil.rmtree(folder, ignore_errors=True)
-    batch_files = {f"{batch.batch_id}.parquet" for batch in state.batches}
-    for table in (*SOURCE_TABLES, EXPORT_BATCHES):
-        keep = batch_files if table != EXPORT_BATCHES else {f"{state.digest}.parquet"}
+    keep = {EXPORT_BATCHES: {f"{state.digest}.parquet"}}
+    for table in SOURCE_TABLES:
+        compacted = compacted_files(source_tables_dir, table, state.batches)
+        prune_compacted(source_tables_dir, table, compacted)
+        held = {position for file in compacted for position in range(file.first, file.last + 1)}
+        keep[table] = {
+            f"{batch.batch_id}.parquet" for position, batch in enumerate(state.batches) if position not in held
+        }
+    for table, kept in keep.items():
         for file in (source_tables_dir / table).glob("*.parquet"):
-            if file.name not in keep:
+            if file.name not in kept:
                 file.unlink(missing_ok=True)
 
 

@@ -6,7 +6,6 @@ the UI. What does not: rules about batches or files.
 
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -48,6 +47,7 @@ from acl_assets.settings import Settings
 SOURCE_PREFIX = "festival"
 EXPORT_FILES_CHECK = "export_files_as_manifest"
 _CONVERT_TABLE = "acl_assets.ingestion.conversion:convert_table"
+_MERGE_FILES = "acl_assets.ingestion.compaction:merge_files"
 _PREVIEW_ROWS = 5
 _BYTES_FOR_TWO = 20_000_000
 _COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
@@ -186,29 +186,34 @@ def _convert(
     table: SourceTable,
 ) -> dict[str, Any]:
     """Convert every batch of the state that is not converted yet, and describe the newest and the whole table."""
-    metadata: dict[str, Any] = {}
-    files: list[Path] = []
-    converted_any = False
-    for batch in state.batches:
-        target = source_state.converted_file(settings.source_tables_dir, table.name, batch)
-        known = source_state.known_conversion(settings.source_tables_dir, table.name, batch)
+    source_tables_dir = settings.source_tables_dir
+    known = source_state.known_conversions(source_tables_dir, table.name, state.batches)
+    conversions: list[ConvertedTable] = []
+    for batch, found in zip(state.batches, known, strict=True):
+        target = source_state.converted_file(source_tables_dir, table.name, batch)
         started = time.perf_counter()
         rejects_file = target.with_suffix(".rejects.jsonl")
-        converted = known or converter.call(_CONVERT_TABLE, batch, table, target, rejects_file, log=context.log.info)
-        seconds = time.perf_counter() - started
-        if known:
-            context.log.info(f"{table.name}: {converted.rows:,} rows of batch {batch.batch_id} are converted already.")
-        else:
+        converted = found or converter.call(_CONVERT_TABLE, batch, table, target, rejects_file, log=context.log.info)
+        seconds = None if found else time.perf_counter() - started
+        if seconds is not None:
             context.log.info(
                 f"{table.name}: converted {converted.rows:,} rows in {seconds:.2f} s to {converted.path.name} "
                 f"({converted.bytes:,} bytes)."
             )
-        metadata = _table_metadata(table, batch, converted, None if known else seconds)
-        converted_any |= not known
-        files += [converted.path] if batch.tables[table.name].files else []
-    metadata["converted_in_this_run"] = converted_any
+        conversions.append(converted)
+    if any(known):
+        rows = sum(found.rows for found in known if found)
+        context.log.info(
+            f"{table.name}: {rows:,} rows of {len(known) - known.count(None)} batches are converted already."
+        )
+    metadata = _table_metadata(table, state.newest, converted, seconds)
+    metadata["converted_in_this_run"] = None in known
+    if merge := source_state.due_merge(source_tables_dir, table.name, state.batches, conversions):
+        kept = converter.call(_MERGE_FILES, merge, table)
+        context.log.info(f"{table.name}: merged {len(merge.files)} files into one of {kept:,} rows.")
     if len(state.batches) > 1:
-        (metadata["dagster/row_count"],) = source_state.merged_totals(files)
+        files = source_state.table_files(source_tables_dir, table.name, state.batches)
+        (metadata["dagster/row_count"],) = source_state.merged_totals(list(files.values()))
     return metadata
 
 

@@ -25,7 +25,7 @@ from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batc
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import (
     current_files,
-    known_conversion,
+    known_conversions,
     merged_totals,
     read_current_batches,
 )
@@ -180,8 +180,9 @@ def rows_result(
     if isinstance(current, BatchError):
         found.append(str(current))
     else:
-        for batch in current:
-            converted = known_conversion(settings.source_tables_dir, table, batch)
+        for batch, converted in zip(
+            current, known_conversions(settings.source_tables_dir, table, current), strict=True
+        ):
             rows_by_file = converted.rows_by_file if converted else {}
             found += disagreements(batch.tables[table], rows_by_file, whole=batch.kind == "full")
         if len(current) > 1:

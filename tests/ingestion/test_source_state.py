@@ -19,7 +19,7 @@ from acl_assets.ingestion.source_state import (
     EXPORT_BATCHES,
     converted_file,
     current_files,
-    known_conversion,
+    known_conversions,
     merged_totals,
     read_current_batches,
     switch_current,
@@ -191,7 +191,7 @@ def test_a_conversion_is_known_only_for_the_batch_it_was_made_from(
 ) -> None:
     """A batch taken away and landed again under the same name is another batch."""
     batch = first_state.newest
-    assert known_conversion(landed.source_tables_dir, "bands", batch) is not None
+    assert None not in known_conversions(landed.source_tables_dir, "bands", [batch])
     manifest = landed.exports_dir / "first" / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
-    assert known_conversion(landed.source_tables_dir, "bands", newest_state(landed).newest) is None
+    assert known_conversions(landed.source_tables_dir, "bands", newest_state(landed).batches) == [None]

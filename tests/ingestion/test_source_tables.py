@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +22,10 @@ from refreshes import (
     sha256,
 )
 
+from acl_assets.ingestion import compaction
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import EXPORT_BATCHES
+from acl_assets.ingestion.source_state import EXPORT_BATCHES, current_files
 from acl_assets.ingestion.source_tables import EXPORT_FILES_CHECK, source_asset_key, source_tables
 from acl_assets.settings import Settings
 
@@ -224,6 +226,25 @@ def test_an_incremental_batch_adds_to_the_tables(landed: Settings, ephemeral: Da
     again = metadata(convert(landed, ephemeral), "tickets")
     assert again["converted_in_this_run"] is False
     assert again["dagster/row_count"] == tickets["dagster/row_count"]
+
+
+def test_tables_of_many_batches_are_merged(
+    landed: Settings, ephemeral: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have the rows they would have in many files; a later run finds what was merged, and converts nothing."""
+    monkeypatch.setattr(compaction, "MOST_FILES", 2)
+    monkeypatch.setattr(compaction, "FILES_LEFT", 1)
+    land_increment(landed, "second")
+    land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(weeks=1))
+    rows = [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    assert len(current_files(landed.source_tables_dir, "tickets")) == 2
+    again = metadata(convert(landed, ephemeral), "tickets")
+    assert again["converted_in_this_run"] is False
+    monkeypatch.setattr(compaction, "MOST_FILES", 8)
+    shutil.rmtree(landed.source_tables_dir)
+    rows += [again["dagster/row_count"], metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    assert len(current_files(landed.source_tables_dir, "tickets")) == 3
+    assert len(set(rows)) == 1
 
 
 def test_an_incremental_batch_without_its_predecessor_is_refused_in_words(

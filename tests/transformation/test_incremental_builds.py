@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from refreshes import differing_rows, festival_settings
 from transformation.dbt_festivals import outcomes, run_dbt
 
-from acl_assets.ingestion import source_state
+from acl_assets.ingestion import compaction, source_state
+from acl_assets.ingestion.compaction import merge_files
 from acl_assets.ingestion.conversion import convert_table
+from acl_assets.ingestion.converted_table import ConvertedTable
 from acl_assets.ingestion.export_batch import MissingPredecessorError, list_landing_zone, resolve_state
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.typed_columns import arrow_schema
@@ -119,10 +121,13 @@ def refresh(settings: Settings, *commands: str) -> BuildRecord:
     """What a refresh does with a landing zone, without Dagster: convert, build, seal, swap in."""
     state = resolve_state(settings.exports_dir, list_landing_zone(settings.exports_dir, settings.settle_seconds))
     for name, table in SOURCE_TABLES.items():
-        for batch in state.batches:
+        conversions: list[ConvertedTable] = []
+        known = source_state.known_conversions(settings.source_tables_dir, name, state.batches)
+        for batch, found in zip(state.batches, known, strict=True):
             target = source_state.converted_file(settings.source_tables_dir, name, batch)
-            if source_state.known_conversion(settings.source_tables_dir, name, batch) is None:
-                convert_table(batch, table, target, target.with_suffix(".rejects.jsonl"))
+            conversions.append(found or convert_table(batch, table, target, target.with_suffix(".rejects.jsonl")))
+        if merge := source_state.due_merge(settings.source_tables_dir, name, state.batches, conversions):
+            merge_files(merge, table)
     source_state.switch_current(settings.source_tables_dir, state)
     batches = tuple(source_state.read_current_batches(settings.source_tables_dir))
     ingredients = Ingredients(batches, fingerprint(DBT_PROJECT_DIR))
@@ -340,10 +345,18 @@ def apply(source: Source, change: tuple[Any, ...], *, deletes: bool) -> None:
 
 
 @hypothesis_settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate], derandomize=True)
-@given(histories())
-def test_any_history_ends_where_a_full_rebuild_does(history: list[tuple[str, list[tuple[Any, ...]]]]) -> None:
-    """Sales, corrections, moves, late commits and deletions, exported in parts, some of which arrive late."""
-    with TemporaryDirectory() as folder:
+@given(histories(), st.sampled_from([(3, 0), (2, 2)]))
+def test_any_history_ends_where_a_full_rebuild_does(
+    history: list[tuple[str, list[tuple[Any, ...]]]], merging: tuple[int, int]
+) -> None:
+    """Sales, corrections, moves, late commits and deletions, exported in parts, some of which arrive late.
+
+    So few files are many here that increments are merged, with the full batch or without it.
+    """
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "MOST_FILES", merging[0])
+        patch.setattr(compaction, "TIMES_AS_LARGE", merging[1])
+        patch.setattr(compaction, "FILES_LEFT", 1)
         exports = Exports(festival_settings(Path(folder) / "data"), sound_source())
         exports.full()
         refresh(exports.settings)
