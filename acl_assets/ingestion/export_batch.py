@@ -273,9 +273,14 @@ def list_landing_zone(exports_dir: Path, settle_seconds: float, now: float | Non
             else:
                 complete.append(found)
         else:
-            stamp = ((MANIFEST_NAME, manifest.st_size, manifest.st_mtime_ns),)
-            complete.append(LandedFolder(entry.name, entry.path, has_manifest=True, stamp=stamp))
+            complete.append(_landed_folder(entry.name, entry.path, manifest.st_size, manifest.st_mtime_ns))
     return LandingZoneListing(tuple(complete), incomplete)
+
+
+@lru_cache(maxsize=32_768)
+def _landed_folder(name: str, folder: str, manifest_bytes: int, modified_ns: int) -> LandedFolder:
+    """A batch with a manifest; the cache spares the garbage collector as many new objects with every look."""
+    return LandedFolder(name, folder, has_manifest=True, stamp=((MANIFEST_NAME, manifest_bytes, modified_ns),))
 
 
 def _list_plain_folder(name: str, folder: str, settle_seconds: float, now: float) -> LandedFolder | str:
