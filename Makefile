@@ -110,7 +110,7 @@ test: check browser $(SUPERSET_INSTALLED) ## everything: checks, all tests, cove
 test-fast: $(INSTALLED) ## tests that need no server and no long run
 	$(PYTEST) -m "not server and not slow"
 
-bench: $(INSTALLED) ## measure the refresh against dbt alone and against hand-written SQL
+bench: $(INSTALLED) ## measure the refresh against other ways to do it, and how its cost grows (hours)
 	$(BIN)/python -m benchmarks
 
 bench-extraction: $(INSTALLED) ## measure what extracts cost buyers and server, and what increments save

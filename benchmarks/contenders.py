@@ -10,18 +10,26 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
-from benchmarks.measuring import run_measured
+from benchmarks.measuring import call_apart, run_measured
 
 REFRESH = "refresh"
 REFRESH_CONVERTED = "refresh, tables converted"
 DBT_BUILD = "dbt build"
 HAND_WRITTEN = "hand-written"
 HAND_WRITTEN_UNCHECKED = "hand-written, unchecked"
+REFRESH_2GB = "refresh, limited to 2 GB"
+POSTGRES = "PostgreSQL"
 _SEED = 20
+# From here on runs take minutes, and a second refresh tells no more.
+_LARGE_SCALE = 5.0
+_HUGE_SCALE = 30.0
+# Beyond, its runs take longer than all others together.
+_POSTGRES_SCALE = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,10 @@ class Arena:
     def batch(self, scale: float) -> Path:
         """The export batch of a scale."""
         return self.exports_dir(scale) / f"scale-{scale:g}"
+
+    def csv_batch(self, scale: float) -> Path:
+        """The same rows as `batch`, as CSV."""
+        return self.folder / "exports" / f"csv-{scale:g}" / f"scale-{scale:g}"
 
     def output(self, contender: str) -> Path:
         """Where a contender writes; a second refresh writes to the place of the first."""
@@ -67,17 +79,28 @@ class Contender:
         name: as the tables call it.
         command: the process to start for the batch of a scale.
         clear: brings the output folder into the state the contender starts from.
-        warehouse: the file it leaves, below its output folder.
+        warehouse: the DuckDB file it leaves, below its output folder; None where it leaves none.
+        smallest_scale, largest_scale: at which it is measured.
+        variables: environment variables of its own.
     """
 
     name: str
     command: Callable[[Arena, float], Sequence[str]]
     clear: Callable[[Arena], None]
-    warehouse: str
+    warehouse: str | None = None
+    smallest_scale: float = 0.0
+    largest_scale: float = inf
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def warehouse_file(self, arena: Arena) -> Path:
-        """The DuckDB file the contender leaves."""
-        return arena.output(self.name) / self.warehouse
+        """The DuckDB file to compare with those of others: the contender's own, or one its tables are copied into."""
+        if self.warehouse is not None:
+            return arena.output(self.name) / self.warehouse
+        return arena.folder / f"{arena.output(self.name).name}.duckdb"
+
+    def is_measured_at(self, scale: float) -> bool:
+        """Whether the contender is measured at a scale."""
+        return self.smallest_scale <= scale <= self.largest_scale
 
 
 def environment(arena: Arena, contender: str, scale: float) -> dict[str, str]:
@@ -88,6 +111,7 @@ def environment(arena: Arena, contender: str, scale: float) -> dict[str, str]:
         "ACL_DATA_DIR": str(arena.output(contender)),
         "ACL_EXPORTS_DIR": str(arena.exports_dir(scale)),
         "DAGSTER_HOME": str(arena.dagster_home),
+        **CONTENDERS[contender].variables,
     }
 
 
@@ -99,14 +123,14 @@ def prepare_instance(arena: Arena) -> None:
     configuration.write_text("".join(part.read_text() for part in parts))
 
 
-def prepare_batch(arena: Arena, scale: float) -> Path:
+def prepare_batch(arena: Arena, scale: float, batch_format: str = "parquet") -> Path:
     """Simulate the export batch of a scale, unless an earlier benchmark left it; returns its folder."""
-    batch = arena.batch(scale)
+    batch = arena.batch(scale) if batch_format == "parquet" else arena.csv_batch(scale)
     if not (batch / "manifest.json").exists():
         shutil.rmtree(batch, ignore_errors=True)
         command = _python("acl_assets.simulator", "write-batch", "--exports-dir", str(batch.parent))
-        command += ["--batch-id", batch.name, "--scale", f"{scale:g}", "--seed", str(_SEED)]
-        _run(arena, command, "simulator", scale)
+        command += ["--batch-id", batch.name, "--scale", f"{scale:g}", "--seed", str(_SEED), "--format", batch_format]
+        _run(arena, command, REFRESH, scale)
     return batch
 
 
@@ -162,14 +186,12 @@ def _dbt(arena: Arena) -> list[str]:
     ]
 
 
-def _clear_published(arena: Arena) -> None:
-    for folder in ("published", "report"):
-        shutil.rmtree(arena.output(REFRESH) / folder, ignore_errors=True)
+def _remove_folders(contender: str, *names: str) -> Callable[[Arena], None]:
+    def clear(arena: Arena) -> None:
+        for name in names:
+            shutil.rmtree(arena.output(contender) / name, ignore_errors=True)
 
-
-def _clear_refresh(arena: Arena) -> None:
-    _clear_published(arena)
-    shutil.rmtree(arena.output(REFRESH) / "source_tables", ignore_errors=True)
+    return clear
 
 
 def _clear_dbt(arena: Arena) -> None:
@@ -192,15 +214,59 @@ def _hand_written_unchecked(arena: Arena, scale: float) -> list[str]:
     return _python("benchmarks.hand_written", str(arena.batch(scale)), str(output), "--unchecked")
 
 
+def _postgres(arena: Arena, scale: float) -> list[str]:
+    return _python("benchmarks.postgres.warehouse", str(arena.csv_batch(scale)), str(arena.output(POSTGRES)))
+
+
+def _clear_postgres(arena: Arena) -> None:
+    call_apart(prepare_postgres, arena.output(POSTGRES))
+
+
+def prepare_postgres(output: Path) -> None:
+    """Make the database of the PostgreSQL warehouse empty; in a process that does not keep its libraries."""
+    from benchmarks.postgres import warehouse
+
+    warehouse.prepare(output)
+
+
+def write_postgres_as_duckdb(arena: Arena) -> Path:
+    """Copy the PostgreSQL warehouse into a DuckDB file with the tables and types of the refresh's."""
+    from benchmarks.postgres import warehouse
+
+    like = CONTENDERS[REFRESH].warehouse_file(arena)
+    return warehouse.write_as_duckdb(arena.output(POSTGRES), like, CONTENDERS[POSTGRES].warehouse_file(arena))
+
+
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender(REFRESH, lambda arena, scale: _dagster("*"), _clear_refresh, "published/acl.duckdb"),
-        Contender(REFRESH_CONVERTED, lambda arena, scale: _dagster("*"), _clear_published, "published/acl.duckdb"),
+        Contender(
+            REFRESH,
+            lambda arena, scale: _dagster("*"),
+            _remove_folders(REFRESH, "published", "report", "source_tables"),
+            "published/acl.duckdb",
+        ),
+        Contender(
+            REFRESH_CONVERTED,
+            lambda arena, scale: _dagster("*"),
+            _remove_folders(REFRESH, "published", "report"),
+            "published/acl.duckdb",
+            largest_scale=_LARGE_SCALE,
+        ),
+        Contender(
+            REFRESH_2GB,
+            lambda arena, scale: _dagster("*"),
+            _remove_folders(REFRESH_2GB, "published", "report", "source_tables"),
+            "published/acl.duckdb",
+            # Where less is needed a limit shows nothing.
+            smallest_scale=_HUGE_SCALE,
+            variables={"ACL_MEMORY_LIMIT": "2GB"},
+        ),
         Contender(DBT_BUILD, lambda arena, scale: _dbt(arena), _clear_dbt, "build/acl.duckdb"),
         Contender(HAND_WRITTEN, _hand_written, _remove_output(HAND_WRITTEN), "acl.duckdb"),
         Contender(
             HAND_WRITTEN_UNCHECKED, _hand_written_unchecked, _remove_output(HAND_WRITTEN_UNCHECKED), "acl.duckdb"
         ),
+        Contender(POSTGRES, _postgres, _clear_postgres, largest_scale=_POSTGRES_SCALE),
     )
 }

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 SECONDS_BETWEEN_SAMPLES = 0.05
+# The unit in which the kernel reports what was written, whatever the disk's.
+_BLOCK_BYTES = 512
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -41,12 +43,14 @@ class ProcessUsage:
         cpu_seconds: user and system time of the process and all its descendants.
         peak_memory_bytes: largest sum, over the process tree, of the proportional set size: memory that processes
             share is counted once.
+        written_bytes: what the process and its descendants gave to be written to disks.
     """
 
     started_at: float
     wall_seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
+    written_bytes: int
 
     @property
     def ended_at(self) -> float:
@@ -74,7 +78,13 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], folder:
             f"{' '.join(command)} ended with exit code {process.returncode}. It said last (all of it is in "
             f"{log_file}):\n" + "\n".join(last_lines)
         )
-    return ProcessUsage(started_at, wall_seconds, usage.ru_utime + usage.ru_stime, memory.peak_bytes)
+    return ProcessUsage(
+        started_at,
+        wall_seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_memory_bytes=memory.peak_bytes,
+        written_bytes=usage.ru_oublock * _BLOCK_BYTES,
+    )
 
 
 class _MemorySampler:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-Quantity = Literal["wall_seconds", "cpu_seconds", "peak_memory_bytes", "output_bytes"]
+Quantity = Literal["wall_seconds", "cpu_seconds", "peak_memory_bytes", "written_bytes", "output_bytes"]
 
 
 def scales(text: str) -> tuple[float, ...]:
@@ -28,7 +29,7 @@ class Measurement:
         contender: its name.
         scale: size of the export batch; 1 is 3.6 million tickets.
         round: rounds of a scale, from 1; the runs of a round follow each other.
-        wall_seconds, cpu_seconds, peak_memory_bytes: as `measuring.ProcessUsage` has them.
+        wall_seconds, cpu_seconds, peak_memory_bytes, written_bytes: as `measuring.ProcessUsage` has them.
         output_bytes: size of all files in the contender's output folder afterwards.
         phases: seconds per phase of a refresh; empty for the other contenders.
         slowest_nodes: dbt nodes that ran longest in a refresh, with their seconds.
@@ -40,6 +41,7 @@ class Measurement:
     wall_seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
+    written_bytes: int
     output_bytes: int
     phases: Mapping[str, float] = field(default_factory=dict)
     slowest_nodes: Sequence[tuple[str, float]] = ()
@@ -79,7 +81,7 @@ class Results:
         load_before: load average of the last minute before the first run.
         versions: installed version by package.
         batches: the export batch by scale.
-        equal_rows: by scale, the rows in which refresh and hand-written script were found equal, over all tables.
+        equal_rows: by contender and scale, the rows in which its warehouse equals the refresh's, over all tables.
         measurements: every measured run.
     """
 
@@ -88,7 +90,7 @@ class Results:
     load_before: float
     versions: Mapping[str, str]
     batches: Mapping[float, Batch]
-    equal_rows: Mapping[float, int]
+    equal_rows: Mapping[str, Mapping[float, int]]
     measurements: Sequence[Measurement]
 
     @property
@@ -119,19 +121,93 @@ class Results:
         return {phase: median(run.phases[phase] for run in runs) for phase in (runs[0].phases if runs else ())}
 
 
-def write(results: Results, file: Path) -> None:
+@dataclass(frozen=True)
+class IncrementRun:
+    """The refresh from one of many increments, applied one after another.
+
+    Attributes:
+        applied: how many increments have been applied with it; 0 for the full batch they continue.
+        rows: rows the batch holds, over all tables.
+        wall_seconds, cpu_seconds, peak_memory_bytes: as `measuring.ProcessUsage` has them.
+        files_read: Parquet files that make up the source tables afterwards.
+        source_table_bytes: bytes of all files kept for the source tables.
+        published_bytes: size of the published file.
+    """
+
+    applied: int
+    rows: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    files_read: int
+    source_table_bytes: int
+    published_bytes: int
+
+
+@dataclass(frozen=True)
+class BatchesRun:
+    """What a landing zone of so many batches costs those who look into it, in CPU seconds.
+
+    Attributes:
+        batches: complete batches in the landing zone.
+        first_tick_seconds: the sensor's first evaluation, which reads every manifest.
+        landed_tick_seconds: one that finds a new batch beside those it knows.
+        tick_seconds: several that find nothing new.
+        discovery_seconds: what a refresh, a process of its own, takes to find the newest state.
+    """
+
+    batches: int
+    first_tick_seconds: float
+    landed_tick_seconds: float
+    tick_seconds: Sequence[float]
+    discovery_seconds: float
+
+
+GrowthRun = TypeVar("GrowthRun", IncrementRun, BatchesRun)
+
+
+@dataclass(frozen=True)
+class Growth(Generic[GrowthRun]):
+    """How cost grows with what has piled up; attributes as those of `Results`."""
+
+    taken_on: str
+    machine: str
+    load_before: float
+    runs: Sequence[GrowthRun]
+
+
+def today() -> str:
+    """The day a result is taken on, ISO 8601."""
+    return date.today().isoformat()
+
+
+def write(results: Results | Growth[IncrementRun] | Growth[BatchesRun], file: Path) -> None:
     """Write results as JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(asdict(results), indent=1))
 
 
-def read(file: Path) -> Results:
-    """Read results that `write` wrote."""
+def read_growth(run: type[GrowthRun], file: Path) -> Growth[GrowthRun] | None:
+    """Read how cost grows, as `write` wrote it; None where it has not been measured."""
+    if not file.exists():
+        return None
+    document: dict[str, Any] = json.loads(file.read_text())
+    return Growth(**{**document, "runs": [run(**found) for found in document["runs"]]})
+
+
+def read(file: Path) -> Results | None:
+    """Read results that `write` wrote; None where there are none."""
+    if not file.exists():
+        return None
     document: dict[str, Any] = json.loads(file.read_text())
     return Results(
         **{
             **document,
             "batches": {float(scale): Batch(**batch) for scale, batch in document["batches"].items()},
-            "equal_rows": {float(scale): rows for scale, rows in document["equal_rows"].items()},
+            "equal_rows": {
+                contender: {float(scale): rows for scale, rows in found.items()}
+                for contender, found in document["equal_rows"].items()
+            },
             "measurements": [
                 Measurement(**{**run, "slowest_nodes": [(name, seconds) for name, seconds in run["slowest_nodes"]]})
                 for run in document["measurements"]

@@ -1,0 +1,19 @@
+-- What the project's models and tests expect of a database that is not DuckDB: names of types and functions.
+create domain string as text;
+create domain double as double precision;
+
+create function bit_count(bits bigint) returns bigint
+language sql immutable parallel safe
+return bit_count(cast(bits as bit(64)));
+
+create schema festival;
+create schema festival_changes;
+
+-- One batch, the first of its warehouse: it is all that has changed.
+create table festival.export_batches (
+    batch_id text,
+    kind text,
+    exported_at timestamptz,
+    manifest_digest text,
+    has_manifest boolean
+);

@@ -1,0 +1,33 @@
+"""What piles up in the benchmark is what piles up in an installation, and all of it can be refreshed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
+from benchmarks.contenders import Arena
+from benchmarks.growth import measure_batches, prepare_increments
+
+
+def test_increments_continue_the_full_batch(tmp_path: Path) -> None:
+    """Each of them brings refunds, so that none is measured that changes nothing."""
+    prepare_increments(tmp_path, 3, 0.001)
+
+    state = resolve_state(tmp_path, list_landing_zone(tmp_path, settle_seconds=0))
+
+    assert [batch.kind for batch in state.batches] == ["full", "incremental", "incremental", "incremental"]
+    assert all(batch.tables["tickets"].rows for batch in state.batches)
+
+
+def test_looks_into_a_landing_zone_are_measured(tmp_path: Path) -> None:
+    """Of as many batches as are asked for; the one that lands in between is gone again."""
+    few, more = measure_batches(Arena(tmp_path), [20, 9]).runs
+
+    assert (few.batches, more.batches) == (9, 20)
+    assert len(more.tick_seconds) == 20
+    assert more.first_tick_seconds > 0
+    (landing_zone,) = (tmp_path / "exports").iterdir()
+    state = resolve_state(landing_zone, list_landing_zone(landing_zone, settle_seconds=0))
+    assert sum(1 for _ in landing_zone.iterdir()) == 20
+    assert state.newest.batch_id == "night-00019"
+    assert len(state.batches) == 6
