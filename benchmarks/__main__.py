@@ -19,6 +19,7 @@ from benchmarks.contenders import (
     CONTENDERS,
     HAND_WRITTEN,
     POSTGRES,
+    POSTGRES_TUNED,
     REFRESH,
     REFRESH_2GB,
     REFRESH_CONVERTED,
@@ -37,6 +38,7 @@ DEFAULT_INCREMENTS = 500
 # From here on runs take minutes: one round less.
 _LARGE_SCALE = 5.0
 _WARM_UP_SCALE = 0.01
+_IN_POSTGRES = (POSTGRES, POSTGRES_TUNED)
 _PACKAGES = (
     "dagster",
     "dagster-dbt",
@@ -130,7 +132,7 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
     contenders.prepare_instance(arena)
     for scale in (_WARM_UP_SCALE, *scales):
         print(f"Export batch of scale {scale:g}: {contenders.prepare_batch(arena, scale)}", flush=True)
-        if CONTENDERS[POSTGRES] in chosen and CONTENDERS[POSTGRES].is_measured_at(scale):
+        if any(contender.name in _IN_POSTGRES and contender.is_measured_at(scale) for contender in chosen):
             contenders.prepare_batch(arena, scale, "csv")
     call_apart(contenders.prepare_source_tables, arena, _WARM_UP_SCALE)
     warm_up = [contender for contender in chosen if any(map(contender.is_measured_at, scales))]
@@ -207,9 +209,9 @@ def _equal_rows(arena: Arena, taking_part: Sequence[Contender]) -> Iterator[tupl
         return
     refreshed = CONTENDERS[REFRESH].warehouse_file(arena)
     for contender in taking_part:
-        if contender.name == POSTGRES:
-            call_apart(contenders.write_postgres_as_duckdb, arena)
-        if contender.name in (HAND_WRITTEN, REFRESH_2GB, POSTGRES):
+        if contender.name in _IN_POSTGRES:
+            call_apart(contenders.write_postgres_as_duckdb, arena, contender.name)
+        if contender.name in (HAND_WRITTEN, REFRESH_2GB, *_IN_POSTGRES):
             compared = call_apart(equality.require_equal, refreshed, contender.warehouse_file(arena))
             yield contender.name, sum(compared.values())
 

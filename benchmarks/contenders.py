@@ -24,6 +24,7 @@ HAND_WRITTEN = "hand-written"
 HAND_WRITTEN_UNCHECKED = "hand-written, unchecked"
 REFRESH_2GB = "refresh, limited to 2 GB"
 POSTGRES = "PostgreSQL"
+POSTGRES_TUNED = "PostgreSQL, tuned"
 _SEED = 20
 # From here on runs take minutes, and a second refresh tells no more.
 _LARGE_SCALE = 5.0
@@ -214,27 +215,27 @@ def _hand_written_unchecked(arena: Arena, scale: float) -> list[str]:
     return _python("benchmarks.hand_written", str(arena.batch(scale)), str(output), "--unchecked")
 
 
-def _postgres(arena: Arena, scale: float) -> list[str]:
-    return _python("benchmarks.postgres.warehouse", str(arena.csv_batch(scale)), str(arena.output(POSTGRES)))
+def _postgres(name: str, *options: str) -> Callable[[Arena, float], list[str]]:
+    def command(arena: Arena, scale: float) -> list[str]:
+        folders = (str(arena.csv_batch(scale)), str(arena.output(name)))
+        return _python("benchmarks.postgres.warehouse", *folders, *options)
+
+    return command
 
 
-def _clear_postgres(arena: Arena) -> None:
-    call_apart(prepare_postgres, arena.output(POSTGRES))
-
-
-def prepare_postgres(output: Path) -> None:
-    """Make the database of the PostgreSQL warehouse empty; in a process that does not keep its libraries."""
+def prepare_postgres(output: Path, tuned: bool) -> None:
+    """Make the database of a PostgreSQL warehouse empty; in a process that does not keep its libraries."""
     from benchmarks.postgres import warehouse
 
-    warehouse.prepare(output)
+    warehouse.prepare(output, tuned=tuned)
 
 
-def write_postgres_as_duckdb(arena: Arena) -> Path:
-    """Copy the PostgreSQL warehouse into a DuckDB file with the tables and types of the refresh's."""
+def write_postgres_as_duckdb(arena: Arena, name: str) -> Path:
+    """Copy a PostgreSQL warehouse into a DuckDB file with the tables and types of the refresh's."""
     from benchmarks.postgres import warehouse
 
     like = CONTENDERS[REFRESH].warehouse_file(arena)
-    return warehouse.write_as_duckdb(arena.output(POSTGRES), like, CONTENDERS[POSTGRES].warehouse_file(arena))
+    return warehouse.write_as_duckdb(arena.output(name), like, CONTENDERS[name].warehouse_file(arena))
 
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -267,6 +268,17 @@ CONTENDERS: Mapping[str, Contender] = {
         Contender(
             HAND_WRITTEN_UNCHECKED, _hand_written_unchecked, _remove_output(HAND_WRITTEN_UNCHECKED), "acl.duckdb"
         ),
-        Contender(POSTGRES, _postgres, _clear_postgres, largest_scale=_POSTGRES_SCALE),
+        Contender(
+            POSTGRES,
+            _postgres(POSTGRES),
+            lambda arena: call_apart(prepare_postgres, arena.output(POSTGRES), False),
+            largest_scale=_POSTGRES_SCALE,
+        ),
+        Contender(
+            POSTGRES_TUNED,
+            _postgres(POSTGRES_TUNED, "--tuned"),
+            lambda arena: call_apart(prepare_postgres, arena.output(POSTGRES_TUNED), True),
+            largest_scale=_POSTGRES_SCALE,
+        ),
     )
 }

@@ -27,8 +27,8 @@ _OVERLAY = _HERE / "overlay"
 _PREPARE = _HERE / "prepare.sql"
 _SCHEMAS = ("star_schema", "data_products", "source_keys")
 _TYPES = {"int": "integer", "text": "text", "timestamptz": "timestamptz"}
-# As one sets up a warehouse on a machine it has to itself: much memory, parallel plans, no log of what is loaded.
-_CONFIGURATION = {
+# As somebody who knows it sets up a warehouse on a machine it has to itself: much memory, no log of what is loaded.
+_TUNED = {
     "shared_buffers": "2GB",
     "work_mem": "256MB",
     "maintenance_work_mem": "512MB",
@@ -43,31 +43,34 @@ _CONFIGURATION = {
 
 
 @contextmanager
-def server_of(output: Path) -> Iterator[PostgresServer]:
+def server_of(output: Path, *, tuned: bool = False) -> Iterator[PostgresServer]:
     """Run the server of an output folder, always on the same port: dbt parses everything anew when that changes."""
     port_file = output / "port"
     output.mkdir(parents=True, exist_ok=True)
     port = int(port_file.read_text()) if port_file.exists() else None
-    with running_postgres(output / "server", configuration=_CONFIGURATION, port=port) as server:
+    with running_postgres(output / "server", configuration=_TUNED if tuned else {}, port=port) as server:
         port_file.write_text(str(server.port))
         yield server
 
 
-def prepare(output: Path) -> None:
-    """Make the database empty, and the dbt project one that PostgreSQL understands."""
+def prepare(output: Path, *, tuned: bool = False) -> None:
+    """Make the database empty, and the dbt project one that PostgreSQL understands.
+
+    Where it is tuned, dbt lets the planner know every table it has built before it is read.
+    """
     shutil.copytree(
         DBT_PROJECT_DIR, output / "dbt", dirs_exist_ok=True, ignore=shutil.ignore_patterns("target", "logs")
     )
     shutil.copytree(_OVERLAY, output / "dbt", dirs_exist_ok=True)
-    _analyze_models(output / "dbt" / "dbt_project.yml")
-    with server_of(output) as server:
+    if tuned:
+        _analyze_models(output / "dbt" / "dbt_project.yml")
+    with server_of(output, tuned=tuned) as server:
         _execute(server.dsn(), f"drop database if exists {DATABASE}")
         _execute(server.dsn(), f"create database {DATABASE}")
         _execute(server.dsn(DATABASE), _PREPARE.read_text())
 
 
 def _analyze_models(project_file: Path) -> None:
-    """Let the planner know every table before it is read, as everybody does who has waited for a test once."""
     import yaml
 
     project = yaml.safe_load(project_file.read_text())
@@ -75,13 +78,13 @@ def _analyze_models(project_file: Path) -> None:
     project_file.write_text(yaml.safe_dump(project))
 
 
-def build(batch: Path, output: Path) -> None:
+def build(batch: Path, output: Path, *, tuned: bool = False) -> None:
     """Load the CSV files of a batch into the empty database, then build and test every model.
 
     Raises:
         CalledProcessError: a model or a test failed; dbt has said which.
     """
-    with server_of(output) as server:
+    with server_of(output, tuned=tuned) as server:
         load(batch, server.dsn(DATABASE))
         command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
         folders = ["--project-dir", str(output / "dbt"), "--profiles-dir", str(output / "dbt")]
@@ -171,8 +174,9 @@ def main() -> None:
     )
     parser.add_argument("batch", type=Path, help="folder of an export batch of CSV files with a manifest")
     parser.add_argument("output", type=Path, help="folder that was prepared for it")
+    parser.add_argument("--tuned", action="store_true", help="with a server that is set up as a warehouse")
     options = parser.parse_args()
-    build(options.batch, options.output)
+    build(options.batch, options.output, tuned=options.tuned)
 
 
 if __name__ == "__main__":
