@@ -13,6 +13,10 @@ EXPORTS_DIR := $(abspath $(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/installed
 SUPERSET_INSTALLED := superset/.venv/installed
+SPARK_CLIENT := .venv/spark_client_installed
+SPARK_CLUSTER := spark/.venv/installed
+# What builds the warehouse needs, beside .venv as it is
+ENGINE := $(if $(filter spark,$(ACL_DBT_TARGET)),$(SPARK_CLIENT))
 SUPERSET := $(BIN)/python -m acl_assets.visualization.superset
 # Tests choose their own data and instance.
 PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u DAGSTER_HOME $(BIN)/python -m pytest
@@ -24,6 +28,7 @@ export PATH := $(BIN):$(PATH)
 
 .PHONY: help install run dev demo-source extract check test test-fast bench bench-extraction docs lock clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
+.PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,19 +60,31 @@ $(SUPERSET_INSTALLED): superset/requirements.lock | $(INSTALLED)
 		|| superset/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r superset/requirements.lock
 	@touch $@
 
+$(SPARK_CLIENT): spark/client.lock $(INSTALLED)
+	@echo "Installing spark/client.lock into .venv ..."
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode --no-deps --require-hashes -r spark/client.lock \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r spark/client.lock
+	@touch $@
+
+$(SPARK_CLUSTER): spark/cluster.lock | $(INSTALLED)
+	$(call new_environment,spark/.venv,spark/cluster.lock,13)
+	@VIRTUAL_ENV=$(CURDIR)/spark/.venv $(BIN)/uv pip sync --quiet --require-hashes spark/cluster.lock \
+		|| spark/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r spark/cluster.lock
+	@touch $@
+
 install: $(INSTALLED) ## set up .venv from requirements.lock
 
 .dagster/dagster.yaml: dagster.yaml deploy/sqlite/event_log.yaml
 	@mkdir -p .dagster && cat $^ > $@
 
-run: $(INSTALLED) .dagster/dagster.yaml ## refresh everything from the newest export, or from a simulated one when there is none
+run: $(INSTALLED) $(ENGINE) .dagster/dagster.yaml ## refresh everything from the newest export, or from a simulated one when there is none
 	@if [ -z "$$(find -L $(EXPORTS_DIR) -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
 		echo "No export in $(EXPORTS_DIR): simulating 20 years of ticket sales at scale $(SCALE)."; \
 		$(BIN)/python -m acl_assets.simulator write-batch --exports-dir $(EXPORTS_DIR) --scale $(SCALE) --seed $(SEED) --format $(FORMAT); fi
 	$(BIN)/dagster asset materialize --select '*' -m acl_assets.definitions
 	@echo; echo "The report:    $(DATA_DIR)/report/index.html"; echo "The warehouse: $(DATA_DIR)/published/acl.duckdb"
 
-dev: $(INSTALLED) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
+dev: $(INSTALLED) $(ENGINE) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
 superset: $(SUPERSET_INSTALLED) ## the dashboards in Apache Superset on 127.0.0.1:8088, until Ctrl-C
@@ -83,6 +100,16 @@ superset-export: $(INSTALLED) ## write the dashboard as it was edited in Superse
 
 superset-screenshots: $(INSTALLED) browser ## make the pictures of the dashboard in docs/images anew
 	$(SUPERSET) screenshots
+
+spark-install: $(SPARK_CLIENT) ## set up what builds the warehouse on Apache Spark, from spark/client.lock
+
+spark-cluster: $(SPARK_CLUSTER) java ## a Spark cluster of two workers on 127.0.0.1:15002, until Ctrl-C
+	$(BIN)/python -m acl_assets.transformation.spark_cluster start --port $(or $(PORT),15002)
+
+spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
+	$(BIN)/python -m acl_assets.transformation.spark_cluster stop
+
+spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 
 demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
 	$(BIN)/python -m acl_assets.simulator live --data-dir $(DATA_DIR)/demo_source --scale $(SCALE) --seed $(SEED)
@@ -103,7 +130,13 @@ browser:
 	@if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing chromium for the browser tests ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; fi
 
-test: check browser $(SUPERSET_INSTALLED) ## everything: checks, all tests, coverage
+# Spark's cluster needs Java.
+.PHONY: java
+java:
+	@if ! command -v java >/dev/null && [ -z "$${JAVA_HOME:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing default-jre-headless for Spark ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jre-headless >/dev/null; fi
+
+test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## everything: checks, all tests, coverage
 	$(BIN)/coverage erase
 	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --durations 25 --cov --cov-report=term-missing:skip-covered
 
@@ -120,9 +153,11 @@ docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshot
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.generate.screenshots
 
-lock: ## resolve pyproject.toml and superset/requirements.in into their locks anew
+lock: ## resolve what is required, here, for Superset and for Spark, into locks anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
 
 clean: ## remove what was built; exports and published data stay
-	rm -rf .venv superset/.venv dbt/target dbt/logs .dagster $(DATA_DIR)/build
+	rm -rf .venv superset/.venv spark/.venv dbt/target dbt/logs .dagster $(DATA_DIR)/build
