@@ -1,7 +1,7 @@
 {% macro register_source_tables() %}
     {% if execute %}
         {% for schema in ['festival', 'festival_changes'] %}
-            {% do adapter.create_schema(api.Relation.create(database=target.database, schema=schema)) %}
+            {% do adapter.create_schema(api.Relation.create(database=target.get('database'), schema=schema)) %}
         {% endfor %}
         {% set current = env_var('ACL_DATA_DIR', '../data') ~ '/source_tables/current/' %}
         {% set tables = graph.sources.values() | selectattr('source_name', 'equalto', 'festival') | list %}
