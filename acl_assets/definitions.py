@@ -18,6 +18,7 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.transformation.dbt_process import guarded_dbt
 from acl_assets.transformation.project import dbt_project, load_manifest
+from acl_assets.transformation.spark_warehouse import SPARK, require_spark_client
 from acl_assets.validation.checks import fact_amounts, source_row_counts
 from acl_assets.visualization.assets import all_stars_report
 from acl_assets.visualization.superset.asset import superset_dashboard
@@ -35,6 +36,8 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         DbtProjectError: the dbt project does not parse.
     """
     settings = settings or Settings.from_environment()
+    if settings.dbt_target == SPARK:
+        require_spark_client()
     project = dbt_project()
     dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables))
     published_warehouse = build_published_warehouse(dbt_models.specs)

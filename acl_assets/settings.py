@@ -28,7 +28,9 @@ class Settings:
         data_dir: absolute folder below which everything the pipeline writes is kept.
         exports_dir: absolute landing zone of export batches.
         settle_seconds: seconds a folder without a manifest must lie unchanged before it counts as a batch.
-        dbt_target: the dbt target that builds the warehouse.
+        dbt_target: the dbt target that builds the warehouse: `duckdb` or `spark`.
+        spark_remote: where Spark Connect answers, such as `sc://127.0.0.1:15002`; needed by the target `spark`.
+        spark_published_rows: tables that Spark built of more rows than this are not copied into the published file.
         memory_limit: DuckDB's memory limit, such as `2GB`; None: in proportion to the source tables.
         ticketing_dsn: the ticketing database as libpq takes it, a URI or `name=value` pairs; None: no extraction.
         ticketing_standby_dsn: a standby of it, which is preferred when it can be reached.
@@ -44,6 +46,9 @@ class Settings:
     exports_dir: Path
     settle_seconds: float = 60.0
     dbt_target: str = "duckdb"
+    # It can hold a token.
+    spark_remote: str | None = field(default=None, repr=False)
+    spark_published_rows: int = 100_000_000
     memory_limit: str | None = None
     # They can hold passwords, which must not get into logs.
     ticketing_dsn: str | None = field(default=None, repr=False)
@@ -68,7 +73,9 @@ class Settings:
             data_dir=data_dir,
             exports_dir=_absolute(variables.get("ACL_EXPORTS_DIR") or data_dir / "exports"),
             settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
-            dbt_target=variables.get("ACL_DBT_TARGET") or "duckdb",
+            dbt_target=_dbt_target(variables),
+            spark_remote=variables.get("ACL_SPARK_REMOTE") or None,
+            spark_published_rows=int(_number(variables, "ACL_SPARK_PUBLISHED_ROWS", 100_000_000.0, "rows")),
             memory_limit=variables.get("ACL_MEMORY_LIMIT") or None,
             ticketing_dsn=variables.get("ACL_TICKETING_DSN") or None,
             ticketing_standby_dsn=variables.get("ACL_TICKETING_STANDBY_DSN") or None,
@@ -99,7 +106,8 @@ class Settings:
     def dbt_variables(self) -> dict[str, str]:
         """The environment variables by which the dbt project is told where the data is and how it is tuned."""
         limit = {"ACL_MEMORY_LIMIT": self.memory_limit} if self.memory_limit else {}
-        return {"ACL_DATA_DIR": str(self.data_dir), **limit}
+        remote = {"ACL_SPARK_REMOTE": self.spark_remote} if self.spark_remote else {}
+        return {"ACL_DATA_DIR": str(self.data_dir), **limit, **remote}
 
     @property
     def refresh_lock_file(self) -> Path:
@@ -124,6 +132,18 @@ class Settings:
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
+
+
+def _dbt_target(variables: Mapping[str, str]) -> str:
+    target = variables.get("ACL_DBT_TARGET") or "duckdb"
+    if target not in ("duckdb", "spark"):
+        raise SettingsError(f"ACL_DBT_TARGET={target!r} is no engine; set it to duckdb or spark.")
+    if target == "spark" and not (variables.get("ACL_SPARK_REMOTE") or "").startswith("sc://"):
+        raise SettingsError(
+            "ACL_DBT_TARGET=spark needs ACL_SPARK_REMOTE, the address of a Spark Connect server such as "
+            "sc://127.0.0.1:15002; make spark-cluster runs one."
+        )
+    return target
 
 
 def _web_address(variables: Mapping[str, str], name: str) -> str | None:

@@ -28,11 +28,27 @@ def test_reads_its_variables(tmp_path: Path) -> None:
         "ACL_EXPORTS_DIR": str(tmp_path / "landing"),
         "ACL_SETTLE_SECONDS": "0.5",
         "ACL_DBT_TARGET": "spark",
+        "ACL_SPARK_REMOTE": "sc://127.0.0.1:15002/;token=geheim",
+        "ACL_SPARK_PUBLISHED_ROWS": "1000",
         "ACL_MEMORY_LIMIT": "2GB",
     }
     settings = Settings.from_environment(environment)
     assert settings.exports_dir == tmp_path / "landing"
     assert (settings.settle_seconds, settings.dbt_target, settings.memory_limit) == (0.5, "spark", "2GB")
+    assert (settings.spark_remote, settings.spark_published_rows) == ("sc://127.0.0.1:15002/;token=geheim", 1000)
+    assert "geheim" not in repr(settings)
+
+
+@pytest.mark.parametrize("remote", ["", "spark://127.0.0.1:7077"])
+def test_spark_is_not_chosen_without_saying_where_it_is(remote: str) -> None:
+    """dbt would say so too, when everything before it is done."""
+    with pytest.raises(SettingsError, match=r"needs ACL_SPARK_REMOTE, .* such as sc://127\.0\.0\.1:15002"):
+        Settings.from_environment({"ACL_DBT_TARGET": "spark", "ACL_SPARK_REMOTE": remote})
+
+
+def test_refuses_an_engine_there_is_not() -> None:
+    with pytest.raises(SettingsError, match="ACL_DBT_TARGET='postgres' is no engine; set it to duckdb or spark"):
+        Settings.from_environment({"ACL_DBT_TARGET": "postgres"})
 
 
 def test_reads_where_and_how_to_extract() -> None:

@@ -33,6 +33,7 @@ from acl_assets.publication.publish import (
 )
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import read_build, remove_build
+from acl_assets.transformation.spark_warehouse import SPARK, note_publication
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
 from acl_assets.validation.checks import FACT
 
@@ -74,6 +75,8 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
                 settings, record, list(audit_results(context, run_ids)), datetime.now(UTC).replace(tzinfo=None)
             )
             swap_in(settings, record)
+            if settings.dbt_target == SPARK:
+                note_publication(settings)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None
         remove_build(settings)

@@ -18,6 +18,7 @@ from acl_assets.ingestion.export_batch import state_digest
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
+from acl_assets.transformation.spark_warehouse import SOURCE_ROWS
 
 _SOURCE_SCHEMA = "festival"
 _CHANGES_SCHEMA = "festival_changes"
@@ -128,9 +129,17 @@ def _write_provenance(
         "cast(exported_at at time zone 'UTC' as timestamp) as exported_at, manifest_digest, has_manifest "
         f"from {_SOURCE_SCHEMA}.export_batches"
     )
-    counts = " union all ".join(
-        f"select '{table}' as table_name, count(*) as row_count from {_SOURCE_SCHEMA}.{table}"
-        for table in SOURCE_TABLES
+    # Where Spark has built there are no views on the source tables, but what it counted in them.
+    counted = connection.execute(
+        "select 1 from information_schema.tables where table_schema || '.' || table_name = ?", [SOURCE_ROWS]
+    ).fetchone()
+    counts = (
+        f"from {SOURCE_ROWS}"
+        if counted
+        else " union all ".join(
+            f"select '{table}' as table_name, count(*) as row_count from {_SOURCE_SCHEMA}.{table}"
+            for table in SOURCE_TABLES
+        )
     )
     connection.execute(f"create or replace table publication.source_tables as {counts}")
     connection.execute(

@@ -41,6 +41,7 @@ from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.project import drop_older_parser_state, fingerprint
+from acl_assets.transformation.spark_warehouse import SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
 _SAMPLE_ROWS = 10
@@ -83,14 +84,18 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
             )
         wait_for_dbt(settings.dbt_lock_file)
         selected = context.selected_asset_keys
+        complete = selected == dbt_models.keys
         try:
+            if settings.dbt_target == SPARK:
+                begin_spark_build(settings, complete=complete)
             record = begin_build(
                 settings,
                 context.run.run_id,
                 Ingredients(
-                    tuple(read_current_batches(settings.source_tables_dir)), fingerprint(Path(project.project_dir))
+                    tuple(read_current_batches(settings.source_tables_dir)),
+                    fingerprint(Path(project.project_dir), settings.dbt_target),
                 ),
-                complete=selected == dbt_models.keys,
+                complete=complete,
                 self_sufficient=_upstream_models(dbt_models, selected) <= selected,
             )
         except BuildError as error:
@@ -151,6 +156,11 @@ def _described_events(
     except DagsterDbtCliRuntimeError as raised:
         error = raised
     outputs = [event for event in waiting if isinstance(event, Output)]
+    if settings.dbt_target == SPARK:
+        stores = [_relation(_node(manifest, event)) for event in waiting if isinstance(event, AssetCheckResult)]
+        model_ids = [str(_raw(output.metadata["unique_id"])) for output in outputs]
+        for left_out in copy_from_spark(settings, manifest, model_ids, invocation.target_path, stores):
+            context.log.info(f"Too large for the published file, and left in Spark: {left_out}.")
     described = _output_metadata(context, settings, manifest, invocation, outputs)
     for event in waiting:
         if isinstance(event, Output):
@@ -199,7 +209,7 @@ def _output_metadata(
 
 def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: AssetCheckResult) -> AssetCheckResult:
     """The result with its test's description and a sample of the failing rows that dbt stored."""
-    test = manifest["nodes"][str(_raw(result.metadata["unique_id"]))]
+    test = _node(manifest, result)
     relation = _relation(test)
     where = f"{relation} in {settings.build_file}, or in the published file once that build is published"
     metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
@@ -224,6 +234,11 @@ def _sample(settings: Settings, relation: str) -> str:
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     lines += [f"| {' | '.join(str(value).replace('|', '/') for value in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _node(manifest: Mapping[str, Any], result: AssetCheckResult) -> Mapping[str, Any]:
+    node: Mapping[str, Any] = manifest["nodes"][str(_raw(result.metadata["unique_id"]))]
+    return node
 
 
 def _relation(node: Mapping[str, Any]) -> str:

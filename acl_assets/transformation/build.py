@@ -102,7 +102,11 @@ def begin_build(
             copy_file(settings.published_file, settings.build_file)
         project = project if published is None or published.project == project else None
         begun_from = "Building the selected models anew, on a copy of what is published."
-    elif reason := reason_to_start_from_nothing(published, ingredients):
+    elif reason := (
+        "Spark builds whole tables"
+        if settings.dbt_target == "spark"
+        else reason_to_start_from_nothing(published, ingredients)
+    ):
         begun_from = f"Building from nothing: {reason}."
     else:
         copy_file(settings.published_file, settings.build_file)
@@ -196,6 +200,9 @@ def row_counts(database: Path, relations: Sequence[str]) -> dict[str, int]:
                 "select table_schema, table_name from information_schema.tables"
             ).fetchall()
         }
+        left_in_spark = "publication.left_in_spark"
+        if left_in_spark in known:
+            counts.update(connection.execute(f"select relation, row_count from {left_in_spark}").fetchall())
         for relation in relations:
             if relation in known:
                 row = connection.execute(f"select count(*) from {relation}").fetchone()

@@ -25,7 +25,7 @@ from acl_assets.settings import DBT_PROJECT_DIR
 _PARSER_STATE = "partial_parse.msgpack"
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
 _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
-_ENGINES = ("dbt-core", "dbt-duckdb", "duckdb")
+_ENGINES = {"duckdb": ("dbt-core", "dbt-duckdb", "duckdb"), "spark": ("dbt-core", "dbt-spark", "pyspark-client")}
 
 
 class DbtProjectError(RuntimeError):
@@ -91,10 +91,10 @@ def _parsed_files(project_dir: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES)
 
 
-def fingerprint(project_dir: Path) -> str:
+def fingerprint(project_dir: Path, dbt_target: str = "duckdb") -> str:
     """SHA-256 over everything a warehouse depends on besides its source tables: dbt's files and who executes them."""
     digest = hashlib.sha256()
-    for package in _ENGINES:
+    for package in _ENGINES[dbt_target]:
         digest.update(f"{package} {version(package)}\0".encode())
     for file in sorted(_parsed_files(project_dir)):
         digest.update(f"{file.relative_to(project_dir)}\0".encode())
@@ -107,6 +107,8 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
 
     Nothing is taken from an earlier parse: where a macro had changed, dbt was seen to lose what the YAML says of
     tests that use it. Two processes may parse at the same time: both write the same under names of their own.
+    It is parsed for DuckDB whichever engine builds: what is taken from the manifest is the same for all of them, and
+    this one is always installed.
 
     Raises:
         DbtProjectError: the project does not parse.
@@ -115,7 +117,7 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
         command = [dbt_executable(), "--quiet", "parse", "--no-partial-parse"]
-        command += ["--target-path", scratch, "--log-path", scratch]
+        command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,
             cwd=project.project_dir,

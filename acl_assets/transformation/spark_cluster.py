@@ -284,7 +284,11 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
 
 def _environment(folder: Path, java: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)}
-    options = f"-Djava.io.tmpdir={folder / 'scratch'} -Dderby.stream.error.file={_log_folder(folder) / 'metastore.log'}"
+    scratch, metastore_log = folder / "scratch", _log_folder(folder) / "metastore.log"
+    # Half of the CPU time of a session of some hundred queries would go into compiling for the thousands after them.
+    options = (
+        f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={scratch} -Dderby.stream.error.file={metastore_log}"
+    )
     return {
         **kept,
         "JAVA_HOME": str(java),

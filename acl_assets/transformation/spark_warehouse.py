@@ -1,0 +1,312 @@
+"""What Spark has built, into the build file: copied, so that audit, publication and readers need know no Spark.
+
+What belongs here: reading Spark's warehouse, and the record of whether it holds what is published. What does not:
+building in it (`assets`, the dbt project), running a Spark (`spark_cluster`). Spark's client is imported in the
+process that copies alone, so that nothing else needs it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+
+from acl_assets.child_process import ChildProcess
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.source_state import EXPORT_BATCHES
+from acl_assets.settings import Settings, SettingsError
+from acl_assets.transformation.build import BuildError, file_identity
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SPARK = "spark"
+CLIENT_PACKAGES = ("dbt-spark", "pyspark-client")
+LEFT_IN_SPARK = "publication.left_in_spark"
+"""Relations that are too large for the build file: name and number of rows."""
+
+SOURCE_ROWS = "festival.row_counts"
+"""Rows of each source table, as Spark counted them."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a contract: its name, its type in words both engines know, and whether it may be missing."""
+
+    name: str
+    data_type: str
+    is_nullable: bool
+
+    @property
+    def definition(self) -> str:
+        """The column as it is created: DuckDB refuses what the contract does not allow."""
+        return f"{self.name} {self.data_type}{'' if self.is_nullable else ' not null'}"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What a model has become.
+
+    Attributes:
+        name: schema and name, such as `star_schema.dim_bands`.
+        columns: of its contract.
+        view: of a view, the query it is; it is made anew where it is copied to.
+        made_from: names of the models it is made from.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    view: str | None
+    made_from: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CopyOrder:
+    """What is copied from where to where.
+
+    Attributes:
+        remote: where Spark Connect answers.
+        build_file: the DuckDB file to copy into.
+        relations: what the models have become.
+        stores: names of tables with failing rows of checks, which are copied when they are there.
+        most_rows: tables with more stay in Spark, and so do views on them.
+        export_batches: folder of the Parquet file with the batches the source tables hold.
+    """
+
+    remote: str
+    build_file: Path
+    relations: tuple[Relation, ...]
+    stores: tuple[str, ...]
+    most_rows: int
+    export_batches: Path
+
+
+def require_spark_client() -> None:
+    """Refuse to go on without what talks to Spark.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    for package in CLIENT_PACKAGES:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            raise SettingsError(
+                f"ACL_DBT_TARGET=spark needs the package {package}, which is not installed; run: make spark-install"
+            ) from None
+
+
+# Copying ----------------------------------------------------------------------------------------------------------
+
+
+def copy_from_spark(
+    settings: Settings, manifest: Mapping[str, Any], model_ids: Iterable[str], target_path: Path, stores: Sequence[str]
+) -> list[str]:
+    """Copy what Spark has built into the build file; relations of the same name there are replaced.
+
+    Tables of more rows than `settings.spark_published_rows` are left out, and views on them; `LEFT_IN_SPARK` says
+    which. With them come the batches they are made from, and how many rows Spark counted in each source table.
+
+    Args:
+        settings: of the installation.
+        manifest: of the dbt project.
+        model_ids: the models to copy.
+        target_path: where dbt has left the text of models that are views.
+        stores: names of the tables with failing rows of checks, which are copied when they are there.
+
+    Returns:
+        What was left out, in words.
+    """
+    order = CopyOrder(
+        remote=settings.spark_remote or "",
+        build_file=settings.build_file,
+        relations=tuple(_relation(manifest, model_id, target_path) for model_id in model_ids),
+        stores=tuple(stores),
+        most_rows=settings.spark_published_rows,
+        export_batches=settings.source_tables_dir / "current" / EXPORT_BATCHES,
+    )
+    with ChildProcess() as process:
+        left_out: list[str] = process.call(f"{__name__}:copy_relations", order)
+    return left_out
+
+
+def _relation(manifest: Mapping[str, Any], model_id: str, target_path: Path) -> Relation:
+    node = manifest["nodes"][model_id]
+    columns = tuple(
+        Column(
+            name,
+            column["data_type"],
+            all(constraint["type"] != "not_null" for constraint in column["constraints"]),
+        )
+        for name, column in node["columns"].items()
+    )
+    is_view = node["config"]["materialized"] == "view"
+    compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
+    upstream = [manifest["nodes"].get(parent) for parent in node["depends_on"]["nodes"]]
+    return Relation(
+        name=_name(node),
+        columns=columns,
+        view=compiled.read_text() if is_view else None,
+        made_from=tuple(_name(parent) for parent in upstream if parent),
+    )
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return f"{node['schema']}.{node['alias']}"
+
+
+def copy_relations(order: CopyOrder) -> list[str]:
+    """The copying itself, in a process of its own; see `copy_from_spark`."""
+    with warnings.catch_warnings():
+        # What it says of new versions of pandas is about features that are not used here.
+        warnings.simplefilter("ignore", FutureWarning)
+        from pyspark.sql import SparkSession
+
+        spark = SparkSession.builder.remote(order.remote).getOrCreate()
+    try:
+        with duckdb.connect(str(order.build_file)) as connection:
+            connection.execute("set timezone = 'UTC'")
+            # A copy keeps no order, and without it a row group is written as soon as it is full.
+            connection.execute("set preserve_insertion_order = false")
+            copy = _Copy(spark, connection, order.most_rows)
+            copy.take_sources(order.export_batches)
+            for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
+                copy.take(relation)
+            for store in order.stores:
+                copy.take_store(store)
+            return copy.left_out
+    finally:
+        spark.stop()
+
+
+class _Copy:
+    """Spark's relations on their way into a DuckDB file."""
+
+    def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, most_rows: int) -> None:
+        self._spark, self._connection, self._most_rows = spark, connection, most_rows
+        self.left_out: list[str] = []
+        connection.execute("create schema if not exists publication")
+        connection.execute(
+            f"create table if not exists {LEFT_IN_SPARK} (relation varchar primary key, row_count bigint not null)"
+        )
+
+    def take_sources(self, export_batches: Path) -> None:
+        """What is published of the source tables: the batches they come from and how many rows they have."""
+        self._connection.execute("create schema if not exists festival")
+        files = str(export_batches / "*.parquet")
+        self._connection.execute("create or replace table festival.export_batches as from read_parquet(?)", [files])
+        self._connection.execute(
+            f"create or replace table {SOURCE_ROWS} (table_name varchar primary key, row_count bigint not null)"
+        )
+        for table in SOURCE_TABLES:
+            rows = self._spark.table(f"festival.{table}").count()
+            self._connection.execute(f"insert into {SOURCE_ROWS} values (?, ?)", [table, rows])
+
+    def take(self, relation: Relation) -> None:
+        """Copy a table, or make a view anew, unless it is too large or made from one that is."""
+        self._remove(relation.name)
+        rows = self._spark.table(relation.name).count()
+        is_too_large = relation.view is None and rows > self._most_rows
+        if is_too_large or any(name in self._left_in_spark() for name in relation.made_from if relation.view):
+            self._connection.execute(f"insert into {LEFT_IN_SPARK} values (?, ?)", [relation.name, rows])
+            self.left_out.append(f"{relation.name} ({rows:,} rows)")
+        elif relation.view is not None:
+            # The project's SQL is the same on both engines but for what its macros say, and this view has none.
+            self._connection.execute(f"create view {relation.name} as {relation.view}")
+        else:
+            self._create(relation.name, ", ".join(column.definition for column in relation.columns))
+            self._fill(relation.name, [(column.name, column.data_type) for column in relation.columns])
+
+    def take_store(self, name: str) -> None:
+        """Copy the failing rows of a check, when there is a table of them."""
+        if not self._spark.catalog.tableExists(name):
+            return
+        self._remove(name)
+        fields = self._spark.table(name).schema.fields
+        columns = [(field.name, _TYPES.get(field.dataType.typeName(), "varchar")) for field in fields]
+        definitions = ", ".join(f'"{column}" {data_type}' for column, data_type in columns)
+        self._create(name, definitions)
+        self._fill(name, columns)
+
+    def _left_in_spark(self) -> set[str]:
+        return {name for (name,) in self._connection.execute(f"select relation from {LEFT_IN_SPARK}").fetchall()}
+
+    def _remove(self, name: str) -> None:
+        self._connection.execute(f"delete from {LEFT_IN_SPARK} where relation = ?", [name])
+        schema, table = name.split(".")
+        found = self._connection.execute(
+            "select table_type from information_schema.tables where table_schema = ? and table_name = ?",
+            [schema, table],
+        ).fetchall()
+        for (table_type,) in found:
+            self._connection.execute(f"drop {'view' if table_type == 'VIEW' else 'table'} {name}")
+
+    def _create(self, name: str, columns: str) -> None:
+        schema, _ = name.split(".")
+        self._connection.execute(f"create schema if not exists {schema}")
+        self._connection.execute(f"create table {name} ({columns})")
+
+    def _fill(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
+        """Read the files of Spark's table: at once, by all cores, and past Spark's driver."""
+        files = [_local_file(uri) for uri in self._spark.table(name).inputFiles()]
+        if files:
+            values = ", ".join(f'cast("{column}" as {data_type})' for column, data_type in columns)
+            self._connection.execute(f"insert into {name} select {values} from read_parquet(?)", [files])
+
+
+_TYPES = {
+    "boolean": "boolean",
+    "byte": "tinyint",
+    "short": "smallint",
+    "integer": "int",
+    "long": "bigint",
+    "double": "double",
+    "date": "date",
+    "timestamp": "timestamp",
+}
+"""Types of columns no contract speaks of, by Spark's names for them; all others are kept as text."""
+
+
+def _local_file(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        raise BuildError(
+            f"Spark keeps its tables where this machine does not read files: {uri}. Its warehouse must be on a file "
+            "system that both mount, as the source tables are."
+        )
+    return unquote(parts.path)
+
+
+# What is published, and what Spark's warehouse holds ----------------------------------------------------------------
+
+
+def begin_spark_build(settings: Settings, *, complete: bool) -> None:
+    """Note that Spark's warehouse is about to hold something else than what is published.
+
+    Raises:
+        BuildError: some models are to be built beside others of which Spark's warehouse has another state.
+    """
+    note = _published_note(settings)
+    held = note.read_text() if note.exists() else None
+    published = file_identity(settings.published_file)
+    if not complete and published is not None and held != published:
+        raise BuildError(
+            "Only some models are selected, and Spark's warehouse does not hold the others as they are published: a "
+            "build since then was not published. Materialize everything (job refresh, or --select '*')."
+        )
+    note.unlink(missing_ok=True)
+
+
+def note_publication(settings: Settings) -> None:
+    """Note that Spark's warehouse holds what has just been published."""
+    _published_note(settings).write_text(file_identity(settings.published_file) or "")
+
+
+def _published_note(settings: Settings) -> Path:
+    return settings.build_dir / "spark_holds_published"
