@@ -28,7 +28,7 @@ export PATH := $(BIN):$(PATH)
 
 .PHONY: help install run dev demo-source extract check test test-fast bench bench-extraction docs lock clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
-.PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop
+.PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ spark-cluster: $(SPARK_CLUSTER) java ## a Spark cluster of two workers on 127.0.
 
 spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
 	$(BIN)/python -m acl_assets.transformation.spark_cluster stop
+
+spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, an executor killed on the way, and compare row for row
+	$(BIN)/python -m benchmarks.spark_parity --scale $(SCALE)
 
 spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 

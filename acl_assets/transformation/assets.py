@@ -41,7 +41,7 @@ from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.project import drop_older_parser_state, fingerprint
-from acl_assets.transformation.spark_warehouse import SPARK, begin_spark_build, copy_from_spark
+from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
 _SAMPLE_ROWS = 10
@@ -106,6 +106,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
         variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "info"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
             variables["ACL_MEMORY_LIMIT"] = limit
+        if settings.dbt_target == SPARK:
+            variables |= QUIET_DBT
         if record.is_fragment:
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"

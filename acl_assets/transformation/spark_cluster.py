@@ -234,7 +234,7 @@ def _java() -> Path:
             return home
     raise SparkClusterError(
         f"Spark needs Java {_JAVA_AT_LEAST} or newer, and there is none on the PATH or in JAVA_HOME. On Debian and "
-        "Ubuntu install openjdk-17-jre-headless."
+        "Ubuntu install default-jre-headless."
     )
 
 

@@ -76,12 +76,26 @@
     ) }}
 {% endmacro %}
 
+{#-
+    As on DuckDB, and for the same reason: the increments are few files, so their ids are sent to where the full batch is
+    read, which is neither sorted nor sent anywhere. They are named one by one, as Spark judges how much a scan brings by
+    the files it names.
+-#}
 {% macro spark__merged_source_table_view(table, parquet_files) %}
+    {% set increments = run_query(
+        "select distinct _metadata.file_name from parquet.`" ~ parquet_files ~ "` where _metadata.file_name not like '00000-%'"
+    ).columns[0].values() %}
+    {% if not increments %}
+        {{ return(source_table_view(table.name, parquet_files)) }}
+    {% endif %}
     {% set columns = table.columns.keys() | join(', ') %}
+    {% set folder = parquet_files | replace('/*.parquet', '') %}
     {{ return(
-        "create or replace view festival." ~ table.name ~ " as select " ~ columns ~ " from (select *, rank() over "
-        ~ "(partition by id order by batch desc) as age from (select *, _metadata.file_name as batch from parquet.`"
-        ~ parquet_files ~ "`)) where age = 1"
+        "create or replace view festival." ~ table.name ~ " as with increments as (select " ~ columns ~ " from (select *, "
+        ~ "rank() over (partition by id order by batch desc) as age from (select *, _metadata.file_name as batch from "
+        ~ "parquet.`" ~ folder ~ "/{" ~ increments | join(',') ~ "}`)) where age = 1) "
+        ~ "select * from increments union all select earlier.* from parquet.`" ~ folder ~ "/00000-*.parquet`"
+        ~ " as earlier left anti join increments on earlier.id = increments.id"
     ) }}
 {% endmacro %}
 

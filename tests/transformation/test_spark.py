@@ -1,0 +1,188 @@
+"""The same project on Apache Spark: what it publishes is what DuckDB publishes, row for row."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import duckdb
+import pytest
+from refreshes import (
+    WEEKS_LATER,
+    Refreshed,
+    copy_installation,
+    dagster_home,
+    festival_settings,
+    land_batch,
+    open_instance,
+    published_rows,
+    refresh,
+)
+from shared import shared, shared_folder
+
+from acl_assets.definitions import build_definitions
+from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
+from acl_assets.simulator.batch import write_incremental_batch
+from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
+from acl_assets.transformation import spark_warehouse
+from acl_assets.transformation.build import BuildError
+from acl_assets.transformation.project import dbt_executable
+from acl_assets.transformation.spark_cluster import running_cluster
+from acl_assets.transformation.spark_warehouse import begin_spark_build, note_publication
+from benchmarks.equality import require_equal
+from benchmarks.spark_parity import ExecutorKiller
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+FACT = "star_schema.fct_ticket_sales"
+# Large enough that the fact takes Spark a while, in which an executor can be killed.
+SCALE = 0.1
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The same batches, refreshed by both engines; the one on Spark lost an executor on the way."""
+
+    duckdb: Settings
+    spark: Settings
+    refreshed: Refreshed
+    killed: str | None
+    failed_tasks: int
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[tuple[str, str]]:
+    """The cluster all tests share: where it answers, and where its web interface is."""
+    folder = shared_folder(tmp_path_factory, worker_id)
+
+    @contextmanager
+    def make() -> Iterator[list[str]]:
+        with running_cluster(folder / "spark_cluster") as cluster:
+            yield [cluster.remote, cluster.interfaces["application"]]
+
+    with shared(folder, "spark", make) as (remote, application):
+        yield remote, application
+
+
+@pytest.fixture(scope="module")
+def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Parity:
+    """A full and an incremental batch: source tables are merged from both."""
+    remote, application = spark
+    folder = tmp_path_factory.mktemp("parity")
+    on_duckdb = festival_settings(folder / "duckdb")
+    full = land_batch(on_duckdb, scale=SCALE)
+    earlier, later = (TicketingHistory(SCALE, exported_at=at).stream() for at in (DEFAULT_EXPORTED_AT, WEEKS_LATER))
+    write_incremental_batch(full, "second", earlier, later, WEEKS_LATER)
+    on_spark = replace(
+        festival_settings(folder / "spark"),
+        exports_dir=on_duckdb.exports_dir,
+        dbt_target="spark",
+        spark_remote=remote,
+    )
+    with open_instance(dagster_home(folder / "home")) as instance:
+        assert refresh(on_duckdb, instance=instance).success
+        with ExecutorKiller(application, FACT) as killer:
+            refreshed = refresh(on_spark, instance=instance)
+        assert refreshed.success, refreshed.errors
+        return Parity(on_duckdb, on_spark, refreshed, killer.killed, killer.failed_tasks())
+
+
+def test_publishes_row_for_row_what_duckdb_publishes(parity: Parity) -> None:
+    """Names and types of columns too: who reads the published file cannot tell which engine has built it."""
+    rows = require_equal(parity.duckdb.published_file, parity.spark.published_file)
+    assert len(rows) == 17
+    assert rows[FACT] > 300_000
+
+
+def test_an_executor_that_dies_in_the_middle_of_the_fact_costs_time_and_no_row(parity: Parity) -> None:
+    assert parity.killed is not None
+    assert parity.failed_tasks > 0
+
+
+def test_everything_beside_the_models_is_published_as_by_duckdb(parity: Parity) -> None:
+    """Where the data comes from, what was checked and how it ended."""
+    for query in (
+        "from publication.export_batches order by all",
+        "from publication.source_tables order by all",
+        "select asset_key, check_name, passed, severity, blocking from publication.audit_results order by all",
+        "select table_schema, table_name, table_type from information_schema.tables where table_schema = 'audit'",
+        "select table_name, column_name from duckdb_columns() where not is_nullable and schema_name <> 'publication' "
+        "order by all",
+    ):
+        assert published_rows(parity.spark, query) == published_rows(parity.duckdb, query), query
+
+
+def test_checks_show_a_sample_of_the_rows_they_failed_on(parity: Parity) -> None:
+    key = ("star_schema/fct_performances", "performances_have_tickets")
+    assert key in parity.refreshed.warnings
+    _, metadata = parity.refreshed.check_results[key]
+    assert metadata["failing_rows"].startswith("| performance_id | band_id | venue_id | festival_year |")
+
+
+def test_the_unit_tests_of_the_models_pass_on_spark(spark: tuple[str, str], tmp_path: Path) -> None:
+    remote, _ = spark
+    command = [dbt_executable(), "--log-path", tmp_path, "test", "--target", "spark", "--target-path", tmp_path]
+    ended = subprocess.run(
+        [*command, "--select", "test_type:unit"],
+        cwd=DBT_PROJECT_DIR,
+        env={**os.environ, "ACL_SPARK_REMOTE": remote, "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "PASS=16 WARN=0 ERROR=0 SKIP=0" in ended.stdout
+
+
+def test_single_models_are_built_beside_those_that_spark_has(parity: Parity) -> None:
+    before = parity.spark.published_file.stat().st_mtime_ns
+    refreshed = refresh(parity.spark, select='key:"data_products/all_star_candidates" or key:"published_warehouse"')
+    assert refreshed.success, refreshed.errors
+    assert parity.spark.published_file.stat().st_mtime_ns > before
+    require_equal(parity.duckdb.published_file, parity.spark.published_file)
+
+
+def test_tables_of_too_many_rows_stay_in_spark(parity: Parity, tmp_path: Path) -> None:
+    """And what they add up to can still be held against the source."""
+    settings = replace(parity.spark, data_dir=tmp_path / "data", spark_published_rows=10_000)
+    copy_installation(parity.spark.data_dir, settings.data_dir)
+    note_publication(settings)
+    refreshed = refresh(
+        settings,
+        select='key:"star_schema/fct_ticket_sales" or key:"data_products/ticket_sales" or key:"published_warehouse"',
+    )
+    assert refreshed.success, refreshed.errors
+    ((tickets,),) = published_rows(parity.duckdb, f"select count(*) from {FACT}")
+    left = published_rows(settings, "from publication.left_in_spark order by relation")
+    assert left == [("data_products.ticket_sales", tickets), (FACT, tickets)]
+    assert refreshed.metadata["star_schema/fct_ticket_sales"]["dagster/row_count"] == tickets
+    _, totals = refreshed.check_results["star_schema/fct_ticket_sales", "amounts_as_source"]
+    assert totals["rows"] == tickets
+    with pytest.raises(duckdb.CatalogException, match="fct_ticket_sales"):
+        published_rows(settings, f"from {FACT}")
+
+
+def test_single_models_are_not_mixed_with_a_build_that_was_not_published(settings: Settings) -> None:
+    """Spark's warehouse is not swapped in as a whole: a build that failed its audit is in it all the same."""
+    settings.published_file.parent.mkdir(parents=True)
+    settings.published_file.write_bytes(b"published")
+    settings.build_dir.mkdir()
+    note_publication(settings)
+    begin_spark_build(settings, complete=False)
+    with pytest.raises(BuildError, match="Spark's warehouse does not hold the others as they are published"):
+        begin_spark_build(settings, complete=False)
+    begin_spark_build(settings, complete=True)
+
+
+def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(spark_warehouse, "version", version)
+    with pytest.raises(SettingsError, match="needs the package dbt-spark, which is not installed; run: make spark-in"):
+        build_definitions(replace(settings, dbt_target="spark", spark_remote="sc://127.0.0.1:1"))

@@ -1,0 +1,90 @@
+"""The Spark cluster to test on: it runs until it is told to end, and nothing of it outlives who started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from refreshes import environment, wait_until
+
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.transformation import spark_cluster, spark_guard
+from acl_assets.transformation.spark_cluster import SparkClusterError, cluster_folder, running_cluster, stop_cluster
+
+
+@pytest.mark.server
+def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(settings: Settings) -> None:
+    folder = cluster_folder(settings)
+    command = [sys.executable, "-m", "acl_assets.transformation.spark_cluster", "start", "--port", "0"]
+    variables = {**environment(settings), "ACL_TICKETING_DSN": "postgresql://me:geheim@db/ticketing"}
+    with subprocess.Popen(command, cwd=PROJECT_DIR, env=variables, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        said = []
+        for line in starter.stdout:
+            said.append(line)
+            if "Ctrl-C" in line:
+                break
+        try:
+            (remote,) = [line.split("ACL_SPARK_REMOTE=")[1] for line in said if "ACL_SPARK_REMOTE=" in line]
+            assert remote.startswith("sc://127.0.0.1:")
+            (master,) = [line.split()[1] for line in said if line.startswith("Master:")]
+            workers = requests.get(f"{master}/json/", timeout=60).json()["workers"]
+            assert [worker["state"] for worker in workers] == ["ALIVE", "ALIVE"]
+            processes = _processes_in(folder)
+            assert len(processes) >= 4
+            assert "geheim" not in " ".join(str(process.environ()) for process in processes)
+            with pytest.raises(SparkClusterError, match=f"runs already, in process {starter.pid}"):
+                running_cluster(folder).__enter__()
+        finally:
+            assert stop_cluster(folder)
+        assert starter.wait() == 0
+    assert not _processes_in(folder)
+    assert not stop_cluster(folder)
+
+
+def _processes_in(folder: Path) -> list[psutil.Process]:
+    """The JVMs, which all work in the folder or below."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "java" and Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_a_process_of_it_ends_with_a_killed_starter() -> None:
+    """Whoever is killed cannot end what they have started, and a JVM does not notice."""
+    starter = (
+        "import subprocess, sys, time\n"
+        f"command = [sys.executable, {spark_guard.__file__!r}, 'sh', '-c', 'echo $$; exec sleep 600']\n"
+        "guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        guarded = psutil.Process(int(process.stdout.readline()))
+        assert guarded.is_running()
+        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not guarded.is_running(), "the guarded process has ended", at_most_seconds=30)
+
+
+def test_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(spark_cluster, "_ENVIRONMENT", tmp_path)
+    with pytest.raises(SparkClusterError, match="run: make spark-cluster-install"):
+        running_cluster(tmp_path / "cluster").__enter__()
+
+
+@pytest.mark.server
+def test_says_which_java_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(SparkClusterError, match=r"needs Java 17 or newer, .* install default-jre-headless"):
+        running_cluster(tmp_path / "cluster").__enter__()
