@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 SPARK = "spark"
 CLIENT_PACKAGES = ("dbt-spark", "pyspark-client")
-# What would be said several times per query: that dbt-spark asks for a catalog, which only the configuration of a cluster
-# can choose, and that pandas, of which no query makes use, is newer than Spark knows.
+# What would be said several times per query: that dbt-spark asks for a catalog, which only the configuration of a
+# cluster can choose, and that pandas, of which no query makes use, is newer than Spark knows.
 QUIET_DBT = {
     "PYTHONWARNINGS": "ignore:Failed to set spark.sql.catalogImplementation:UserWarning,"
     "ignore:PySpark does not yet fully support pandas:FutureWarning"
