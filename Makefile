@@ -8,8 +8,11 @@ SHELL := /bin/bash
 SCALE ?= 1
 SEED ?= 20
 FORMAT ?= parquet
-DATA_DIR := $(abspath $(or $(ACL_DATA_DIR),data))
-EXPORTS_DIR := $(abspath $(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
+# A folder, made absolute, or a URL of object storage; what must be files of this machine is in LOCAL_DIR.
+folder_or_url = $(if $(findstring ://,$(1)),$(1),$(abspath $(1)))
+DATA_DIR := $(call folder_or_url,$(or $(ACL_DATA_DIR),data))
+EXPORTS_DIR := $(call folder_or_url,$(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
+LOCAL_DIR := $(if $(findstring ://,$(DATA_DIR)),$(abspath $(or $(ACL_WORK_DIR),data)),$(DATA_DIR))
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/installed
 SUPERSET_INSTALLED := superset/.venv/installed
@@ -19,7 +22,7 @@ SPARK_CLUSTER := spark/.venv/installed
 ENGINE := $(if $(filter spark,$(ACL_DBT_TARGET)),$(SPARK_CLIENT))
 SUPERSET := $(BIN)/python -m acl_assets.visualization.superset
 # Tests choose their own data and instance.
-PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u DAGSTER_HOME $(BIN)/python -m pytest
+PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(BIN)/python -m pytest
 
 export ACL_DATA_DIR := $(DATA_DIR)
 export ACL_EXPORTS_DIR := $(EXPORTS_DIR)
@@ -78,11 +81,11 @@ install: $(INSTALLED) ## set up .venv from requirements.lock
 	@mkdir -p .dagster && cat $^ > $@
 
 run: $(INSTALLED) $(ENGINE) .dagster/dagster.yaml ## refresh everything from the newest export, or from a simulated one when there is none
-	@if [ -z "$$(find -L $(EXPORTS_DIR) -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
+	@if [[ $(EXPORTS_DIR) != *://* ]] && [ -z "$$(find -L $(EXPORTS_DIR) -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
 		echo "No export in $(EXPORTS_DIR): simulating 20 years of ticket sales at scale $(SCALE)."; \
 		$(BIN)/python -m acl_assets.simulator write-batch --exports-dir $(EXPORTS_DIR) --scale $(SCALE) --seed $(SEED) --format $(FORMAT); fi
 	$(BIN)/dagster asset materialize --select '*' -m acl_assets.definitions
-	@echo; echo "The report:    $(DATA_DIR)/report/index.html"; echo "The warehouse: $(DATA_DIR)/published/acl.duckdb"
+	@echo; echo "The report:    $(LOCAL_DIR)/report/index.html"; echo "The warehouse: $(LOCAL_DIR)/published/acl.duckdb"
 
 dev: $(INSTALLED) $(ENGINE) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
 	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
@@ -115,7 +118,7 @@ spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, 
 spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 
 demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
-	$(BIN)/python -m acl_assets.simulator live --data-dir $(DATA_DIR)/demo_source --scale $(SCALE) --seed $(SEED)
+	$(BIN)/python -m acl_assets.simulator live --data-dir $(LOCAL_DIR)/demo_source --scale $(SCALE) --seed $(SEED)
 
 extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(BIN)/python -m acl_assets.ingestion.extraction $(if $(FULL),--full)
@@ -163,4 +166,4 @@ lock: ## resolve what is required, here, for Superset and for Spark, into locks 
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
 
 clean: ## remove what was built; exports and published data stay
-	rm -rf .venv superset/.venv spark/.venv dbt/target dbt/logs .dagster $(DATA_DIR)/build
+	rm -rf .venv superset/.venv spark/.venv dbt/target dbt/logs .dagster $(LOCAL_DIR)/build

@@ -1,7 +1,8 @@
 """Every path and environment variable of the project, in one place.
 
-What belongs here: where things are and how they are configured. What does not: anything that reads or writes
-the files those paths name.
+A folder is a `Path` of this machine or, where it may be on object storage, the text of a URL such as
+`s3://bucket/acl/exports`. What belongs here: where things are and how they are configured. What does not: anything
+that reads or writes the files those paths name.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Settings:
     """Where this installation keeps its data and how it is tuned.
 
     Attributes:
-        data_dir: absolute folder below which everything the pipeline writes is kept.
-        exports_dir: absolute landing zone of export batches.
+        data_dir: absolute folder of this machine below which everything is kept that the pipeline writes here.
+        exports_dir: landing zone of export batches, an absolute folder or a URL.
         settle_seconds: seconds a folder without a manifest must lie unchanged before it counts as a batch.
         dbt_target: the dbt target that builds the warehouse: `duckdb` or `spark`.
         spark_remote: where Spark Connect answers, such as `sc://127.0.0.1:15002`; needed by the target `spark`.
@@ -40,10 +41,11 @@ class Settings:
         superset_url: where people open Superset, such as `http://127.0.0.1:8088`; None: no dashboards are kept in step.
         superset_user: name of an administrator of Superset.
         superset_password: theirs; None: the one that `make superset` made and keeps.
+        data_url: URL below which source tables are kept for other machines; None: on this machine alone.
     """
 
     data_dir: Path
-    exports_dir: Path
+    exports_dir: Path | str
     settle_seconds: float = 60.0
     dbt_target: str = "duckdb"
     # It can hold a token.
@@ -59,6 +61,7 @@ class Settings:
     superset_url: str | None = None
     superset_user: str = "admin"
     superset_password: str | None = field(default=None, repr=False)
+    data_url: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -68,10 +71,12 @@ class Settings:
             SettingsError: a variable's text cannot be read as what it stands for.
         """
         variables = os.environ if environment is None else environment
-        data_dir = _absolute(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data")
+        data = folder_or_url(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data", "ACL_DATA_DIR")
+        exports = f"{data}/exports" if isinstance(data, str) else data / "exports"
         return cls(
-            data_dir=data_dir,
-            exports_dir=_absolute(variables.get("ACL_EXPORTS_DIR") or data_dir / "exports"),
+            data_dir=_work_dir(variables) if isinstance(data, str) else data,
+            exports_dir=folder_or_url(variables.get("ACL_EXPORTS_DIR") or exports, "ACL_EXPORTS_DIR"),
+            data_url=data if isinstance(data, str) else None,
             settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
             dbt_target=_dbt_target(variables),
             spark_remote=variables.get("ACL_SPARK_REMOTE") or None,
@@ -93,6 +98,21 @@ class Settings:
         return self.data_dir / "source_tables"
 
     @property
+    def source_tables_url(self) -> str | None:
+        """Where the current state's files are kept for other machines, under `current/`; None: nowhere."""
+        return f"{self.data_url}/source_tables" if self.data_url else None
+
+    @property
+    def exports_url(self) -> str | None:
+        """The landing zone's URL, None where it is a folder of this machine."""
+        return self.exports_dir if isinstance(self.exports_dir, str) else None
+
+    @property
+    def extracts_dir(self) -> Path:
+        """Where an extract writes its batch: the landing zone or, where that is a URL, the folder it is sent from."""
+        return self.data_dir / "extracts" if isinstance(self.exports_dir, str) else self.exports_dir
+
+    @property
     def build_dir(self) -> Path:
         """Where a refresh builds before anything is published; also holds the refresh lock."""
         return self.data_dir / "build"
@@ -104,10 +124,14 @@ class Settings:
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The environment variables by which the dbt project is told where the data is and how it is tuned."""
+        """The environment variables by which the dbt project is told where the data is and how it is tuned.
+
+        DuckDB reads files of this machine; a Spark cluster, which may not, reads those on object storage.
+        """
         limit = {"ACL_MEMORY_LIMIT": self.memory_limit} if self.memory_limit else {}
         remote = {"ACL_SPARK_REMOTE": self.spark_remote} if self.spark_remote else {}
-        return {"ACL_DATA_DIR": str(self.data_dir), **limit, **remote}
+        reads_urls = self.data_url is not None and self.dbt_target == "spark"
+        return {"ACL_DATA_DIR": str(self.data_url if reads_urls else self.data_dir), **limit, **remote}
 
     @property
     def refresh_lock_file(self) -> Path:
@@ -130,8 +154,29 @@ class Settings:
         return self.data_dir / "report" / "index.html"
 
 
-def _absolute(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()
+def folder_or_url(text: str | Path, name: str) -> Path | str:
+    """A folder of this machine, made absolute, or one on object storage by its URL, as the setting `name` gives it.
+
+    Raises:
+        SettingsError: it is the URL of something else.
+    """
+    scheme, separator, rest = str(text).partition("://")
+    if not separator:
+        return Path(text).expanduser().absolute()
+    if scheme != "s3" or not rest.strip("/"):
+        raise SettingsError(
+            f"{name}={str(text)!r} is neither a folder nor a URL of object storage such as s3://bucket/acl. Stores "
+            "other than Amazon's are reached by the S3 address they have, set as AWS_ENDPOINT_URL."
+        )
+    return str(text).rstrip("/")
+
+
+def _work_dir(variables: Mapping[str, str]) -> Path:
+    """The folder of this machine for what cannot be on object storage."""
+    text = variables.get("ACL_WORK_DIR") or str(PROJECT_DIR / "data")
+    if "://" in text:
+        raise SettingsError(f"ACL_WORK_DIR={text!r} is a URL; DuckDB files, locks and the report need a folder.")
+    return Path(text).expanduser().absolute()
 
 
 def _dbt_target(variables: Mapping[str, str]) -> str:

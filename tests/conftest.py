@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
+from object_storage import credentials, make_bucket, running_s3
 from postgres import QUICK, database, execute, server_folder
 from refreshes import (
     SMALL,
@@ -40,6 +41,20 @@ def _own_environment() -> Iterator[None]:
             if name.startswith(("ACL_", "SUPERSET")) or name == "DAGSTER_HOME":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """The address of an S3 server that everybody may use."""
+    with running_s3() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_address: str) -> Iterator[str]:
+    """The URL of an empty bucket of the test's own, with credentials for it in the environment."""
+    with credentials(s3_address):
+        yield make_bucket()
 
 
 @pytest.fixture

@@ -117,6 +117,42 @@ def test_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert Settings.from_environment().data_dir == tmp_path
 
 
+def test_what_can_be_on_object_storage_is_below_the_url(tmp_path: Path) -> None:
+    """DuckDB files, locks and the report are files of a machine; the folder for them is a setting of its own."""
+    settings = Settings.from_environment({"ACL_DATA_DIR": "s3://bucket/acl/", "ACL_WORK_DIR": str(tmp_path)})
+    assert settings.exports_dir == "s3://bucket/acl/exports"
+    assert settings.source_tables_url == "s3://bucket/acl/source_tables"
+    assert settings.data_dir == tmp_path
+    assert settings.published_file == tmp_path / "published" / "acl.duckdb"
+    assert Settings.from_environment({"ACL_DATA_DIR": "s3://bucket"}).data_dir == PROJECT_DIR / "data"
+
+
+def test_the_landing_zone_alone_can_be_on_object_storage(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"ACL_DATA_DIR": str(tmp_path), "ACL_EXPORTS_DIR": "s3://bucket/landing"})
+    assert settings.exports_dir == "s3://bucket/landing"
+    assert settings.source_tables_url is None
+    assert settings.extracts_dir == tmp_path / "extracts"
+
+
+def test_dbt_is_told_of_the_files_its_engine_can_read(tmp_path: Path) -> None:
+    """DuckDB has no way to object storage without an extension; a cluster has none to this machine's disk."""
+    variables = {"ACL_DATA_DIR": "s3://bucket/acl", "ACL_WORK_DIR": str(tmp_path)}
+    assert Settings.from_environment(variables).dbt_variables == {"ACL_DATA_DIR": str(tmp_path)}
+    on_spark = Settings.from_environment({**variables, "ACL_DBT_TARGET": "spark"})
+    assert on_spark.dbt_variables == {"ACL_DATA_DIR": "s3://bucket/acl"}
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/acl", "https://bucket.example.org/acl", "s3://", "s3:///"])
+def test_refuses_a_url_of_something_else(url: str) -> None:
+    with pytest.raises(SettingsError, match=f"ACL_EXPORTS_DIR='{url}' is neither a folder nor a URL of object storage"):
+        Settings.from_environment({"ACL_EXPORTS_DIR": url})
+
+
+def test_refuses_a_work_folder_that_is_no_folder() -> None:
+    with pytest.raises(SettingsError, match=r"ACL_WORK_DIR='s3://bucket/work' is a URL"):
+        Settings.from_environment({"ACL_DATA_DIR": "s3://bucket/acl", "ACL_WORK_DIR": "s3://bucket/work"})
+
+
 def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Dagster runs its steps in other processes, which may stand in other folders."""
     monkeypatch.chdir(tmp_path)

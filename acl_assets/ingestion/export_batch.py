@@ -1,11 +1,13 @@
 """What an export batch is: its manifest, how it is found in the landing zone, how its files are verified.
 
-A batch is a folder of the landing zone. With a `manifest.json`, written last, it is whatever the manifest says;
-without one it is a full batch once all six plain CSV files are there and none has changed for a while. The state
-of the source tables is a function of the landing zone: the newest full batch, then the incremental ones after it.
+A batch is a folder of the landing zone, which is a folder of this machine or, given as text, a URL of object storage.
+With a `manifest.json`, written last, a batch is whatever the manifest says; without one it is a full batch once all six
+plain CSV files are there and none has changed for a while. The state of the source tables is a function of the landing
+zone: the newest full batch, then the incremental ones after it.
 
-What belongs here: the contract both sides of the landing zone share. What does not: reading the rows of a file
-(`conversion`), anything of Dagster (`source_tables`, `sensors`).
+What belongs here: the contract both sides of the landing zone share. What does not: how a landing zone on object
+storage is listed and filled (`remote_landing_zone`), reading the rows of a file (`conversion`), anything of Dagster
+(`source_tables`, `sensors`).
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
+from acl_assets.ingestion import object_storage
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
-_UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
+UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
 _FILE_NAME = re.compile(r"(?P<table>[a-z]+)(-\d+)?\.(csv|csv\.gz|csv\.zst|parquet)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 1 << 20
@@ -112,7 +115,7 @@ class ExportBatch:
     """
 
     batch_id: str
-    folder: Path
+    folder: Path | str
     kind: BatchKind
     exported_at: datetime
     digest: str
@@ -199,13 +202,13 @@ def begin_batch(exports_dir: Path, batch_id: str) -> Path:
         raise BatchError(
             f"{folder} is there already and batches are immutable; choose another batch id or remove the folder."
         ) from None
-    (folder / _UNFINISHED_MANIFEST_NAME).touch()
+    (folder / UNFINISHED_MANIFEST_NAME).touch()
     return folder
 
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder is that of a batch which was begun and whose manifest is still to come."""
-    return (folder / _UNFINISHED_MANIFEST_NAME).exists()
+    return (folder / UNFINISHED_MANIFEST_NAME).exists()
 
 
 def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:
@@ -232,7 +235,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
             for name, table in manifest.tables.items()
         },
     }
-    unfinished = folder / _UNFINISHED_MANIFEST_NAME
+    unfinished = folder / UNFINISHED_MANIFEST_NAME
     with unfinished.open("w", encoding="utf-8") as stream:
         json.dump(document, stream, indent=2)
         stream.flush()
@@ -247,14 +250,21 @@ def _predecessor_entry(predecessor: Predecessor | None) -> dict[str, str] | None
 # Discovery ----------------------------------------------------------------------------------------------------
 
 
-def list_landing_zone(exports_dir: Path, settle_seconds: float, now: float | None = None) -> LandingZoneListing:
+def list_landing_zone(exports_dir: Path | str, settle_seconds: float, now: float | None = None) -> LandingZoneListing:
     """List the landing zone by names and file times alone; no file is opened.
 
     Args:
         exports_dir: the landing zone; a missing folder is an empty landing zone.
         settle_seconds: how long the files of a batch without a manifest must have lain unchanged.
         now: seconds since the epoch, the present when None.
+
+    Raises:
+        ObjectStorageError: it is on object storage, and cannot be listed.
     """
+    if isinstance(exports_dir, str):
+        from acl_assets.ingestion.remote_landing_zone import list_remote_landing_zone
+
+        return list_remote_landing_zone(exports_dir, settle_seconds, time.time() if now is None else now)
     complete: list[LandedFolder] = []
     incomplete: dict[str, str] = {}
     try:
@@ -285,29 +295,39 @@ def _landed_folder(name: str, folder: str, manifest_bytes: int, modified_ns: int
 
 def _list_plain_folder(name: str, folder: str, settle_seconds: float, now: float) -> LandedFolder | str:
     """List a folder without a manifest: a batch, or the reason why it is not one yet."""
-    if os.path.exists(f"{folder}/{_UNFINISHED_MANIFEST_NAME}"):
+    if os.path.exists(f"{folder}/{UNFINISHED_MANIFEST_NAME}"):
         return "its export has not finished: the manifest is still to come"
     stamp: list[tuple[str, int, int]] = []
     last_change = 0.0
-    missing: list[str] = []
     for table in SOURCE_TABLES:
         try:
             found = os.stat(f"{folder}/{table}.csv")
         except FileNotFoundError:
-            missing.append(f"{table}.csv")
             continue
         stamp.append((f"{table}.csv", found.st_size, found.st_mtime_ns))
         # A copy can keep old modification times; the change time it cannot.
         last_change = max(last_change, found.st_mtime, found.st_ctime)
-    if missing:
+    return plain_batch(name, folder, stamp, now - last_change, settle_seconds)
+
+
+def plain_batch(
+    name: str, folder: str, stamp: Iterable[tuple[str, int, int]], waited: float, settle_seconds: float
+) -> LandedFolder | str:
+    """What a folder without a manifest is, of which `stamp` gives the CSV files: a batch, or why it is not one yet.
+
+    Args:
+        stamp: name, size and modification time of those of the six files that are there, in the tables' order.
+        waited: seconds since one of them last changed.
+    """
+    stamp = tuple(stamp)
+    if missing := [f"{table}.csv" for table in SOURCE_TABLES if f"{table}.csv" not in {file for file, _, _ in stamp}]:
         return f"it has neither {MANIFEST_NAME} nor {', '.join(missing)}"
-    waited = now - last_change
     if waited < settle_seconds:
         return f"its files changed {max(waited, 0):.0f} s ago and must lie unchanged for {settle_seconds:.0f} s"
-    return LandedFolder(name, folder, has_manifest=False, stamp=tuple(stamp))
+    return LandedFolder(name, folder, has_manifest=False, stamp=stamp)
 
 
-def resolve_state(exports_dir: Path, listing: LandingZoneListing) -> LandingZoneState:
+def resolve_state(exports_dir: Path | str, listing: LandingZoneListing) -> LandingZoneState:
     """Find the batches that make up the source tables: the newest full one, then the incremental ones after it.
 
     Raises:
@@ -334,18 +354,20 @@ def resolve_state(exports_dir: Path, listing: LandingZoneListing) -> LandingZone
     batches = tuple(_read_batch(header) for header in headers[full[-1] :])
     landed = {header.found.batch_id for header in headers}
     for before, batch in pairwise(batches):
-        _require_continuation(before, batch, landed)
+        _require_continuation(before, batch, landed, exports_dir)
     return LandingZoneState(batches)
 
 
-def _require_continuation(before: ExportBatch, batch: ExportBatch, landed: AbstractSet[str]) -> None:
+def _require_continuation(
+    before: ExportBatch, batch: ExportBatch, landed: AbstractSet[str], exports_dir: Path | str
+) -> None:
     """Refuse a chain of batches with a link missing, changed or added in between: rows would be lost unseen."""
     if batch.continues_from == (before.batch_id, before.digest):
         return
     expected = batch.continues_from.batch_id if batch.continues_from else "none"
     if expected not in landed:
         raise MissingPredecessorError(
-            f"Batch {batch.batch_id} continues from batch {expected}, which is not in {batch.folder.parent}. Nothing "
+            f"Batch {batch.batch_id} continues from batch {expected}, which is not in {exports_dir}. Nothing "
             "is refreshed before it lands there, because the rows it holds would be missing; if it is lost, land a "
             "newer full batch."
         )
@@ -377,12 +399,13 @@ def _find_batch(landed: Mapping[str, LandedFolder], batch_id: str, digest: str) 
     return batch
 
 
-def _no_batch_message(exports_dir: Path, listing: LandingZoneListing) -> str:
+def _no_batch_message(exports_dir: Path | str, listing: LandingZoneListing) -> str:
     waiting = "".join(f" Folder {name} is not a batch yet: {reason}." for name, reason in listing.incomplete.items())
+    practise = "make run" if isinstance(exports_dir, Path) else "python -m acl_assets.simulator write-batch"
     return (
         f"No complete full export batch in {exports_dir}.{waiting} Drop the six tables there, in a folder of their "
         f"own ({', '.join(f'{table}.csv' for table in SOURCE_TABLES)}), set ACL_EXPORTS_DIR to where they are, or "
-        "practise on simulated ones: make run."
+        f"practise on simulated ones: {practise}."
     )
 
 
@@ -413,7 +436,7 @@ def _read_header(found: LandedFolder) -> _Header:
         return _Header(found, "full", exported_at, digest, None)
     where = f"{found.folder}/{MANIFEST_NAME}"
     try:
-        content = Path(where).read_bytes()
+        content = object_storage.read_file(where) if _is_url(where) else Path(where).read_bytes()
     except OSError as error:
         raise contract_breach(where, f"it cannot be read ({error.strerror})") from None
     try:
@@ -430,6 +453,10 @@ def _read_header(found: LandedFolder) -> _Header:
         raise contract_breach(where, f"kind is {document.get('kind')!r}, neither 'full' nor 'incremental'")
     exported_at = _exported_at(document.get("exported_at"), where)
     return _Header(found, document["kind"], exported_at, hashlib.sha256(content).hexdigest(), content)
+
+
+def _is_url(path: str) -> bool:
+    return "://" in path
 
 
 def _exported_at(text: object, where: str) -> datetime:
@@ -454,7 +481,7 @@ def _read_batch(header: _Header) -> ExportBatch:
         tables = _manifest_tables(found, header.kind, document)
     return ExportBatch(
         batch_id=found.batch_id,
-        folder=Path(found.folder),
+        folder=found.folder if _is_url(found.folder) else Path(found.folder),
         kind=header.kind,
         exported_at=header.exported_at,
         digest=header.digest,
@@ -579,18 +606,19 @@ def contract_breach(where: str, what: str) -> BatchError:
 
 
 def verify_file(batch: ExportBatch, file: ManifestFile) -> Path:
-    """Hold a file of a batch against its manifest, size first and then SHA-256, and return its path.
+    """Hold a file of a batch on this machine against its manifest, size first and then SHA-256, and return its path.
 
     Raises:
         BatchError: the file is missing, is or leads outside the batch's folder, or differs from the manifest.
     """
-    path = batch.folder / file.path
+    folder = Path(batch.folder)
+    path = folder / file.path
     where = str(path)
     try:
         resolved = path.resolve(strict=True)
     except (FileNotFoundError, RuntimeError, OSError):
         raise contract_breach(where, "the manifest lists this file, but it is not there") from None
-    if not resolved.is_relative_to(batch.folder.resolve()):
+    if not resolved.is_relative_to(folder.resolve()):
         raise contract_breach(where, "it is a link that leads out of the batch's folder")
     if not resolved.is_file():
         raise contract_breach(where, "it is not a regular file")

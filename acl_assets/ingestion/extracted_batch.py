@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from acl_assets.ingestion.export_batch import BatchKind, is_unfinished
+from acl_assets.ingestion.remote_landing_zone import remove_unfinished
 
 BATCH_PREFIX = "ticketing-"
 _LOCK_NAME = ".extract.lock"
@@ -78,13 +79,20 @@ class Extraction:
 
 
 @contextmanager
-def only_extract(exports_dir: Path) -> Iterator[None]:
+def only_extract(exports_dir: Path, exports_url: str | None = None) -> Iterator[None]:
     """Hold the landing zone's lock for extracts, which the system releases when this process ends, however it does.
 
     Its holder is the only extract, so unfinished folders that are there are those of killed ones, and are removed.
 
+    Args:
+        exports_dir: where extracts write their batches.
+        exports_url: the landing zone on object storage they send them to. Every batch that is still in `exports_dir`
+            then is one that was not sent, or not as a whole, and is removed from both. Other machines have locks of
+            their own.
+
     Raises:
         ExtractionError: another extract holds it, or the landing zone cannot be written.
+        ObjectStorageError: what a killed one left behind cannot be removed.
     """
     lock_file = exports_dir / _LOCK_NAME
     with landing(exports_dir):
@@ -98,19 +106,22 @@ def only_extract(exports_dir: Path) -> Iterator[None]:
                 f"Another extract into {exports_dir} is running (it holds {lock_file}); let it end, or end it."
             ) from None
         for folder in exports_dir.glob(f"{BATCH_PREFIX}*"):
-            if is_unfinished(folder):
+            if exports_url or is_unfinished(folder):
+                if exports_url:
+                    remove_unfinished(exports_url, folder.name)
                 shutil.rmtree(folder)
                 _log.info(f"Removed {folder.name}, which an extract that was killed left behind.")
         yield
 
 
-def remove_left_overs(exports_dir: Path) -> None:
+def remove_left_overs(exports_dir: Path, exports_url: str | None = None) -> None:
     """Remove what an extract that was killed left behind, as the next extract would.
 
     Raises:
         ExtractionError: an extract is running.
+        ObjectStorageError: object storage cannot be used.
     """
-    with only_extract(exports_dir):
+    with only_extract(exports_dir, exports_url):
         return
 
 

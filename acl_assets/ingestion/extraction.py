@@ -51,6 +51,8 @@ from acl_assets.ingestion.extracted_batch import (
     landing,
     only_extract,
 )
+from acl_assets.ingestion.object_storage import ObjectStorageError
+from acl_assets.ingestion.remote_landing_zone import land_remotely
 from acl_assets.ingestion.source_connection import (
     SourceConnection,
     begin_reading,
@@ -112,7 +114,7 @@ def extract(
             "ACL_TICKETING_DSN is not set, so there is no database to extract from. Set it to the address of the "
             "ticketing database with the export role, such as postgresql://acl_export@db.example.org:5432/ticketing."
         )
-    with only_extract(settings.exports_dir):
+    with _landing_anywhere(), only_extract(settings.extracts_dir, settings.exports_url):
         state, full_because = _find_state(settings, full)
         job = _Extract(
             settings=settings,
@@ -126,6 +128,14 @@ def extract(
             except (SourceUnreachableError, SourceBehindError) as error:
                 _log.warning(f"{error} Extracting from the primary instead of the standby.")
         return job.run(addresses[-1], full_because)
+
+
+@contextmanager
+def _landing_anywhere() -> Iterator[None]:
+    try:
+        yield
+    except ObjectStorageError as error:
+        raise ExtractionError(f"{error} Nothing was landed.") from None
 
 
 def extract_and_tell(settings: Settings, *, log: Callable[[str], None], **arguments: Any) -> Extraction:
@@ -230,7 +240,9 @@ class _Extract:
             )
             with landing(folder):
                 write_manifest(folder, manifest)
-        extraction = _describe(folder, manifest, full_because, time.monotonic() - began)
+            exports_url = self.settings.exports_url
+            landed = land_remotely(folder, exports_url) if exports_url else str(folder)
+        extraction = _describe(landed, manifest, full_because, time.monotonic() - began)
         _log.info(_summary(extraction, reading))
         return extraction
 
@@ -263,15 +275,14 @@ class _Extract:
 
     @contextmanager
     def _new_folder(self) -> Iterator[Path]:
-        """The folder of a new batch, removed again unless the manifest has made it one."""
-        with landing(self.settings.exports_dir):
-            folder = begin_batch(self.settings.exports_dir, f"{BATCH_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S-%f}")
+        """The folder of a new batch, removed again unless the manifest has made it one of the landing zone."""
+        with landing(self.settings.extracts_dir):
+            folder = begin_batch(self.settings.extracts_dir, f"{BATCH_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S-%f}")
         try:
             yield folder
-        except BaseException:
-            if is_unfinished(folder):
+        finally:
+            if self.settings.exports_url or is_unfinished(folder):
                 shutil.rmtree(folder)
-            raise
 
     def _export(
         self, source: SourceConnection, table: SourceTable, folder: Path, condition: str | None, reading: _PacedReading
@@ -310,10 +321,10 @@ def _reader_pid(source: SourceConnection) -> int:
     return pid
 
 
-def _describe(folder: Path, manifest: Manifest, full_because: str | None, seconds: float) -> Extraction:
+def _describe(folder: str, manifest: Manifest, full_because: str | None, seconds: float) -> Extraction:
     return Extraction(
         batch_id=manifest.batch_id,
-        folder=str(folder),
+        folder=folder,
         kind=manifest.kind,
         full_because=full_because,
         exported_at=manifest.exported_at.isoformat(),

@@ -70,11 +70,11 @@ def extract_tables(context: OpExecutionContext, config: ExtractConfig, settings:
     except ExtractionError as error:
         raise Failure(str(error), allow_retries=False) from None
     except ChildProcessDiedError as error:
-        remove_left_overs(settings.exports_dir)
+        remove_left_overs(settings.extracts_dir, settings.exports_url)
         raise Failure(str(error)) from None
     except BaseException:
         # Cancelled: the process was killed with the block.
-        remove_left_overs(settings.exports_dir)
+        remove_left_overs(settings.extracts_dir, settings.exports_url)
         raise
     for name, table in extraction.tables.items():
         context.log_event(AssetObservation(ticketing_asset_key(name), metadata=_metadata(extraction, table)))

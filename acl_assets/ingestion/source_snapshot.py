@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState, ManifestTable
+from acl_assets.ingestion.object_storage import open_file
 from acl_assets.ingestion.source_connection import SourceConnection
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
@@ -201,7 +202,7 @@ def full_because_of_counts(state: LandingZoneState, tables: Mapping[str, Manifes
     """
     for name in SOURCE_TABLES:
         exported = [folder / file.path for file in tables[name].files]
-        landed = [batch.folder / file.path for batch in state.batches for file in batch.tables[name].files]
+        landed = [f"{batch.folder}/{file.path}" for batch in state.batches for file in batch.tables[name].files]
         before, now = _rows_at_source(state.newest, name), tables[name].rows_at_source or 0
         new = count_new_ids(exported, landed)
         if now < before + new:
@@ -215,8 +216,8 @@ def _rows_at_source(batch: ExportBatch, table: str) -> int:
     return batch.tables[table].rows_at_source or 0
 
 
-def count_new_ids(exported: Iterable[Path], landed: Iterable[Path]) -> int:
-    """How many ids of exported Parquet files are in none of the landed ones, in bounded memory.
+def count_new_ids(exported: Iterable[Path], landed: Iterable[Path | str]) -> int:
+    """How many ids of exported Parquet files are in none of the landed ones, which may be URLs, in bounded memory.
 
     Ids are looked at by ranges; a row group whose ids lie outside of a range is not read.
     """
@@ -232,9 +233,11 @@ def count_new_ids(exported: Iterable[Path], landed: Iterable[Path]) -> int:
     return new
 
 
-def _ids(files: Iterable[Path], smallest: int = -(2**31), largest: int = 2**31 - 1) -> Iterable[np.ndarray[Any, Any]]:
+def _ids(
+    files: Iterable[Path | str], smallest: int = -(2**31), largest: int = 2**31 - 1
+) -> Iterable[np.ndarray[Any, Any]]:
     for path in files:
-        with pq.ParquetFile(path) as parquet:
+        with pq.ParquetFile(open_file(path) if isinstance(path, str) and "://" in path else path) as parquet:
             column = parquet.schema_arrow.get_field_index("id")
             for number in range(parquet.num_row_groups):
                 statistics = parquet.metadata.row_group(number).column(column).statistics

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from pathlib import Path
 import psycopg2
 
 from acl_assets.ingestion.export_batch import BatchError
-from acl_assets.settings import Settings
+from acl_assets.ingestion.object_storage import ObjectStorageError
+from acl_assets.ingestion.remote_landing_zone import land_remotely
+from acl_assets.settings import Settings, folder_or_url
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
 from acl_assets.simulator.defects import DEFECTS, Defect, write_defective_batch
 from acl_assets.simulator.live_system import (
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (BatchError, LiveSystemError, PostgresError, psycopg2.Error, ValueError) as error:
+    except (BatchError, ObjectStorageError, LiveSystemError, PostgresError, psycopg2.Error, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     write = commands.add_parser("write-batch", help="write a full export batch into the landing zone")
     write.set_defaults(run=_write_batch)
-    write.add_argument("--exports-dir", type=Path, help="default: $ACL_EXPORTS_DIR or data/exports")
+    write.add_argument("--exports-dir", help="folder or URL (default: $ACL_EXPORTS_DIR or data/exports)")
     write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
     _add_history_arguments(write)
     write.add_argument("--format", choices=BATCH_FORMATS, help="of the files (parquet, or as --defect needs it)")
@@ -92,18 +95,28 @@ def _add_history_arguments(command: argparse.ArgumentParser) -> None:
 
 def _write_batch(options: argparse.Namespace) -> int:
     history = TicketingHistory(options.scale, options.seed, options.exported_at)
-    exports_dir = options.exports_dir or Settings.from_environment().exports_dir
+    exports_dir = Settings.from_environment().exports_dir
+    if options.exports_dir:
+        exports_dir = folder_or_url(options.exports_dir, "--exports-dir")
+    if isinstance(exports_dir, str):
+        if options.defect:
+            raise ValueError("defects are planted in a folder of this machine: give one as --exports-dir")
+        with tempfile.TemporaryDirectory() as here:
+            print(land_remotely(_write_batch_into(Path(here), history, options), exports_dir))
+    else:
+        print(_write_batch_into(exports_dir, history, options))
+    return 0
+
+
+def _write_batch_into(exports_dir: Path, history: TicketingHistory, options: argparse.Namespace) -> Path:
     batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
     if options.defect:
         defect = DEFECTS[options.defect]
         form = "plain" if options.plain else options.format or defect.forms[0]
-        folder = write_defective_batch(exports_dir, batch_id, history, defect, form)
-    elif options.plain:
-        folder = write_plain_batch(exports_dir, batch_id, history)
-    else:
-        folder = write_batch(exports_dir, batch_id, history, options.format or "parquet", options.rows_per_file)
-    print(folder)
-    return 0
+        return write_defective_batch(exports_dir, batch_id, history, defect, form)
+    if options.plain:
+        return write_plain_batch(exports_dir, batch_id, history)
+    return write_batch(exports_dir, batch_id, history, options.format or "parquet", options.rows_per_file)
 
 
 def _live(options: argparse.Namespace) -> int:

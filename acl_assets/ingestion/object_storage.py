@@ -1,0 +1,151 @@
+"""Files on object storage, named by URLs such as `s3://bucket/acl/exports`: what is there, and moving them to and fro.
+
+Everything goes through fsspec, whose S3 is the optional package s3fs; neither is imported before a URL is used. An
+object appears as a whole when its upload is done, and never under another name before: there is no renaming.
+
+What belongs here: moving bytes in bounded memory, and errors people can act on. What does not: what the files mean
+(`remote_landing_zone`, `remote_source_tables`), which folders are on object storage (`settings`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+UNFINISHED_SUFFIX = ".unfinished"
+
+
+class ObjectStorageError(Exception):
+    """Object storage cannot be used; the message says what was tried, where, what it answered and what to do."""
+
+
+class StoredFile(NamedTuple):
+    """A file on object storage: its size in bytes, and when it was written, in nanoseconds since the epoch."""
+
+    size: int
+    modified_ns: int
+
+
+def list_files(url: str) -> dict[str, StoredFile]:
+    """All files below a folder, however deep, by their paths in it; none where there is no such folder.
+
+    A thousand files take one request, so the time grows with what is there.
+
+    Raises:
+        ObjectStorageError: the folder cannot be listed, for want of the bucket, for example.
+    """
+    with _explained("list", url):
+        found: Mapping[str, Mapping[str, Any]] = _file_system(url).find(url, detail=True)
+    start = len(url.partition("://")[2]) + 1
+    return {
+        path[start:]: StoredFile(entry["size"], round(entry["LastModified"].timestamp() * 1e9))
+        for path, entry in found.items()
+        if entry["type"] == "file"
+    }
+
+
+def read_file(url: str) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        ObjectStorageError: it cannot be read.
+    """
+    with _explained("read", url):
+        return bytes(_file_system(url).cat_file(url))
+
+
+def open_file(url: str) -> IO[bytes]:
+    """Open a file to read parts of it: every read asks for just the bytes it wants.
+
+    Raises:
+        ObjectStorageError: it cannot be opened.
+    """
+    with _explained("read", url):
+        return cast("IO[bytes]", _file_system(url).open(url, "rb", cache_type="none"))
+
+
+def write_file(url: str, content: bytes) -> None:
+    """Write a small file, or replace it, in one request.
+
+    Raises:
+        ObjectStorageError: it cannot be written.
+    """
+    with _explained("write", url):
+        _file_system(url).pipe_file(url, content)
+
+
+def upload(file: Path, url: str) -> None:
+    """Write a file of this machine to object storage, in parts when it is large; it appears there as a whole.
+
+    Raises:
+        ObjectStorageError: it cannot be written.
+    """
+    with _explained("write", url):
+        _file_system(url).put_file(str(file), url)
+
+
+def download(url: str, file: Path) -> bool:
+    """Write a file of object storage to this machine, where it appears as a whole; False where there is none.
+
+    Raises:
+        ObjectStorageError: it cannot be read, or not be written here.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}{UNFINISHED_SUFFIX}")
+    with _explained("read", url):
+        try:
+            _file_system(url).get_file(url, str(unfinished))
+        except FileNotFoundError:
+            return False
+    os.replace(unfinished, file)
+    return True
+
+
+def remove(urls: Iterable[str]) -> None:
+    """Remove files; one that is not there is no error.
+
+    Raises:
+        ObjectStorageError: they cannot be removed.
+    """
+    if listed := list(urls):
+        with _explained("remove", listed[0]):
+            _file_system(listed[0]).rm(listed)
+
+
+def _file_system(url: str) -> Any:
+    import fsspec
+
+    # Somebody else writes there too: what was listed once says nothing about now.
+    return fsspec.filesystem(url.partition("://")[0], use_listings_cache=False)
+
+
+@contextmanager
+def _explained(doing: str, url: str) -> Iterator[None]:
+    """Turn whatever the library raises into an error people can act on; the classes are those of many packages."""
+    try:
+        yield
+    except Exception as error:
+        answer = str(error).rstrip(".")
+        raise ObjectStorageError(f"Cannot {doing} {url}: {answer}. {_what_to_do(error, url)}") from error
+
+
+def _what_to_do(error: Exception, url: str) -> str:
+    bucket = "/".join(url.split("/")[:3])
+    if isinstance(error, ImportError):
+        return "Object storage needs an extra: install acl_assets[object-storage], which brings s3fs."
+    if isinstance(error, FileNotFoundError):
+        return f"If the bucket {bucket} is missing, make it, or correct ACL_DATA_DIR or ACL_EXPORTS_DIR."
+    if isinstance(error, PermissionError):
+        return (
+            "The credentials were refused, or may not do that: they need s3:ListBucket on the bucket, and "
+            "s3:GetObject, s3:PutObject and s3:DeleteObject on what is in it."
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "Make room on this machine, or set ACL_WORK_DIR to where there is some."
+    if "credentials" in type(error).__name__.lower():
+        return "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role."
+    return "Check the network, AWS_ENDPOINT_URL and AWS_DEFAULT_REGION; what has landed stays as it is: try again."
