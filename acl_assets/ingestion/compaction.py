@@ -60,13 +60,18 @@ class Merge:
     target: Path
 
 
+def compacted_folder(source_tables_dir: Path, table: str) -> Path:
+    """Where the compacted files of a table are kept."""
+    return source_tables_dir / table / "compacted"
+
+
 def compacted_files(source_tables_dir: Path, table: str, batches: Sequence[ExportBatch]) -> list[CompactedFile]:
     """The compacted files that hold batches of a state, in order: no batch twice, and never the newest.
 
     A file is named for its batches and all before them, with their digests: where one of those has changed since, or
     is gone, the file is none of the state's.
     """
-    folder = _folder(source_tables_dir, table)
+    folder = compacted_folder(source_tables_dir, table)
     if not folder.is_dir():
         return []
     digests = list(_prefix_digests(batches))[:-1]
@@ -103,7 +108,7 @@ def files_to_merge(sizes: Sequence[int]) -> range | None:
 def compacted_path(source_tables_dir: Path, table: str, batches: Sequence[ExportBatch], first: int, last: int) -> Path:
     """Where the file of the batches from one position to another is kept."""
     *_, digest = _prefix_digests(batches[: last + 1])
-    return _folder(source_tables_dir, table) / f"{first:05}-{last:05}-{digest}.parquet"
+    return compacted_folder(source_tables_dir, table) / f"{first:05}-{last:05}-{digest}.parquet"
 
 
 def merge_files(merge: Merge, table: SourceTable) -> int:
@@ -151,14 +156,10 @@ def read_compacted(file: CompactedFile) -> list[ConvertedTable]:
 def prune_compacted(source_tables_dir: Path, table: str, keep: Iterable[CompactedFile]) -> None:
     """Remove the compacted files of a table but the given ones, and what killed merges left."""
     kept = {file.path for file in keep}
-    folder = _folder(source_tables_dir, table)
+    folder = compacted_folder(source_tables_dir, table)
     for path in folder.iterdir() if folder.is_dir() else ():
         if path not in kept and path.is_file():
             path.unlink(missing_ok=True)
-
-
-def _folder(source_tables_dir: Path, table: str) -> Path:
-    return source_tables_dir / table / "compacted"
 
 
 def _prefix_digests(batches: Sequence[ExportBatch]) -> Iterable[str]:

@@ -30,6 +30,7 @@ from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
 EXPORT_BATCHES = "export_batches"
+FETCHED = "fetched"
 
 
 def converted_file(source_tables_dir: Path, table: str, batch: ExportBatch) -> Path:
@@ -178,6 +179,8 @@ def _link_state(source_tables_dir: Path, state: LandingZoneState, folder: Path) 
 
 
 def _prune(source_tables_dir: Path, state: LandingZoneState) -> None:
+    # What a killed refresh had fetched from object storage.
+    shutil.rmtree(source_tables_dir / FETCHED, ignore_errors=True)
     for folder in (source_tables_dir / "states").iterdir():
         if folder.name != state.digest:
             shutil.rmtree(folder, ignore_errors=True)

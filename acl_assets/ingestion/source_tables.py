@@ -30,7 +30,7 @@ from dagster import (
 )
 
 from acl_assets.child_process import ChildProcess, ChildProcesses
-from acl_assets.ingestion import source_state
+from acl_assets.ingestion import remote_source_tables, source_state
 from acl_assets.ingestion.converted_table import ConvertedTable
 from acl_assets.ingestion.export_batch import (
     BatchError,
@@ -41,6 +41,7 @@ from acl_assets.ingestion.export_batch import (
 )
 from acl_assets.ingestion.extraction_job import ticketing_asset_key
 from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.remote_landing_zone import on_this_machine
 from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
 from acl_assets.settings import Settings
 
@@ -151,6 +152,8 @@ def source_tables(
     if errors:
         raise Failure("\n".join(errors), allow_retries=False)
     source_state.switch_current(settings.source_tables_dir, state)
+    if settings.source_tables_url:
+        remote_source_tables.send_current(settings.source_tables_url, settings.source_tables_dir, state)
     if EXPORT_BATCHES_SPEC.key in context.selected_asset_keys:
         yield MaterializeResult(asset_key=EXPORT_BATCHES_SPEC.key, metadata=_state_metadata(state))
 
@@ -187,13 +190,11 @@ def _convert(
 ) -> dict[str, Any]:
     """Convert every batch of the state that is not converted yet, and describe the newest and the whole table."""
     source_tables_dir = settings.source_tables_dir
-    known = source_state.known_conversions(source_tables_dir, table.name, state.batches)
+    known = _known_conversions(settings, table, state)
     conversions: list[ConvertedTable] = []
     for batch, found in zip(state.batches, known, strict=True):
-        target = source_state.converted_file(source_tables_dir, table.name, batch)
         started = time.perf_counter()
-        rejects_file = target.with_suffix(".rejects.jsonl")
-        converted = found or converter.call(_CONVERT_TABLE, batch, table, target, rejects_file, log=context.log.info)
+        converted = found or _convert_batch(converter, context, settings, batch, table)
         seconds = None if found else time.perf_counter() - started
         if seconds is not None:
             context.log.info(
@@ -215,6 +216,27 @@ def _convert(
         files = source_state.table_files(source_tables_dir, table.name, state.batches)
         (metadata["dagster/row_count"],) = source_state.merged_totals(list(files.values()))
     return metadata
+
+
+def _known_conversions(settings: Settings, table: SourceTable, state: LandingZoneState) -> list[ConvertedTable | None]:
+    source_tables_dir, url = settings.source_tables_dir, settings.source_tables_url
+    known = source_state.known_conversions(source_tables_dir, table.name, state.batches)
+    if url and None in known:
+        remote_source_tables.fetch_conversions(url, source_tables_dir, table.name, state.batches, known)
+        return source_state.known_conversions(source_tables_dir, table.name, state.batches)
+    return known
+
+
+def _convert_batch(
+    converter: ChildProcess, context: AssetExecutionContext, settings: Settings, batch: ExportBatch, table: SourceTable
+) -> ConvertedTable:
+    target = source_state.converted_file(settings.source_tables_dir, table.name, batch)
+    rejects_file = target.with_suffix(".rejects.jsonl")
+    with on_this_machine(batch, table.name, settings.source_tables_dir / source_state.FETCHED) as here:
+        converted: ConvertedTable = converter.call(
+            _CONVERT_TABLE, here, table, target, rejects_file, log=context.log.info
+        )
+    return converted
 
 
 def _table_metadata(
