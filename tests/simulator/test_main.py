@@ -32,6 +32,15 @@ def test_the_landing_zone_is_that_of_the_settings(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "chosen" / "tickets.csv.gz").exists()
 
 
+def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pytest.CaptureFixture[str]):
+    arguments = ["write-batch", "--exports-dir", f"{bucket}/exports", "--scale", "0.001", "--batch-id"]
+    assert main([*arguments, "chosen"]) == 0
+    assert capsys.readouterr().out == f"{bucket}/exports/chosen\n"
+    assert resolve_state(bucket, list_landing_zone(f"{bucket}/exports", settle_seconds=0)).newest.batch_id == "chosen"
+    assert main([*arguments, "chosen"]) == 1
+    assert main([*arguments, "bad", "--defect", "nul_byte"]) == 1
+
+
 def test_a_later_export_becomes_the_newest_batch(tmp_path: Path):
     arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--exported-at"]
     assert main([*arguments, "2022-09-01T06:00:00-05:00"]) == 0
