@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-UNFINISHED_SUFFIX = ".unfinished"
+_PART_BYTES = 16 << 20
 
 
 class ObjectStorageError(Exception):
@@ -85,7 +85,7 @@ def upload(file: Path, url: str) -> None:
         ObjectStorageError: it cannot be written.
     """
     with _explained("write", url):
-        _file_system(url).put_file(str(file), url)
+        _file_system(url).put_file(str(file), url, chunksize=_PART_BYTES)
 
 
 def download(url: str, file: Path) -> bool:
@@ -95,7 +95,7 @@ def download(url: str, file: Path) -> bool:
         ObjectStorageError: it cannot be read, or not be written here.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}{UNFINISHED_SUFFIX}")
+    unfinished = file.with_name(f".{file.name}.unfinished")
     with _explained("read", url):
         try:
             _file_system(url).get_file(url, str(unfinished))
@@ -119,8 +119,8 @@ def remove(urls: Iterable[str]) -> None:
 def _file_system(url: str) -> Any:
     import fsspec
 
-    # Somebody else writes there too: what was listed once says nothing about now.
-    return fsspec.filesystem(url.partition("://")[0], use_listings_cache=False)
+    # Somebody else writes there too: what was listed once says nothing about now. One part at a time is in memory.
+    return fsspec.filesystem(url.partition("://")[0], use_listings_cache=False, max_concurrency=1)
 
 
 @contextmanager

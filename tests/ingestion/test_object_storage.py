@@ -34,6 +34,35 @@ def test_a_file_comes_back_as_it_went(bucket: str, tmp_path: Path) -> None:
     assert list_files(f"{bucket}/a")["b/large"].size == len(content)
 
 
+MOVE = """
+import sys
+from pathlib import Path
+from acl_assets.ingestion.object_storage import download, list_files, upload
+def most_memory():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+file, url = Path(sys.argv[1]), sys.argv[2]
+list_files(url)
+before = most_memory()
+upload(file, f"{url}/large")
+download(f"{url}/large", file)
+print(most_memory() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_file(bucket: str, tmp_path: Path) -> None:
+    """Exports are larger than a run may be."""
+    with (tmp_path / "large").open("wb") as stream:
+        stream.truncate(160_000_000)
+    moved = subprocess.run(
+        [sys.executable, "-c", MOVE, tmp_path / "large", bucket],
+        cwd=PROJECT_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(moved.stdout) < 80_000_000
+
+
 def test_files_are_listed_as_they_are_now(bucket: str) -> None:
     """Others write and remove there too, at any time."""
     write_file(f"{bucket}/folder/one", b"1")
