@@ -40,6 +40,7 @@ from acl_assets.ingestion.export_batch import (
     resolve_state,
 )
 from acl_assets.ingestion.extraction_job import ticketing_asset_key
+from acl_assets.ingestion.object_storage import ObjectStorageError
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.remote_landing_zone import on_this_machine
 from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
@@ -162,12 +163,13 @@ def find_state(settings: Settings) -> LandingZoneState:
     """Find what the source tables should hold now.
 
     Raises:
-        Failure: no complete batch has landed, or one that counts is bad; the message says what to do.
+        Failure: no complete batch has landed, one that counts is bad, or the landing zone cannot be reached; the
+            message says what to do.
     """
-    listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
     try:
+        listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
         state = resolve_state(settings.exports_dir, listing)
-    except BatchError as error:
+    except (BatchError, ObjectStorageError) as error:
         raise Failure(str(error), allow_retries=False) from None
     return state
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 from object_storage import asking_for_permissions, credentials
 from processes import free_port
@@ -68,7 +69,10 @@ def test_files_are_listed_as_they_are_now(bucket: str) -> None:
     write_file(f"{bucket}/folder/one", b"1")
     write_file(f"{bucket}/folder-beside/two", b"2")
     assert list(list_files(f"{bucket}/folder")) == ["one"]
-    write_file(f"{bucket}/folder/one", b"other")
+    somebody_else = fsspec.filesystem("s3", skip_instance_cache=True)
+    somebody_else.pipe_file(f"{bucket}/folder/one", b"other")
+    with open_file(f"{bucket}/folder/one") as stream:
+        assert stream.read() == b"other"
     assert list_files(f"{bucket}/folder")["one"].size == 5
     remove([f"{bucket}/folder/one", f"{bucket}/folder/never-there"])
     assert list_files(f"{bucket}/folder") == {}

@@ -118,3 +118,11 @@ def test_a_file_that_was_lost_or_cut_there_is_sent_again(remote: Settings, ephem
 def batches_of(files: Iterable[str]) -> set[str]:
     """Place and id of the batches in the names of files of source tables."""
     return {path.split("/")[1].rpartition("-")[0] for path in files if path.split("/")[0] in SOURCE_TABLES}
+
+
+def test_a_landing_zone_that_cannot_be_reached_stops_the_refresh(remote: Settings, ephemeral: DagsterInstance) -> None:
+    """With what to do, and not with the library's stack."""
+    result = convert(replace(remote, exports_dir=f"{remote.data_url}-2".replace("/acl", "-2/acl")), ephemeral)
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert "Cannot list s3://" in failure.user_failure_data.description
+    assert "make it, or correct ACL_DATA_DIR" in failure.user_failure_data.description
