@@ -198,11 +198,12 @@ def measure_ticks(arena: Arena) -> list[float]:
             return seconds
 
         first = tick()
-        number = sum(1 for _ in settings.exports_dir.iterdir())
-        _land(settings.exports_dir, number)
+        exports_dir = Path(settings.exports_dir)
+        number = sum(1 for _ in exports_dir.iterdir())
+        _land(exports_dir, number)
         landed = tick()
         known = [tick() for _ in range(_TICKS)]
-        shutil.rmtree(settings.exports_dir / _night(number))
+        shutil.rmtree(exports_dir / _night(number))
     return [first, landed, *known]
 
 
