@@ -267,8 +267,9 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
         # Tables outlive the cluster with their metastore, as on a cluster that stays.
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder / 'metastore'};create=true",
-        # Spark's 200 are made for hundreds of cores: on two, a build of small tables took six times as long.
-        "spark.sql.shuffle.partitions": 2 * workers.count * workers.cores,
+        # Enough that a partition of the fact fits in memory; Spark joins small ones by itself, and its own 200 are made
+        # for hundreds of cores.
+        "spark.sql.shuffle.partitions": 16 * workers.count * workers.cores,
         # Queries of dbt's threads share the cores instead of waiting for each other.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.port": 0,
