@@ -142,7 +142,8 @@ def write_as_duckdb(output: Path, like: Path, target: Path) -> Path:
                 declared = dict(zip(columns, types, strict=True))
                 connection.execute(f"create schema if not exists {schema}")
                 connection.execute(
-                    f"create table {schema}.{table} as from read_csv(?, columns = ?, header = false, nullstr = '\\N', "
+                    f"create table {schema}.{table} as from read_csv(?, columns = ?, header = false, "
+                    "auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '\\N', "
                     "allow_quoted_nulls = false)",
                     [str(file), declared],
                 )
