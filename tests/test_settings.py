@@ -138,8 +138,8 @@ def test_dbt_is_told_of_the_files_its_engine_can_read(tmp_path: Path) -> None:
     """DuckDB has no way to object storage without an extension; a cluster has none to this machine's disk."""
     variables = {"ACL_DATA_DIR": "s3://bucket/acl", "ACL_WORK_DIR": str(tmp_path)}
     assert Settings.from_environment(variables).dbt_variables == {"ACL_DATA_DIR": str(tmp_path)}
-    on_spark = Settings.from_environment({**variables, "ACL_DBT_TARGET": "spark"})
-    assert on_spark.dbt_variables == {"ACL_DATA_DIR": "s3://bucket/acl"}
+    spark = {"ACL_DBT_TARGET": "spark", "ACL_SPARK_REMOTE": "sc://127.0.0.1:15002"}
+    assert Settings.from_environment({**variables, **spark}).dbt_variables["ACL_DATA_DIR"] == "s3://bucket/acl"
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/acl", "https://bucket.example.org/acl", "s3://", "s3:///"])

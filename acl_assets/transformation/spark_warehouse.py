@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 
 from acl_assets.child_process import ChildProcess
+from acl_assets.ingestion.object_storage import download
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import EXPORT_BATCHES
 from acl_assets.settings import Settings, SettingsError
@@ -180,7 +182,7 @@ def copy_relations(order: CopyOrder) -> list[str]:
             connection.execute("set timezone = 'UTC'")
             # A copy keeps no order, and without it a row group is written as soon as it is full.
             connection.execute("set preserve_insertion_order = false")
-            copy = _Copy(spark, connection, order.most_rows)
+            copy = _Copy(spark, connection, order.most_rows, order.build_file.parent)
             copy.take_sources(order.export_batches)
             for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
                 copy.take(relation)
@@ -194,8 +196,10 @@ def copy_relations(order: CopyOrder) -> list[str]:
 class _Copy:
     """Spark's relations on their way into a DuckDB file."""
 
-    def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, most_rows: int) -> None:
-        self._spark, self._connection, self._most_rows = spark, connection, most_rows
+    def __init__(
+        self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, most_rows: int, scratch: Path
+    ) -> None:
+        self._spark, self._connection, self._most_rows, self._scratch = spark, connection, most_rows, scratch
         self.left_out: list[str] = []
         connection.execute("create schema if not exists publication")
         connection.execute(
@@ -260,10 +264,11 @@ class _Copy:
 
     def _fill(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Read the files of Spark's table: at once, by all cores, and past Spark's driver."""
-        files = [_local_file(uri) for uri in self._spark.table(name).inputFiles()]
-        if files:
-            values = ", ".join(f'cast("{column}" as {data_type})' for column, data_type in columns)
-            self._connection.execute(f"insert into {name} select {values} from read_parquet(?)", [files])
+        with TemporaryDirectory(dir=self._scratch) as scratch:
+            files = _local_files(self._spark.table(name).inputFiles(), Path(scratch))
+            if files:
+                values = ", ".join(f'cast("{column}" as {data_type})' for column, data_type in columns)
+                self._connection.execute(f"insert into {name} select {values} from read_parquet(?)", [files])
 
 
 _TYPES = {
@@ -279,14 +284,29 @@ _TYPES = {
 """Types of columns no contract speaks of, by Spark's names for them; all others are kept as text."""
 
 
-def _local_file(uri: str) -> str:
+def _local_files(uris: Iterable[str], scratch: Path) -> list[str]:
+    """Paths of files Spark names by URI; those on object storage are fetched into a folder.
+
+    Raises:
+        BuildError: one is where this machine reads no files, or no longer there.
+        ObjectStorageError: one cannot be fetched.
+    """
+    return [_local_file(uri, scratch / f"{number}.parquet") for number, uri in enumerate(uris)]
+
+
+def _local_file(uri: str, fetched: Path) -> str:
     parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
+    path = unquote(parts.path)
+    if parts.scheme in ("", "file"):
+        return path
+    if parts.scheme not in ("s3", "s3a"):
         raise BuildError(
-            f"Spark keeps its tables where this machine does not read files: {uri}. Its warehouse must be on a file "
-            "system that both mount, as the source tables are."
+            f"Spark keeps its tables where this machine does not read files: {uri}. Its warehouse must be on S3, or on "
+            "a file system that both mount."
         )
-    return unquote(parts.path)
+    if not download(f"s3://{parts.netloc}{path}", fetched):
+        raise BuildError(f"{uri} is gone: Spark's table was changed while it was copied. Refresh again.")
+    return str(fetched)
 
 
 # What is published, and what Spark's warehouse holds ----------------------------------------------------------------
