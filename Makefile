@@ -149,7 +149,7 @@ test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
 	$(PYTEST) -m "not server and not slow"
 
-bench: $(INSTALLED) ## measure the refresh against other ways to do it, and how its cost grows (hours)
+bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh against other ways to do it, and how its cost grows (hours)
 	$(BIN)/python -m benchmarks
 
 bench-extraction: $(INSTALLED) ## measure what extracts cost buyers and server, and what increments save

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from benchmarks.contenders import (
     REFRESH,
     REFRESH_2GB,
     REFRESH_CONVERTED,
+    SPARK,
     Arena,
     Contender,
 )
@@ -136,18 +138,20 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
             contenders.prepare_batch(arena, scale, "csv")
     call_apart(contenders.prepare_source_tables, arena, _WARM_UP_SCALE)
     warm_up = [contender for contender in chosen if any(map(contender.is_measured_at, scales))]
-    contenders.warm_up(arena, warm_up, _WARM_UP_SCALE)
     measurements: list[Measurement] = []
     equal_rows: dict[str, dict[float, int]] = {}
-    for scale in scales:
-        call_apart(contenders.prepare_source_tables, arena, scale)
-        taking_part = [contender for contender in chosen if contender.is_measured_at(scale)]
-        for turn in range(rounds if scale < _LARGE_SCALE else max(1, rounds - 1)):
-            order = _order(taking_part, turn)
-            measurements.extend(_measure_once(arena, contender, scale, turn + 1) for contender in order)
-        for name, rows in _equal_rows(arena, taking_part):
-            equal_rows.setdefault(name, {})[scale] = rows
-            print(f"scale {scale:g}: refresh and {name} agree in {rows:,} rows", flush=True)
+    with ExitStack() as servers:
+        cluster = servers.enter_context(contenders.spark_cluster(arena)) if CONTENDERS[SPARK] in warm_up else []
+        contenders.warm_up(arena, warm_up, _WARM_UP_SCALE)
+        for scale in scales:
+            call_apart(contenders.prepare_source_tables, arena, scale)
+            taking_part = [contender for contender in chosen if contender.is_measured_at(scale)]
+            for turn in range(rounds if scale < _LARGE_SCALE else max(1, rounds - 1)):
+                order = _order(taking_part, turn)
+                measurements.extend(_measure_once(arena, contender, scale, turn + 1, cluster) for contender in order)
+            for name, rows in _equal_rows(arena, taking_part):
+                equal_rows.setdefault(name, {})[scale] = rows
+                print(f"scale {scale:g}: refresh and {name} agree in {rows:,} rows", flush=True)
     return Results(
         taken_on=results.today(),
         machine=machine_in_words(),
@@ -169,13 +173,14 @@ def _order(chosen: Sequence[Contender], turn: int) -> list[Contender]:
     return ordered[:position] + again + ordered[position:]
 
 
-def _measure_once(arena: Arena, contender: Contender, scale: float, turn: int) -> Measurement:
+def _measure_once(arena: Arena, contender: Contender, scale: float, turn: int, cluster: Sequence[int]) -> Measurement:
     contender.clear(arena)
     usage = run_measured(
         contender.command(arena, scale),
         contenders.environment(arena, contender.name, scale),
         PROJECT_DIR,
         arena.log_file(f"scale-{scale:g} {contender.name} {turn}"),
+        servers=cluster if contender.name == SPARK else (),
     )
     split: dict[str, float] = {}
     slowest: list[tuple[str, float]] = []
@@ -211,7 +216,7 @@ def _equal_rows(arena: Arena, taking_part: Sequence[Contender]) -> Iterator[tupl
     for contender in taking_part:
         if contender.name in _IN_POSTGRES:
             call_apart(contenders.write_postgres_as_duckdb, arena, contender.name)
-        if contender.name in (HAND_WRITTEN, REFRESH_2GB, *_IN_POSTGRES):
+        if contender.name in (HAND_WRITTEN, REFRESH_2GB, SPARK, *_IN_POSTGRES):
             compared = call_apart(equality.require_equal, refreshed, contender.warehouse_file(arena))
             yield contender.name, sum(compared.values())
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
 from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
-from benchmarks.measuring import call_apart, run_measured
+from benchmarks.measuring import call_apart, child_processes, run_measured
 
 REFRESH = "refresh"
 REFRESH_CONVERTED = "refresh, tables converted"
@@ -25,12 +26,15 @@ HAND_WRITTEN_UNCHECKED = "hand-written, unchecked"
 REFRESH_2GB = "refresh, limited to 2 GB"
 POSTGRES = "PostgreSQL"
 POSTGRES_TUNED = "PostgreSQL, tuned"
+SPARK = "refresh on Spark"
 _SEED = 20
 # From here on runs take minutes, and a second refresh tells no more.
 _LARGE_SCALE = 5.0
 _HUGE_SCALE = 30.0
 # Beyond, its runs take longer than all others together.
 _POSTGRES_SCALE = 1.0
+_SPARK_SCALE = 10.0
+_SPARK_PORT = 15_012
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,18 @@ def write_postgres_as_duckdb(arena: Arena, name: str) -> Path:
     return warehouse.write_as_duckdb(arena.output(name), like, CONTENDERS[name].warehouse_file(arena))
 
 
+@contextmanager
+def spark_cluster(arena: Arena) -> Iterator[list[int]]:
+    """Run a Spark cluster of two workers on this machine, and give the ids of its processes."""
+    from acl_assets.transformation.spark_cluster import running_cluster
+
+    before = set(child_processes(os.getpid()))
+    folder = arena.output(SPARK) / "spark"
+    folder.mkdir(parents=True, exist_ok=True)
+    with running_cluster(folder, _SPARK_PORT):
+        yield sorted(set(child_processes(os.getpid())) - before)
+
+
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
     for contender in (
@@ -279,6 +295,14 @@ CONTENDERS: Mapping[str, Contender] = {
             _postgres(POSTGRES_TUNED, "--tuned"),
             lambda arena: call_apart(prepare_postgres, arena.output(POSTGRES_TUNED), True),
             largest_scale=_POSTGRES_SCALE,
+        ),
+        Contender(
+            SPARK,
+            lambda arena, scale: _dagster("*"),
+            _remove_folders(SPARK, "published", "report", "source_tables"),
+            "published/acl.duckdb",
+            largest_scale=_SPARK_SCALE,
+            variables={"ACL_DBT_TARGET": "spark", "ACL_SPARK_REMOTE": f"sc://127.0.0.1:{_SPARK_PORT}"},
         ),
     )
 }

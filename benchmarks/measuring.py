@@ -58,16 +58,26 @@ class ProcessUsage:
         return self.started_at + self.wall_seconds
 
 
-def run_measured(command: Sequence[str], environment: Mapping[str, str], folder: Path, log_file: Path) -> ProcessUsage:
+def run_measured(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    log_file: Path,
+    servers: Sequence[int] = (),
+) -> ProcessUsage:
     """Run a command to its end in `folder`, its output going to `log_file`.
+
+    What servers used meanwhile, given by their process ids, counts as the command's: CPU time and memory, not what
+    they wrote.
 
     Raises:
         CommandFailedError: it ended with another exit code than 0.
     """
+    server_cpu_before = sum(map(tree_cpu_seconds, servers))
     with log_file.open("wb") as log:
         started_at, start = time.time(), time.perf_counter()
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-        with _MemorySampler(process.pid) as memory:
+        with _MemorySampler(process.pid, *servers) as memory:
             # The usage of a waited-for child includes that of the children it waited for itself.
             _, status, usage = os.wait4(process.pid, 0)
             wall_seconds = time.perf_counter() - start
@@ -81,22 +91,22 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], folder:
     return ProcessUsage(
         started_at,
         wall_seconds,
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        cpu_seconds=usage.ru_utime + usage.ru_stime + sum(map(tree_cpu_seconds, servers)) - server_cpu_before,
         peak_memory_bytes=memory.peak_bytes,
         written_bytes=usage.ru_oublock * _BLOCK_BYTES,
     )
 
 
 class _MemorySampler:
-    """Samples the memory of a process tree in a thread while the block runs.
+    """Samples the memory of process trees in a thread while the block runs.
 
     The exact figure makes the kernel walk every page, so it is only asked for when the cheap upper bound, the sum of
     the resident sizes, exceeds the peak so far.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, *pids: int) -> None:
         self.peak_bytes = 0
-        self._pid = pid
+        self._pids = pids
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample_until_ended)
 
@@ -110,7 +120,7 @@ class _MemorySampler:
 
     def _sample_until_ended(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
-            processes = list(process_tree(self._pid))
+            processes = [found for pid in self._pids for found in process_tree(pid)]
             if sum(map(_resident_bytes, processes)) > self.peak_bytes:
                 self.peak_bytes = max(self.peak_bytes, sum(map(_proportional_bytes, processes)))
 
@@ -118,10 +128,17 @@ class _MemorySampler:
 def process_tree(pid: int) -> Iterator[int]:
     """A process and its descendants, from the kernel's own lists: looking through all processes takes too long."""
     yield pid
+    for child in child_processes(pid):
+        yield from process_tree(child)
+
+
+def child_processes(pid: int) -> list[int]:
+    """The processes that a process has started and that have not ended."""
+    found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
-            for child in children.read_text().split():
-                yield from process_tree(int(child))
+            found += map(int, children.read_text().split())
+    return found
 
 
 def tree_cpu_seconds(pid: int) -> float:

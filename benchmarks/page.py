@@ -20,6 +20,7 @@ from benchmarks.contenders import (
     POSTGRES_TUNED,
     REFRESH,
     REFRESH_2GB,
+    SPARK,
 )
 from benchmarks.phases import PHASES
 from benchmarks.results import BatchesRun, Growth, IncrementRun, Quantity, Results, Spread
@@ -39,12 +40,13 @@ _PAIRS = (
     (POSTGRES, REFRESH),
     (POSTGRES_TUNED, REFRESH),
     (REFRESH_2GB, REFRESH),
+    (SPARK, REFRESH),
 )
 # Told apart by the colour-blind too (Okabe and Ito's palette).
 _CONTENDER_COLOURS = dict(
     zip(
         CONTENDERS,
-        ("#0072B2", "#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#999999", "#D55E00", "#F0E442"),
+        ("#0072B2", "#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#999999", "#D55E00", "#F0E442", "#000000"),
         strict=True,
     )
 )
@@ -127,6 +129,7 @@ def write_page(
         classic=[found for name in (POSTGRES, POSTGRES_TUNED) if (found := _compared(tickets, name))]
         if tickets
         else [],
+        spark=_compared(tickets, SPARK) if tickets else None,
         batches=batches,
         batch_rows=[_batches_row(run) for run in batches.runs] if batches else [],
         increments=increments,
