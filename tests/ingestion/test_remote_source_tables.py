@@ -13,6 +13,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 from object_storage import remote_settings
 from refreshes import WEEKS_LATER, festival_settings, land_batch, land_increment, land_plain_batch, sha256
 
+from acl_assets.ingestion import compaction
 from acl_assets.ingestion.object_storage import list_files, remove, write_file
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.remote_landing_zone import land_remotely
@@ -86,6 +87,29 @@ def test_another_machine_takes_over_what_was_converted(
     assert list_files(f"{remote.source_tables_url}/current") == before
 
 
+def test_another_machine_takes_over_merged_files(
+    remote: Settings, tmp_path: Path, ephemeral: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they were merged from is not there any more, and need not be made again."""
+    monkeypatch.setattr(compaction, "MOST_FILES", 2)
+    monkeypatch.setattr(compaction, "FILES_LEFT", 1)
+    here = festival_settings(tmp_path / "here")
+    land_batch(here)
+    land_remotely(land_increment(here), str(remote.exports_dir))
+    later = WEEKS_LATER + timedelta(days=1)
+    land_remotely(
+        land_increment(here, "third", after="second", since=WEEKS_LATER, exported_at=later), str(remote.exports_dir)
+    )
+    convert(remote, ephemeral)
+    before = list_files(f"{remote.source_tables_url}/current")
+    assert all(len(files_of(before, table)) == 2 for table in SOURCE_TABLES)
+    for batch in ("first", "second", "third"):
+        remove(f"{remote.exports_dir}/{batch}/{table}.parquet" for table in SOURCE_TABLES)
+    other = replace(remote, data_dir=tmp_path / "other")
+    assert converted_tables(convert(other, ephemeral)) == set()
+    assert list_files(f"{remote.source_tables_url}/current") == before
+
+
 def test_what_is_there_is_in_step_with_the_state(remote: Settings, tmp_path: Path, ephemeral: DagsterInstance) -> None:
     """An increment is added to what is there, which is not sent again; a full batch replaces it."""
     convert(remote, ephemeral)
@@ -113,6 +137,10 @@ def test_a_file_that_was_lost_or_cut_there_is_sent_again(remote: Settings, ephem
     write_file(f"{remote.source_tables_url}/current/{cut}", b"PAR1")
     assert converted_tables(convert(remote, ephemeral)) == set()
     assert {path: file.size for path, file in list_files(f"{remote.source_tables_url}/current").items()} == before
+
+
+def files_of(files: Iterable[str], table: str) -> list[str]:
+    return [path for path in files if path.startswith(f"{table}/")]
 
 
 def batches_of(files: Iterable[str]) -> set[str]:
