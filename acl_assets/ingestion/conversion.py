@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +41,11 @@ __all__ = ["RejectedLinesError", "convert_table"]
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 _PARQUET_ROWS_AT_ONCE = 131_072
+# A reader holds a row group in memory, and one per thread.
+_MOST_ROWS_A_GROUP = 1_048_576
+# The length of a Parquet file's metadata and its magic number follow them.
+_AFTER_METADATA = 8
+_COPIED_AT_ONCE = 1 << 20
 _MAGIC_NUMBERS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1"}
 _FORMAT_NAMES = {".csv": "CSV text", ".gz": "gzip data", ".zst": "Zstandard data", ".parquet": "Parquet"}
 
@@ -72,7 +78,7 @@ def convert_table(
     rejects_file.unlink(missing_ok=True)
     rejects = RejectLog()
     rows_by_file: dict[str, int] = {}
-    with _replacing(target) as stream, _TableWriter(stream, table) as writer:
+    with _replacing(target) as stream, _writer(stream, batch, table) as writer:
         for file in files:
             if rejects.is_full:
                 break
@@ -83,6 +89,7 @@ def convert_table(
                 for piece in _with_progress(pieces, path.name, log):
                     rows_by_file[file.path] += piece.num_rows
                     writer.write(piece)
+                writer.end_file(path)
         rejects.raise_for_rejects(table, rejects_file)
         writer.add_provenance({"batch_id": batch.batch_id, "batch_digest": batch.digest, "rows_by_file": rows_by_file})
     return ConvertedTable(
@@ -251,6 +258,77 @@ def _lock(stream: BinaryIO, path: Path) -> bool:
         return False
 
 
+def _writer(stream: BinaryIO, batch: ExportBatch, table: SourceTable) -> _TableWriter | _FileKeeper:
+    """What writes a table of a batch: a copy does where its one file is as it would be written."""
+    files = batch.tables[table.name].files
+    path = Path(batch.folder) / files[0].path if len(files) == 1 else None
+    if path is not None and path.suffix == ".parquet" and _is_as_written(path, table):
+        return _FileKeeper(stream, table)
+    return _TableWriter(stream, table)
+
+
+def _is_as_written(path: Path, table: SourceTable) -> bool:
+    """Whether a Parquet file has the columns, types, compression and row groups of a converted one, and its library's
+    word for the smallest and largest values, by which readers skip rows."""
+    try:
+        with pq.ParquetFile(path) as parquet:
+            metadata, schema = parquet.metadata, parquet.schema_arrow
+    except (pa.ArrowException, OSError):
+        # What is wrong with it is said when it is read.
+        return False
+    groups = [metadata.row_group(position) for position in range(metadata.num_row_groups)]
+    codecs = {group.column(position).compression for group in groups for position in range(metadata.num_columns)}
+    return (
+        metadata.created_by.startswith("parquet-cpp-arrow")
+        and schema.equals(arrow_schema(table))
+        and codecs <= {"ZSTD"}
+        and all(group.num_rows <= _MOST_ROWS_A_GROUP for group in groups)
+    )
+
+
+class _FileKeeper:
+    """Takes a Parquet file over as it is, when all of it has been read; only the end, where its origin is said, is new.
+
+    A file says where its parts are by their distance from its beginning, which stays:
+    https://parquet.apache.org/docs/file-format/
+    """
+
+    def __init__(self, stream: BinaryIO, table: SourceTable) -> None:
+        self._stream, self._table = stream, table
+        self._metadata: pq.FileMetaData | None = None
+
+    def __enter__(self) -> _FileKeeper:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def write(self, piece: pa.Table) -> None:
+        """Nothing: its values were looked at, and are taken over with the file."""
+
+    def end_file(self, path: Path) -> None:
+        with path.open("rb") as source:
+            self._metadata = pq.read_metadata(source)
+            left = path.stat().st_size - self._metadata.serialized_size - _AFTER_METADATA
+            source.seek(0)
+            while left > 0:
+                piece = source.read(min(left, _COPIED_AT_ONCE))
+                if not piece:
+                    raise contract_breach(str(path), "it was cut short while it was read")
+                self._stream.write(piece)
+                left -= len(piece)
+
+    def add_provenance(self, provenance: Mapping[str, object]) -> None:
+        without_rows = BytesIO()
+        with pq.ParquetWriter(without_rows, arrow_schema(self._table)) as writer:
+            writer.add_key_value_metadata({PROVENANCE_KEY: json.dumps(provenance)})
+        metadata = pq.read_metadata(without_rows)
+        metadata.append_row_groups(self._metadata)
+        written = BytesIO()
+        metadata.write_metadata_file(written)
+        self._stream.write(written.getvalue().removeprefix(_MAGIC_NUMBERS[".parquet"]))
+
+
 class _TableWriter:
     """Writes typed pieces to Parquet in a thread of its own, so that the next piece is read meanwhile."""
 
@@ -266,6 +344,9 @@ class _TableWriter:
     def write(self, piece: pa.Table) -> None:
         self._finish_writing()
         self._writing = self._thread.submit(self._writer.write_table, piece)
+
+    def end_file(self, path: Path) -> None:
+        """Nothing: what was in it has been written, or is being written."""
 
     def add_provenance(self, provenance: Mapping[str, object]) -> None:
         self._finish_writing()

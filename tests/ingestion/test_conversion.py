@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,79 @@ def test_anything_else_counts_as_not_converted(content: bytes | None, tmp_path: 
     if content is not None:
         target.write_bytes(content)
     assert read_converted(target) is None
+
+
+# What is taken over ---------------------------------------------------------------------------------------------
+
+
+def test_takes_over_a_file_that_is_as_it_would_be_written(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at its values takes a third of the time of writing them once more."""
+    monkeypatch.setattr(conversion, "_COPIED_AT_ONCE", 1_000)
+    rows = performances(1, 1_000)
+    content = as_parquet(rows, compression="zstd", row_group_size=300)
+    converted = landing.convert({"performances.parquet": content})
+    assert landing.target.read_bytes().startswith(data_of(content))
+    assert pq.read_table(landing.target).to_pylist() == rows
+    assert read_converted(landing.target) == converted
+    assert converted.rows_by_file == {"performances.parquet": 1_000}
+    assert duckdb.sql(f"select count(*) from '{landing.target}' where id > 900").fetchall() == [(100,)]
+
+
+def by_duckdb(folder: Path) -> bytes:
+    file = folder / "by_duckdb.parquet"
+    rows = pa.Table.from_pylist(performances(1, 10), SCHEMA)
+    duckdb.from_arrow(rows).write_parquet(str(file), compression="zstd")
+    return file.read_bytes()
+
+
+WRITTEN_ANEW: dict[str, Callable[[Path], bytes]] = {
+    "other compression": lambda _: as_parquet(performances(1, 10), compression="snappy"),
+    "other types": lambda _: as_parquet(
+        performances(1, 10), SCHEMA.set(0, pa.field("id", pa.int64())), compression="zstd"
+    ),
+    "columns in another order": lambda _: as_parquet(
+        performances(1, 10), pa.schema([SCHEMA.field(position) for position in (1, 0, 2, 3)]), compression="zstd"
+    ),
+    "a library that may tell other values": by_duckdb,
+}
+
+
+@pytest.mark.parametrize("content", WRITTEN_ANEW.values(), ids=WRITTEN_ANEW)
+def test_writes_anew_what_is_otherwise(content: Callable[[Path], bytes], landing: Landing) -> None:
+    """Readers rely on the order of columns, and skip rows by what the file says of its values."""
+    exported = content(landing.folder)
+    landing.convert({"performances.parquet": exported})
+    with pq.ParquetFile(landing.target) as parquet:
+        assert parquet.schema_arrow.equals(SCHEMA)
+        assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
+        assert parquet.metadata.created_by.startswith("parquet-cpp-arrow")
+        assert parquet.read().to_pylist() == performances(1, 10)
+    assert not landing.target.read_bytes().startswith(data_of(exported))
+
+
+def test_writes_anew_row_groups_that_are_too_large(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers would need the memory."""
+    monkeypatch.setattr(conversion, "_MOST_ROWS_A_GROUP", 400)
+    monkeypatch.setattr(conversion, "_PARQUET_ROWS_AT_ONCE", 400)
+    landing.convert({"performances.parquet": as_parquet(performances(1, 1_000), compression="zstd")})
+    assert pq.read_metadata(landing.target).num_row_groups == 3
+
+
+def test_a_file_to_be_taken_over_is_looked_at_as_any_other(landing: Landing) -> None:
+    """Taking over is no way around the checks: values outside the calendar, and pages that are damaged."""
+    rows = [{"id": 1, "performance_start": -(10**17), "band_id": 1, "venue_id": 1}]
+    with pytest.raises(RejectedLinesError, match="not an instant within the years 1 to 9999"):
+        landing.convert({"performances.parquet": as_parquet(rows, compression="zstd")})
+    damaged = bytearray(as_parquet(performances(1, 1_000), compression="zstd", write_page_checksum=True))
+    damaged[200] ^= 0x10
+    with pytest.raises(BatchError, match="cut short or damaged"):
+        landing.convert({"performances.parquet": bytes(damaged)})
+    assert not landing.target.exists()
+
+
+def data_of(parquet: bytes) -> bytes:
+    """A Parquet file without the metadata at its end."""
+    return parquet[: -8 - pq.read_metadata(pa.BufferReader(parquet)).serialized_size]
 
 
 # What is refused ----------------------------------------------------------------------------------------------
