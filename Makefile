@@ -29,7 +29,7 @@ export ACL_EXPORTS_DIR := $(EXPORTS_DIR)
 export DAGSTER_HOME := $(abspath $(or $(DAGSTER_HOME),.dagster))
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help install run dev demo-source extract check test test-fast bench bench-extraction docs lock clean
+.PHONY: help install run dev demo-source extract check test test-fast test-spark bench bench-extraction docs lock clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
@@ -142,12 +142,15 @@ java:
 	@if ! command -v java >/dev/null && [ -z "$${JAVA_HOME:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing default-jre-headless for Spark ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jre-headless >/dev/null; fi
 
-test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## everything: checks, all tests, coverage
+test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, all tests but those of make test-spark, coverage
 	$(BIN)/coverage erase
-	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --durations 25 --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --durations 25 -m "not spark" --cov --cov-report=term-missing:skip-covered
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
 	$(PYTEST) -m "not server and not slow"
+
+test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## tests that take a Spark cluster for minutes
+	$(PYTEST) -m spark
 
 bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh against other ways to do it, and how its cost grows (hours)
 	$(BIN)/python -m benchmarks

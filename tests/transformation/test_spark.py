@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -23,7 +22,6 @@ from refreshes import (
     published_rows,
     refresh,
 )
-from shared import shared, shared_folder
 
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
@@ -55,18 +53,11 @@ class Parity:
     failed_tasks: int
 
 
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[tuple[str, str]]:
-    """The cluster all tests share: where it answers, and where its web interface is."""
-    folder = shared_folder(tmp_path_factory, worker_id)
-
-    @contextmanager
-    def make() -> Iterator[list[str]]:
-        with running_cluster(folder / "spark_cluster") as cluster:
-            yield [cluster.remote, cluster.interfaces["application"]]
-
-    with shared(folder, "spark", make) as (remote, application):
-        yield remote, application
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Where a cluster answers, and its web interface. It ends here: idle it still takes time of others."""
+    with running_cluster(tmp_path_factory.mktemp("spark") / "cluster") as cluster:
+        yield cluster.remote, cluster.interfaces["application"]
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +83,21 @@ def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         return Parity(on_duckdb, on_spark, refreshed, killer.killed, killer.failed_tasks())
 
 
-def test_publishes_row_for_row_what_duckdb_publishes(parity: Parity) -> None:
-    """Names and types of columns too: who reads the published file cannot tell which engine has built it."""
+def test_publishes_what_duckdb_publishes_although_an_executor_dies(parity: Parity) -> None:
+    """Row for row, with names and types of columns: who reads the published file cannot tell which engine built it.
+
+    One test, as every process that runs one of several would refresh on Spark by itself.
+    """
     rows = require_equal(parity.duckdb.published_file, parity.spark.published_file)
     assert len(rows) == 17
     assert rows[FACT] > 300_000
-
-
-def test_an_executor_that_dies_in_the_middle_of_the_fact_costs_time_and_no_row(parity: Parity) -> None:
     assert parity.killed is not None
     assert parity.failed_tasks > 0
+    require_equal_surroundings(parity)
+    require_samples_of_failing_rows(parity)
 
 
-def test_everything_beside_the_models_is_published_as_by_duckdb(parity: Parity) -> None:
+def require_equal_surroundings(parity: Parity) -> None:
     """Where the data comes from, what was checked and how it ended."""
     for query in (
         "from publication.export_batches order by all",
@@ -117,13 +110,14 @@ def test_everything_beside_the_models_is_published_as_by_duckdb(parity: Parity) 
         assert published_rows(parity.spark, query) == published_rows(parity.duckdb, query), query
 
 
-def test_checks_show_a_sample_of_the_rows_they_failed_on(parity: Parity) -> None:
+def require_samples_of_failing_rows(parity: Parity) -> None:
     key = ("star_schema/fct_performances", "performances_have_tickets")
     assert key in parity.refreshed.warnings
     _, metadata = parity.refreshed.check_results[key]
     assert metadata["failing_rows"].startswith("| performance_id | band_id | venue_id | festival_year |")
 
 
+@pytest.mark.spark
 def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Path) -> None:
     command = [dbt_executable(), "--log-path", tmp_path, "test", "--target", "spark", "--target-path", tmp_path]
     ended = subprocess.run(
@@ -138,6 +132,7 @@ def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Pa
     assert "WARN=0 ERROR=0 SKIP=0" in ended.stdout
 
 
+@pytest.mark.spark
 def test_single_models_are_built_beside_the_others_and_too_large_ones_stay_in_spark(
     parity: Parity, tmp_path: Path
 ) -> None:

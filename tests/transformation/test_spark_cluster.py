@@ -19,6 +19,7 @@ from acl_assets.transformation.spark_cluster import SparkClusterError, cluster_f
 
 
 @pytest.mark.server
+@pytest.mark.spark
 def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(settings: Settings) -> None:
     folder = cluster_folder(settings)
     command = [sys.executable, "-m", "acl_assets.transformation.spark_cluster", "start", "--port", "0"]
