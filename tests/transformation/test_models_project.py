@@ -34,7 +34,7 @@ WITHOUT_VALUE = {
     "all_star_candidates.gap_to_next",
 }
 # Written by the DuckDB half of a dispatched macro; the Spark half writes its own.
-KNOWN_FUNCTIONS = {"TIMEZONE"}
+KNOWN_FUNCTIONS = {"TIMEZONE", "EPOCH_US"}
 
 
 @cache

@@ -1,6 +1,6 @@
-{#- PostgreSQL has the functions that DuckDB took over from it. -#}
+{#- Functions that DuckDB took over from PostgreSQL. -#}
 {% macro postgres__to_utc(instant) %}
-    {{- return(duckdb__to_utc(instant)) -}}
+    {{- return("timezone('UTC', " ~ instant ~ ")") -}}
 {% endmacro %}
 
 {% macro postgres__to_festival_date(instant) %}
