@@ -17,6 +17,8 @@ from acl_assets.transformation.memory import MEBIBYTE, build_memory_limit
         pytest.param(64, "192MiB", id="three times 64 MiB is the floor"),
         pytest.param(72, "192MiB", id="not another limit, and another parsing of the dbt project, for every batch"),
         pytest.param(96, "288MiB", id="three times the tables"),
+        pytest.param(660, "1920MiB", id="in wider steps for larger tables"),
+        pytest.param(668, "1920MiB", id="as it was before an increment of a hundredth"),
         pytest.param(1 << 22, None, id="more than any machine has is left to DuckDB"),
     ],
 )
