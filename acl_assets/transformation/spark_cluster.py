@@ -8,7 +8,6 @@ does not care which cluster that is.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acl_assets.server_lock import LockHeldError, end_holder, held_lock
 from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
 from acl_assets.transformation import spark_guard
 
@@ -159,53 +159,27 @@ def stop_cluster(folder: Path) -> bool:
     Raises:
         SparkClusterError: it has not ended in time.
     """
-    lock_file = folder / "cluster.lock"
-    if not lock_file.exists():
-        return False
-    with lock_file.open() as lock:
-        if _is_free(lock.fileno()):
-            return False
-        deadline = time.monotonic() + _STOP_SECONDS
-        is_told = False
-        while not _is_free(lock.fileno()):
-            # It has just ended, or has the lock and not yet written its process id into it.
-            with suppress(ProcessLookupError, ValueError):
-                if not is_told:
-                    os.kill(int(lock_file.read_text()), signal.SIGTERM)
-                    is_told = True
-            if time.monotonic() > deadline:
-                raise SparkClusterError(
-                    f"The cluster of {folder} has not ended {_STOP_SECONDS:.0f} s after it was told to; see "
-                    f"{_log_folder(folder)}."
-                )
-            time.sleep(_POLL_SECONDS)
-    return True
+    try:
+        return end_holder(folder / "cluster.lock", _STOP_SECONDS)
+    except TimeoutError:
+        raise SparkClusterError(
+            f"The cluster of {folder} has not ended {_STOP_SECONDS:.0f} s after it was told to; see "
+            f"{_log_folder(folder)}."
+        ) from None
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which tells others which process to end; a dead process holds none."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "cluster.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not _is_free(descriptor):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_lock(folder / "cluster.lock"))
+        except LockHeldError as error:
             raise SparkClusterError(
-                f"The cluster of {folder} runs already, in process {os.read(descriptor, 20).decode()}. Use it, or end "
-                "it with: make spark-cluster-stop"
-            )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+                f"The cluster of {folder} runs already, in process {error.holder}. Use it, or end it with: make "
+                "spark-cluster-stop"
+            ) from None
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 # What it needs ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,7 @@ from acl_assets.ingestion.remote_landing_zone import land_remotely
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_tables import source_asset_key, source_tables
 from acl_assets.settings import Settings
+from acl_assets.simulator.batch import BatchFormat
 
 
 @pytest.fixture
@@ -59,10 +61,10 @@ def converted_tables(result: ExecuteInProcessResult) -> set[str]:
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "csv.zst", "parquet", "plain"])
 def test_every_form_becomes_the_table_it_is_on_this_machine(
-    bucket: str, tmp_path: Path, ephemeral: DagsterInstance, first_batch: Path, form: str
+    bucket: str, tmp_path: Path, ephemeral: DagsterInstance, first_batch: Path, form: BatchFormat | Literal["plain"]
 ) -> None:
     here = festival_settings(tmp_path / "here")
-    folder = land_plain_batch(here) if form == "plain" else land_batch(here, form=form)  # type: ignore[arg-type]
+    folder = land_plain_batch(here) if form == "plain" else land_batch(here, form=form)
     settings = remote_settings(tmp_path / "data", f"{bucket}/acl")
     land_remotely(folder, str(settings.exports_dir))
     assert converted_tables(convert(settings, ephemeral)) == set(SOURCE_TABLES)

@@ -6,7 +6,6 @@ not: what is said to a running Superset (`client`), and how it is configured (`s
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import os
@@ -19,11 +18,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from acl_assets.server_lock import LockHeldError, end_holder, held_lock
 from acl_assets.settings import PROJECT_DIR, Settings
 
 SUPERSET_DIR = PROJECT_DIR / "superset"
@@ -129,33 +129,14 @@ def stop_superset(settings: Settings) -> bool:
     Raises:
         SupersetServerError: it has not ended in time.
     """
-    lock_file = superset_home(settings) / "server.lock"
-    if not lock_file.exists():
-        return False
-    with lock_file.open() as lock:
-        if _is_free(lock.fileno()):
-            return False
-        deadline = time.monotonic() + 2 * _STOP_SECONDS
-        is_told = False
-        while not _is_free(lock.fileno()):
-            is_told = is_told or _tell_to_end(lock_file)
-            if time.monotonic() > deadline:
-                raise SupersetServerError(
-                    f"The Superset of {lock_file.parent} has not ended {2 * _STOP_SECONDS:.0f} s "
-                    f"after it was told to; see {_log_file(lock_file.parent)}."
-                )
-            time.sleep(_POLL_SECONDS)
-    return True
-
-
-def _tell_to_end(lock_file: Path) -> bool:
-    """Whether the process that a lock names could be told to end."""
+    home = superset_home(settings)
     try:
-        os.kill(int(lock_file.read_text()), signal.SIGTERM)
-    except (ProcessLookupError, ValueError):
-        # It has just ended, or has the lock and not yet written its process id into it.
-        return False
-    return True
+        return end_holder(home / "server.lock", 2 * _STOP_SECONDS)
+    except TimeoutError:
+        raise SupersetServerError(
+            f"The Superset of {home} has not ended {2 * _STOP_SECONDS:.0f} s "
+            f"after it was told to; see {_log_file(home)}."
+        ) from None
 
 
 def superset_home(settings: Settings) -> Path:
@@ -174,32 +155,21 @@ def _log_file(home: Path) -> Path:
 
 @contextmanager
 def _opened_home(settings: Settings) -> Iterator[Path]:
-    """The folder of the state, locked; the lock tells others which process to end, a dead process holds none."""
+    """The folder of the state, locked."""
     if not _PYTHON.exists():
         raise SupersetServerError(f"Superset is not installed in {_PYTHON.parents[1]}; run: make superset-install")
     home = superset_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
-    descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not _is_free(descriptor):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_lock(home / "server.lock"))
+        except LockHeldError as error:
             raise SupersetServerError(
-                f"The Superset of {home} runs already, in process {os.read(descriptor, 20).decode()}. "
+                f"The Superset of {home} runs already, in process {error.holder}. "
                 "Use it, or end it with: make superset-stop"
-            )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+            ) from None
         yield home
-    finally:
-        os.close(descriptor)
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _password(settings: Settings) -> str:
