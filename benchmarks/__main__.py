@@ -63,8 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = [CONTENDERS[name] for name in options.contenders]
         results.write(measure(Arena(work_dir), chosen, options.scales, options.rounds), work_dir / "tickets.json")
     if INCREMENTS in options.part:
-        measured = growth.measure_increments(Arena(work_dir / INCREMENTS), options.increments)
-        results.write(measured, work_dir / "increments.json")
+        file = work_dir / "increments.json"
+        earlier = results.read_growth(IncrementRun, file)
+        for measured in growth.measure_increments(Arena(work_dir / INCREMENTS), options.increments, earlier):
+            results.write(measured, file)
     print(f"Results: {work_dir}/*.json\nPage:    {_show(work_dir, options.docs_dir)}")
 
 

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -22,7 +23,7 @@ from acl_assets.settings import PROJECT_DIR, Settings
 from benchmarks import contenders
 from benchmarks.contenders import CONTENDERS, REFRESH, Arena
 from benchmarks.machine import machine_in_words
-from benchmarks.measuring import bytes_below, call_apart, run_measured
+from benchmarks.measuring import ProcessUsage, bytes_below, call_apart, run_measured
 from benchmarks.results import BatchesRun, Growth, IncrementRun, today
 
 if TYPE_CHECKING:
@@ -37,27 +38,32 @@ _TICKS = 20
 _SHARES = 512
 
 
-def measure_increments(arena: Arena, increments: int, scale: float = INCREMENTS_SCALE) -> Growth[IncrementRun]:
+def measure_increments(
+    arena: Arena, increments: int, earlier: Growth[IncrementRun] | None, scale: float = INCREMENTS_SCALE
+) -> Iterator[Growth[IncrementRun]]:
     """Refresh from a full batch, then from one increment after another, each by a process of its own.
+
+    It takes hours, so that all measured so far is given after each. `earlier` is what was given before an interruption:
+    the increments that are left then are gone on with, after a repetition, unmeasured, of the refresh it cut off.
 
     Raises:
         CommandFailedError: a refresh failed.
     """
-    load_before = os.getloadavg()[0]
-    shutil.rmtree(arena.folder, ignore_errors=True)
-    contenders.prepare_instance(arena)
+    measured = earlier or Growth(today(), machine_in_words(), os.getloadavg()[0], [])
+    runs = list(measured.runs)
     prepared, landing_zone = arena.folder / "prepared", arena.exports_dir(scale)
-    landing_zone.mkdir(parents=True)
-    call_apart(prepare_increments, prepared, increments, scale)
-    runs: list[IncrementRun] = []
-    for applied, batch in enumerate(sorted(prepared.iterdir())):
+    if not runs or not any(prepared.glob("*")):
+        runs.clear()
+        shutil.rmtree(arena.folder, ignore_errors=True)
+        contenders.prepare_instance(arena)
+        landing_zone.mkdir(parents=True)
+        call_apart(prepare_increments, prepared, increments, scale)
+    elif sum(1 for _ in landing_zone.iterdir()) > runs[-1].applied + 1:
+        _refresh(arena, scale, "interrupted increment")
+    for batch in sorted(prepared.iterdir()):
+        applied = int(batch.name.rpartition("-")[2])
         batch.rename(landing_zone / batch.name)
-        usage = run_measured(
-            CONTENDERS[REFRESH].command(arena, scale),
-            contenders.environment(arena, REFRESH, scale),
-            PROJECT_DIR,
-            arena.log_file(f"increment {applied}"),
-        )
+        usage = _refresh(arena, scale, f"increment {applied}")
         source_tables = arena.output(REFRESH) / "source_tables"
         run = IncrementRun(
             applied=applied,
@@ -75,7 +81,16 @@ def measure_increments(arena: Arena, increments: int, scale: float = INCREMENTS_
             flush=True,
         )
         runs.append(run)
-    return Growth(today(), machine_in_words(), load_before, runs)
+        yield replace(measured, runs=runs)
+
+
+def _refresh(arena: Arena, scale: float, name: str) -> ProcessUsage:
+    return run_measured(
+        CONTENDERS[REFRESH].command(arena, scale),
+        contenders.environment(arena, REFRESH, scale),
+        PROJECT_DIR,
+        arena.log_file(name),
+    )
 
 
 def prepare_increments(folder: Path, increments: int, scale: float) -> None:

@@ -26,8 +26,14 @@ from benchmarks.measuring import call_apart, run_measured, tree_cpu_seconds
 # From here on runs take minutes: one round is enough.
 _LARGE_SCALE = 5.0
 _WARM_UP_SCALE = 0.01
-# Nobody buys here, and nothing has to outlive the machine.
-_CONFIGURATION = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+# Nobody buys here, nothing has to outlive the machine, and what vacuuming costs is not an extract's to pay.
+_CONFIGURATION = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+}
 _PACKAGES = ("adbc-driver-postgresql", "dagster", "dagster-dbt", "dbt-core", "dbt-duckdb", "duckdb", "pyarrow")
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
-from benchmarks.contenders import Arena
+from benchmarks import growth
+from benchmarks.contenders import CONTENDERS, REFRESH, Arena
 from benchmarks.growth import measure_batches, prepare_increments
+from benchmarks.measuring import ProcessUsage
+from benchmarks.results import Growth, IncrementRun
 
 
 def test_increments_continue_the_full_batch(tmp_path: Path) -> None:
@@ -17,6 +22,33 @@ def test_increments_continue_the_full_batch(tmp_path: Path) -> None:
 
     assert [batch.kind for batch in state.batches] == ["full", "incremental", "incremental", "incremental"]
     assert all(batch.tables["tickets"].rows for batch in state.batches)
+
+
+def test_increments_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing measured is lost, and the refresh that was cut off, which may have published, is not counted."""
+    arena = Arena(tmp_path)
+    asked: list[str] = []
+
+    def refresh(arena: Arena, scale: float, name: str) -> ProcessUsage:
+        asked.append(name)
+        if asked == ["increment 0", "increment 1"]:
+            raise KeyboardInterrupt
+        warehouse = CONTENDERS[REFRESH].warehouse_file(arena)
+        warehouse.parent.mkdir(parents=True, exist_ok=True)
+        warehouse.touch()
+        return ProcessUsage(0.0, 1.0, 1.0, 1, 1)
+
+    monkeypatch.setattr(growth, "_refresh", refresh)
+    measured: list[Growth[IncrementRun]] = []
+    with pytest.raises(KeyboardInterrupt):
+        measured.extend(growth.measure_increments(arena, 3, None, 0.001))
+
+    *_, last = growth.measure_increments(arena, 3, measured[-1], 0.001)
+
+    assert asked[2:] == ["interrupted increment", "increment 2", "increment 3"]
+    assert [run.applied for run in last.runs] == [0, 2, 3]
+    *_, anew = growth.measure_increments(arena, 1, last, 0.001)
+    assert [run.applied for run in anew.runs] == [0, 1]
 
 
 def test_looks_into_a_landing_zone_are_measured(tmp_path: Path) -> None:
