@@ -61,7 +61,7 @@ from acl_assets.ingestion.source_connection import (
     require_export_role,
     require_guard_rails,
 )
-from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
+from acl_assets.ingestion.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable
 from acl_assets.ingestion.source_snapshot import (
     SourceSnapshot,
     changed_rows_condition,
@@ -74,7 +74,6 @@ from acl_assets.ingestion.source_stress import StressLimits, StressMonitor, watc
 from acl_assets.ingestion.typed_columns import arrow_schema
 from acl_assets.settings import Settings, SettingsError
 
-SUMMED_COLUMNS: Mapping[str, tuple[str, ...]] = {"tickets": ("price",)}
 SECONDS_BETWEEN_PROGRESS = 5.0
 LONG_SNAPSHOT_SECONDS = 300.0
 _ROWS_PER_GROUP = 131_072

@@ -102,3 +102,6 @@ _TABLES = (
 )
 
 SOURCE_TABLES: dict[str, SourceTable] = {table.name: table for table in _TABLES}
+
+SUMMED_COLUMNS: dict[str, tuple[str, ...]] = {"tickets": ("price",)}
+"""Amounts that every hop has to keep, by table."""

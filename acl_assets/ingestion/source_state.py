@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -27,7 +28,7 @@ from acl_assets.ingestion.compaction import (
 )
 from acl_assets.ingestion.converted_table import ConvertedTable, read_all_converted
 from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.source_schema import SOURCE_TABLES, SUMMED_COLUMNS
 
 EXPORT_BATCHES = "export_batches"
 FETCHED = "fetched"
@@ -127,10 +128,21 @@ def merged_totals(files: Sequence[Path], columns: Sequence[str] = ()) -> tuple[i
     """How many rows a source table has, and the sums of its given whole-number columns, nulls left out.
 
     The table is given by its converted files, in the order of their batches: a row replaces those of earlier batches
-    with its id, and an id twice in one batch counts twice. What is replaced is taken away again from the totals of
-    the full batch, which costs a third of leaving it out.
+    with its id, and an id twice in one batch counts twice. A refresh asks for the same totals several times; they are
+    found once for the files as they are.
     """
-    first, *increments = [_literal(file) for file in files]
+    return _merged_totals(tuple((file, *_identity(file)) for file in files), tuple(columns))
+
+
+def _identity(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=2 * len(SOURCE_TABLES))
+def _merged_totals(files: tuple[tuple[Path, int, int, int], ...], columns: tuple[str, ...]) -> tuple[int, ...]:
+    """What is replaced is taken away again from the full batch, which costs a third of leaving it out."""
+    first, *increments = [_literal(file) for file, *_ in files]
     totals = "".join(f", coalesce(sum({column}), 0) as {column}" for column in columns)
     query = f"select count(*) as rows{totals} from read_parquet({first})"
     if increments:
@@ -145,6 +157,14 @@ def merged_totals(files: Sequence[Path], columns: Sequence[str] = ()) -> tuple[i
     with duckdb.connect() as connection:
         ((rows, *sums),) = connection.execute(query).fetchall()
     return (int(rows), *map(int, sums))
+
+
+def count_rows(source_tables_dir: Path) -> dict[str, int]:
+    """How many rows every source table of the current state has."""
+    return {
+        table: merged_totals(current_files(source_tables_dir, table), SUMMED_COLUMNS.get(table, ()))[0]
+        for table in SOURCE_TABLES
+    }
 
 
 def switch_current(source_tables_dir: Path, state: LandingZoneState) -> Path:

@@ -43,7 +43,7 @@ from acl_assets.ingestion.extraction_job import ticketing_asset_key
 from acl_assets.ingestion.object_storage import ObjectStorageError
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.remote_landing_zone import on_this_machine
-from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
+from acl_assets.ingestion.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable
 from acl_assets.settings import Settings
 
 SOURCE_PREFIX = "festival"
@@ -216,7 +216,8 @@ def _convert(
         context.log.info(f"{table.name}: merged {len(merge.files)} files into one of {kept:,} rows.")
     if len(state.batches) > 1:
         files = source_state.table_files(source_tables_dir, table.name, state.batches)
-        (metadata["dagster/row_count"],) = source_state.merged_totals(list(files.values()))
+        sums = SUMMED_COLUMNS.get(table.name, ())
+        metadata["dagster/row_count"], *_ = source_state.merged_totals(list(files.values()), sums)
     return metadata
 
 

@@ -22,7 +22,7 @@ from dagster import (
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import EXPORT_BATCHES
+from acl_assets.ingestion.source_state import EXPORT_BATCHES, count_rows
 from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.publication.publish import (
     AuditResult,
@@ -72,7 +72,11 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
             return _nothing_to_publish(context, settings)
         try:
             publication = seal_build(
-                settings, record, list(audit_results(context, run_ids)), datetime.now(UTC).replace(tzinfo=None)
+                settings,
+                record,
+                list(audit_results(context, run_ids)),
+                datetime.now(UTC).replace(tzinfo=None),
+                count_rows(settings.source_tables_dir),
             )
             swap_in(settings, record)
             if settings.dbt_target == SPARK:

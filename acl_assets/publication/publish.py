@@ -7,7 +7,7 @@ What belongs here: what the published file carries beside the models, and the sw
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,8 @@ from pathlib import Path
 import duckdb
 
 from acl_assets.ingestion.export_batch import state_digest
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
-from acl_assets.transformation.spark_warehouse import SOURCE_ROWS
 
 _SOURCE_SCHEMA = "festival"
 _CHANGES_SCHEMA = "festival_changes"
@@ -53,12 +51,16 @@ class Publication:
 
 
 def seal_build(
-    settings: Settings, record: BuildRecord, results: Sequence[AuditResult], published_at: datetime
+    settings: Settings,
+    record: BuildRecord,
+    results: Sequence[AuditResult],
+    published_at: datetime,
+    source_rows: Mapping[str, int],
 ) -> Publication:
     """Write provenance and audit results into the build file, drop what is not for readers, and close it.
 
     Dropped are the views on the source tables, which hold personal data, and the stores of failing rows that are
-    empty. `published_at` is UTC without a zone.
+    empty. `published_at` is UTC without a zone; `source_rows` are how many rows every source table has.
 
     Raises:
         PublicationError: a blocking check failed, or only some models were built, and from source tables that have
@@ -73,7 +75,7 @@ def seal_build(
         digest = state_digest((batch_id, batch_digest) for batch_id, batch_digest, _ in batches)
         _require_one_state(settings, record, digest)
         connection.execute("begin")
-        _write_provenance(connection, record, digest, published_at)
+        _write_provenance(connection, record, digest, published_at, source_rows)
         _write_audit_results(connection, record, results)
         connection.execute(f"drop schema if exists {_CHANGES_SCHEMA} cascade")
         connection.execute(f"drop schema {_SOURCE_SCHEMA} cascade")
@@ -121,7 +123,11 @@ def read_published_digest(settings: Settings) -> str | None:
 
 
 def _write_provenance(
-    connection: duckdb.DuckDBPyConnection, record: BuildRecord, digest: str, published_at: datetime
+    connection: duckdb.DuckDBPyConnection,
+    record: BuildRecord,
+    digest: str,
+    published_at: datetime,
+    source_rows: Mapping[str, int],
 ) -> None:
     connection.execute("create schema if not exists publication")
     connection.execute(
@@ -129,19 +135,8 @@ def _write_provenance(
         "cast(exported_at at time zone 'UTC' as timestamp) as exported_at, manifest_digest, has_manifest "
         f"from {_SOURCE_SCHEMA}.export_batches"
     )
-    # Where Spark has built there are no views on the source tables, but what it counted in them.
-    counted = connection.execute(
-        "select 1 from information_schema.tables where table_schema || '.' || table_name = ?", [SOURCE_ROWS]
-    ).fetchone()
-    counts = (
-        f"from {SOURCE_ROWS}"
-        if counted
-        else " union all ".join(
-            f"select '{table}' as table_name, count(*) as row_count from {_SOURCE_SCHEMA}.{table}"
-            for table in SOURCE_TABLES
-        )
-    )
-    connection.execute(f"create or replace table publication.source_tables as {counts}")
+    connection.execute("create or replace table publication.source_tables (table_name varchar, row_count bigint)")
+    connection.executemany("insert into publication.source_tables values (?, ?)", list(source_rows.items()))
     connection.execute(
         "create or replace table publication.publications "
         "(published_at timestamp, run_id varchar, state_digest varchar, project varchar)"

@@ -20,7 +20,6 @@ import duckdb
 
 from acl_assets.child_process import ChildProcess
 from acl_assets.ingestion.object_storage import download
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import EXPORT_BATCHES
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.transformation.build import BuildError, file_identity
@@ -38,9 +37,6 @@ QUIET_DBT = {
 }
 LEFT_IN_SPARK = "publication.left_in_spark"
 """Relations that are too large for the build file: name and number of rows."""
-
-SOURCE_ROWS = "festival.row_counts"
-"""Rows of each source table, as Spark counted them."""
 
 
 @dataclass(frozen=True)
@@ -207,16 +203,10 @@ class _Copy:
         )
 
     def take_sources(self, export_batches: Path) -> None:
-        """What is published of the source tables: the batches they come from and how many rows they have."""
+        """What is published of the source tables: the batches they come from."""
         self._connection.execute("create schema if not exists festival")
         files = str(export_batches / "*.parquet")
         self._connection.execute("create or replace table festival.export_batches as from read_parquet(?)", [files])
-        self._connection.execute(
-            f"create or replace table {SOURCE_ROWS} (table_name varchar primary key, row_count bigint not null)"
-        )
-        for table in SOURCE_TABLES:
-            rows = self._spark.table(f"festival.{table}").count()
-            self._connection.execute(f"insert into {SOURCE_ROWS} values (?, ?)", [table, rows])
 
     def take(self, relation: Relation) -> None:
         """Copy a table, or make a view anew, unless it is too large or made from one that is."""

@@ -22,7 +22,7 @@ from dagster import (
 from pydantic import Field
 
 from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batches, list_landing_zone
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.source_schema import SOURCE_TABLES, SUMMED_COLUMNS
 from acl_assets.ingestion.source_state import (
     current_files,
     known_conversions,
@@ -167,8 +167,9 @@ def find_in_landing_zone(settings: Settings, batches: Iterable[tuple[str, str]])
 
 
 def current_totals(settings: Settings, table: str, current: list[ExportBatch] | BatchError) -> Totals:
-    """What a current source table adds up to, in the columns that the newest batch states sums of."""
-    columns = [] if isinstance(current, BatchError) else list(current[-1].tables[table].sums_at_source)
+    """What a current source table adds up to, in the columns of amounts and those the newest batch states sums of."""
+    stated = () if isinstance(current, BatchError) else current[-1].tables[table].sums_at_source
+    columns = list(dict.fromkeys((*SUMMED_COLUMNS.get(table, ()), *stated)))
     rows, *sums = merged_totals(current_files(settings.source_tables_dir, table), columns)
     return Totals(rows, dict(zip(columns, sums, strict=True)))
 

@@ -91,13 +91,14 @@
 
 
 {#-
-    Rows of the fact that may have changed, found once for every check that looks at them: first their keys, then the
-    rows, which takes half as long as reading every column of every row.
+    Rows of the fact that may have changed, found once for every check that looks at them: first their ids, then what
+    they refer to, which takes half as long as reading every column of every row.
 -#}
 {% macro keep_changed_sales() %}
     {% if published_batches() > 0 %}
         {{ return(
-            "create or replace table festival_changes.ticket_sales as select * from " ~ this ~ " where ticket_id in ("
+            "create or replace table festival_changes.ticket_sales as select ticket_id, performance_id, person_id, "
+            ~ "sale_date from " ~ this ~ " where ticket_id in ("
             ~ "select ticket_id from " ~ this ~ " where purchase_id in (select id from festival_changes.purchases "
             ~ "union select purchase_id from festival_changes.tickets) union select ticket_id from " ~ this
             ~ " where performance_id in (select id from festival_changes.performances))"

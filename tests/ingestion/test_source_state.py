@@ -101,6 +101,12 @@ def test_of_every_id_the_row_of_the_newest_batch_counts(tmp_path: Path) -> None:
     assert merged_totals([first, second, third]) == (6,)
 
 
+def test_totals_are_those_of_the_files_as_they_are(tmp_path: Path) -> None:
+    """They are remembered, and a file converted anew has its old name."""
+    assert merged_totals([write_fees(tmp_path, "first", (1, 10))], ["fee"]) == (1, 10)
+    assert merged_totals([write_fees(tmp_path, "first", (1, 10), (2, 20))], ["fee"]) == (2, 30)
+
+
 def test_an_id_twice_in_one_batch_counts_twice(tmp_path: Path) -> None:
     """Merging must not repair what the checks are there to find."""
     first = write_fees(tmp_path, "first", (1, 10))

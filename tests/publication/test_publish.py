@@ -28,6 +28,7 @@ from acl_assets.transformation.build import (
 )
 
 AT_NOON = datetime(2022, 8, 1, 12)
+SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
@@ -54,7 +55,7 @@ def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bo
 
 def publish(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> None:
     record = build(settings, run_id, batch=batch, complete=complete)
-    seal_build(settings, record, [], AT_NOON)
+    seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
 
 
@@ -71,7 +72,7 @@ def relations(file: Path) -> set[str]:
 def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None:
     """A figure without its batch and time is a rumour; instants are UTC, whatever zone they were written in."""
     record = build(settings, "run-1")
-    publication = seal_build(settings, record, [], AT_NOON)
+    publication = seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
     assert published_rows(settings, "from publication.export_batches") == [
         ("first", "full", datetime(2022, 8, 1, 6), "digest of first", True)
@@ -101,7 +102,7 @@ def test_the_newest_result_of_every_check_is_kept(settings: Settings) -> None:
     """A re-execution evaluates some checks again and inherits the others."""
     record = build(settings, "run-1")
     results = [result("a", False), result("b", True), result("a", True, datetime(2022, 8, 1, 13))]
-    seal_build(settings, record, results, AT_NOON)
+    seal_build(settings, record, results, AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
     assert published_rows(settings, "select check_name, passed from publication.audit_results order by 1") == [
         ("a", True),
@@ -112,7 +113,7 @@ def test_the_newest_result_of_every_check_is_kept(settings: Settings) -> None:
 def test_a_build_on_a_copy_keeps_no_result_of_the_build_before(settings: Settings) -> None:
     """It evaluates every check itself; a result of a check that is no more would stay for ever."""
     record = build(settings, "run-1")
-    seal_build(settings, record, [result("gone", True)], AT_NOON)
+    seal_build(settings, record, [result("gone", True)], AT_NOON, SOURCE_ROWS)
     settings.published_file.parent.mkdir(parents=True)
     sealed = settings.build_file.rename(settings.published_file)
     begun = begin_build(settings, "run-2", Ingredients((), None), complete=True, self_sufficient=True)
@@ -122,7 +123,7 @@ def test_a_build_on_a_copy_keeps_no_result_of_the_build_before(settings: Setting
         for table in SOURCE_TABLES:
             connection.execute(f"create view festival.{table} as select 1 as id")
         connection.execute("create view festival.export_batches as from publication.export_batches")
-    seal_build(settings, begun, [result("b", True)], AT_NOON)
+    seal_build(settings, begun, [result("b", True)], AT_NOON, SOURCE_ROWS)
     swap_in(settings, begun)
     assert published_rows(settings, "select check_name from publication.audit_results") == [("b",)]
 
@@ -130,10 +131,10 @@ def test_a_build_on_a_copy_keeps_no_result_of_the_build_before(settings: Setting
 def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Settings) -> None:
     """One model built anew does not undo the audit of the others."""
     record = build(settings, "run-1")
-    seal_build(settings, record, [result("a", True), result("b", True)], AT_NOON)
+    seal_build(settings, record, [result("a", True), result("b", True)], AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
     again = build(settings, "run-2", complete=False)
-    seal_build(settings, again, [result("b", False, severity="WARN")], AT_NOON)
+    seal_build(settings, again, [result("b", False, severity="WARN")], AT_NOON, SOURCE_ROWS)
     swap_in(settings, again)
     assert published_rows(settings, "select check_name, passed from publication.audit_results order by 1") == [
         ("a", True),
@@ -147,7 +148,7 @@ def test_a_mixture_of_two_states_is_refused(settings: Settings) -> None:
     before = sha256(settings.published_file)
     record = build(settings, "run-2", batch="second", complete=False)
     with pytest.raises(PublicationError, match="mixture of two states"):
-        seal_build(settings, record, [], AT_NOON)
+        seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     assert sha256(settings.published_file) == before
 
 
@@ -155,7 +156,7 @@ def test_some_models_alone_are_not_published(settings: Settings) -> None:
     """A build that began without a published file and left models out lacks tables readers rely on."""
     record = build(settings, "run-1", complete=False)
     with pytest.raises(PublicationError):
-        seal_build(settings, record, [], AT_NOON)
+        seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     assert not settings.published_file.exists()
 
 
@@ -163,7 +164,7 @@ def test_a_file_published_meanwhile_is_not_overwritten(settings: Settings) -> No
     """Compare and swap: whoever publishes first wins, and the other run says that it did not publish."""
     publish(settings, "run-1")
     record = build(settings, "run-2")
-    seal_build(settings, record, [], AT_NOON)
+    seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     other = settings.published_file.with_name("other")
     other.write_bytes(settings.published_file.read_bytes())
     other.replace(settings.published_file)
@@ -177,7 +178,7 @@ def test_a_file_published_meanwhile_is_not_overwritten(settings: Settings) -> No
 def test_a_first_publication_does_not_overwrite_either(settings: Settings) -> None:
     """Where there was nothing when the build began, there must be nothing still."""
     record = build(settings, "run-1")
-    seal_build(settings, record, [], AT_NOON)
+    seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     settings.published_file.parent.mkdir(parents=True)
     settings.published_file.write_text("somebody else's")
     with pytest.raises(PublicationError):
@@ -257,7 +258,7 @@ def test_a_build_that_failed_a_blocking_check_is_refused(settings: Settings) -> 
     before = sha256(settings.published_file)
     record = build(settings, "run-2", batch="second")
     with pytest.raises(PublicationError, match=r"failed its audit.*festival/bands: bands_id_is_unique"):
-        seal_build(settings, record, [result("bands_id_is_unique", passed=False)], AT_NOON)
+        seal_build(settings, record, [result("bands_id_is_unique", passed=False)], AT_NOON, SOURCE_ROWS)
     assert sha256(settings.published_file) == before
 
 
@@ -265,6 +266,6 @@ def test_a_failed_check_that_passes_when_it_is_executed_again_no_longer_counts(s
     """A re-execution from failure evaluates the failed step again and then publishes."""
     record = build(settings, "run-2")
     results = [result("bands_id_is_unique", passed=False), result("bands_id_is_unique", passed=True)]
-    seal_build(settings, record, results, AT_NOON)
+    seal_build(settings, record, results, AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
     assert published_rows(settings, "from publication.audit_results")[0][2] is True

@@ -136,7 +136,7 @@ def refresh(settings: Settings, *commands: str) -> BuildRecord:
     assert result.success, result.result
     if commands:
         assert "fail" not in outcomes(result).values()
-    seal_build(settings, record, [], datetime(2022, 8, 1))
+    seal_build(settings, record, [], datetime(2022, 8, 1), source_state.count_rows(settings.source_tables_dir))
     swap_in(settings, record)
     return record
 

@@ -2,9 +2,9 @@ with
 
 expected as (
     select
-        count(*) as tickets,
-        coalesce(sum(price), 0) as dollars
-    from {{ source('festival', 'tickets') }}
+        coalesce(sum(tickets), 0) as tickets,
+        coalesce(sum(dollars), 0) as dollars
+    from {{ ref('source_tickets_by_performance') }}
 ),
 
 actual as (
