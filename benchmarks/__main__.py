@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,12 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results.write(growth.measure_batches(Arena(work_dir / BATCHES), options.batches), work_dir / "batches.json")
     if TICKETS in options.part:
         chosen = [CONTENDERS[name] for name in options.contenders]
-        results.write(measure(Arena(work_dir), chosen, options.scales, options.rounds), work_dir / "tickets.json")
+        file = work_dir / "tickets.json"
+        earlier = results.read(file)
+        for tickets in measure(Arena(work_dir), chosen, options.scales, options.rounds):
+            results.write(tickets.joined_to(earlier), file)
     if INCREMENTS in options.part:
         file = work_dir / "increments.json"
-        earlier = results.read_growth(IncrementRun, file)
-        for measured in growth.measure_increments(Arena(work_dir / INCREMENTS), options.increments, earlier):
-            results.write(measured, file)
+        cut_off = results.read_growth(IncrementRun, file)
+        for increments in growth.measure_increments(Arena(work_dir / INCREMENTS), options.increments, cut_off):
+            results.write(increments, file)
     print(f"Results: {work_dir}/*.json\nPage:    {_show(work_dir, options.docs_dir)}")
 
 
@@ -74,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure a refresh against other ways to make the same warehouse, and how its cost grows. A part "
-        "that was measured before and is not now stays on the page as it was.",
+        "that was measured before and is not now, or a scale, stays on the page as it was.",
     )
     parser.add_argument(
         "--part", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure (all; may be none)"
@@ -125,8 +129,10 @@ def _show(work_dir: Path, docs_dir: Path | None) -> Path:
     )
 
 
-def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], rounds: int) -> Results:
+def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], rounds: int) -> Iterator[Results]:
     """Measure the chosen contenders at every scale; the runs of a round follow each other.
+
+    All measured so far is given after each scale.
 
     Raises:
         CommandFailedError: a contender failed.
@@ -140,6 +146,15 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
             contenders.prepare_batch(arena, scale, "csv")
     call_apart(contenders.prepare_source_tables, arena, _WARM_UP_SCALE)
     warm_up = [contender for contender in chosen if any(map(contender.is_measured_at, scales))]
+    measured = Results(
+        taken_on=results.today(),
+        machine=machine_in_words(),
+        load_before=load_before,
+        versions={"Python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        batches={},
+        equal_rows={},
+        measurements=[],
+    )
     measurements: list[Measurement] = []
     equal_rows: dict[str, dict[float, int]] = {}
     with ExitStack() as servers:
@@ -154,15 +169,9 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
             for name, rows in _equal_rows(arena, taking_part):
                 equal_rows.setdefault(name, {})[scale] = rows
                 print(f"scale {scale:g}: refresh and {name} agree in {rows:,} rows", flush=True)
-    return Results(
-        taken_on=results.today(),
-        machine=machine_in_words(),
-        load_before=load_before,
-        versions={"Python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
-        batches={scale: _batch(arena, scale) for scale in scales},
-        equal_rows=equal_rows,
-        measurements=measurements,
-    )
+            batches = {**measured.batches, scale: _batch(arena, scale)}
+            measured = replace(measured, batches=batches, equal_rows=equal_rows, measurements=measurements)
+            yield measured
 
 
 def _order(chosen: Sequence[Contender], turn: int) -> list[Contender]:

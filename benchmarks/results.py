@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -113,6 +113,27 @@ class Results:
             getattr(run, quantity) / getattr(others[run.round], quantity)
             for run in self.of(contender, scale)
             if run.round in others
+        )
+
+    def joined_to(self, earlier: Results | None) -> Results:
+        """These results, and of earlier ones from the same machine and versions the scales that are not among these.
+
+        A ratio so always is one between contenders that were measured together.
+        """
+        if earlier is None or (earlier.machine, earlier.versions) != (self.machine, self.versions):
+            return self
+        kept = set(earlier.scales) - set(self.scales)
+        contenders = {**earlier.equal_rows, **self.equal_rows}
+        equal_rows = {
+            contender: {scale: rows for scale, rows in earlier.equal_rows.get(contender, {}).items() if scale in kept}
+            | dict(self.equal_rows.get(contender, {}))
+            for contender in contenders
+        }
+        return replace(
+            self,
+            batches={scale: earlier.batches[scale] for scale in kept} | dict(self.batches),
+            equal_rows={contender: compared for contender, compared in equal_rows.items() if compared},
+            measurements=[*(run for run in earlier.measurements if run.scale in kept), *self.measurements],
         )
 
     def phases(self, contender: str, scale: float) -> dict[str, float]:

@@ -177,6 +177,28 @@ def test_plot_is_drawn_beside_the_page(page: str, tmp_path: Path) -> None:
     assert "tick, one landed" in (tmp_path / "images" / "benchmarks_growth.svg").read_text()
 
 
+def test_a_scale_measured_anew_takes_the_place_of_what_it_was(results: Results) -> None:
+    """Contenders of one scale are never of two measurements, and nothing is joined across machines or versions."""
+    anew = Results(
+        **{
+            **vars(results),
+            "batches": {1.0: Batch(3_750_934, 76_000_000)},
+            "equal_rows": {POSTGRES: {1.0: 5}},
+            "measurements": [_run(REFRESH, 1.0, 1, 7.0)],
+        }
+    )
+
+    joined = anew.joined_to(results)
+
+    assert joined.scales == [1.0, 10.0]
+    assert [run.wall_seconds for run in joined.measurements if run.scale == 1.0] == [7.0]
+    assert joined.of(REFRESH, 10.0) == results.of(REFRESH, 10.0)
+    assert joined.equal_rows == {POSTGRES: {1.0: 5}}
+    assert anew.joined_to(None) == anew
+    other = Results(**{**vars(anew), "versions": {"Python": "3.12.0"}})
+    assert other.joined_to(results) == other
+
+
 def test_results_survive_being_written_and_read(
     results: Results, batches: Growth[BatchesRun], increments: Growth[IncrementRun], tmp_path: Path
 ) -> None:
