@@ -105,7 +105,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any]) -> Assets
         # Writing all that dbt does to its log takes a tenth of its time; the SQL of every node is in its target folder.
         variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "info"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
-            variables["ACL_MEMORY_LIMIT"] = limit
+            variables["ACL_RECKONED_MEMORY_LIMIT"] = limit
         if settings.dbt_target == SPARK:
             variables |= QUIET_DBT
         if record.is_fragment:

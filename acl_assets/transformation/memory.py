@@ -1,6 +1,6 @@
 """How much memory DuckDB may take for a build.
 
-What belongs here: the rule. What does not: how dbt is told (`assets`, `profiles.yml`).
+What belongs here: the rule. What does not: how dbt is told (`assets`, the macro `limit_memory`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ MEBIBYTE = 1 << 20
 # What DuckDB takes beyond, it fills with blocks it has written.
 TIMES_SOURCE_TABLES = 3
 LEAST_BYTES = 192 * MEBIBYTE
-# dbt parses the whole project anew when the limit changes, so it follows no increment of a hundredth: it goes in steps
-# of an eighth of a power of two, or of this.
-LEAST_STEP_BYTES = 32 * MEBIBYTE
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
@@ -27,9 +24,7 @@ def build_memory_limit(source_tables: Path) -> str | None:
     take by itself, which depends on the machine and the container it runs in.
     """
     size = sum(file.stat().st_size for file in source_tables.glob("*/*.parquet"))
-    wanted = max(LEAST_BYTES, size * TIMES_SOURCE_TABLES)
-    step = max(LEAST_STEP_BYTES, 1 << (wanted.bit_length() - 4))
-    limit = wanted // step * step
+    limit = max(LEAST_BYTES, size * TIMES_SOURCE_TABLES)
     return f"{limit // MEBIBYTE}MiB" if limit < _duckdb_limit_bytes() else None
 
 

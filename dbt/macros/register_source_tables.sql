@@ -61,18 +61,23 @@
 {% endmacro %}
 
 {#-
-    The full batch is read as if it were alone, but for the few ids that a small hash table of the others holds. What
-    a query asks for reaches both scans; it would not where the increments were materialized.
+    The full batch is read as if it were alone, but for the few ids that a small hash table of the others holds: most rows
+    of an increment are new, and have larger ids than the full batch. What a query asks for reaches both scans; it would
+    not where the increments were materialized.
 -#}
 {% macro duckdb__merged_source_table_view(table, parquet_files) %}
     {% set files = duckdb_files(parquet_files) %}
     {% if files | length == 1 %}
         {{ return(source_table_view(table.name, parquet_files)) }}
     {% endif %}
+    {% set largest_id = run_query(
+        "select coalesce(max(id), 0) from " ~ duckdb_scan(files[:1])
+    ).columns[0].values()[0] %}
     {{ return(
         "create or replace view festival." ~ table.name ~ " as with increments as not materialized ("
         ~ duckdb_newest_rows(table, files[1:]) ~ ") select * from increments union all select earlier.* from "
-        ~ duckdb_scan(files[:1]) ~ " as earlier where not exists (select 1 from increments where increments.id = earlier.id)"
+        ~ duckdb_scan(files[:1]) ~ " as earlier where not exists (select 1 from increments "
+        ~ "where increments.id = earlier.id and increments.id <= " ~ largest_id ~ ")"
     ) }}
 {% endmacro %}
 

@@ -8,26 +8,30 @@ festivals as (
     group by festival_year
 ),
 
-monthly_sales as (
+-- A fortieth of the groups of performances and months, and no month reckoned for every ticket.
+daily_sales as (
     select
-        performance_id,
-        cast(date_trunc('month', sale_date) as date) as sale_month,
+        performances.festival_year,
+        sales.sale_date,
         count(*) as tickets_sold,
-        sum(ticket_price) as revenue
-    from {{ ref('fct_ticket_sales') }}
-    group by performance_id, cast(date_trunc('month', sale_date) as date)
+        sum(sales.ticket_price) as revenue
+    from {{ ref('fct_ticket_sales') }} as sales
+    inner join {{ ref('dim_performances') }} as performances
+        on sales.performance_id = performances.performance_id
+    group by performances.festival_year, sales.sale_date
 )
 
 select
     festivals.festival_year,
-    monthly_sales.sale_month,
-    cast(sum(monthly_sales.tickets_sold) as bigint) as tickets_sold,
-    cast(sum(monthly_sales.revenue) as bigint) as revenue,
+    cast(date_trunc('month', daily_sales.sale_date) as date) as sale_month,
+    cast(sum(daily_sales.tickets_sold) as bigint) as tickets_sold,
+    cast(sum(daily_sales.revenue) as bigint) as revenue,
     festivals.is_completed,
     case when festivals.is_completed then 'completed' else 'on sale' end as sales_status
-from monthly_sales
-inner join {{ ref('dim_performances') }} as performances
-    on monthly_sales.performance_id = performances.performance_id
+from daily_sales
 inner join festivals
-    on performances.festival_year = festivals.festival_year
-group by festivals.festival_year, monthly_sales.sale_month, festivals.is_completed
+    on daily_sales.festival_year = festivals.festival_year
+group by
+    festivals.festival_year,
+    cast(date_trunc('month', daily_sales.sale_date) as date),
+    festivals.is_completed
