@@ -80,12 +80,16 @@ class Source:
         return int(self.ask(f"select {counts}")[0][0])
 
     def settle(self) -> None:
-        """End the sessions of readers, and have the server write down what has changed."""
+        """End the sessions of readers, and have the server write down what has changed, and the kernel after it.
+
+        Else it does so half a minute later, beside whatever is measured then.
+        """
         self.ask(
             "select pg_terminate_backend(pid) from pg_stat_activity where usename in (:readers); checkpoint;",
             readers=", ".join(f"'{role}'" for role in READERS),
         )
         self.wait_until_left()
+        os.sync()
 
     def wait_until_left(self) -> None:
         """Return when no reader's session is left, so that the server's CPU time has all of theirs in it."""
