@@ -9,6 +9,7 @@ also the script that process runs, so it imports nothing but what it is told to 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pickle
@@ -22,6 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from types import ModuleType
 from typing import IO, Any, TypeVar, cast
 
 _POLL_SECONDS = 0.2
@@ -177,11 +179,23 @@ def main() -> None:
 def _answer(function: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str, Any]:
     module, name = function.split(":")
     try:
-        return "returned", getattr(importlib.import_module(module), name)(*arguments, **keywords)
+        return "returned", getattr(_imported(module), name)(*arguments, **keywords)
     except Exception as error:
         # A traceback does not travel with its exception.
         error.add_note(traceback.format_exc())
         return "raised", error
+
+
+def _imported(module: str) -> ModuleType:
+    """The module; what is made by importing it stays, so nothing looks for garbage there, neither then nor later."""
+    if module not in sys.modules:
+        gc.disable()
+        try:
+            importlib.import_module(module)
+        finally:
+            gc.freeze()
+            gc.enable()
+    return sys.modules[module]
 
 
 def end_with(parent: int) -> None:

@@ -16,7 +16,7 @@ from acl_assets.ingestion.rejects import Reject, RejectedLinesError
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
 FUNCTIONS = """
-import os, time
+import gc, os, time
 from pathlib import Path
 from acl_assets.ingestion.rejects import RejectLog
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
@@ -38,6 +38,9 @@ def reject(folder):
     rejects = RejectLog()
     rejects.add("bands.csv", 2, "fee", "x", "is not a whole number")
     rejects.raise_for_rejects(SOURCE_TABLES["bands"], Path(folder) / "rejects.jsonl")
+
+def garbage_collection():
+    return gc.isenabled(), gc.get_freeze_count() > 0
 
 def die():
     os._exit(7)
@@ -96,6 +99,12 @@ def test_no_process_is_started_after_the_block() -> None:
         pass
     with pytest.raises(ChildProcessDiedError, match="functions:process_id was called when its process had ended"):
         child.call("functions:process_id")
+
+
+def test_garbage_is_collected_there_but_not_looked_for_among_what_was_imported() -> None:
+    """A child process that converts table after table must not keep what each left."""
+    with ChildProcess() as child:
+        assert child.call("functions:garbage_collection") == (True, True)
 
 
 def test_what_is_printed_there_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
