@@ -16,6 +16,7 @@ from acl_assets.transformation.translator import FRESHNESS, OWNERS
 _WRITE_REPORT = "acl_assets.visualization.report:report_on"
 _SPECIFY_PREVIEWS = "acl_assets.visualization.report:previews_of"
 _KEEP_DRAWING_LIBRARY = "acl_assets.visualization.drawing_library:keep_drawing_library"
+_START_DRAWING = "acl_assets.visualization.previews:start_drawing"
 _DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 
 
@@ -30,8 +31,10 @@ _DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
     with ChildProcess() as writer, ChildProcess() as painter:
-        painter.begin(_KEEP_DRAWING_LIBRARY, settings.report_file.parent)
-        specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
+        writer.begin(_SPECIFY_PREVIEWS, settings.published_file)
+        painter.call(_KEEP_DRAWING_LIBRARY, settings.report_file.parent)
+        painter.begin(_START_DRAWING)
+        specifications = writer.result()
         painter.result()
         painter.begin(_DRAW_PREVIEWS, specifications)
         writer.call(_WRITE_REPORT, settings.published_file, settings.report_file)
