@@ -10,6 +10,8 @@ variables, so that one drawing follows the page into dark mode and onto paper wi
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import altair as alt
@@ -119,58 +121,60 @@ def ticket_sales_over_time_chart(
         outline=festivals.is_completed.map({True: "transparent", False: palette.accent}),
         label=[_compact(tickets) for tickets in festivals.tickets_sold],
     )
-    gaps = pd.DataFrame({"festival_year": [year for year in years if year not in set(festivals.festival_year)]})
+    held = set(festivals.festival_year)
+    gaps = [{"festival_year": year} for year in years if year not in held]
+    base = _chart(_rows(festivals))
 
-    x = (
-        alt.X("festival_year:O")
-        .scale(domain=years, paddingInner=0.22)
-        .axis(
+    x = alt.X(
+        "festival_year:O",
+        scale=alt.Scale(domain=years, paddingInner=0.22),
+        axis=alt.Axis(
             title=None,
             labelAngle=0,
             labelExpr=f'width < {NARROW} ? "\'" + slice(datum.label, -2) : datum.label',
             labelOverlap=True,
             ticks=False,
             domain=False,
-        )
+        ),
     )
-    bars = (
-        alt.Chart(festivals)
-        .mark_bar(cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer", strokeWidth=1.5, strokeDash=[4, 3])
-        .encode(
-            x=x,
-            y=_tickets_axis("tickets_sold:Q").stack(None),
-            fill=alt.Fill("fill:N", scale=None),
-            stroke=alt.Stroke("outline:N", scale=None),
-            opacity=_faint_if("festival !== null && datum.festival_year !== festival"),
-            tooltip=[
-                alt.Tooltip("festival_year:O", title="Festival"),
-                alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
-                alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
-                alt.Tooltip("status:N", title="Status"),
-            ],
-        )
+    bars = base.mark_bar(
+        cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer", strokeWidth=1.5, strokeDash=[4, 3]
+    ).encode(
+        x=x,
+        y=_tickets_axis("tickets_sold:Q", stack=None),
+        fill=alt.Fill("fill:N", scale=None),
+        stroke=alt.Stroke("outline:N", scale=None),
+        opacity=_faint_if("festival !== null && datum.festival_year !== festival"),
+        tooltip=[
+            alt.Tooltip("festival_year:O", title="Festival"),
+            alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
+            alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
+            alt.Tooltip("status:N", title="Status"),
+        ],
     )
-    labels = (
-        alt.Chart(festivals)
-        .mark_text(dy=-7, fontSize=11, color=palette.soft_ink, opacity=alt.ExprRef(f"width < {NARROW} ? 0 : 1"))
-        .encode(x=x, y="tickets_sold:Q", text="label:N")
-    )
+    labels = base.mark_text(
+        dy=-7, fontSize=11, color=palette.soft_ink, opacity=alt.ExprRef(f"width < {NARROW} ? 0 : 1")
+    ).encode(x=x, y=alt.Y("tickets_sold:Q"), text=alt.Text("label:N"))
     upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11}
     clear_of_label = alt.ExprRef(f"datum.note_at > 0 && width >= {NARROW} ? 22 : 6")
     on_sale = (
-        alt.Chart(festivals[~festivals.is_completed])
+        _chart(_rows(festivals[~festivals.is_completed]))
         .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=palette.ink)
-        .encode(x=x, y="note_at:Q")
+        .encode(x=x, y=alt.Y("note_at:Q"))
     )
     no_festival = (
-        alt.Chart(gaps)
+        _chart(gaps)
         .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=palette.soft_ink)
         .encode(x=x, y=alt.YDatum(0))
     )
-    chosen = alt.param(name="festival", value=None)
     notes = [no_festival] if festivals.is_completed.all() else [no_festival, on_sale]
-    return _finish(_layered(bars, labels, *notes).add_params(chosen), palette, width, height=280).properties(
-        description="Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline."
+    return _layered(
+        [bars, labels, *notes],
+        palette,
+        parameter="festival",
+        width=width,
+        height=280,
+        description="Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline.",
     )
 
 
@@ -187,20 +191,23 @@ def ticket_sales_by_month_chart(
         fill=sales.is_completed.map({True: palette.accent, False: palette.accent_pale}),
     )
     bars = (
-        alt.Chart(months)
+        _chart(_rows(months))
         .transform_filter("festival === null || datum.festival_year === festival")
         .mark_bar(stroke=palette.accent, strokeWidth=0.6)
         .encode(
-            x=alt.X("utcyearmonth(sale_month):T").axis(
-                title=None,
-                format="%Y",
-                labelExpr="festival === null ? utcFormat(datum.value, '%Y') : utcFormat(datum.value, '%b')",
-                tickCount=alt.ExprRef(f"festival === null ? (width < {NARROW} ? 6 : 12) : 8"),
-                grid=False,
+            x=alt.X(
+                "utcyearmonth(sale_month):T",
+                axis=alt.Axis(
+                    title=None,
+                    format="%Y",
+                    labelExpr="festival === null ? utcFormat(datum.value, '%Y') : utcFormat(datum.value, '%b')",
+                    tickCount=alt.ExprRef(f"festival === null ? (width < {NARROW} ? 6 : 12) : 8"),
+                    grid=False,
+                ),
             ),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             fill=alt.Fill("fill:N", scale=None),
-            detail="festival_year:O",
+            detail=alt.Detail("festival_year:O"),
             tooltip=[
                 alt.Tooltip("festival_year:O", title="Festival"),
                 alt.Tooltip("utcyearmonth(sale_month):T", title="Sold in", format="%B %Y"),
@@ -210,9 +217,13 @@ def ticket_sales_by_month_chart(
             ],
         )
     )
-    chosen = alt.param(name="festival", value=None)
-    return _finish(_layered(bars).add_params(chosen), palette, width, height=130).properties(
-        description="Bars: tickets sold per month of sale, for all festivals or the chosen one."
+    return _layered(
+        [bars],
+        palette,
+        parameter="festival",
+        width=width,
+        height=130,
+        description="Bars: tickets sold per month of sale, for all festivals or the chosen one.",
     )
 
 
@@ -232,8 +243,8 @@ def ticket_sales_by_venue_chart(
         ranked_name=[f"{venue.venue_rank}. {venue.venue_name}" for venue in venues.itertuples()],
         figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
     )
-    in_order = alt.Y("venue_id:N", sort=list(venues.venue_id), axis=None).scale(paddingInner=0.2)
-    base = alt.Chart(venues).encode(y=in_order)
+    in_order = alt.Y("venue_id:N", sort=list(venues.venue_id), axis=None, scale=alt.Scale(paddingInner=0.2))
+    base = _chart(_rows(venues)).encode(y=in_order)
     bars = base.mark_bar(height=12, cornerRadiusEnd=3, yOffset=9).encode(
         x=alt.X("total_tickets_sold:Q", axis=None),
         color=alt.Color("colour:N", scale=None),
@@ -250,12 +261,16 @@ def ticket_sales_by_venue_chart(
     text: dict[str, Any] = {"baseline": "middle", "dy": -7, "fontWeight": weight}
     names = base.mark_text(
         **text, x=0, align="left", fontSize=13, color=palette.ink, limit=alt.ExprRef("width - 130")
-    ).encode(text="ranked_name:N")
+    ).encode(text=alt.Text("ranked_name:N"))
     figures = base.mark_text(**text, x="width", align="right", fontSize=12, color=palette.soft_ink).encode(
-        text="figures:N"
+        text=alt.Text("figures:N")
     )
-    return _finish(_layered(bars, names, figures), palette, width, height=max(1, len(venues)) * 42).properties(
-        description="Bars: tickets sold per venue over all completed festivals, best first; top venues in colour."
+    return _layered(
+        [bars, names, figures],
+        palette,
+        width=width,
+        height=max(1, len(venues)) * 42,
+        description="Bars: tickets sold per venue over all completed festivals, best first; top venues in colour.",
     )
 
 
@@ -291,18 +306,19 @@ def venue_sales_over_time_chart(
         fill=lines.colour.where(completed, "transparent"),
         marker=lines.venue_rank.where(lines.is_top_venue, 1).astype(str),
     )
-    chosen = alt.param(name="venue", value=None)
-    base = alt.Chart(lines).encode(
-        x=alt.X("festival_year:Q")
-        .axis(title=None, format="d", tickMinStep=1, labelOverlap=True, grid=False)
-        .scale(zero=False, nice=False, padding=10),
-        detail="venue_id:N",
+    base = _chart(_rows(lines)).encode(
+        x=alt.X(
+            "festival_year:Q",
+            axis=alt.Axis(title=None, format="d", tickMinStep=1, labelOverlap=True, grid=False),
+            scale=alt.Scale(zero=False, nice=False, padding=10),
+        ),
+        detail=alt.Detail("venue_id:N"),
         opacity=_faint_if("venue !== null && datum.venue_id !== venue"),
     )
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
         y=_tickets_axis("tickets_of_completed:Q"),
         stroke=alt.Stroke("colour:N", scale=None),
-        strokeWidth=_by_prominence(4, 2.5, 1.3),
+        strokeWidth=alt.StrokeWidthValue(1.3, condition=_by_prominence(4, 2.5)),
     )
     points = (
         base.transform_filter("isValid(datum.tickets_sold)")
@@ -311,7 +327,7 @@ def venue_sales_over_time_chart(
             y=_tickets_axis("tickets_sold:Q"),
             fill=alt.Fill("fill:N", scale=None),
             stroke=alt.Stroke("colour:N", scale=None),
-            size=_by_prominence(95, 45, 16),
+            size=alt.SizeValue(16, condition=_by_prominence(95, 45)),
             shape=_shape("marker"),
             tooltip=[
                 alt.Tooltip("venue_name:N", title="Venue"),
@@ -322,8 +338,13 @@ def venue_sales_over_time_chart(
             ],
         )
     )
-    return _finish(_layered(paths, points).add_params(chosen), palette, width, height=300).properties(
-        description="Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted."
+    return _layered(
+        [paths, points],
+        palette,
+        parameter="venue",
+        width=width,
+        height=300,
+        description="Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted.",
     )
 
 
@@ -342,8 +363,12 @@ def band_sales_chart(
     A tier is a block with a heading, a shade and a shape of its own; the first is drawn in the venue's colour.
     """
     layers, height = _band_sales_layers(bands, venue_id, venue_rank, palette, alt.ExprRef("width"))
-    return _finish(layers, palette, width, height).properties(
-        description="Dots: average tickets per performance of the venue's top bands, best first, in tiers."
+    return _layered(
+        layers,
+        palette,
+        width=width,
+        height=height,
+        description="Dots: average tickets per performance of the venue's top bands, best first, in tiers.",
     )
 
 
@@ -363,8 +388,8 @@ def band_sales_of_top_venues_chart(bands: pd.DataFrame, venues: pd.DataFrame, wi
         layers, height = _band_sales_layers(
             bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share))
         )
-        panels.append(layers.properties(width=share, height=height, title=str(venue.venue_name)))
-    return _configured(alt.hconcat(*panels, spacing=gap), PAPER)
+        panels.append(alt.LayerChart(layer=layers, width=share, height=height, title=str(venue.venue_name)))
+    return alt.HConcatChart(hconcat=panels, spacing=gap, config=_config(PAPER))
 
 
 def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
@@ -383,35 +408,40 @@ def venue_standings(sales: pd.DataFrame) -> pd.DataFrame:
 
 def _band_sales_layers(
     bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: alt.ExprRef
-) -> tuple[alt.LayerChart, int]:
+) -> tuple[list[alt.Chart], int]:
     """The layers of `band_sales_chart` and their height in pixels; `width` is an expression of their width."""
     shown = bands[bands.is_top_venue & bands.is_top_band]
     best_average = float(shown.avg_tickets_per_performance.max()) if len(shown) else 1.0
     rows, tiers, height = _tier_blocks(bands[bands.venue_id == venue_id])
-    rows = rows.assign(colour=(rows.tier == 1).map({True: palette.venue(venue_rank), False: palette.soft_ink}))
-    tiers = tiers.assign(shade=(tiers.tier % 2 == 1).map({True: palette.band, False: palette.surface}))
+    for row in rows:
+        row["colour"] = palette.venue(venue_rank) if row["tier"] == 1 else palette.soft_ink
+    for tier in tiers:
+        tier["shade"] = palette.band if tier["tier"] % 2 == 1 else palette.surface
 
     def at(position: str) -> alt.Y:
-        return alt.Y(position, axis=None).scale(domain=[0, height], nice=False, reverse=True)
+        return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
 
-    x = (
-        alt.X("avg_tickets_per_performance:Q")
-        .scale(domain=[0, best_average], nice=False, padding=7)
-        .axis(
+    x = alt.X(
+        "avg_tickets_per_performance:Q",
+        scale=alt.Scale(domain=[0, best_average], nice=False, padding=7),
+        axis=alt.Axis(
             title="average tickets per performance",
             tickCount=4,
             orient="bottom",
             grid=False,
             domain=False,
             labelExpr=THOUSANDS,
-        )
+        ),
     )
-    blocks = alt.Chart(tiers).mark_rect().encode(y=at("top:Q"), y2="bottom:Q", fill=alt.Fill("shade:N", scale=None))
-    rules = alt.Chart(tiers[tiers.top > 0]).mark_rule(strokeDash=[5, 4], color=palette.soft_ink).encode(y=at("top:Q"))
+    blocks = (
+        _chart(tiers).mark_rect().encode(y=at("top:Q"), y2=alt.Y2("bottom:Q"), fill=alt.Fill("shade:N", scale=None))
+    )
+    parted = [tier for tier in tiers if tier["top"] > 0]
+    rules = _chart(parted).mark_rule(strokeDash=[5, 4], color=palette.soft_ink).encode(y=at("top:Q"))
     left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle"}
     right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle"}
     headings = (
-        alt.Chart(tiers)
+        _chart(tiers)
         .mark_text(
             **left,
             fontSize=11,
@@ -419,9 +449,9 @@ def _band_sales_layers(
             color=palette.soft_ink,
             limit=alt.ExprRef(f"{width.expr} - 16"),
         )
-        .encode(y=at("heading_at:Q"), text="heading:N")
+        .encode(y=at("heading_at:Q"), text=alt.Text("heading:N"))
     )
-    base = alt.Chart(rows)
+    base = _chart(rows)
     weight = alt.ExprRef("datum.tier === 1 ? 'bold' : 'normal'")
     tooltip = [
         alt.Tooltip("band_name:N", title="Band"),
@@ -435,9 +465,9 @@ def _band_sales_layers(
     ]
     names = base.mark_text(
         **left, fontSize=13, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 122")
-    ).encode(y=at("name_at:Q"), text="ranked_name:N", tooltip=tooltip)
+    ).encode(y=at("name_at:Q"), text=alt.Text("ranked_name:N"), tooltip=tooltip)
     figures = base.mark_text(**right, fontSize=12, fontWeight=weight, color=palette.ink).encode(
-        y=at("name_at:Q"), text="figures:N"
+        y=at("name_at:Q"), text=alt.Text("figures:N")
     )
     stems = base.mark_bar(height=4, cornerRadiusEnd=2, opacity=0.55).encode(
         y=at("dot_at:Q"), x=x, x2=alt.X2Datum(0), fill=alt.Fill("colour:N", scale=None), tooltip=tooltip
@@ -449,16 +479,17 @@ def _band_sales_layers(
         shape=_shape("tier_name"),
         tooltip=tooltip,
     )
-    return _layered(blocks, rules, headings, stems, dots, names, figures), height
+    return [blocks, rules, headings, stems, dots, names, figures], height
 
 
-def _tier_blocks(bands: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+def _tier_blocks(bands: pd.DataFrame) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
     """Lay out the top bands of one venue from top to bottom: rows, tier blocks and the whole height, in pixels."""
-    shown = bands[bands.is_top_band].astype({"rank_in_venue": int, "tier": int}).sort_values("rank_in_venue")
-    rows: list[dict[Any, Any]] = []
+    shown = bands[bands.is_top_band].astype({"rank_in_venue": int, "tier": int}).sort_values(["tier", "rank_in_venue"])
+    rows: list[dict[str, Any]] = []
     tiers: list[dict[str, Any]] = []
     bottom = 0
-    for tier, members in shown.groupby("tier"):
+    for tier, in_order in groupby(_rows(shown), key=itemgetter("tier")):
+        members = list(in_order)
         top = bottom
         bottom = top + TIER_HEADER_HEIGHT + BAND_ROW_HEIGHT * len(members) + 6
         in_tier = int((bands.tier == tier).sum())
@@ -468,10 +499,10 @@ def _tier_blocks(bands: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
                 "top": top,
                 "bottom": bottom,
                 "heading_at": top + 17,
-                "heading": _tier_heading(int(str(tier)), len(members), in_tier),
+                "heading": _tier_heading(tier, len(members), in_tier),
             }
         )
-        for place, band in enumerate(members.to_dict("records")):
+        for place, band in enumerate(members):
             name_at = top + TIER_HEADER_HEIGHT + 10 + BAND_ROW_HEIGHT * place
             rows.append(
                 band
@@ -484,9 +515,16 @@ def _tier_blocks(bands: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
                     "played": _played(band),
                 }
             )
-    row_columns = [*bands.columns, "name_at", "dot_at", "tier_name", "ranked_name", "figures", "played"]
-    tier_columns = ["tier", "top", "bottom", "heading_at", "heading"]
-    return pd.DataFrame(rows, columns=row_columns), pd.DataFrame(tiers, columns=tier_columns), max(bottom, 1)
+    return rows, tiers, max(bottom, 1)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return list(alt.to_values(frame)["values"])
+
+
+def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
+    """A chart of rows that were converted once, as one of a frame converts that anew for each of its layers."""
+    return alt.Chart({"values": rows})
 
 
 def _tier_heading(tier: int, shown: int, in_tier: int) -> str:
@@ -495,7 +533,7 @@ def _tier_heading(tier: int, shown: int, in_tier: int) -> str:
     return name if shown == in_tier else f"{name}  ·  {shown} of {in_tier} shown"
 
 
-def _played(band: dict[Any, Any]) -> str:
+def _played(band: dict[str, Any]) -> str:
     first, last = band["first_festival_year"], band["last_festival_year"]
     return f"{first}" if first == last else f"{band['festivals']}, {first} to {last}"
 
@@ -506,26 +544,26 @@ def _every_year(sales: pd.DataFrame) -> list[int]:
     return list(range(int(years.min()), int(years.max()) + 1)) if len(years) else []
 
 
-def _tickets_axis(field: str, tick_count: int = 4) -> alt.Y:
-    return alt.Y(field).axis(title=None, labelExpr=THOUSANDS, tickCount=tick_count, domain=False, ticks=False)
+def _tickets_axis(field: str, tick_count: int = 4, **properties: Any) -> alt.Y:
+    axis = alt.Axis(title=None, labelExpr=THOUSANDS, tickCount=tick_count, domain=False, ticks=False)
+    return alt.Y(field, axis=axis, **properties)
 
 
 def _status(is_completed: pd.Series) -> pd.Series:
     return is_completed.map({True: "completed", False: "still on sale"})
 
 
-def _faint_if(expression: str) -> Any:
-    return alt.when(expression).then(alt.value(0.25)).otherwise(alt.value(1))
+def _faint_if(expression: str) -> alt.OpacityValue:
+    return alt.OpacityValue(1, condition=[{"test": expression, "value": 0.25}])
 
 
-def _by_prominence(brought_out: float, top: float, rest: float) -> Any:
-    chosen = alt.when("datum.venue_id === venue").then(alt.value(brought_out))
-    return chosen.when("datum.is_top_venue").then(alt.value(top)).otherwise(alt.value(rest))
+def _by_prominence(brought_out: float, top: float) -> list[dict[str, Any]]:
+    return [{"test": "datum.venue_id === venue", "value": brought_out}, {"test": "datum.is_top_venue", "value": top}]
 
 
 def _shape(field: str) -> alt.Shape:
     numbers = [str(number) for number in range(1, len(TIER_SHAPES) + 1)]
-    return alt.Shape(f"{field}:N", legend=None).scale(domain=numbers, range=list(TIER_SHAPES))
+    return alt.Shape(f"{field}:N", legend=None, scale=alt.Scale(domain=numbers, range=list(TIER_SHAPES)))
 
 
 def _venue_colours(venues: pd.DataFrame, palette: Palette) -> list[str]:
@@ -539,21 +577,30 @@ def _compact(number: float) -> str:
     return f"{number / 1000:.0f}k" if number >= 10_000 else f"{number:,.0f}"
 
 
-def _layered(*layers: alt.Chart) -> alt.LayerChart:
-    return alt.LayerChart(layer=list(layers))
+def _layered(
+    layers: list[alt.Chart], palette: Palette, parameter: str | None = None, **properties: Any
+) -> alt.LayerChart:
+    """The layers as one chart; `parameter` is the name of one that the page sets, null at first.
+
+    It is made at once, as a layered chart copies all of its layers, several times, for every property set later.
+    """
+    return alt.LayerChart(
+        layer=layers,
+        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+        params=[alt.VariableParameter(name=parameter, value=None)] if parameter else alt.Undefined,
+        config=_config(palette),
+        **properties,
+    )
 
 
-def _finish(chart: alt.LayerChart, palette: Palette, width: Width, height: int) -> alt.LayerChart:
-    sized = chart.properties(width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
-    return _configured(sized, palette)
-
-
-def _configured(chart: Any, palette: Palette) -> Any:
-    return (
-        chart.configure(background="transparent" if palette is PAGE else palette.surface, font=FONT, padding=2)
-        .configure_view(stroke=None)
-        .configure_title(anchor="start", fontSize=15, color=palette.ink)
-        .configure_axis(
+def _config(palette: Palette) -> alt.Config:
+    return alt.Config(
+        background="transparent" if palette is PAGE else palette.surface,
+        font=FONT,
+        padding=2,
+        view=alt.ViewConfig(stroke=None),
+        title=alt.TitleConfig(anchor="start", fontSize=15, color=palette.ink),
+        axis=alt.AxisConfig(
             labelColor=palette.soft_ink,
             titleColor=palette.soft_ink,
             gridColor=palette.rule,
@@ -562,5 +609,5 @@ def _configured(chart: Any, palette: Palette) -> Any:
             labelFontSize=12,
             titleFontSize=12,
             titleFontWeight="normal",
-        )
+        ),
     )

@@ -20,6 +20,7 @@ import altair as alt
 import duckdb
 import jinja2
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.visualization import charts
@@ -30,6 +31,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 PREVIEW_WIDTH = 900
 TIER_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+# Altair validates every part of a chart as it is made, which takes a third of the time; the tests validate the whole.
+_unvalidated = debug_mode(False)
 
 
 class ReportDataError(RuntimeError):
@@ -184,6 +187,7 @@ def write_report(data: ReportData, target: Path) -> None:
     write_atomically(target, render_report(data, script_cache=target.parent))
 
 
+@_unvalidated
 def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
     """The three pictures in Vega-Lite, for `previews`, by the name of the data product each is drawn from."""
     pictures: dict[str, Any] = {
@@ -196,6 +200,7 @@ def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
     return {name: picture.to_dict(validate=False) for name, picture in pictures.items()}
 
 
+@_unvalidated
 def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
     """The charts of the page by the id of the element each is drawn in; pictures without data are left out."""
     pictures = {}

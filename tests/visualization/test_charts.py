@@ -197,6 +197,12 @@ class TestBandSales:
         assert [row["ranked_name"] for row in rows][:2] == ["1. The Velvet Cicadas", "2. NULL"]
         assert [row["tier_name"] for row in rows][:2] == ["1", "2"]
 
+    def test_a_gap_that_is_missing_is_null(self, warehouse: SampleWarehouse) -> None:
+        """The last band of a venue has none to the next; JSON knows no NaN, and a page that holds one draws nothing."""
+        bands = warehouse.products["band_sales_by_venue"].assign(gap_to_next=np.nan)
+        rows = layer_of(charts.band_sales_chart(bands, 1, 1), "point")["rows"]
+        assert {row["gap_to_next"] for row in rows} == {None}
+
     def test_the_standalone_picture_holds_every_top_venue(self, warehouse: SampleWarehouse) -> None:
         standings = charts.venue_standings(warehouse.products["ticket_sales_by_venue"])
         chart = charts.band_sales_of_top_venues_chart(warehouse.products["band_sales_by_venue"], standings, 900)
