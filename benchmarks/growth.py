@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from unittest.mock import patch
@@ -24,7 +25,7 @@ from benchmarks import contenders
 from benchmarks.contenders import CONTENDERS, REFRESH, Arena
 from benchmarks.machine import machine_in_words
 from benchmarks.measuring import ProcessUsage, bytes_below, call_apart, run_measured
-from benchmarks.results import BatchesRun, Growth, IncrementRun, today
+from benchmarks.results import BatchesRun, Growth, IncrementRun, neighbours, shown_increments, today
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,10 +42,12 @@ _SHARES = 512
 def measure_increments(
     arena: Arena, increments: int, earlier: Growth[IncrementRun] | None, scale: float = INCREMENTS_SCALE
 ) -> Iterator[Growth[IncrementRun]]:
-    """Refresh from a full batch, then from one increment after another, each by a process of its own.
+    """Refresh from a full batch, then from one increment after another, each as it lands.
 
-    It takes hours, so that all measured so far is given after each. `earlier` is what was given before an interruption:
-    the increments that are left then are gone on with, after a repetition, unmeasured, of the refresh it cut off.
+    Measured are the refreshes around those a page shows, each a process of its own; the others follow each other in
+    one process and draw no report, as they have but to leave behind what piles up. It takes hours, so that all
+    measured so far is given after each measured one. `earlier` is what was given before an interruption: the
+    increments that are left then are gone on with, after a repetition, unmeasured, of the refresh it cut off.
 
     Raises:
         CommandFailedError: a refresh failed.
@@ -58,30 +61,61 @@ def measure_increments(
         contenders.prepare_instance(arena)
         landing_zone.mkdir(parents=True)
         call_apart(prepare_increments, prepared, increments, scale)
-    elif sum(1 for _ in landing_zone.iterdir()) > runs[-1].applied + 1:
+    else:
         _refresh(arena, scale, "interrupted increment")
-    for batch in sorted(prepared.iterdir()):
-        applied = int(batch.name.rpartition("-")[2])
-        batch.rename(landing_zone / batch.name)
-        usage = _refresh(arena, scale, f"increment {applied}")
-        source_tables = arena.output(REFRESH) / "source_tables"
-        run = IncrementRun(
-            applied=applied,
-            rows=_rows(landing_zone / batch.name),
-            wall_seconds=usage.wall_seconds,
-            cpu_seconds=usage.cpu_seconds,
-            peak_memory_bytes=usage.peak_memory_bytes,
-            files_read=sum(1 for _ in (source_tables / "current").glob("*/*.parquet")),
-            source_table_bytes=bytes_below(source_tables),
-            published_bytes=CONTENDERS[REFRESH].warehouse_file(arena).stat().st_size,
-        )
-        print(
-            f"increment {applied}: {run.rows:,} rows, {run.cpu_seconds:.1f} s CPU, {run.wall_seconds:.1f} s wall, "
-            f"{run.files_read} files, {run.published_bytes / 1e6:.1f} MB published",
-            flush=True,
-        )
-        runs.append(run)
-        yield replace(measured, runs=runs)
+    is_measured = {0, *(near for shown in shown_increments(increments) for near in neighbours(shown, increments))}
+    for measures, batches in groupby(sorted(prepared.iterdir()), lambda batch: _number(batch) in is_measured):
+        if not measures:
+            call_apart(_refresh_unmeasured, arena, scale, list(batches))
+            continue
+        for batch in batches:
+            runs.append(_measure_increment(arena, scale, batch))
+            yield replace(measured, runs=runs)
+
+
+def _number(batch: Path) -> int:
+    return int(batch.name.rpartition("-")[2])
+
+
+def _measure_increment(arena: Arena, scale: float, batch: Path) -> IncrementRun:
+    landing_zone, applied = arena.exports_dir(scale), _number(batch)
+    batch.rename(landing_zone / batch.name)
+    usage = _refresh(arena, scale, f"increment {applied}")
+    source_tables = arena.output(REFRESH) / "source_tables"
+    run = IncrementRun(
+        applied=applied,
+        rows=_rows(landing_zone / batch.name),
+        wall_seconds=usage.wall_seconds,
+        cpu_seconds=usage.cpu_seconds,
+        peak_memory_bytes=usage.peak_memory_bytes,
+        files_read=sum(1 for _ in (source_tables / "current").glob("*/*.parquet")),
+        source_table_bytes=bytes_below(source_tables),
+        published_bytes=CONTENDERS[REFRESH].warehouse_file(arena).stat().st_size,
+    )
+    print(
+        f"increment {applied}: {run.rows:,} rows, {run.cpu_seconds:.1f} s CPU, {run.wall_seconds:.1f} s wall, "
+        f"{run.files_read} files, {run.published_bytes / 1e6:.1f} MB published",
+        flush=True,
+    )
+    return run
+
+
+def _refresh_unmeasured(arena: Arena, scale: float, batches: Sequence[Path]) -> None:
+    """Refresh from each of some batches as it lands, with every check, in this process; what reads it is left out."""
+    from dagster import AssetKey, DagsterInstance
+
+    with patch.dict(os.environ, contenders.environment(arena, REFRESH, scale), clear=True):
+        # What it is wired for are the settings of the environment it is imported in.
+        from acl_assets.definitions import defs
+
+        job = defs.resolve_job_def("refresh")
+        readers = {AssetKey("all_stars_report"), AssetKey("superset_dashboard")}
+        selection = [key for key in job.asset_layer.executable_asset_keys if key not in readers]
+        with DagsterInstance.get() as instance:
+            for batch in batches:
+                batch.rename(arena.exports_dir(scale) / batch.name)
+                job.execute_in_process(instance=instance, asset_selection=selection)
+                print(f"increment {_number(batch)} applied", flush=True)
 
 
 def _refresh(arena: Arena, scale: float, name: str) -> ProcessUsage:

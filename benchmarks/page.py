@@ -23,14 +23,20 @@ from benchmarks.contenders import (
     SPARK,
 )
 from benchmarks.phases import PHASES
-from benchmarks.results import BatchesRun, Growth, IncrementRun, Quantity, Results, Spread
+from benchmarks.results import (
+    BatchesRun,
+    Growth,
+    IncrementRun,
+    Quantity,
+    Results,
+    Spread,
+    neighbours,
+    shown_increments,
+)
 
 TEMPLATE = Path(__file__).with_name("page.md.jinja")
 IMAGE = Path("images") / "benchmarks.svg"
 GROWTH_IMAGE = Path("images") / "benchmarks_growth.svg"
-# Merging files makes a refresh a little dearer every few increments: a figure is the median of these many.
-_NEIGHBOURS = 9
-_SHOWN_INCREMENTS = (10, 50, 100, 200, 300, 400)
 _PAIRS = (
     (REFRESH, DBT_BUILD),
     (REFRESH, HAND_WRITTEN),
@@ -278,15 +284,14 @@ def _batches_row(run: BatchesRun) -> list[str]:
 def last_to_tenth(increments: Growth[IncrementRun]) -> float | None:
     """CPU time of the last refresh in that of the tenth, each the median of those around it; None of too few."""
     applied = increments.runs[-1].applied
-    if applied < 10 + _NEIGHBOURS:
+    if set(neighbours(applied, applied)) & set(neighbours(10, applied)):
         return None
     return _cpu_seconds(_around(increments, applied)) / _cpu_seconds(_around(increments, 10))
 
 
-def _around(increments: Growth[IncrementRun], applied: int) -> list[IncrementRun]:
-    """The refreshes around one, as many for the last; never the one from the full batch."""
-    last = max(_NEIGHBOURS, min(applied + _NEIGHBOURS // 2, increments.runs[-1].applied))
-    return [run for run in increments.runs if max(0, last - _NEIGHBOURS) < run.applied <= last]
+def _around(increments: Growth[IncrementRun], shown: int) -> list[IncrementRun]:
+    nearby = neighbours(shown, increments.runs[-1].applied)
+    return [run for run in increments.runs if run.applied in nearby]
 
 
 def _cpu_seconds(runs: Sequence[IncrementRun]) -> float:
@@ -294,8 +299,7 @@ def _cpu_seconds(runs: Sequence[IncrementRun]) -> float:
 
 
 def _increment_rows(increments: Growth[IncrementRun]) -> Iterator[list[str]]:
-    applied = increments.runs[-1].applied
-    for shown in (*(shown for shown in _SHOWN_INCREMENTS if shown < applied), applied):
+    for shown in shown_increments(increments.runs[-1].applied):
         runs = _around(increments, shown)
         wall, memory, source, published = (
             _spread(numbers).median

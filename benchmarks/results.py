@@ -186,6 +186,26 @@ class BatchesRun:
 
 GrowthRun = TypeVar("GrowthRun", IncrementRun, BatchesRun)
 
+# Merging files makes a refresh a little dearer every few increments: a figure is the median of these many.
+_NEIGHBOURS = 9
+_SHOWN_INCREMENTS = (10, 50, 100, 200, 300, 400)
+
+
+def shown_increments(applied: int) -> list[int]:
+    """Of so many increments those that a page shows, the last among them."""
+    return [*(shown for shown in _SHOWN_INCREMENTS if shown < applied), applied]
+
+
+def neighbours(shown: int, applied: int) -> range:
+    """The increments whose refreshes a figure is the median of: those around one, as many for the last, never 0.
+
+    Args:
+        shown: the increment in their middle.
+        applied: how many there are.
+    """
+    last = max(_NEIGHBOURS, min(shown + _NEIGHBOURS // 2, applied))
+    return range(max(1, last - _NEIGHBOURS + 1), last + 1)
+
 
 @dataclass(frozen=True)
 class Growth(Generic[GrowthRun]):
