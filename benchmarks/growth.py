@@ -45,9 +45,11 @@ def measure_increments(
     """Refresh from a full batch, then from one increment after another, each as it lands.
 
     Measured are the refreshes around those a page shows, each a process of its own; the others follow each other in
-    one process and draw no report, as they have but to leave behind what piles up. It takes hours, so that all
-    measured so far is given after each measured one. `earlier` is what was given before an interruption: the
-    increments that are left then are gone on with, after a repetition, unmeasured, of the refresh it cut off.
+    one process and draw no report, as they have but to leave behind what piles up. Those around the tenth are measured
+    at the end, in an installation of their own, each right before one of the last: the speed of a machine changes
+    within hours, and would count as growth. It takes hours, so that all measured so far is given after each measured
+    refresh. `earlier` is what was given before an interruption: the increments that are left then are gone on with,
+    after a repetition, unmeasured, of the refresh it cut off.
 
     Raises:
         CommandFailedError: a refresh failed.
@@ -63,14 +65,45 @@ def measure_increments(
         call_apart(prepare_increments, prepared, increments, scale)
     else:
         _refresh(arena, scale, "interrupted increment")
+    tenth, last = neighbours(10, increments), neighbours(increments, increments)
     is_measured = {0, *(near for shown in shown_increments(increments) for near in neighbours(shown, increments))}
-    for measures, batches in groupby(sorted(prepared.iterdir()), lambda batch: _number(batch) in is_measured):
+    waiting = sorted(prepared.iterdir())
+    compared: list[Path] = []
+    if tenth[-1] < last[0]:
+        is_measured.difference_update(tenth)
+        compared = [batch for batch in waiting if _number(batch) in last]
+    for measures, batches in groupby(
+        waiting[: len(waiting) - len(compared)], lambda batch: _number(batch) in is_measured
+    ):
         if not measures:
-            call_apart(_refresh_unmeasured, arena, scale, list(batches))
+            _pile_up(arena, scale, list(batches))
             continue
         for batch in batches:
             runs.append(_measure_increment(arena, scale, batch))
             yield replace(measured, runs=runs)
+    if compared:
+        for pair in _measure_beside_the_tenth(arena, scale, compared, tenth):
+            runs.extend(pair)
+            yield replace(measured, runs=runs)
+
+
+def _measure_beside_the_tenth(
+    arena: Arena, scale: float, last: Sequence[Path], tenth: Sequence[int]
+) -> Iterator[tuple[IncrementRun, IncrementRun]]:
+    """Measure the last increments, each right after one of those around the tenth in an installation of their own."""
+    early = Arena(arena.folder / "early")
+    shutil.rmtree(early.folder, ignore_errors=True)
+    contenders.prepare_instance(early)
+    early.exports_dir(scale).mkdir(parents=True)
+    prepared = early.folder / "prepared"
+    for batch in sorted(arena.exports_dir(scale).iterdir())[: tenth[-1] + 1]:
+        shutil.copytree(batch, prepared / batch.name, copy_function=os.link)
+    full, *increments = sorted(prepared.iterdir())
+    _measure_increment(early, scale, full)
+    alternating = increments[-len(last) :]
+    _pile_up(early, scale, increments[: -len(last)])
+    for near_tenth, near_last in zip(alternating, last, strict=True):
+        yield _measure_increment(early, scale, near_tenth), _measure_increment(arena, scale, near_last)
 
 
 def _number(batch: Path) -> int:
@@ -100,21 +133,26 @@ def _measure_increment(arena: Arena, scale: float, batch: Path) -> IncrementRun:
     return run
 
 
-def _refresh_unmeasured(arena: Arena, scale: float, batches: Sequence[Path]) -> None:
-    """Refresh from each of some batches as it lands, with every check, in this process; what reads it is left out."""
-    from dagster import AssetKey, DagsterInstance
+def _pile_up(arena: Arena, scale: float, batches: Sequence[Path]) -> None:
+    """Refresh from each of some batches as it lands, all in one process of their own, unmeasured."""
+    call_apart(_refresh_here, arena, scale, batches)
+
+
+def _refresh_here(arena: Arena, scale: float, batches: Sequence[Path]) -> None:
+    """Refresh from each of some batches as it lands, in this process: no checks, and nothing that reads the result."""
+    from dagster import AssetSelection, DagsterInstance, Definitions, define_asset_job
 
     with patch.dict(os.environ, contenders.environment(arena, REFRESH, scale), clear=True):
         # What it is wired for are the settings of the environment it is imported in.
         from acl_assets.definitions import defs
 
-        job = defs.resolve_job_def("refresh")
-        readers = {AssetKey("all_stars_report"), AssetKey("superset_dashboard")}
-        selection = [key for key in job.asset_layer.executable_asset_keys if key not in readers]
+        selection = AssetSelection.assets("published_warehouse").upstream().without_checks()
+        unchecked = define_asset_job("unchecked_refresh", selection)
+        job = Definitions.merge(defs, Definitions(jobs=[unchecked])).resolve_job_def(unchecked.name)
         with DagsterInstance.get() as instance:
             for batch in batches:
                 batch.rename(arena.exports_dir(scale) / batch.name)
-                job.execute_in_process(instance=instance, asset_selection=selection)
+                job.execute_in_process(instance=instance)
                 print(f"increment {_number(batch)} applied", flush=True)
 
 
