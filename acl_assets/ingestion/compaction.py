@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ FILES_LEFT = 2
 TIMES_AS_LARGE = 2
 # Two tables are merged at a time. A fifth of it is enough for four million rows, half of them changed, and as fast.
 _MEMORY_LIMIT = "512MB"
+_STEM = re.compile(r"(?P<first>\d{5,})-(?P<last>\d{5,})-(?P<digest>[0-9a-f]{64})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,23 @@ def compacted_files(source_tables_dir: Path, table: str, batches: Sequence[Expor
     digests = list(_prefix_digests(batches))[:-1]
     found: dict[int, CompactedFile] = {}
     for path in sorted(folder.glob("*.parquet")):
-        first, last, digest = path.stem.split("-")
+        name = _STEM.fullmatch(path.stem)
+        if name is None:
+            continue
+        first, last = int(name["first"]), int(name["last"])
         # Sorted by name, the longest of those with the same beginning comes last.
-        if int(last) < len(digests) and digest == digests[int(last)]:
-            found[int(first)] = CompactedFile(path, int(first), int(last))
+        if last < len(digests) and name["digest"] == digests[last]:
+            found[first] = CompactedFile(path, first, last)
     chosen: list[CompactedFile] = []
     for _, file in sorted(found.items()):
         if not chosen or file.first > chosen[-1].last:
             chosen.append(file)
     return chosen
+
+
+def is_compacted_stem(stem: str) -> bool:
+    """Whether a file of that name, without its ending, is a compacted one."""
+    return _STEM.fullmatch(stem) is not None
 
 
 def files_to_merge(sizes: Sequence[int]) -> range | None:

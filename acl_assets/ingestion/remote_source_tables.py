@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acl_assets.ingestion import object_storage
-from acl_assets.ingestion.compaction import compacted_folder
+from acl_assets.ingestion.compaction import compacted_folder, is_compacted_stem
 from acl_assets.ingestion.converted_table import ConvertedTable
 from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
@@ -49,12 +49,14 @@ def fetch_conversions(
         position = int(found["position"]) if found else len(batches)
         if found is None or position >= len(batches) or found["digest"] != batches[position].digest[:16]:
             continue
-        if found["stem"] != batches[position].batch_id:
+        # Whoever may write there names files as they like: a name is a path here only where it is one of ours.
+        if found["stem"] == batches[position].batch_id:
+            if known[position] is None:
+                object_storage.download(f"{folder}/{name}", converted_file(source_tables_dir, table, batches[position]))
+        elif is_compacted_stem(found["stem"]):
             object_storage.download(
                 f"{folder}/{name}", compacted_folder(source_tables_dir, table) / f"{found['stem']}.parquet"
             )
-        elif known[position] is None:
-            object_storage.download(f"{folder}/{name}", converted_file(source_tables_dir, table, batches[position]))
 
 
 def send_current(source_tables_url: str, source_tables_dir: Path, state: LandingZoneState) -> None:

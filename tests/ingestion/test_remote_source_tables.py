@@ -112,6 +112,21 @@ def test_another_machine_takes_over_merged_files(
     assert list_files(f"{remote.source_tables_url}/current") == before
 
 
+def test_a_name_that_leads_elsewhere_is_not_followed(
+    remote: Settings, tmp_path: Path, ephemeral: DagsterInstance
+) -> None:
+    """Whoever may write to the bucket may not thereby write to this machine."""
+    convert(remote, ephemeral)
+    (genuine,) = files_of(list_files(f"{remote.source_tables_url}/current"), "venues")
+    digest = genuine.rpartition("-")[2]
+    write_file(f"{remote.source_tables_url}/current/venues/00000-../../elsewhere-{digest}", b"PAR1")
+    other = replace(remote, data_dir=tmp_path / "other")
+
+    assert converted_tables(convert(other, ephemeral)) == set()
+
+    assert not list(tmp_path.rglob("elsewhere*"))
+
+
 def test_what_is_there_is_in_step_with_the_state(remote: Settings, tmp_path: Path, ephemeral: DagsterInstance) -> None:
     """An increment is added to what is there, which is not sent again; a full batch replaces it."""
     convert(remote, ephemeral)
