@@ -39,7 +39,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     if settings.dbt_target == SPARK:
         require_spark_client()
     project = dbt_project()
-    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables))
+    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), settings.dbt_target)
     published_warehouse = build_published_warehouse(dbt_models.specs)
     refresh = define_asset_job(
         "refresh",

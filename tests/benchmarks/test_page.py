@@ -10,7 +10,7 @@ from benchmarks import results as results_module
 from benchmarks.contenders import DBT_BUILD, HAND_WRITTEN, HAND_WRITTEN_UNCHECKED, POSTGRES, REFRESH, REFRESH_2GB
 from benchmarks.page import last_to_tenth, write_page
 from benchmarks.phases import PHASES
-from benchmarks.results import Batch, BatchesRun, Growth, IncrementRun, Measurement, Results
+from benchmarks.results import Batch, BatchesRun, Growth, Imports, IncrementRun, Measurement, Results
 
 
 def _run(contender: str, scale: float, turn: int, wall: float, memory: float = 500e6) -> Measurement:
@@ -76,8 +76,19 @@ def increments() -> Growth[IncrementRun]:
 
 
 @pytest.fixture
-def page(results: Results, batches: Growth[BatchesRun], increments: Growth[IncrementRun], tmp_path: Path) -> str:
-    return write_page(results, batches, increments, tmp_path).read_text()
+def imports() -> Imports:
+    return Imports("2026-01-05", "2 cores and 4 GiB of memory", 0.1, definitions=[2.0, 3.0, 2.4], frameworks=[4, 3, 3])
+
+
+@pytest.fixture
+def page(
+    results: Results,
+    batches: Growth[BatchesRun],
+    increments: Growth[IncrementRun],
+    imports: Imports,
+    tmp_path: Path,
+) -> str:
+    return write_page(results, batches, increments, imports, tmp_path).read_text()
 
 
 def test_contenders_are_shown_with_median_and_extremes(page: str) -> None:
@@ -97,6 +108,10 @@ def test_limits_are_held_against_what_was_measured(page: str) -> None:
     assert "| refresh at scale 1, peak memory | at most 600 MB | 700 MB | missed |" in page
     assert "| refresh at scale 10, in wall times of the hand-written script | at most 1.4 | 1.5 | missed |" in page
     assert "| PostgreSQL warehouse at scale 1, in wall times of the refresh | at least 4 | 5 | kept |" in page
+    assert (
+        "| import of the definitions, in CPU times of dagster's and dagster-dbt's | at most 1.3 | 0.8 | kept |"
+        in page
+    )
     assert "| sensor tick over 10,000 known batches, CPU | at most 0.2 s | 0.06 s | kept |" in page
     assert "| refresh from increment 100, in CPU times of that from the tenth | at most 1.3 | 1.09 | kept |" in page
 
@@ -130,14 +145,14 @@ def test_what_was_compared_is_told(page: str) -> None:
 def test_parts_that_were_not_measured_are_left_out(
     results: Results, batches: Growth[BatchesRun], tmp_path: Path
 ) -> None:
-    only_batches = write_page(None, batches, None, tmp_path).read_text()
+    only_batches = write_page(None, batches, None, None, tmp_path).read_text()
     assert "## The contenders" not in only_batches
     assert "### Increments" not in only_batches
     assert "### Batches" in only_batches
     assert "When to switch" not in only_batches
-    assert "## What piles up" not in write_page(results, None, None, tmp_path).read_text()
+    assert "## What piles up" not in write_page(results, None, None, None, tmp_path).read_text()
     with pytest.raises(ValueError, match="Nothing has been measured"):
-        write_page(None, None, None, tmp_path)
+        write_page(None, None, None, None, tmp_path)
 
 
 def test_contenders_that_did_not_run_have_no_row(page: str) -> None:

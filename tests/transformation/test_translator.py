@@ -45,6 +45,12 @@ def test_every_model_has_an_owner_and_kinds(models: AssetsDefinition) -> None:
         assert {"dbt", "duckdb"} < found.kinds
 
 
+def test_kinds_tell_the_engine(manifest: Manifest) -> None:
+    """Whoever looks at the graph sees where a model is built."""
+    models = build_dbt_assets(dbt_project(), manifest, "spark")
+    assert all({"dbt", "spark"} < found.kinds and "duckdb" not in found.kinds for found in models.specs)
+
+
 def test_views_are_told_from_tables(manifest: Manifest) -> None:
     """The wide table of tickets costs nothing to keep, and the graph shows it."""
     assert "view" in spec(manifest, "ticket_sales").kinds
