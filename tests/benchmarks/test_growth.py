@@ -24,6 +24,40 @@ def test_increments_continue_the_full_batch(tmp_path: Path) -> None:
     assert all(batch.tables["tickets"].rows for batch in state.batches)
 
 
+def test_the_last_increments_are_measured_in_turns_with_those_around_the_tenth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that slows down within hours must not look like a pipeline that does."""
+    arena = Arena(tmp_path)
+    asked: list[str] = []
+
+    def refresh(arena: Arena, scale: float, name: str) -> ProcessUsage:
+        newest = max(batch.name for batch in arena.exports_dir(scale).iterdir())
+        asked.append(f"{'early ' if arena.folder.name == 'early' else ''}{newest}")
+        return _refreshed(arena)
+
+    def pile_up(arena: Arena, scale: float, batches: list[Path]) -> None:
+        for batch in batches:
+            batch.rename(arena.exports_dir(scale) / batch.name)
+
+    monkeypatch.setattr(growth, "_refresh", refresh)
+    monkeypatch.setattr(growth, "_pile_up", pile_up)
+
+    *_, measured = growth.measure_increments(arena, 24, None, 0.001)
+
+    assert asked[:4] == ["batch-00000", "early batch-00000", "early batch-00006", "batch-00016"]
+    assert asked[-2:] == ["early batch-00014", "batch-00024"]
+    assert sorted(run.applied for run in measured.runs) == [0, *range(6, 15), *range(16, 25)]
+
+
+def _refreshed(arena: Arena) -> ProcessUsage:
+    """Leave what a refresh leaves, and say that it took a second."""
+    warehouse = CONTENDERS[REFRESH].warehouse_file(arena)
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    warehouse.touch()
+    return ProcessUsage(0.0, 1.0, 1.0, 1, 1)
+
+
 def test_increments_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing measured is lost, and the refresh that was cut off, which may have published, is not counted."""
     arena = Arena(tmp_path)
@@ -33,10 +67,7 @@ def test_increments_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pyt
         asked.append(name)
         if asked == ["increment 0", "increment 1"]:
             raise KeyboardInterrupt
-        warehouse = CONTENDERS[REFRESH].warehouse_file(arena)
-        warehouse.parent.mkdir(parents=True, exist_ok=True)
-        warehouse.touch()
-        return ProcessUsage(0.0, 1.0, 1.0, 1, 1)
+        return _refreshed(arena)
 
     monkeypatch.setattr(growth, "_refresh", refresh)
     measured: list[Growth[IncrementRun]] = []

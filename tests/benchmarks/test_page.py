@@ -109,8 +109,7 @@ def test_limits_are_held_against_what_was_measured(page: str) -> None:
     assert "| refresh at scale 10, in wall times of the hand-written script | at most 1.4 | 1.5 | missed |" in page
     assert "| PostgreSQL warehouse at scale 1, in wall times of the refresh | at least 4 | 5 | kept |" in page
     assert (
-        "| import of the definitions, in CPU times of dagster's and dagster-dbt's | at most 1.3 | 0.8 | kept |"
-        in page
+        "| import of the definitions, in CPU times of dagster's and dagster-dbt's | at most 1.3 | 0.8 | kept |" in page
     )
     assert "| sensor tick over 10,000 known batches, CPU | at most 0.2 s | 0.06 s | kept |" in page
     assert "| refresh from increment 100, in CPU times of that from the tenth | at most 1.3 | 1.09 | kept |" in page
