@@ -188,7 +188,7 @@ GrowthRun = TypeVar("GrowthRun", IncrementRun, BatchesRun)
 
 # Merging files makes a refresh a little dearer every few increments: a figure is the median of these many.
 _NEIGHBOURS = 9
-_SHOWN_INCREMENTS = (10, 50, 100, 200, 300, 400)
+_SHOWN_INCREMENTS = (10, 100, 250)
 
 
 def shown_increments(applied: int) -> list[int]:
