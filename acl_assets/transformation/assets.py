@@ -5,7 +5,7 @@ what a model means (its SQL and YAML), what happens to the build afterwards (`pu
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import cached_property
@@ -85,9 +85,11 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
         wait_for_dbt(settings.dbt_lock_file)
         selected = context.selected_asset_keys
         complete = selected == dbt_models.keys
+        upstream = _upstream_models(dbt_models, selected)
         try:
             if settings.dbt_target == SPARK:
-                begin_spark_build(settings, complete=complete)
+                beside = sorted(".".join(key.path) for key in upstream - selected)
+                begin_spark_build(settings, complete=complete, upstream=beside)
             record = begin_build(
                 settings,
                 context.run.run_id,
@@ -96,7 +98,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
                     fingerprint(Path(project.project_dir), settings.dbt_target),
                 ),
                 complete=complete,
-                self_sufficient=_upstream_models(dbt_models, selected) <= selected,
+                self_sufficient=upstream <= selected,
             )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
@@ -157,13 +159,17 @@ def _described_events(
                 yield event
     except DagsterDbtCliRuntimeError as raised:
         error = raised
+    if settings.dbt_target == SPARK and (waiting or not error):
+        try:
+            _copy_what_spark_built(context, settings, manifest, invocation, waiting)
+        except Exception as copy_error:
+            if not error:
+                raise
+            # What dbt says is what people must read; a Spark that went away fails both.
+            context.log.warning(f"What dbt had built when it failed was not copied from Spark: {copy_error}")
+            waiting = [event for event in waiting if not isinstance(event, Output)]
     outputs = [event for event in waiting if isinstance(event, Output)]
-    if settings.dbt_target == SPARK:
-        stores = [_relation(_node(manifest, event)) for event in waiting if isinstance(event, AssetCheckResult)]
-        model_ids = [str(_raw(output.metadata["unique_id"])) for output in outputs]
-        for left_out in copy_from_spark(settings, manifest, model_ids, invocation.target_path, stores):
-            context.log.info(f"Too large for the published file, and left in Spark: {left_out}.")
-    described = _output_metadata(context, settings, manifest, invocation, outputs)
+    described = _output_metadata(context, settings, manifest, invocation, outputs) if outputs else {}
     for event in waiting:
         if isinstance(event, Output):
             metadata = {**event.metadata, **described[event.output_name]}
@@ -172,6 +178,25 @@ def _described_events(
             yield _with_failing_rows(settings, manifest, event)
     if error:
         raise error
+
+
+def _copy_what_spark_built(
+    context: AssetExecutionContext,
+    settings: Settings,
+    manifest: Mapping[str, Any],
+    invocation: DbtCliInvocation,
+    events: Iterable[Output[Any] | AssetCheckResult],
+) -> None:
+    """Copy built models and stored failing rows into the build file, and log what was too large for it."""
+    stores: list[str] = []
+    model_ids: list[str] = []
+    for event in events:
+        if isinstance(event, Output):
+            model_ids.append(str(_raw(event.metadata["unique_id"])))
+        else:
+            stores.append(_relation(_node(manifest, event)))
+    for left_out in copy_from_spark(settings, manifest, model_ids, invocation.target_path, stores):
+        context.log.info(f"Too large for the published file, and left in Spark: {left_out}.")
 
 
 def _output_metadata(

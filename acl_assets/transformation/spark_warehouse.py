@@ -2,13 +2,14 @@
 
 What belongs here: reading Spark's warehouse, and the record of whether it holds what is published. What does not:
 building in it (`assets`, the dbt project), running a Spark (`spark_cluster`). Spark's client is imported in the
-process that copies alone, so that nothing else needs it.
+process that copies or asks alone, so that nothing else needs it.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,7 @@ from acl_assets.ingestion.object_storage import download
 from acl_assets.ingestion.source_state import EXPORT_BATCHES
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.transformation.build import BuildError, file_identity
+from acl_assets.transformation.spark_remote import require_spark, spark_address
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -126,14 +128,19 @@ def copy_from_spark(
 
     Returns:
         What was left out, in words.
+
+    Raises:
+        BuildError: nobody answers where Spark was, or it keeps its tables where this machine reads no files.
     """
+    require_spark(settings.spark_remote or "")
+    source_tables = settings.source_tables_dir / "current"
     order = CopyOrder(
         remote=settings.spark_remote or "",
         build_file=settings.build_file,
         relations=tuple(_relation(manifest, model_id, target_path) for model_id in model_ids),
         stores=tuple(stores),
         most_rows=settings.spark_published_rows,
-        export_batches=settings.source_tables_dir / "current" / EXPORT_BATCHES,
+        export_batches=source_tables / EXPORT_BATCHES,
     )
     with ChildProcess() as process:
         left_out: list[str] = process.call(f"{__name__}:copy_relations", order)
@@ -167,24 +174,29 @@ def _name(node: Mapping[str, Any]) -> str:
 
 def copy_relations(order: CopyOrder) -> list[str]:
     """The copying itself, in a process of its own; see `copy_from_spark`."""
+    with _session(order.remote) as spark, duckdb.connect(str(order.build_file)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        # A copy keeps no order, and without it a row group is written as soon as it is full.
+        connection.execute("set preserve_insertion_order = false")
+        copy = _Copy(spark, connection, order.most_rows, order.build_file.parent)
+        copy.take_sources(order.export_batches)
+        for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
+            copy.take(relation)
+        for store in order.stores:
+            copy.take_store(store)
+        return copy.left_out
+
+
+@contextmanager
+def _session(remote: str) -> Iterator[SparkSession]:
     with warnings.catch_warnings():
         # What it says of new versions of pandas is about features that are not used here.
         warnings.simplefilter("ignore", FutureWarning)
         from pyspark.sql import SparkSession
 
-        spark = SparkSession.builder.remote(order.remote).getOrCreate()
+        spark = SparkSession.builder.remote(remote).getOrCreate()
     try:
-        with duckdb.connect(str(order.build_file)) as connection:
-            connection.execute("set timezone = 'UTC'")
-            # A copy keeps no order, and without it a row group is written as soon as it is full.
-            connection.execute("set preserve_insertion_order = false")
-            copy = _Copy(spark, connection, order.most_rows, order.build_file.parent)
-            copy.take_sources(order.export_batches)
-            for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
-                copy.take(relation)
-            for store in order.stores:
-                copy.take_store(store)
-            return copy.left_out
+        yield spark
     finally:
         spark.stop()
 
@@ -302,26 +314,62 @@ def _local_file(uri: str, fetched: Path) -> str:
 # What is published, and what Spark's warehouse holds ----------------------------------------------------------------
 
 
-def begin_spark_build(settings: Settings, *, complete: bool) -> None:
+def begin_spark_build(settings: Settings, *, complete: bool, upstream: Sequence[str]) -> None:
     """Note that Spark's warehouse is about to hold something else than what is published.
 
+    Args:
+        settings: of the installation.
+        complete: whether every model is to be built.
+        upstream: names of the relations that what is to be built is made from, and that are not to be built with it.
+
     Raises:
-        BuildError: some models are to be built beside others of which Spark's warehouse has another state.
+        BuildError: nobody answers where Spark should be, or some models are to be built beside others of which its
+            warehouse has another state; what the note says is still true then.
     """
-    note = _published_note(settings)
-    held = note.read_text() if note.exists() else None
-    published = file_identity(settings.published_file)
-    if not complete and published is not None and held != published:
+    require_spark(settings.spark_remote or "")
+    is_beside_others = not complete and settings.published_file.exists()
+    if is_beside_others and (difference := _difference_from_published(settings, upstream)):
         raise BuildError(
-            "Only some models are selected, and Spark's warehouse does not hold the others as they are published: a "
-            "build since then was not published. Materialize everything (job refresh, or --select '*')."
+            "Only some models are selected, and Spark's warehouse does not hold the others as they are published: "
+            f"{difference}. Materialize everything (job refresh, or --select '*')."
         )
-    note.unlink(missing_ok=True)
+    _published_note(settings).unlink(missing_ok=True)
+
+
+def _difference_from_published(settings: Settings, upstream: Sequence[str]) -> str | None:
+    """Why Spark's warehouse cannot be taken to hold what is published; None when it can."""
+    note = _published_note(settings)
+    if not note.exists():
+        return "a build since then was not published"
+    identity, _, address = note.read_text().partition("\n")
+    if identity != file_identity(settings.published_file):
+        return "the published file has been replaced since Spark built it"
+    present_address = str(spark_address(settings.spark_remote or ""))
+    if address != present_address:
+        built_by = address or "Spark at an address that was not noted"
+        return f"{built_by} built them, and ACL_SPARK_REMOTE is {present_address}"
+    missing = _missing_from_spark(settings, upstream)
+    return f"there is no {', '.join(missing)} in it" if missing else None
+
+
+def _missing_from_spark(settings: Settings, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    with ChildProcess() as process:
+        missing: list[str] = process.call(f"{__name__}:missing_relations", settings.spark_remote, names)
+    return missing
+
+
+def missing_relations(remote: str, names: Sequence[str]) -> list[str]:
+    """Which of some relations Spark does not know, in a process of its own: one whose metastore was lost knows none."""
+    with _session(remote) as spark:
+        return [name for name in names if not spark.catalog.tableExists(name)]
 
 
 def note_publication(settings: Settings) -> None:
-    """Note that Spark's warehouse holds what has just been published."""
-    _published_note(settings).write_text(file_identity(settings.published_file) or "")
+    """Note that the warehouse of this Spark holds what has just been published."""
+    address = spark_address(settings.spark_remote or "")
+    _published_note(settings).write_text(f"{file_identity(settings.published_file) or ''}\n{address}")
 
 
 def _published_note(settings: Settings) -> Path:

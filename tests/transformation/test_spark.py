@@ -28,10 +28,9 @@ from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
 from acl_assets.simulator.batch import write_incremental_batch
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.transformation import spark_warehouse
-from acl_assets.transformation.build import BuildError
 from acl_assets.transformation.project import dbt_executable
 from acl_assets.transformation.spark_cluster import running_cluster
-from acl_assets.transformation.spark_warehouse import begin_spark_build, note_publication
+from acl_assets.transformation.spark_warehouse import note_publication
 from benchmarks.equality import require_equal
 from benchmarks.spark_parity import ExecutorKiller
 
@@ -155,18 +154,6 @@ def test_single_models_are_built_beside_the_others_and_too_large_ones_stay_in_sp
         published_rows(settings, f"from {FACT}")
     others = "select count(*), sum(tickets_sold) from star_schema.fct_performances"
     assert published_rows(settings, others) == published_rows(parity.duckdb, others)
-
-
-def test_single_models_are_not_mixed_with_a_build_that_was_not_published(settings: Settings) -> None:
-    """Spark's warehouse is not swapped in as a whole: a build that failed its audit is in it all the same."""
-    settings.published_file.parent.mkdir(parents=True)
-    settings.published_file.write_bytes(b"published")
-    settings.build_dir.mkdir()
-    note_publication(settings)
-    begin_spark_build(settings, complete=False)
-    with pytest.raises(BuildError, match="Spark's warehouse does not hold the others as they are published"):
-        begin_spark_build(settings, complete=False)
-    begin_spark_build(settings, complete=True)
 
 
 def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
