@@ -24,6 +24,7 @@ from acl_assets.ingestion.object_storage import download
 from acl_assets.ingestion.source_state import EXPORT_BATCHES
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.transformation.build import BuildError, file_identity
+from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.spark_remote import require_spark, spark_address
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class CopyOrder:
         stores: names of tables with failing rows of checks, which are copied when they are there.
         most_rows: tables with more stay in Spark, and so do views on them.
         export_batches: folder of the Parquet file with the batches the source tables hold.
+        memory_limit: of the DuckDB that copies; None: its own default.
     """
 
     remote: str
@@ -91,6 +93,7 @@ class CopyOrder:
     stores: tuple[str, ...]
     most_rows: int
     export_batches: Path
+    memory_limit: str | None
 
 
 def require_spark_client() -> None:
@@ -141,6 +144,7 @@ def copy_from_spark(
         stores=tuple(stores),
         most_rows=settings.spark_published_rows,
         export_batches=source_tables / EXPORT_BATCHES,
+        memory_limit=settings.memory_limit or build_memory_limit(source_tables),
     )
     with ChildProcess() as process:
         left_out: list[str] = process.call(f"{__name__}:copy_relations", order)
@@ -176,6 +180,10 @@ def copy_relations(order: CopyOrder) -> list[str]:
     """The copying itself, in a process of its own; see `copy_from_spark`."""
     with _session(order.remote) as spark, duckdb.connect(str(order.build_file)) as connection:
         connection.execute("set timezone = 'UTC'")
+        if order.memory_limit:
+            connection.execute("set memory_limit = ?", [order.memory_limit])
+        # Every thread would fetch a whole row group into memory, and those of Spark's files are of up to 128 MB.
+        connection.execute("set disable_parquet_prefetching = true")
         # A copy keeps no order, and without it a row group is written as soon as it is full.
         connection.execute("set preserve_insertion_order = false")
         copy = _Copy(spark, connection, order.most_rows, order.build_file.parent)

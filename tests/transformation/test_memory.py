@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from dbt.artifacts.schemas.run import RunExecutionResult
 from transformation.dbt_festivals import Festival, instant, run_dbt
 
 from acl_assets.transformation.memory import MEBIBYTE, build_memory_limit
@@ -39,6 +40,18 @@ def test_a_build_is_held_to_the_limit(tmp_path: Path, monkeypatch: pytest.Monkey
     result = run_dbt(tmp_path, "run", "--select", "dim_venues")
     assert not result.success
     assert "elephants" in str(result.exception or result.result)
+
+
+def test_the_limit_that_is_set_reaches_duckdb_through_dbt_s_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine or pod with less memory than DuckDB takes by itself depends on it."""
+    monkeypatch.setenv("ACL_MEMORY_LIMIT", "300MB")
+    (tmp_path / "build").mkdir()
+    result = run_dbt(tmp_path, "show", "--inline", "select current_setting('memory_limit') as memory_limit")
+    assert isinstance(result.result, RunExecutionResult), result.exception
+    (shown,) = result.result.results
+    assert [row["memory_limit"] for row in shown.agate_table or ()] == ["286.1 MiB"]
 
 
 def test_duckdb_understands_the_limit(tmp_path: Path) -> None:

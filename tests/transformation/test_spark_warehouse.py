@@ -1,4 +1,4 @@
-"""What Spark's warehouse is taken to hold; a server that says nothing stands in for Spark."""
+"""What Spark's warehouse is taken to hold, and how it is copied; a server that says nothing stands in for Spark."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster import AssetCheckResult, AssetExecutionContext, Output
 from dagster_dbt import DbtCliInvocation
@@ -20,10 +23,15 @@ from refreshes import land_batch, refresh, sha256
 
 from acl_assets.settings import Settings
 from acl_assets.transformation import assets, spark_warehouse
-from acl_assets.transformation.build import BuildError
+from acl_assets.transformation.build import BuildError, row_counts
+from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.spark_warehouse import (
+    Column,
+    CopyOrder,
+    Relation,
     begin_spark_build,
     copy_from_spark,
+    copy_relations,
     missing_relations,
     note_publication,
 )
@@ -220,3 +228,66 @@ def test_an_error_of_the_copy_does_not_hide_that_of_dbt(on_spark: Settings, monk
     events, warnings = described(on_spark, FailedDbt(BUILT, FAILED))
     assert [event.check_name for event in events] == ["bands_have_names"]
     assert warnings == ["What dbt had built when it failed was not copied from Spark: Spark is gone"]
+
+
+# How it is copied ---------------------------------------------------------------------------------------------------
+
+
+def copy_order(
+    settings: Settings, limit: str | None, *, relations: tuple[Relation, ...] = (), stores: tuple[str, ...] = ()
+) -> CopyOrder:
+    """The order to copy into an empty build file."""
+    batches = settings.source_tables_dir / "export_batches"
+    batches.mkdir(parents=True)
+    settings.build_dir.mkdir()
+    duckdb.sql(f"copy (select 'first' as batch_id) to '{batches}/batch.parquet'")
+    return CopyOrder("sc://spark", settings.build_file, relations, stores, 10**9, batches, limit)
+
+
+@pytest.mark.parametrize(("limit", "held_to"), [("300MB", "286.1 MiB"), (None, None)])
+def test_the_copy_is_held_to_the_limit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str | None, held_to: str | None
+) -> None:
+    """DuckDB would take most of the machine, which the memory limit of a refresh is to prevent."""
+    own = duckdb.sql("select current_setting('memory_limit')").fetchall()
+    limits = []
+
+    def table_exists(name: str) -> bool:
+        # Connections of one process to one file share its settings.
+        with duckdb.connect(str(settings.build_file)) as connection:
+            limits.append(connection.execute("select current_setting('memory_limit')").fetchall())
+        return False
+
+    have_spark(monkeypatch, table_exists)
+    copy_relations(copy_order(settings, limit, stores=("audit.bands_have_names",)))
+    assert limits == [[(held_to,)] if held_to else own]
+
+
+@pytest.mark.parametrize("limit", ["2GB", None])
+def test_the_limit_of_the_copy_is_that_of_the_refresh(
+    on_spark: Settings, monkeypatch: pytest.MonkeyPatch, limit: str | None
+) -> None:
+    """The one that is set or, without, in proportion to the source tables, as for what DuckDB builds itself."""
+    orders: list[CopyOrder] = []
+
+    def call(process: object, function: str, order: CopyOrder) -> list[str]:
+        orders.append(order)
+        return []
+
+    monkeypatch.setattr(spark_warehouse.ChildProcess, "call", call)
+    copy_from_spark(replace(on_spark, memory_limit=limit), {}, [], Path(), [])
+    assert [order.memory_limit for order in orders] == [limit or build_memory_limit(on_spark.source_tables_dir)]
+
+
+def test_row_groups_larger_than_the_limit_are_copied(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Spark writes such as 128 MB of pages of 1 MB, and every core of the machine that copies reads one."""
+    file, rows = tmp_path / "part-0.parquet", 5_000_000
+    prices = pa.table({"price": np.random.default_rng(20).random(rows)})
+    pq.write_table(prices, file, row_group_size=rows, data_page_size=1 << 20, use_dictionary=False)
+    assert file.stat().st_size > 40_000_000
+    have_spark(monkeypatch, table=SimpleNamespace(count=lambda: rows, inputFiles=lambda: [file.as_uri()]))
+    tickets = Relation("star_schema.tickets", (Column("price", "double", is_nullable=False),), None, ())
+    assert copy_relations(copy_order(settings, "40MB", relations=(tickets,))) == []
+    assert row_counts(settings.build_file, [tickets.name]) == {tickets.name: rows}
