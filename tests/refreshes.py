@@ -103,11 +103,12 @@ def land_increment(
     after: str = "first",
     since: datetime = DEFAULT_EXPORTED_AT,
     exported_at: datetime = WEEKS_LATER,
+    scale: float = SMALL,
     change: Callable[[str, pa.Table], pa.Table] = lambda table, rows: rows,
 ) -> Path:
-    """Land what a small festival sold since the batch before, and every row that `change` has changed."""
-    later = ((table, change(table, rows)) for table, rows in TicketingHistory(SMALL, exported_at=exported_at).stream())
-    earlier = TicketingHistory(SMALL, exported_at=since).stream()
+    """Land what a festival sold since the batch before, and every row that `change` has changed."""
+    later = ((table, change(table, rows)) for table, rows in TicketingHistory(scale, exported_at=exported_at).stream())
+    earlier = TicketingHistory(scale, exported_at=since).stream()
     return write_incremental_batch(settings.exports_dir / after, batch_id, earlier, later, exported_at)
 
 

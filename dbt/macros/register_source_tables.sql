@@ -84,13 +84,15 @@
 {#-
     As on DuckDB, and for the same reason: the increments are few files, so their ids are sent to where the full batch is
     read, which is neither sorted nor sent anywhere. They are named one by one, as Spark judges how much a scan brings by
-    the files it names.
+    the files it names. A file is named by the position its name begins with, which no other file has; the rest of it may
+    hold what a pattern would take for its own. Files without rows are not among them, and not missed.
 -#}
 {% macro spark__merged_source_table_view(table, parquet_files) %}
-    {% set increments = run_query(
-        "select distinct _metadata.file_name from parquet.`" ~ parquet_files ~ "` where _metadata.file_name not like '00000-%'"
+    {% set positions = run_query(
+        "select distinct substring_index(_metadata.file_name, '-', 1) as position from parquet.`" ~ parquet_files
+        ~ "` order by position"
     ).columns[0].values() %}
-    {% if not increments %}
+    {% if positions | length <= 1 %}
         {{ return(source_table_view(table.name, parquet_files)) }}
     {% endif %}
     {% set columns = table.columns.keys() | join(', ') %}
@@ -98,9 +100,9 @@
     {{ return(
         "create or replace view festival." ~ table.name ~ " as with increments as (select " ~ columns ~ " from (select *, "
         ~ "rank() over (partition by id order by batch desc) as age from (select *, _metadata.file_name as batch from "
-        ~ "parquet.`" ~ folder ~ "/{" ~ increments | join(',') ~ "}`)) where age = 1) "
-        ~ "select * from increments union all select earlier.* from parquet.`" ~ folder ~ "/00000-*.parquet`"
-        ~ " as earlier left anti join increments on earlier.id = increments.id"
+        ~ "parquet.`" ~ folder ~ "/{" ~ positions[1:] | join(',') ~ "}-*.parquet`)) where age = 1) "
+        ~ "select * from increments union all select earlier.* from parquet.`" ~ folder ~ "/" ~ positions[0]
+        ~ "-*.parquet` as earlier left anti join increments on earlier.id = increments.id"
     ) }}
 {% endmacro %}
 

@@ -6,10 +6,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from refreshes import (
     WEEKS_LATER,
@@ -18,15 +22,17 @@ from refreshes import (
     dagster_home,
     festival_settings,
     land_batch,
+    land_increment,
     open_instance,
     published_rows,
     refresh,
 )
 
 from acl_assets.definitions import build_definitions
+from acl_assets.ingestion import compaction
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.ingestion.source_state import current_files
 from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
-from acl_assets.simulator.batch import write_incremental_batch
-from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.transformation import spark_warehouse
 from acl_assets.transformation.project import dbt_executable
 from acl_assets.transformation.spark_cluster import running_cluster
@@ -61,20 +67,20 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 
 @pytest.fixture(scope="module")
 def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Parity:
-    """A full and an incremental batch: source tables are merged from both."""
+    """A full and three incremental batches: source tables are merged from files, one of which holds two batches."""
     remote, application = spark
     folder = tmp_path_factory.mktemp("parity")
     on_duckdb = festival_settings(folder / "duckdb")
-    full = land_batch(on_duckdb, scale=SCALE)
-    earlier, later = (TicketingHistory(SCALE, exported_at=at).stream() for at in (DEFAULT_EXPORTED_AT, WEEKS_LATER))
-    write_incremental_batch(full, "second", earlier, later, WEEKS_LATER)
+    land_batches(on_duckdb)
     on_spark = replace(
         festival_settings(folder / "spark"),
         exports_dir=on_duckdb.exports_dir,
         dbt_target="spark",
         spark_remote=remote,
     )
-    with open_instance(dagster_home(folder / "home")) as instance:
+    with open_instance(dagster_home(folder / "home")) as instance, pytest.MonkeyPatch.context() as patch:
+        # The full batch and the first increment are merged, the others are files of their own.
+        patch.setattr(compaction, "MOST_FILES", 3)
         assert refresh(on_duckdb, instance=instance).success
         with ExecutorKiller(application, FACT) as killer:
             refreshed = refresh(on_spark, instance=instance)
@@ -82,11 +88,33 @@ def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         return Parity(on_duckdb, on_spark, refreshed, killer.killed, killer.failed_tasks())
 
 
+def land_batches(settings: Settings) -> None:
+    """Two of the increments correct the same tickets, and the later one has the last word."""
+    second, third, fourth = (WEEKS_LATER + timedelta(weeks=weeks) for weeks in range(3))
+    land = partial(land_increment, settings, scale=SCALE)
+    land_batch(settings, scale=SCALE)
+    land("second", exported_at=second)
+    land("third", after="second", since=second, exported_at=third, change=partial(corrected, price=1))
+    land("fourth", after="third", since=third, exported_at=fourth, change=partial(corrected, price=2))
+
+
+def corrected(table: str, rows: pa.Table, price: int) -> pa.Table:
+    """Some tickets had been sold for another price."""
+    if table != "tickets":
+        return rows
+    prices = pc.if_else(pc.equal(pc.bit_wise_and(rows["id"], 63), 5), price, rows["price"])
+    place = rows.schema.get_field_index("price")
+    return rows.set_column(place, rows.schema.field(place), prices.cast(rows.schema.field(place).type))
+
+
 def test_publishes_what_duckdb_publishes_although_an_executor_dies(parity: Parity) -> None:
     """Row for row, with names and types of columns: who reads the published file cannot tell which engine built it.
 
     One test, as every process that runs one of several would refresh on Spark by itself.
     """
+    for table in SOURCE_TABLES:
+        files = current_files(parity.spark.source_tables_dir, table)
+        assert [file.name.split("-")[0] for file in files] == ["00001", "00002", "00003"]
     rows = require_equal(parity.duckdb.published_file, parity.spark.published_file)
     assert len(rows) == 17
     assert rows[FACT] > 300_000
