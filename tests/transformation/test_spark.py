@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -120,6 +121,7 @@ def test_publishes_what_duckdb_publishes_although_an_executor_dies(parity: Parit
     assert rows[FACT] > 300_000
     assert parity.killed is not None
     assert parity.failed_tasks > 0
+    assert source_tables_in_spark(parity.spark) == []
     require_equal_surroundings(parity)
     require_samples_of_failing_rows(parity)
 
@@ -144,19 +146,49 @@ def require_samples_of_failing_rows(parity: Parity) -> None:
     assert metadata["failing_rows"].startswith("| performance_id | band_id | venue_id | festival_year |")
 
 
-@pytest.mark.spark
-def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Path) -> None:
-    command = [dbt_executable(), "--log-path", tmp_path, "test", "--target", "spark", "--target-path", tmp_path]
-    ended = subprocess.run(
-        [*command, "--select", "test_type:unit"],
+def source_tables_in_spark(settings: Settings) -> list[str]:
+    """What Spark's catalog shows of the source tables."""
+    with warnings.catch_warnings():
+        # What it says of new versions of pandas is about features that are not used here.
+        warnings.simplefilter("ignore", FutureWarning)
+        from pyspark.sql import SparkSession
+
+        spark = SparkSession.builder.remote(settings.spark_remote).getOrCreate()
+        try:
+            found = [spark.sql(f"show tables in {schema}").collect() for schema in ("festival", "festival_changes")]
+        finally:
+            spark.stop()
+    return [f"{table.namespace}.{table.tableName}" for tables in found for table in tables]
+
+
+def dbt_test(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [dbt_executable(), "--log-path", folder, "test", "--target", "spark", "--target-path", folder]
+    return subprocess.run(
+        [*command, *arguments],
         cwd=DBT_PROJECT_DIR,
-        env={**os.environ, **parity.spark.dbt_variables, "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR)},
+        env={**os.environ, **settings.dbt_variables, "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.spark
+def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Path) -> None:
+    ended = dbt_test(parity.spark, tmp_path, "--select", "test_type:unit")
     assert ended.returncode == 0, ended.stdout
     assert "WARN=0 ERROR=0 SKIP=0" in ended.stdout
+
+
+@pytest.mark.spark
+def test_a_run_that_fails_leaves_no_source_tables_in_spark(parity: Parity, tmp_path: Path) -> None:
+    """They hold names of people, and others read the catalog too."""
+    ended = dbt_test(
+        parity.spark, tmp_path, "--select", "ticket_price_is_believable", "--vars", "{max_ticket_price: 1}"
+    )
+    assert ended.returncode == 1, ended.stdout
+    assert "Got 1000 results, configured to fail if != 0" in ended.stdout
+    assert source_tables_in_spark(parity.spark) == []
 
 
 @pytest.mark.spark
