@@ -120,7 +120,7 @@ def copy_from_spark(
     """Copy what Spark has built into the build file; relations of the same name there are replaced.
 
     Tables of more rows than `settings.spark_published_rows` are left out, and views on them; `LEFT_IN_SPARK` says
-    which. With them come the batches they are made from, and how many rows Spark counted in each source table.
+    which. With them come the batches they are made from.
 
     Args:
         settings: of the installation.
