@@ -257,7 +257,7 @@ def differing_rows(one: Path, other: Path) -> dict[str, tuple[int, int]]:
 def environment(settings: Settings, dagster_home: Path | None = None) -> dict[str, str]:
     """Environment variables under which a process of its own uses these settings and this Dagster instance."""
     variables = {
-        **{name: value for name, value in os.environ.items() if name != _MEASURED_CHILDREN},
+        **os.environ,
         "ACL_DATA_DIR": str(settings.data_dir),
         "ACL_EXPORTS_DIR": str(settings.exports_dir),
         "ACL_SETTLE_SECONDS": str(settings.settle_seconds),
