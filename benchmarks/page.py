@@ -291,16 +291,19 @@ def _batches_row(run: BatchesRun) -> list[str]:
 
 
 def last_to_tenth(increments: Growth[IncrementRun]) -> float | None:
-    """CPU time of the last refresh in that of the tenth, each the median of those around it; None of too few."""
-    applied = increments.runs[-1].applied
-    if set(neighbours(applied, applied)) & set(neighbours(10, applied)):
+    """CPU time of the last refresh in that of the tenth, each the median of those around it; None of too few.
+
+    Too few they are also where measuring was interrupted, as those around the tenth are measured with the last.
+    """
+    tenth, last = _around(increments, 10), _around(increments, increments.runs[-1].applied)
+    if not tenth or tenth[-1].applied >= last[0].applied:
         return None
-    return _cpu_seconds(_around(increments, applied)) / _cpu_seconds(_around(increments, 10))
+    return _cpu_seconds(last) / _cpu_seconds(tenth)
 
 
 def _around(increments: Growth[IncrementRun], shown: int) -> list[IncrementRun]:
     nearby = neighbours(shown, increments.runs[-1].applied)
-    return [run for run in increments.runs if run.applied in nearby]
+    return sorted((run for run in increments.runs if run.applied in nearby), key=lambda run: run.applied)
 
 
 def _cpu_seconds(runs: Sequence[IncrementRun]) -> float:
@@ -310,6 +313,8 @@ def _cpu_seconds(runs: Sequence[IncrementRun]) -> float:
 def _increment_rows(increments: Growth[IncrementRun]) -> Iterator[list[str]]:
     for shown in shown_increments(increments.runs[-1].applied):
         runs = _around(increments, shown)
+        if not runs:
+            continue
         wall, memory, source, published = (
             _spread(numbers).median
             for numbers in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_what_increments_cost_is_told_by_their_neighbours(page: str, increments:
     assert "Measured on 2026-01-04 on a machine with 8 cores and 16 GiB of memory" in page
     few = Growth(increments.taken_on, increments.machine, 0.0, increments.runs[:15])
     assert last_to_tenth(few) is None
+
+
+def test_what_was_measured_before_an_interruption_is_shown(increments: Growth[IncrementRun], tmp_path: Path) -> None:
+    """Those around the tenth are measured last, and until then nothing is said of how the cost has grown."""
+    cut_off = [run for run in increments.runs if run.applied == 0 or run.applied > 14]
+    page = write_page(None, None, replace(increments, runs=cut_off), None, tmp_path).read_text()
+    assert "| 100 | 11.0 |" in page
+    assert "| 10 |" not in page
+    assert "refresh from increment" not in page
 
 
 def test_looks_into_the_landing_zone_are_shown_by_their_number(page: str) -> None:
