@@ -133,11 +133,12 @@ def process_tree(pid: int) -> Iterator[int]:
 
 
 def child_processes(pid: int) -> list[int]:
-    """The processes that a process has started and that have not ended."""
+    """The processes that a process has started and that have not ended; none of one that has ended itself."""
     found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, children.read_text().split())
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
     return found
 
 

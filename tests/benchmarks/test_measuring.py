@@ -13,6 +13,7 @@ from benchmarks.measuring import (
     CommandFailedError,
     ProcessUsage,
     bytes_below,
+    child_processes,
     run_measured,
     tree_cpu_seconds,
 )
@@ -44,6 +45,14 @@ def test_cpu_time_of_children_that_have_ended_counts() -> None:
     subprocess.run([sys.executable, "-c", _COMPUTE_IN_A_CHILD], check=True)
 
     assert tree_cpu_seconds(os.getpid()) - before >= 1
+
+
+def test_a_process_that_has_ended_has_no_children() -> None:
+    """Processes end while they are listed, and who lists them must go on looking at the others."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+
+    assert child_processes(ended.pid) == []
 
 
 def test_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
