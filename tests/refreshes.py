@@ -46,9 +46,10 @@ LATER = DEFAULT_EXPORTED_AT + timedelta(days=1)
 WEEKS_LATER = DEFAULT_EXPORTED_AT + timedelta(weeks=3)
 """When an incremental batch was exported that brings tickets to a small festival too."""
 
-_MEASURED_CHILDREN = "COVERAGE_PROCESS_CONFIG"
+MEASURED_CHILDREN = "COVERAGE_PROCESS_CONFIG"
 """The variable that has coverage measure child processes. Those of a refresh are dbt, which takes half as long again
-then, and processes that call what tests of their own cover."""
+then, and processes that call what tests of their own cover; one that is killed leaves a broken
+file of what it covered."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def refresh(
     ):
         # dagster-dbt uses deprecated parts of Dagster itself; this project must not.
         warnings.filterwarnings("error", category=DeprecationWarning, module=r"acl_assets\.")
-        patch.delenv(_MEASURED_CHILDREN, raising=False)
+        patch.delenv(MEASURED_CHILDREN, raising=False)
         result = definitions.resolve_job_def("refresh").execute_in_process(
             instance=used,
             raise_on_error=False,

@@ -15,6 +15,7 @@ import pytest
 from dagster import DagsterEventType, DagsterInstance, ReexecutionOptions, execute_job, reconstructable
 from refreshes import (
     LATER,
+    MEASURED_CHILDREN,
     Refreshed,
     environment,
     land_batch,
@@ -68,7 +69,7 @@ def start(published: Settings, instance: DagsterInstance, tmp_path: Path) -> Ite
                 env={
                     name: value
                     for name, value in environment(published, Path(instance.root_directory)).items()
-                    if name != without
+                    if name not in (without, MEASURED_CHILDREN)
                 },
                 stdout=stream,
                 stderr=subprocess.STDOUT,
