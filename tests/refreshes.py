@@ -48,8 +48,7 @@ WEEKS_LATER = DEFAULT_EXPORTED_AT + timedelta(weeks=3)
 
 MEASURED_CHILDREN = "COVERAGE_PROCESS_CONFIG"
 """The variable that has coverage measure child processes. Those of a refresh are dbt, which takes half as long again
-then, and processes that call what tests of their own cover; one that is killed leaves a broken
-file of what it covered."""
+then, and processes that call what tests of their own cover; one that is killed leaves a broken file behind."""
 
 
 @dataclass(frozen=True)
