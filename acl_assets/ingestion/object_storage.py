@@ -48,14 +48,14 @@ def list_files(url: str) -> dict[str, StoredFile]:
     }
 
 
-def read_file(url: str) -> bytes:
-    """The content of a small file.
+def read_file(url: str, most_bytes: int) -> bytes:
+    """Return the content of a small file, at most its first `most_bytes` bytes.
 
     Raises:
         ObjectStorageError: it cannot be read.
     """
     with _explained("read", url):
-        return bytes(_file_system(url).cat_file(url))
+        return bytes(_file_system(url).cat_file(url, start=0, end=most_bytes))
 
 
 def open_file(url: str) -> IO[bytes]:
