@@ -11,7 +11,7 @@ from pathlib import Path
 
 import vl_convert
 
-from acl_assets.visualization.atomic_write import write_atomically
+from acl_assets.util.atomic_write import write_atomically
 
 
 def keep_drawing_library(folder: Path) -> None:

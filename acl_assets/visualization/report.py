@@ -23,8 +23,8 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from acl_assets.settings import FESTIVAL_TIMEZONE
+from acl_assets.util.atomic_write import write_atomically
 from acl_assets.visualization import charts
-from acl_assets.visualization.atomic_write import write_atomically
 from acl_assets.visualization.drawing_library import drawing_library
 
 TEMPLATES = Path(__file__).parent / "templates"
