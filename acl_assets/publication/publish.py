@@ -19,7 +19,6 @@ from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
 
 _SOURCE_SCHEMA = "festival"
-_CHANGES_SCHEMA = "festival_changes"
 
 
 class PublicationError(Exception):
@@ -77,7 +76,6 @@ def seal_build(
         connection.execute("begin")
         _write_provenance(connection, record, digest, published_at, source_rows)
         _write_audit_results(connection, record, results)
-        connection.execute(f"drop schema if exists {_CHANGES_SCHEMA} cascade")
         connection.execute(f"drop schema {_SOURCE_SCHEMA} cascade")
         _drop_empty_failures(connection)
         connection.execute("commit")
@@ -139,12 +137,9 @@ def _write_provenance(
     connection.executemany("insert into publication.source_tables values (?, ?)", list(source_rows.items()))
     connection.execute(
         "create or replace table publication.publications "
-        "(published_at timestamp, run_id varchar, state_digest varchar, project varchar)"
+        "(published_at timestamp, run_id varchar, state_digest varchar)"
     )
-    connection.execute(
-        "insert into publication.publications values (?, ?, ?, ?)",
-        [published_at, record.run_id, digest, record.project],
-    )
+    connection.execute("insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, digest])
 
 
 def _write_audit_results(

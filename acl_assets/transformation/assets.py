@@ -10,7 +10,6 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Any, cast
 
 import duckdb
@@ -34,13 +33,12 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging.version import Version
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.source_state import read_current_batches
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import BuildError, Ingredients, begin_build, row_counts
+from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state, fingerprint
+from acl_assets.transformation.project import drop_older_parser_state
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
@@ -90,19 +88,10 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             if settings.dbt_target == SPARK:
                 beside = sorted(".".join(key.path) for key in upstream - selected)
                 begin_spark_build(settings, complete=complete, upstream=beside)
-            record = begin_build(
-                settings,
-                context.run.run_id,
-                Ingredients(
-                    tuple(read_current_batches(settings.source_tables_dir)),
-                    fingerprint(Path(project.project_dir), settings.dbt_target),
-                ),
-                complete=complete,
-                self_sufficient=upstream <= selected,
-            )
+            record = begin_build(settings, context.run.run_id, complete=complete, self_sufficient=upstream <= selected)
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
-        context.log.info(record.begun_from)
+        context.log.info(_described_build(record, len(selected)))
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
         # What dbt says is in the run's output; a file with the same takes a twentieth of its time.
         variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "none"
@@ -117,12 +106,16 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
         drop_older_parser_state(project, target_path)
         with _environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
-            # Single models are built anew, as whoever selects them expects, whatever has changed since.
-            command += [] if record.complete else ["--full-refresh"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
         yield from _described_events(context, settings, manifest, invocation)
 
     return dbt_models
+
+
+def _described_build(record: BuildRecord, models: int) -> str:
+    if record.complete:
+        return "Building every model from nothing."
+    return f"Building {models} selected models{'' if record.is_fragment else ' on a copy of the published file'}."
 
 
 def _upstream_models(models: AssetsDefinition, selected: AbstractSet[AssetKey]) -> set[AssetKey]:

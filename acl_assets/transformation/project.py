@@ -6,14 +6,12 @@ What belongs here: locating and preparing. What does not: how nodes become asset
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ from acl_assets.settings import DBT_PROJECT_DIR
 _PARSER_STATE = "partial_parse.msgpack"
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
 _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
-_ENGINES = {"duckdb": ("dbt-core", "dbt-duckdb", "duckdb"), "spark": ("dbt-core", "dbt-spark", "pyspark-client")}
 
 
 class DbtProjectError(RuntimeError):
@@ -89,17 +86,6 @@ def _parsed_files(project_dir: Path) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(project_dir):
         subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
         yield from (Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES)
-
-
-def fingerprint(project_dir: Path, dbt_target: str = "duckdb") -> str:
-    """SHA-256 over everything a warehouse depends on besides its source tables: dbt's files and who executes them."""
-    digest = hashlib.sha256()
-    for package in _ENGINES[dbt_target]:
-        digest.update(f"{package} {version(package)}\0".encode())
-    for file in sorted(_parsed_files(project_dir)):
-        digest.update(f"{file.relative_to(project_dir)}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> None:

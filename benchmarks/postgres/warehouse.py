@@ -112,7 +112,6 @@ def load(batch: Path, dsn: str) -> None:
                         cursor.copy_expert(
                             f"copy festival.{table.name} ({header}) from stdin with (format csv)", stream
                         )
-                cursor.execute(f"create view festival_changes.{table.name} as select * from festival.{table.name}")
             cursor.execute(
                 "insert into festival.export_batches values (%s, %s, %s, %s, true)",
                 [batch.name, document["kind"], document["exported_at"], hashlib.sha256(manifest).hexdigest()],

@@ -1,26 +1,16 @@
 {% macro register_source_tables() %}
     {% if execute %}
-        {% for schema in ['festival', 'festival_changes'] %}
-            {% do adapter.create_schema(api.Relation.create(database=target.get('database'), schema=schema)) %}
-        {% endfor %}
+        {% do adapter.create_schema(api.Relation.create(database=target.get('database'), schema='festival')) %}
         {% set current = env_var('ACL_DATA_DIR', '../data') ~ '/source_tables/current/' %}
         {% set tables = graph.sources.values() | selectattr('source_name', 'equalto', 'festival') | list %}
         {% do run_query(source_table_view('export_batches', current ~ 'export_batches/*.parquet')) %}
         {% set batches = run_query('select count(*) from festival.export_batches').columns[0].values()[0] %}
-        {% set published = published_batches() %}
         {% for table in tables | rejectattr('name', 'equalto', 'export_batches') %}
             {% set parquet_files = current ~ table.name ~ '/*.parquet' %}
             {% if batches <= 1 %}
                 {% do run_query(source_table_view(table.name, parquet_files)) %}
             {% else %}
                 {% do run_query(merged_source_table_view(table, parquet_files)) %}
-            {% endif %}
-            {% if published == 0 %}
-                {% do run_query(
-                    'create or replace view festival_changes.' ~ table.name ~ ' as select * from festival.' ~ table.name
-                ) %}
-            {% else %}
-                {% do run_query(changed_source_rows_view(table, parquet_files, published)) %}
             {% endif %}
         {% endfor %}
     {% endif %}
@@ -104,28 +94,6 @@
         ~ "select * from increments union all select earlier.* from parquet.`" ~ folder ~ "/" ~ positions[0]
         ~ "-*.parquet` as earlier left anti join increments on earlier.id = increments.id"
     ) }}
-{% endmacro %}
-
-
-{% macro changed_source_rows_view(table, parquet_files, published) %}
-    {{ return(adapter.dispatch('changed_source_rows_view')(table, parquet_files, published)) }}
-{% endmacro %}
-
-{% macro default__changed_source_rows_view(table, parquet_files, published) %}
-    {% do exceptions.raise_compiler_error(
-        "changed_source_rows_view is not written for " ~ target.type ~ ": add the macro " ~ target.type
-        ~ "__changed_source_rows_view"
-    ) %}
-{% endmacro %}
-
-{% macro duckdb__changed_source_rows_view(table, parquet_files, published) %}
-    {% set files = [] %}
-    {% for file in duckdb_files(parquet_files) if file.split('/')[-1].split('-')[0] | int >= published %}
-        {% do files.append(file) %}
-    {% endfor %}
-    {% set no_rows = "select * from festival." ~ table.name ~ " where false" %}
-    {% set rows = duckdb_newest_rows(table, files) if files else no_rows %}
-    {{ return("create or replace view festival_changes." ~ table.name ~ " as " ~ rows) }}
 {% endmacro %}
 
 

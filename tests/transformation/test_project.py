@@ -15,7 +15,6 @@ from acl_assets.transformation.project import (
     DbtProjectError,
     dbt_executable,
     dbt_project,
-    fingerprint,
     is_stale,
     load_manifest,
     parse,
@@ -37,27 +36,6 @@ def project(tmp_path: Path) -> DbtProject:
 def make_older(file: Path) -> None:
     """Give a file a time long before any of the project's own."""
     os.utime(file, (0, 0))
-
-
-@pytest.mark.parametrize(
-    "changed",
-    ["dbt_project.yml", "models/star_schema/dim_bands.sql", "models/sources/_sources.yml", "tests/sanity/new.sql"],
-)
-def test_the_fingerprint_changes_with_models_variables_and_checks(changed: str, project: DbtProject) -> None:
-    """A warehouse made by other models is not continued, nor one that other checks have passed."""
-    before = fingerprint(Path(project.project_dir))
-    with (Path(project.project_dir) / changed).open("a") as stream:
-        stream.write("\n-- changed")
-    assert fingerprint(Path(project.project_dir)) != before
-
-
-def test_the_fingerprint_does_not_change_with_time_or_place(project: DbtProject, tmp_path: Path) -> None:
-    """Nor with what dbt generates: every refresh would build from nothing."""
-    before = fingerprint(Path(project.project_dir))
-    for file in Path(project.project_dir).rglob("*.sql"):
-        os.utime(file)
-    (Path(project.project_dir) / "target" / "compiled.sql").write_text("select 1")
-    assert fingerprint(shutil.copytree(project.project_dir, tmp_path / "elsewhere")) == before
 
 
 def test_a_missing_manifest_is_stale(project: DbtProject) -> None:
