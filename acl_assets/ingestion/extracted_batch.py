@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acl_assets.ingestion.export_batch import BatchKind, is_unfinished
-from acl_assets.ingestion.remote_landing_zone import remove_unfinished
+from acl_assets.landing_zone.manifest import BatchKind, is_unfinished
+from acl_assets.landing_zone.s3_store import remove_unfinished
 
 BATCH_PREFIX = "ticketing-"
 _LOCK_NAME = ".extract.lock"

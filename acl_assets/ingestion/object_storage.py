@@ -4,7 +4,7 @@ Everything goes through fsspec, whose S3 is the optional package s3fs; neither i
 object appears as a whole when its upload is done, and never under another name before: there is no renaming.
 
 What belongs here: moving bytes in bounded memory, and errors people can act on. What does not: what the files mean
-(`remote_landing_zone`, `remote_source_tables`), which folders are on object storage (`settings`).
+(`landing_zone.s3_store`, `source_tables.remote`), which folders are on object storage (`settings`).
 """
 
 from __future__ import annotations

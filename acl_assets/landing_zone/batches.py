@@ -176,27 +176,30 @@ def _looks_like_an_export(name: str) -> bool:
 
 def _classify(entry: LandedEntry, settle_seconds: float, now: float) -> LandedFolder | str:
     """Return the complete batch that an entry of the landing zone is, or the reason why it is none."""
+    if reason := _why_unusable(entry):
+        return reason
+    if entry.manifest is not None:
+        return LandedFolder(entry.name, entry.location, True, ((MANIFEST_NAME, *entry.manifest),))
+    files = _files_of_tables(entry)
+    if isinstance(files, str):
+        return files
+    found = LandedFolder(entry.name, entry.location, False, tuple((name, *entry.files[name]) for name in files))
+    waited = now - entry.last_change
+    # Files of the future are never settled; their date is the reason then.
+    if waited < settle_seconds and found.landed_at_ns / 1e9 <= now + CLOCK_TOLERANCE.total_seconds():
+        return f"its files changed {max(waited, 0):.0f} s ago and must be unchanged for {settle_seconds:.0f} s"
+    return found
+
+
+def _why_unusable(entry: LandedEntry) -> str | None:
+    """Return why an entry cannot be a batch, whatever files it holds."""
     if not entry.is_folder:
         return "it is a file, and a batch is a folder with the files of all tables"
     if entry.problem is not None:
         return entry.problem
-    if reason := _why_unusable_name(entry.name):
-        return reason
-    if entry.manifest is not None:
-        stamp = ((MANIFEST_NAME, *entry.manifest),)
-        return LandedFolder(entry.name, entry.location, has_manifest=True, stamp=stamp)
-    if entry.is_unfinished:
+    if entry.manifest is None and entry.is_unfinished:
         return "its export has not finished: the manifest is still to come"
-    files = _files_of_tables(entry)
-    if isinstance(files, str):
-        return files
-    stamp = tuple((name, *entry.files[name]) for name in files)
-    newest = max(modified_ns for _, _, modified_ns in stamp) / 1e9
-    waited = now - entry.last_change
-    # Files of the future are never settled; their date is the reason then.
-    if waited < settle_seconds and newest <= now + CLOCK_TOLERANCE.total_seconds():
-        return f"its files changed {max(waited, 0):.0f} s ago and must be unchanged for {settle_seconds:.0f} s"
-    return LandedFolder(entry.name, entry.location, has_manifest=False, stamp=stamp)
+    return _why_unusable_name(entry.name)
 
 
 def _why_unusable_name(name: str) -> str | None:

@@ -68,7 +68,8 @@ class FolderLandingZone:
             location = os.path.join(self.path, name)
             try:
                 found = os.stat(location)
-                entry = _look_into(name, location) if stat.S_ISDIR(found.st_mode) else LandedEntry(name, location, is_folder=False)
+                is_folder = stat.S_ISDIR(found.st_mode)
+                entry = _look_into(name, location) if is_folder else LandedEntry(name, location, is_folder=False)
             except OSError as error:
                 entry = LandedEntry(name, location, problem=_why_unreadable(error, location))
             yield entry

@@ -148,7 +148,6 @@ class ExportBatch:
 # Parsing --------------------------------------------------------------------------------------------------------
 
 
-
 def _instant(text: object) -> datetime:
     """Return an ISO 8601 time with an offset in UTC; pydantic itself would also accept seconds since the epoch."""
     try:

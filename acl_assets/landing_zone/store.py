@@ -1,4 +1,4 @@
-"""The interface of a landing zone, and the store for a location: a folder of this machine or a URL of object storage."""
+"""The interface of a landing zone, and the store for a location: a folder of this machine or object storage."""
 
 from __future__ import annotations
 
@@ -51,6 +51,9 @@ class LandedEntry:
 
 class LandingZone(Protocol):
     """Where export batches land. Implementations are hashable: what was read of a batch is cached by store."""
+
+    def __hash__(self) -> int:
+        """Return a hash, equal for the same landing zone."""
 
     @property
     def location(self) -> str:

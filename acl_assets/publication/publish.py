@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from acl_assets.ingestion.export_batch import state_digest
+from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
 
@@ -71,7 +71,7 @@ def seal_build(
             f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
             f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"
         ).fetchall()
-        digest = state_digest((batch_id, batch_digest) for batch_id, batch_digest, _ in batches)
+        digest = chain_digest((batch_id, batch_digest) for batch_id, batch_digest, _ in batches)
         _require_one_state(settings, record, digest)
         connection.execute("begin")
         _write_provenance(connection, record, digest, published_at, source_rows)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from acl_assets.ingestion.export_batch import MANIFEST_NAME, BatchError
+from acl_assets.landing_zone.manifest import MANIFEST_NAME, BatchError
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
 from acl_assets.simulator.damage import (

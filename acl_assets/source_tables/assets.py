@@ -1,6 +1,5 @@
 """The source tables as Dagster assets: the batch chain of the landing zone, converted to typed Parquet."""
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from dagster import (
     multi_asset,
 )
 
-from acl_assets.child_process import ChildProcess, ChildProcesses
+from acl_assets.child_process import ChildProcesses
 from acl_assets.ingestion.extraction_job import ticketing_asset_key
 from acl_assets.ingestion.object_storage import ObjectStorageError
 from acl_assets.ingestion.refresh_lock import RefreshLock
@@ -36,29 +35,17 @@ from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, r
 from acl_assets.landing_zone.manifest import BatchError, ExportBatch
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings
-from acl_assets.source_tables import remote
-from acl_assets.source_tables.conversion import TableOrder
+from acl_assets.source_tables.chain_conversion import ChainConversion
 from acl_assets.source_tables.current_state import (
     EXPORT_BATCHES,
-    REJECTS,
-    ConvertedBatch,
     ConvertedChain,
-    begin_folder,
-    describe_batch,
-    finish_folder,
-    longest_prefix,
-    read_chain,
-    switch_current,
     table_file,
 )
 from acl_assets.util.sql import duckdb_files
 
 SOURCE_PREFIX = "festival"
 EXPORT_FILES_CHECK = "export_files_as_manifest"
-_MAKE_TABLE = "acl_assets.source_tables.conversion:make_table"
-_TOTALS = "acl_assets.source_tables.conversion:totals_of"
 _PREVIEW_ROWS = 5
-_BYTES_FOR_TWO = 20_000_000
 _COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
 
 
@@ -140,7 +127,7 @@ def source_tables(
         f"The newest batch of {settings.exports_dir} is {chain.newest.batch_id}, "
         f"exported at {chain.newest.exported_at.isoformat()}."
     )
-    conversion = _Conversion(context, settings, chain)
+    conversion = ChainConversion(settings, chain, log=context.log.info, warn=context.log.warning)
     errors: list[str] = []
     with ChildProcesses(conversion.processes) as processes:
         made = {table.name: processes.submit(conversion.make, table) for table in conversion.largest_first()}
@@ -153,9 +140,6 @@ def source_tables(
     if errors:
         raise Failure("\n".join(errors), allow_retries=False)
     folder, converted = conversion.finish()
-    switch_current(settings.source_tables_dir, folder)
-    if settings.source_tables_url:
-        remote.send_current(settings.source_tables_url, folder)
     for table in SOURCE_TABLES.values():
         key = source_asset_key(table.name)
         metadata = _table_metadata(table, chain.newest, folder, converted, conversion)
@@ -182,99 +166,8 @@ def find_chain(settings: Settings) -> tuple[Listing, BatchChain]:
         raise Failure(str(error), allow_retries=False) from None
 
 
-class _Conversion:
-    """Makes the tables of a batch chain in a new folder, beginning with what earlier refreshes have made."""
-
-    def __init__(self, context: AssetExecutionContext, settings: Settings, chain: BatchChain) -> None:
-        self._context, self._settings, self._chain = context, settings, chain
-        self._seconds: dict[str, float] = {}
-        self._rows_by_file: dict[str, list[dict[str, int]]] = {}
-        self._totals: dict[str, tuple[int, Mapping[str, int]]] = {}
-        self._base, self._held = self._find_base()
-        self.new_batches = chain.batches[len(self._held) :]
-        self._unfinished = begin_folder(settings.source_tables_dir, chain.digest) if self.is_needed else None
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is anything to convert."""
-        return bool(self.new_batches)
-
-    @property
-    def processes(self) -> int:
-        """How many conversions run at a time: two tables hold nearly all rows, and a process takes time to start."""
-        return 2 if sum(map(self._exported_bytes, SOURCE_TABLES.values())) >= _BYTES_FOR_TWO else 1
-
-    def _find_base(self) -> tuple[Path | None, tuple[ConvertedBatch, ...]]:
-        source_tables_dir, url = self._settings.source_tables_dir, self._settings.source_tables_url
-        base, held, damage = longest_prefix(source_tables_dir, self._chain)
-        for found in damage:
-            self._context.log.warning(f"{found}. The source tables are made again.")
-        if url and len(held) < len(self._chain.batches):
-            remote.fetch_prefix(url, source_tables_dir, self._chain, len(held))
-            base, held, _ = longest_prefix(source_tables_dir, self._chain)
-        if held:
-            self._context.log.info(f"Tables of {len(held)} of {len(self._chain.batches)} batches are converted already.")
-        return base, held
-
-    def largest_first(self) -> list[SourceTable]:
-        """Return the source tables, those first that take longest to convert."""
-        return sorted(SOURCE_TABLES.values(), key=self._exported_bytes, reverse=True)
-
-    def _exported_bytes(self, table: SourceTable) -> int:
-        return sum(file.bytes for batch in self.new_batches for file in batch.tables[table.name].files)
-
-    def make(self, process: ChildProcess, table: SourceTable) -> None:
-        """Make one table in a process of its own, which gives its memory back; do nothing when it has been made.
-
-        Raises:
-            BatchError: a batch breaks the contract.
-        """
-        if self._unfinished is None:
-            return
-        started = time.perf_counter()
-        target = table_file(self._unfinished, table.name)
-        order = TableOrder(
-            zone=landing_zone_at(self._settings.exports_dir),
-            batches=self.new_batches,
-            table=table,
-            base=table_file(self._base, table.name) if self._base else None,
-            target=target,
-            rejects_file=self._settings.source_tables_dir / REJECTS / f"{table.name}.jsonl",
-        )
-        self._rows_by_file[table.name] = process.call(_MAKE_TABLE, order, log=self._context.log.info)
-        self._totals[table.name] = process.call(_TOTALS, target, table)
-        self._seconds[table.name] = time.perf_counter() - started
-        self._context.log.info(
-            f"{table.name}: {self.new_rows(table):,} rows of {len(self.new_batches)} batches converted in "
-            f"{self._seconds[table.name]:.2f} s ({target.stat().st_size:,} bytes)."
-        )
-
-    def new_rows(self, table: SourceTable) -> int:
-        """Return how many rows of a table were read in this run."""
-        return sum(sum(rows.values()) for rows in self._rows_by_file.get(table.name, ()))
-
-    def rows_per_second(self, table: SourceTable) -> int | None:
-        """Return how fast a table was read, None when it was not."""
-        seconds = self._seconds.get(table.name)
-        return round(self.new_rows(table) / seconds) if seconds else None
-
-    def finish(self) -> tuple[Path, ConvertedChain]:
-        """Return the folder of the chain and what it holds, once every table has been made."""
-        if self._unfinished is None:
-            folder = self._settings.source_tables_dir / self._chain.digest
-            converted = read_chain(folder)
-            if converted is None:
-                raise Failure(f"{folder} was removed while this run read it. Refresh again.", allow_retries=False)
-            return folder, converted
-        new = [
-            describe_batch(batch, {table: rows[number] for table, rows in self._rows_by_file.items()})
-            for number, batch in enumerate(self.new_batches)
-        ]
-        return finish_folder(self._unfinished, [*self._held, *new], self._totals)
-
-
 def _table_metadata(
-    table: SourceTable, batch: ExportBatch, folder: Path, converted: ConvertedChain, conversion: _Conversion
+    table: SourceTable, batch: ExportBatch, folder: Path, converted: ConvertedChain, conversion: ChainConversion
 ) -> dict[str, Any]:
     path = table_file(folder, table.name)
     described = converted.tables[table.name]
@@ -300,9 +193,7 @@ def _preview(table: SourceTable, path: Path) -> MarkdownMetadataValue:
     with duckdb.connect() as connection:
         # One thread reads one row group; each keeps ten megabytes.
         connection.execute("set TimeZone = 'UTC'; set threads = 1")
-        found = connection.execute(
-            f"from read_parquet({duckdb_files([path])}) limit ?", [_PREVIEW_ROWS]
-        ).fetchall()
+        found = connection.execute(f"from read_parquet({duckdb_files([path])}) limit ?", [_PREVIEW_ROWS]).fetchall()
     rows = [dict(zip(table.column_names, row, strict=True)) for row in found]
     header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
     return MetadataValue.md(header + "".join(_markdown_row(table, row) for row in rows))

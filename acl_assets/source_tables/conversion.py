@@ -80,7 +80,7 @@ def make_table(order: TableOrder, *, log: Log = lambda message: None) -> list[di
             continue
         part = scratch / f"{number}.parquet"
         with order.zone.local_files(batch, order.table.name, scratch) as folder:
-            rows_by_file.append(convert_batch(batch, folder, order.table, part, order.rejects_file, log=log))
+            rows_by_file.append(convert_batch(order, batch, folder, part, log))
         parts.append(part)
     if len(parts) == 1:
         _link_or_move(parts[0], order.target, is_base=order.base is not None)
@@ -111,30 +111,24 @@ def _link_or_move(part: Path, target: Path, *, is_base: bool) -> None:
 
 
 def convert_batch(
-    batch: ExportBatch,
-    folder: Path,
-    table: SourceTable,
-    target: Path,
-    rejects_file: Path,
-    *,
-    log: Log = lambda message: None,
+    order: TableOrder, batch: ExportBatch, folder: Path, target: Path, log: Log = lambda message: None
 ) -> dict[str, int]:
     """Verify the files of one table of a batch and convert them to one Parquet file; return the rows per file.
 
     Rows keep the order of the files and, within each, of its rows; memory is bounded whatever the size.
 
     Args:
+        order: which table it is for.
         batch: the batch to read.
         folder: of this machine, where the files of the table lie.
-        table: the source table to convert.
         target: the Parquet file to write: zstd; int32, string and timestamp[us, UTC] columns as declared.
-        rejects_file: where rejects are stored, one JSON object (file, line, column, text, reason) per line.
         log: receives a line of progress now and then, and one per file.
 
     Raises:
         RejectedLinesError: lines or values break the contract.
         BatchError: a file is not the one that was exported, or not readable as what its name says.
     """
+    table = order.table
     rejects = RejectLog()
     rows_by_file: dict[str, int] = {}
     with _new_file(target) as stream, _parquet_writer(stream, table) as writer:
@@ -149,7 +143,7 @@ def convert_batch(
                     rows_by_file[file.path] += piece.num_rows
                     _require_no_more_rows(rows_by_file[file.path], file, where)
                     writer.write_table(piece)
-        rejects.raise_for_rejects(table, rejects_file)
+        rejects.raise_for_rejects(table, order.rejects_file)
     return rows_by_file
 
 

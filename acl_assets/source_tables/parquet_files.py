@@ -97,7 +97,7 @@ def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str
         return None if is_whole else f"is {found}"
     if wanted == "timestamptz":
         if name in _int96_columns(parquet):
-            return None if _is_int96_utc(parquet, name) else "is int96, which has no time zone; export timestamps in UTC"
+            return None if _is_int96_utc(parquet, name) else "is int96, which has no time zone"
         is_instant = pa.types.is_timestamp(found) and found.tz is not None
         return None if is_instant else f"is {found}, which has no time zone"
     plain = found.value_type if pa.types.is_dictionary(found) else found

@@ -34,6 +34,7 @@ from packaging.version import Version
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.settings import Settings
+from acl_assets.source_tables.current_state import DamagedStateError, read_current
 from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
@@ -43,6 +44,8 @@ from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_sp
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
 _SAMPLE_ROWS = 10
+SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
+"""The environment variable by which the dbt project finds the source tables."""
 _DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
 
@@ -74,12 +77,14 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
         refresh_lock: RefreshLock,
     ) -> Iterator[_DbtEvent]:
         refresh_lock.acquire(context.run.run_id, context.log.info)
-        if not (settings.source_tables_dir / "current").exists():
+        try:
+            source_tables = read_current(settings.source_tables_dir)
+        except DamagedStateError as error:
             raise Failure(
-                f"There are no source tables in {settings.source_tables_dir} to build models from. Materialize "
-                "everything once (job refresh, or --select '*'), then single models.",
+                f"{error}, so there is nothing to build models from. Materialize everything once (job refresh, or "
+                "--select '*'), then single models.",
                 allow_retries=False,
-            )
+            ) from None
         wait_for_dbt(settings.dbt_lock_file)
         selected = context.selected_asset_keys
         complete = selected == dbt_models.keys
@@ -93,6 +98,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             raise Failure(str(error), allow_retries=False) from None
         context.log.info(_described_build(record, len(selected)))
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
+        variables[SOURCE_TABLES_VARIABLE] = source_tables_location(settings, source_tables.digest)
         # What dbt says is in the run's output; a file with the same takes a twentieth of its time.
         variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "none"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
@@ -110,6 +116,16 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
         yield from _described_events(context, settings, manifest, invocation)
 
     return dbt_models
+
+
+def source_tables_location(settings: Settings, digest: str) -> str:
+    """Return the folder, or for Spark the URL, in which the engine reads the source tables of a batch chain.
+
+    The folder of the chain, not the link to it: an engine may cache what it has read under a path.
+    """
+    if settings.dbt_target == SPARK and settings.source_tables_url:
+        return f"{settings.source_tables_url}/{digest}"
+    return str(settings.source_tables_dir / digest)
 
 
 def _described_build(record: BuildRecord, models: int) -> str:

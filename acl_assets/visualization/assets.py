@@ -9,7 +9,7 @@ from typing import Any
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
 
 from acl_assets.child_process import ChildProcess
-from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
+from acl_assets.landing_zone.sensor import PUBLISHED_WAREHOUSE
 from acl_assets.settings import Settings
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
 

@@ -11,7 +11,7 @@ from typing import Any
 from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, ResourceParam, asset
 
 from acl_assets.child_process import ChildProcess, ChildProcessDiedError
-from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE
+from acl_assets.landing_zone.sensor import PUBLISHED_WAREHOUSE
 from acl_assets.settings import Settings
 from acl_assets.transformation.translator import OWNERS
 from acl_assets.visualization.superset.bundle import (
