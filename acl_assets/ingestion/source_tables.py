@@ -19,12 +19,12 @@ from dagster import (
     AssetMaterialization,
     AssetSpec,
     Failure,
-    MarkdownMetadataValue,
     MaterializeResult,
     MetadataValue,
     ResourceParam,
     TableColumn,
     TableColumnConstraints,
+    TableMetadataValue,
     TableSchema,
     multi_asset,
 )
@@ -45,6 +45,7 @@ from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.remote_landing_zone import on_this_machine
 from acl_assets.ingestion.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable
 from acl_assets.settings import Settings
+from acl_assets.util.metadata_tables import metadata_table
 
 SOURCE_PREFIX = "festival"
 EXPORT_FILES_CHECK = "export_files_as_manifest"
@@ -261,25 +262,15 @@ def _table_metadata(
     return metadata
 
 
-def _preview(table: SourceTable, converted: ConvertedTable) -> MarkdownMetadataValue:
-    """The first rows as a Markdown table, personal data masked."""
+def _preview(table: SourceTable, converted: ConvertedTable) -> TableMetadataValue:
+    """Return the first rows as table metadata, personal data masked."""
     with duckdb.connect() as connection:
         # One thread reads one row group; each keeps ten megabytes.
         connection.execute("set TimeZone = 'UTC'; set threads = 1")
         found = connection.execute("from read_parquet(?) limit ?", [str(converted.path), _PREVIEW_ROWS]).fetchall()
-    rows = [dict(zip(table.column_names, row, strict=True)) for row in found]
-    header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
-    return MetadataValue.md(header + "".join(_markdown_row(table, row) for row in rows))
-
-
-def _markdown_row(table: SourceTable, row: Mapping[str, object]) -> str:
-    hidden = table.personal_columns
-    cells = ("(personal data)" if name in hidden else _markdown_cell(row[name]) for name in table.column_names)
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _markdown_cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    hidden = [name in table.personal_columns for name in table.column_names]
+    rows = [["(personal data)" if mask else value for mask, value in zip(hidden, row, strict=True)] for row in found]
+    return metadata_table(table.column_names, rows)
 
 
 def _state_metadata(state: LandingZoneState) -> Mapping[str, Any]:
@@ -303,5 +294,7 @@ def _export_files_result(
             asset_key=key,
             passed=error is None,
             severity=AssetCheckSeverity.ERROR,
-            description=None if error is None else str(error),
+            description=None if error is None else f"The files of {table.name} break the contract: see the reason.",
+            # The error quotes the files, and the UI renders descriptions as Markdown but not text.
+            metadata={} if error is None else {"reason": MetadataValue.text(str(error))},
         )

@@ -15,6 +15,7 @@ from dagster import (
     AssetCheckSpec,
     AssetKey,
     Config,
+    MetadataValue,
     ResourceParam,
     asset_check,
     multi_asset_check,
@@ -178,18 +179,15 @@ def rows_result(
     settings: Settings, table: str, current: list[ExportBatch] | BatchError, totals: Totals
 ) -> AssetCheckResult:
     """Whether a current source table holds what its manifest and its source say."""
-    found: list[str] = []
     if isinstance(current, BatchError):
-        found.append(str(current))
-    else:
-        for batch, converted in zip(
-            current, known_conversions(settings.source_tables_dir, table, current), strict=True
-        ):
-            rows_by_file = converted.rows_by_file if converted else {}
-            found += disagreements(batch.tables[table], rows_by_file, whole=batch.kind == "full")
-        if len(current) > 1:
-            found += merged_disagreements(current[-1].tables[table], totals.rows)
-    stated = not isinstance(current, BatchError) and all(batch.has_manifest for batch in current)
+        return _failed_for_batches(ROWS_CHECK, source_asset_key(table), current)
+    found: list[str] = []
+    for batch, converted in zip(current, known_conversions(settings.source_tables_dir, table, current), strict=True):
+        rows_by_file = converted.rows_by_file if converted else {}
+        found += disagreements(batch.tables[table], rows_by_file, whole=batch.kind == "full")
+    if len(current) > 1:
+        found += merged_disagreements(current[-1].tables[table], totals.rows)
+    stated = all(batch.has_manifest for batch in current)
     return AssetCheckResult(
         check_name=ROWS_CHECK,
         asset_key=source_asset_key(table),
@@ -205,7 +203,7 @@ def amounts_result(
 ) -> AssetCheckResult:
     """Whether an asset that holds the rows of a source table adds up to what the source said of that table."""
     if isinstance(current, BatchError):
-        return AssetCheckResult(check_name=AMOUNTS_CHECK, asset_key=asset_key, passed=False, description=str(current))
+        return _failed_for_batches(AMOUNTS_CHECK, asset_key, current)
     stated = current[-1].tables[table]
     found = drift(stated, totals.rows, totals.sums)
     unstated = "sums" if stated.rows_at_source is not None else "rows or sums"
@@ -223,6 +221,21 @@ def amounts_result(
             **{name: totals.sums[name] for name in stated.sums_at_source},
             **{f"{name}_at_source": total for name, total in stated.sums_at_source.items()},
         },
+    )
+
+
+def _failed_for_batches(check_name: str, asset_key: AssetKey, error: BatchError) -> AssetCheckResult:
+    """Return the failure of a check that needs batches which are gone or broken.
+
+    The error quotes them, and Dagster's UI renders descriptions as Markdown but not text metadata.
+    """
+    return AssetCheckResult(
+        check_name=check_name,
+        asset_key=asset_key,
+        passed=False,
+        severity=AssetCheckSeverity.ERROR,
+        description="The batches that the tables were made from cannot be read: see the reason.",
+        metadata={"reason": MetadataValue.text(str(error))},
     )
 
 
