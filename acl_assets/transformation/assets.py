@@ -22,11 +22,11 @@ from dagster import (
     AssetObservation,
     AssetsDefinition,
     Failure,
-    MetadataValue,
     Output,
     ResourceParam,
     TableColumnDep,
     TableColumnLineage,
+    TableMetadataValue,
 )
 from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
@@ -42,10 +42,13 @@ from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.project import drop_older_parser_state
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
+from acl_assets.util.metadata_tables import metadata_table
 
 _SAMPLE_ROWS = 10
 SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
 """The environment variable by which the dbt project finds the source tables."""
+_PREVIEW_ROWS = 5
+_PREVIEWED_SCHEMA = "data_products"
 _DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
 
@@ -215,7 +218,7 @@ def _output_metadata(
     invocation: DbtCliInvocation,
     outputs: list[Output[Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Row count and column lineage of every built model, by output name."""
+    """Return row count, column lineage and, of data products, the first rows of every built model, by output name."""
     model_ids = {output.output_name: str(_raw(output.metadata["unique_id"])) for output in outputs}
     relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
     counts = row_counts(settings.build_file, list(relations.values()))
@@ -240,6 +243,9 @@ def _output_metadata(
                 else f"nothing: published_warehouse is not selected; the build stays in {settings.build_file}"
             ),
         }
+        if relations[name].startswith(f"{_PREVIEWED_SCHEMA}."):
+            preview = _first_rows(settings, relations[name], _PREVIEW_ROWS)
+            described[name] |= {} if preview is None else {"preview": preview}
     return described
 
 
@@ -249,8 +255,8 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     relation = _relation(test)
     where = f"{relation} in {settings.build_file}, or in the published file once that build is published"
     metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
-    if row_counts(settings.build_file, [relation]):
-        metadata["failing_rows"] = MetadataValue.md(_sample(settings, relation))
+    if (sample := _first_rows(settings, relation, _SAMPLE_ROWS)) is not None:
+        metadata["failing_rows"] = sample
     return AssetCheckResult(
         passed=result.passed,
         asset_key=result.asset_key,
@@ -261,15 +267,17 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     )
 
 
-def _sample(settings: Settings, relation: str) -> str:
-    """The first failing rows as a Markdown table."""
+def _first_rows(settings: Settings, relation: str, limit: int) -> TableMetadataValue | None:
+    """Return the first rows of a relation as table metadata, or None where the build file does not hold it."""
+    if not settings.build_file.exists():
+        return None
     with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-        cursor = connection.execute(f"select * from {relation} limit {_SAMPLE_ROWS}")
-        names = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(value).replace('|', '/') for value in row)} |" for row in rows]
-    return "\n".join(lines)
+        connection.execute("set TimeZone = 'UTC'")
+        try:
+            cursor = connection.execute(f"select * from {relation} limit {limit}")
+        except duckdb.CatalogException:
+            return None
+        return metadata_table([column[0] for column in cursor.description], cursor.fetchall())
 
 
 def _node(manifest: Mapping[str, Any], result: AssetCheckResult) -> Mapping[str, Any]:

@@ -202,7 +202,7 @@ def amounts_result(asset_key: AssetKey, table: str, chain: ConvertedChain, total
         asset_key=asset_key,
         passed=not found,
         severity=AssetCheckSeverity.ERROR,
-        description=f"After batch {chain.newest.batch_id}: {'; '.join(found)}" if found else said,
+        description="; ".join(found) or said,
         metadata={
             "batch_id": chain.newest.batch_id,
             "rows": totals.rows,
