@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 from dagster import TableMetadataValue
 
-from acl_assets.util.metadata_tables import MAX_TEXT_LENGTH, metadata_table, visible_text
+from acl_assets.util.metadata_tables import metadata_table
+from acl_assets.util.text import MAX_TEXT_LENGTH, visible_text
 
 
 def cell(value: object) -> object:
