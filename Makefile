@@ -136,11 +136,12 @@ check: $(INSTALLED) instance ## lint, types, SQL style, definitions
 	$(PY) -m sqlfluff lint --disable-progress-bar dbt
 	@$(SET_DAGSTER_HOME) $(PY) -m dagster definitions validate -m acl_assets.definitions
 
-# The browser tests need Debian's Chromium. Elsewhere, or without root, install one; they are skipped when there is none.
+# The browser tests need Debian's Chromium, and a CJK font for those of fonts. Elsewhere, or without root, install both;
+# tests are skipped when there is none.
 .PHONY: browser
 browser:
-	@if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing chromium for the browser tests ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; fi
+	@if { ! command -v chromium chromium-browser google-chrome >/dev/null || [ -z "$$(fc-list :charset=56fd 2>/dev/null)" ]; } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing chromium and fonts-droid-fallback for the browser tests ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-droid-fallback >/dev/null; fi
 
 # Spark's cluster needs Java.
 .PHONY: java

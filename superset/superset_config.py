@@ -40,9 +40,27 @@ RATELIMIT_STORAGE_URI = _REDIS_URL or "memory://"
 
 
 def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by this name
-    """Limit the form where it is sent to: Superset 6.1 limits only the page that shows it, which nobody sends to."""
+    """Complete the application with what Superset has no setting for."""
+    _limit_sign_in(app)
+    _wrap_bar_labels(app)
+
+
+def _limit_sign_in(app: Any) -> None:
+    """Limit posts to the sign-in form: Superset 6.1 limits only the page that shows it, to which nobody posts."""
     manager = app.appbuilder.sm
     manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(manager.auth_view.blueprint)
+
+
+def _wrap_bar_labels(app: Any) -> None:
+    """Wrap the labels beside bars, in lines of a fixed height.
+
+    A chart's own "EChart options" refuse width, overflow and lineHeight. Without a fixed height ECharts derives it from
+    the fonts of the reader's machine, and without the font family it reserves too little space for the labels.
+    """
+    theme = app.config["THEME_DEFAULT"]
+    label = {"width": 140, "overflow": "break", "lineHeight": 15, "fontFamily": theme["token"]["fontFamily"]}
+    bars = {"yAxis": {"axisLabel": label}}
+    app.config["THEME_DEFAULT"] = theme | {"echartsOptionsOverridesByChartType": {"echarts_timeseries_bar": bars}}
 
 
 # What a page may load: nothing but what this server sends, so neither telemetry nor maps nor fonts from elsewhere ----

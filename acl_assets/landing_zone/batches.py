@@ -23,6 +23,8 @@ from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.manifest import (
     FILE_NAME,
     MANIFEST_NAME,
+    MOST_MANIFEST_BYTES,
+    MOST_NAME_CHARACTERS,
     BatchError,
     BatchKind,
     ExportBatch,
@@ -34,12 +36,12 @@ from acl_assets.landing_zone.manifest import (
     contract_breach,
     parse_header,
     parse_manifest,
+    printable,
 )
 from acl_assets.landing_zone.store import LandedEntry, LandingZone
 
 CLOCK_TOLERANCE = timedelta(minutes=15)
 """How far in the future a batch may lie: clocks of exporter and pipeline differ."""
-_MOST_NAME_CHARACTERS = 128
 _SHOWN_NAMES = 8
 _ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".zst", ".csv", ".parquet"}
 
@@ -152,17 +154,17 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
             continue
         found = _classify(entry, settle_seconds, now)
         if isinstance(found, str):
-            skipped[_printable(entry.name)] = found
+            skipped[printable(entry.name)] = found
             continue
         try:
             header = _read_header(zone, found)
         except FileUnreadableError as error:
-            skipped[_printable(entry.name)] = f"its {MANIFEST_NAME} cannot be used, because {error.what}"
+            skipped[printable(entry.name)] = f"its {MANIFEST_NAME} cannot be used, because {error.what}"
         except BatchError as error:
             broken.append((found, error))
         else:
             if reason := _why_not_due(header, now):
-                skipped[_printable(entry.name)] = reason
+                skipped[printable(entry.name)] = reason
             else:
                 headers.append(header)
     headers.sort(key=lambda header: (header.exported_at, header.found.batch_id))
@@ -205,15 +207,9 @@ def _why_unusable(entry: LandedEntry) -> str | None:
 def _why_unusable_name(name: str) -> str | None:
     if not name.isprintable():
         return "its name holds control characters or is not UTF-8; rename the folder"
-    if len(name) > _MOST_NAME_CHARACTERS:
-        return f"its name has {len(name)} characters, and a batch's name at most {_MOST_NAME_CHARACTERS}"
+    if len(name) > MOST_NAME_CHARACTERS:
+        return f"its name has {len(name)} characters, and a batch's name at most {MOST_NAME_CHARACTERS}"
     return None
-
-
-def _printable(name: str) -> str:
-    """Return a folder's name as it can be logged, stored and shown: no control characters, no endless names."""
-    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
-    return shown if len(shown) <= _MOST_NAME_CHARACTERS else f"{shown[:_MOST_NAME_CHARACTERS]}…"
 
 
 def _why_not_due(header: BatchHeader, now: float) -> str | None:
@@ -277,7 +273,7 @@ def _found_instead(entry: LandedEntry) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = [_printable(name) for name in names]
+    shown = [printable(name) for name in names]
     more = f" and {len(shown) - _SHOWN_NAMES} more" if len(shown) > _SHOWN_NAMES else ""
     return f"{', '.join(shown[:_SHOWN_NAMES])}{more}"
 
@@ -291,8 +287,12 @@ def _read_header(zone: LandingZone, found: LandedFolder) -> BatchHeader:
     if not found.has_manifest:
         digest = hashlib.sha256(repr(found.stamp).encode()).hexdigest()
         return BatchHeader(found, "full", _time_of(found.landed_at_ns), digest, None)
+    where = f"{found.folder}/{MANIFEST_NAME}"
+    ((_, size, _),) = found.stamp
+    if size > MOST_MANIFEST_BYTES:
+        raise contract_breach(where, "it is larger than 16 MiB")
     content = zone.read_manifest(found.folder)
-    kind, exported_at = parse_header(content, f"{found.folder}/{MANIFEST_NAME}")
+    kind, exported_at = parse_header(content, where)
     return BatchHeader(found, kind, exported_at, hashlib.sha256(content).hexdigest(), content)
 
 
@@ -337,9 +337,9 @@ def _require_continuation(before: ExportBatch, batch: ExportBatch, listing: List
     if expected not in {header.found.batch_id for header in listing.headers}:
         reason = f" ({listing.skipped[expected]})" if expected in listing.skipped else ""
         raise MissingPredecessorError(
-            f"Batch {batch.batch_id} continues from batch {expected}, which is not in {listing.location}{reason}. "
-            "Nothing is refreshed before it lands there, because the rows it holds would be missing; if it is lost, "
-            "land a newer full batch."
+            f"Batch {batch.batch_id} continues from batch {printable(expected)}, which is not in {listing.location}"
+            f"{reason}. Nothing is refreshed before it lands there, because the rows it holds would be missing; if it "
+            "is lost, land a newer full batch."
         )
     what = f"it continues from batch {expected}, but the batch before it is {before.batch_id}"
     if expected == before.batch_id:

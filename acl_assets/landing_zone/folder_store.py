@@ -20,7 +20,6 @@ from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
     UNFINISHED_MANIFEST_NAME,
-    BatchError,
     ExportBatch,
     FileUnreadableError,
     ManifestFile,
@@ -142,13 +141,18 @@ def _why_unreadable(error: OSError, location: str) -> str:
 
 
 @contextmanager
-def open_regular(folder: Path, name: str) -> Iterator[BinaryIO]:
+def open_regular(folder: Path, name: str, where: str | None = None) -> Iterator[BinaryIO]:
     """Open a regular file that lies directly in a folder, without following a link or waiting for a pipe.
+
+    Args:
+        folder: of this machine, where the file lies.
+        name: of the file.
+        where: how errors name the file; its path when None.
 
     Raises:
         FileUnreadableError: there is no such file, it is no regular file, or this user may not read it.
     """
-    where = str(folder / name)
+    where = where or str(folder / name)
     try:
         folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -161,9 +165,10 @@ def open_regular(folder: Path, name: str) -> Iterator[BinaryIO]:
     except OSError as error:
         what = "it is a symbolic link" if error.errno == errno.ELOOP else f"it cannot be read ({error.strerror})"
         raise FileUnreadableError(where, what) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileUnreadableError(where, "it is not a regular file")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileUnreadableError(where, "it is not a regular file")
         yield stream
 
 
@@ -183,16 +188,12 @@ def open_verified(folder: Path, file: ManifestFile, where: str | None = None) ->
             block ran.
     """
     where = where or str(folder / file.path)
-    try:
-        with open_regular(folder, file.path) as stream:
-            before = os.fstat(stream.fileno())
-            _require_described(stream, before, file, where)
-            stream.seek(0)
-            yield stream
-            after = os.fstat(stream.fileno())
-    except BatchError as error:
-        error.args = (str(error).replace(str(folder / file.path), where),)
-        raise
+    with open_regular(folder, file.path, where) as stream:
+        before = os.fstat(stream.fileno())
+        _require_described(stream, before, file, where)
+        stream.seek(0)
+        yield stream
+        after = os.fstat(stream.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise contract_breach(where, "it changed while it was read")
 

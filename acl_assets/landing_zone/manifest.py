@@ -23,7 +23,8 @@ MOST_MANIFEST_BYTES = 16 << 20
 FILE_NAME = re.compile(
     rf"(?P<table>{'|'.join(map(re.escape, SOURCE_TABLES))})(-(?P<part>\d+))?\.(?P<format>csv|csv\.gz|csv\.zst|parquet)"
 )
-_SHOWN_INPUT = 200
+_SHOWN = 200
+MOST_NAME_CHARACTERS = 128
 _CHUNK_BYTES = 1 << 20
 
 BatchKind = Literal["full", "incremental"]
@@ -55,6 +56,12 @@ class FileUnreadableError(BatchError):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are otherwise pickled with their message as the only argument.
         return type(self), (self.where, self.what)
+
+
+def printable(text: str) -> str:
+    """Return text from outside as it can be logged, stored and shown: no control characters, not endless."""
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text[:_SHOWN])
+    return shown if len(text) <= _SHOWN else f"{shown}…"
 
 
 def contract_breach(where: str, what: str) -> BatchError:
@@ -161,6 +168,7 @@ def _instant(text: object) -> datetime:
 
 _Instant = Annotated[datetime, BeforeValidator(_instant)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$", to_lower=True)]
+_Name = Annotated[str, StringConstraints(max_length=MOST_NAME_CHARACTERS)]
 _Count = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -184,13 +192,13 @@ class _TableEntry(_Entry):
 
 
 class _PredecessorEntry(_Entry):
-    batch_id: str
+    batch_id: _Name
     manifest_digest: _Sha256
 
 
 class _Document(_Entry):
     manifest_version: Literal[1]
-    batch_id: str
+    batch_id: _Name
     kind: BatchKind
     exported_at: _Instant
     source_snapshot: dict[str, Any] | None = None
@@ -262,21 +270,20 @@ def _validated(model: type[_Model], content: bytes, where: str) -> _Model:
 def _violation(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return f"it is not JSON ({error['msg']})"
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in error["loc"])
+    place = "".join(parts).lstrip(".")
     if error["type"] == "missing":
         return f"{place} is missing"
-    found = repr(error["input"])
-    shown = found if len(found) <= _SHOWN_INPUT else f"{found[:_SHOWN_INPUT]}…"
     expected = error["msg"].removeprefix("Value error, ")
     expected = expected[:1].lower() + expected[1:]
-    return f"{place or 'the document'} is {shown}: {expected}"
+    return f"{place or 'the document'} is {printable(repr(error['input']))}: {expected}"
 
 
 def _require_source_tables(listed: Mapping[str, _TableEntry], where: str) -> None:
     if missing := SOURCE_TABLES.keys() - listed.keys():
         raise contract_breach(where, f"it lists no {', '.join(sorted(missing))}")
     if unknown := listed.keys() - SOURCE_TABLES.keys():
-        raise contract_breach(where, f"it lists unknown tables: {', '.join(sorted(unknown))[:_SHOWN_INPUT]}")
+        raise contract_breach(where, f"it lists unknown tables: {printable(', '.join(sorted(unknown)))}")
 
 
 def _table(name: str, entry: _TableEntry, kind: BatchKind, where: str) -> ManifestTable:
@@ -287,7 +294,9 @@ def _table(name: str, entry: _TableEntry, kind: BatchKind, where: str) -> Manife
     sums = entry.sums_at_source or {}
     whole_numbers = {column.name for column in SOURCE_TABLES[name].columns if column.type == "int"}
     if not sums.keys() <= whole_numbers:
-        raise contract_breach(where, f"sums_at_source of {name} is {sums!r}, not sums of its whole-number columns")
+        raise contract_breach(
+            where, f"sums_at_source of {name} is {printable(repr(sums))}, not sums of its whole-number columns"
+        )
     files = tuple(ManifestFile(file.path, file.bytes, file.sha256, file.rows) for file in entry.files)
     return ManifestTable(entry.rows_at_source, files, sums)
 
@@ -298,7 +307,7 @@ def _require_file_name(table: str, path: str, where: str) -> None:
     if name is None or name["table"] != table:
         raise contract_breach(
             where,
-            f"path {path[:_SHOWN_INPUT]!r} is not accepted for {table}: a file lies directly in the batch's folder and "
+            f"path {printable(repr(path))} is not accepted for {table}: a file lies directly in the batch's folder and "
             f"is called {table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
         )
 
@@ -348,8 +357,11 @@ def begin_batch(exports_dir: Path, batch_id: str) -> Path:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether the folder is a batch whose manifest is still to come."""
-    return (folder / UNFINISHED_MANIFEST_NAME).exists()
+    """Return whether the folder is a batch whose manifest is still to come, False when it cannot be looked into."""
+    try:
+        return (folder / UNFINISHED_MANIFEST_NAME).exists() and not (folder / MANIFEST_NAME).exists()
+    except PermissionError:
+        return False
 
 
 def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:

@@ -5,8 +5,9 @@ An object appears as a whole, so nothing is renamed: the manifest is the last ob
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from acl_assets.landing_zone.manifest import (
     UNFINISHED_MANIFEST_NAME,
     BatchError,
     ExportBatch,
+    FileUnreadableError,
+    ManifestFile,
     contract_breach,
 )
 from acl_assets.landing_zone.store import FileStamp, LandedEntry
@@ -62,11 +65,18 @@ class S3LandingZone:
         """Return the content of a batch's manifest.
 
         Raises:
+            FileUnreadableError: it was removed, or the credentials may not read it.
             BatchError: it is too large.
-            ObjectStorageError: it cannot be read.
+            ObjectStorageError: object storage does not answer.
         """
         url = f"{folder}/{MANIFEST_NAME}"
-        content = object_storage.read_file(url, MOST_MANIFEST_BYTES + 1)
+        try:
+            content = object_storage.read_file(url, MOST_MANIFEST_BYTES + 1)
+        except ObjectStorageError as error:
+            # The folder could be listed, so this is about the one object.
+            if isinstance(error.__cause__, FileNotFoundError | PermissionError):
+                raise FileUnreadableError(url, f"it cannot be read ({error.__cause__})") from None
+            raise
         if len(content) > MOST_MANIFEST_BYTES:
             raise contract_breach(url, "it is larger than 16 MiB")
         return content
@@ -86,6 +96,7 @@ class S3LandingZone:
                 object_storage.download(f"{batch.folder}/{file.path}", folder / file.path)
             if not batch.has_manifest:
                 self._require_unchanged(batch, table)
+                _set_listed_times(folder, batch.tables[table].files)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,6 +107,13 @@ class S3LandingZone:
         for file in batch.tables[table].files:
             if file.path not in found or tuple(found[file.path]) != (file.bytes, file.modified_ns):
                 raise contract_breach(batch.folder, "it changed while it was read")
+
+
+def _set_listed_times(folder: Path, files: Iterable[ManifestFile]) -> None:
+    """Give copies the times of their objects, by which they are verified."""
+    for file in files:
+        if file.modified_ns is not None:
+            os.utime(folder / file.path, ns=(file.modified_ns, file.modified_ns))
 
 
 def _entry(name: str, url: str, files: dict[str, StoredFile]) -> LandedEntry:

@@ -168,6 +168,7 @@ def _row_defects() -> list[Defect]:
             2_000_000,
             "ticket_price_is_believable",
         ),
+        ("endless_name", "A band's name has 900,000 characters.", "bands", "name", "x" * 900_000, "band_name_is_readable"),
         ("negative_fee", "A band has a negative fee.", "bands", "fee", -1, "band_fee_is_not_negative"),
         ("zero_capacity", "A venue holds nobody.", "venues", "capacity", 0, "venue_capacity_is_positive"),
         (

@@ -1,27 +1,26 @@
-"""The way back: what people changed in Superset becomes the YAML of `superset/bundle`, ready to be committed.
+"""Export the dashboards from Superset into the YAML of `superset/bundle`, ready to be committed.
 
-Superset's export carries much that differs between installations or between two exports of the same dashboard:
-numbers of charts and datasets, which charts a filter reaches, colours it derived. The canonical form leaves that out
-and fixes the order of everything else, so that a diff shows what somebody changed, and nothing changed is no diff.
-
-What belongs here: fetching what the bundle holds, its canonical form, and writing the files. What does not: reading
-and importing the bundle (`bundle`).
+Superset's export holds much that differs between installations or between two exports of the same dashboard: numbers of
+charts and datasets, which charts a filter reaches, derived colours. The canonical form leaves that out and fixes the
+order of everything else. A diff then shows what somebody changed, and without changes there is none.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from acl_assets.settings import Settings
 from acl_assets.visualization.superset.bundle import (
     BUNDLE_DIR,
+    KINDS,
     Bundle,
     BundleError,
     Document,
@@ -29,6 +28,7 @@ from acl_assets.visualization.superset.bundle import (
     without_mark,
 )
 from acl_assets.visualization.superset.client import SupersetClient, superset_client
+from acl_assets.visualization.superset.layout import ChartOfDashboard, completed_layout
 
 _FIRST_KEYS = (
     "dashboard_title",
@@ -87,21 +87,24 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str]:
-    """Write what Superset holds of the bundle over the files of the bundle.
+    """Write the bundle's dashboards, charts, datasets and saved queries from Superset over the files of the bundle.
 
-    Charts that were put on one of its dashboards come with it, with their datasets; charts that were taken off all of
-    them leave the folder. Datasets of the bundle are refreshed whether or not a chart uses them, saved queries where
-    they belong to the client's user.
+    Charts that were put on one of its dashboards are added; charts that were taken off all of them leave the folder.
+    Datasets of the bundle are exported whether or not a chart uses them, saved queries if they belong to the client's
+    user.
 
     Returns:
         The files that are new, changed or gone, by path within the folder, in order.
 
     Raises:
-        BundleError: the folder is no bundle, or Superset does not hold something of it.
-        SupersetError: Superset did not hand something out.
+        BundleError: the folder is no bundle, Superset lacks something of it, or a dashboard uses what a bundle cannot
+            hold. No file is changed.
+        SupersetError: Superset refused an export.
     """
     bundle = read_bundle(folder)
-    exported = canonical_bundle(_fetch(client, bundle))
+    fetched = _fetch(client, bundle)
+    _require_known_sources(fetched, bundle)
+    exported = canonical_bundle(fetched)
     on_dashboards = {document.uuid for document in exported.of_kind("charts")}
     kept = {document.uuid for document in exported.documents}
     gone = [
@@ -113,44 +116,106 @@ def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str
 
 
 def _fetch(client: SupersetClient, bundle: Bundle) -> Bundle:
-    """What Superset holds of a bundle, as Superset writes it but for the repository's mark."""
+    """Return Superset's documents of a bundle, without the repository's mark and with complete layouts."""
     found: dict[tuple[str, str], Document] = {}
     for kind, resource in (("dashboards", "dashboard"), ("datasets", "dataset"), ("queries", "saved_query")):
         numbers = _numbers(client, bundle, kind, resource)
         if not numbers:
             continue
-        for document in _documents(client.download(f"/api/v1/{resource}/export/", q=numbers)):
+        for document in _documents(client.download(f"/api/v1/{resource}/export/", q=[*numbers.values()])):
             found.setdefault((document.kind, document.uuid), without_mark(document))
+        if kind == "dashboards":
+            for uuid, number in numbers.items():
+                dashboard = found[kind, uuid]
+                layout = _layout(client, number)
+                found[kind, uuid] = Document(dashboard.path, {**dashboard.content, "position": layout})
     return Bundle(tuple(found.values()))
 
 
-def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -> list[int]:
-    """The numbers that Superset knows the bundle's documents of one kind by.
+def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
+    """Return the layout of a dashboard as stored: the exported one has charts in it under names of each export."""
+    stored = client.get(f"/api/v1/dashboard/{dashboard}")["result"]["position_json"]
+    charts = {
+        int(chart["id"]): ChartOfDashboard(str(chart["uuid"]), str(chart["slice_name"]))
+        for chart in client.everything("/api/v1/chart/")
+        if dashboard in [entry["id"] for entry in chart["dashboards"]]
+    }
+    return completed_layout(json.loads(stored or "{}"), charts)
 
-    Superset lists saved queries to whoever made them alone; those of others are left out.
+
+def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
+    """Refuse what reads a dataset or a database that is not in the bundle: an import would not find it.
+
+    Raises:
+        BundleError: the message names everything that does.
     """
-    # Superset's list of saved queries does not tell their uuids.
+    known = {document.uuid for kind in ("databases", "datasets") for document in bundle.of_kind(kind)}
+    names = {document.uuid: document.name for kind in ("databases", "datasets") for document in fetched.of_kind(kind)}
+    strange = [
+        f"{reader} reads {repr(names[source]) if source in names else 'a dataset that was deleted'}"
+        for reader, source in _sources(fetched, known)
+        if source not in known
+    ]
+    if strange:
+        raise BundleError(
+            f"The bundle does not hold every dataset that its dashboards use: {'; '.join(sorted(strange))}. Make them "
+            "from a dataset of the bundle, or take them off the dashboard, and export again."
+        )
+
+
+def _sources(fetched: Bundle, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield every chart, filter and known dataset of a bundle, in words, with the uuid of what it reads."""
+    for chart in fetched.of_kind("charts"):
+        yield f"the chart {chart.name!r}", str(chart.content.get("dataset_uuid"))
+    for dashboard in fetched.of_kind("dashboards"):
+        for chosen in (dashboard.content.get("metadata") or {}).get("native_filter_configuration", []):
+            for target in chosen.get("targets", []):
+                # A filter of times has a target without a dataset.
+                if "datasetUuid" in target:
+                    yield f"the filter {chosen.get('name')!r}", str(target["datasetUuid"])
+    for dataset in fetched.of_kind("datasets"):
+        if dataset.uuid in known:
+            yield f"the dataset {dataset.name!r}", str(dataset.content["database_uuid"])
+
+
+def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -> dict[str, int]:
+    """Return Superset's numbers of the bundle's documents of one kind, by uuid, saved queries by label.
+
+    Superset lists saved queries only to the user who made them; those of others are left out.
+    """
+    # Superset's list of saved queries has no uuids.
     key = "label" if kind == "queries" else "uuid"
     numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{resource}/")}
     wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
     missing = [name for name in wanted if name not in numbers]
     if missing and kind != "queries":
         raise BundleError(
-            f"{client.url} does not hold {', '.join(missing)} of {kind}; import the bundle first "
+            f"{client.url} does not hold {', '.join(missing)} of {kind}. Import the bundle first "
             "(python -m acl_assets.visualization.superset import)."
         )
-    return [numbers[name] for name in wanted if name in numbers]
+    return {name: numbers[name] for name in wanted if name in numbers}
 
 
-def _documents(archive: bytes) -> Iterable[Document]:
-    """The documents of an archive that Superset exported, whose paths start with a folder of its own."""
+def _documents(archive: bytes) -> Iterator[Document]:
+    """Yield the documents of an archive that Superset exported, whose paths start with a folder of its own.
+
+    Raises:
+        BundleError: one of them is of a kind that a bundle cannot hold.
+    """
     import yaml
 
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         for name in files.namelist():
             path = name.split("/", 1)[-1]
-            if path != "metadata.yaml":
-                yield Document(path, yaml.safe_load(files.read(name)))
+            if path == "metadata.yaml":
+                continue
+            document = Document(path, yaml.safe_load(files.read(name)))
+            if document.kind not in KINDS:
+                raise BundleError(
+                    f"A dashboard uses {path}, and Superset does not import {document.kind} with a bundle. Remove it "
+                    "from the dashboard in Superset and export again."
+                )
+            yield document
 
 
 def _replace(folder: Path, old: Iterable[str], new: Mapping[str, str]) -> list[str]:
@@ -274,14 +339,28 @@ def _place(key: str) -> tuple[int, str]:
 
 
 def _with_stable_numbers(dashboard: Mapping[str, Any]) -> dict[str, Any]:
-    """A dashboard whose charts are numbered alike in every installation, wherever it refers to them by number."""
-    position = _with_every_chart_placed(json.loads(json.dumps(dashboard.get("position") or {})))
-    metadata = json.loads(json.dumps(dashboard.get("metadata") or {}))
+    """Return a dashboard that refers to its charts by the same numbers in every installation.
+
+    Raises:
+        BundleError: a chart in its layout has no uuid.
+    """
+    position = copy.deepcopy(dashboard.get("position") or {})
+    metadata = copy.deepcopy(dashboard.get("metadata") or {})
     numbers: dict[int, int] = {}
-    for component in position.values():
+    for name, component in position.items():
         if isinstance(component, dict) and component.get("type") == "CHART":
             meta = component["meta"]
+            if not meta.get("uuid"):
+                raise BundleError(
+                    f"The dashboard {dashboard.get('slug')} has a chart without a uuid: {name}, "
+                    f"{meta.get('sliceName')!r}. Write the uuid of the chart's file into its meta."
+                )
             numbers[meta["chartId"]] = meta["chartId"] = stable_number(meta["uuid"])
+    return {**dashboard, "position": position, "metadata": _renumbered(metadata, numbers)}
+
+
+def _renumbered(metadata: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    """Change the numbers of charts in the metadata of a dashboard; those of charts it does not hold are left out."""
 
     def renumber(scope: Any) -> None:
         if isinstance(scope, dict):
@@ -299,30 +378,11 @@ def _with_stable_numbers(dashboard: Mapping[str, Any]) -> dict[str, Any]:
             renumber(scope)
             stable = numbers[int(number)]
             own_scopes[str(stable)] = {"id": stable, "crossFilters": {"scope": scope}}
-    return {**dashboard, "position": position, "metadata": {**metadata, "chart_configuration": own_scopes}}
-
-
-def _with_every_chart_placed(position: dict[str, Any]) -> dict[str, Any]:
-    """A layout in which a chart that was put on the dashboard, but in no place of it, ends the first tab.
-
-    Superset exports such charts under names that differ each time, and would not show them after an import.
-    """
-    placed: dict[str, Any] = {"DASHBOARD_VERSION_KEY": position.get("DASHBOARD_VERSION_KEY")}
-    waiting = ["ROOT_ID", "GRID_ID", "HEADER_ID"]
-    while waiting:
-        name = waiting.pop()
-        if name in position and name not in placed:
-            placed[name] = position[name]
-            waiting += position[name].get("children", [])
-    lost = [part for name, part in position.items() if name not in placed and part.get("type") == "CHART"]
-    if lost:
-        tabs = placed[placed["ROOT_ID"]["children"][0]]
-        place = placed[tabs["children"][0]] if tabs["type"] == "TABS" else tabs
-        parents = [*place.get("parents", []), place["id"]]
-        row = f"ROW-{min(chart['meta']['uuid'] for chart in lost)}"
-        charts = {f"CHART-{chart['meta']['uuid']}": chart for chart in lost}
-        place["children"].append(row)
-        meta = {"background": "BACKGROUND_TRANSPARENT"}
-        placed[row] = {"id": row, "type": "ROW", "children": sorted(charts), "parents": parents, "meta": meta}
-        placed |= {name: {**chart, "id": name, "parents": [*parents, row]} for name, chart in charts.items()}
-    return placed
+    immune = metadata.pop("timed_refresh_immune_slices", [])
+    expanded = metadata.pop("expanded_slices", {})
+    return {
+        **metadata,
+        "chart_configuration": own_scopes,
+        "timed_refresh_immune_slices": sorted(numbers[number] for number in immune if number in numbers),
+        "expanded_slices": {str(numbers[int(key)]): value for key, value in expanded.items() if int(key) in numbers},
+    }

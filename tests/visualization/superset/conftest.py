@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from refreshes import copy_installation, festival_settings
 from shared import made_once, shared, shared_folder
+from visualization.superset.bar_charts import make_bar_charts
 
 from acl_assets.settings import Settings
 from acl_assets.visualization.superset.bundle import import_bundle
@@ -59,7 +60,10 @@ def superset_template(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
 def superset(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Iterator[SupersetUnderTest]:
-    """The Superset all tests share, with the repository's dashboards; read only, or use names of your own."""
+    """The Superset all tests share, with the repository's dashboards and the bar charts of `bar_charts`.
+
+    Tests read it only, or make things under names of their own.
+    """
     folder = shared_folder(tmp_path_factory, worker_id)
 
     @contextmanager
@@ -69,6 +73,7 @@ def superset(
         with running_superset(settings) as server:
             with SupersetClient(server.url, server.user, server.password) as client:
                 import_bundle(client, settings)
+                make_bar_charts(client)
             yield [str(settings.data_dir), server.url, server.user, server.password]
 
     with shared(folder, "superset", make) as (data_dir, url, user, password):

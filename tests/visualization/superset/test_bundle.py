@@ -278,7 +278,9 @@ def test_what_superset_remembers_of_the_published_file_is_forgotten(superset: Su
     bundle = read_bundle()
     metadata_file = superset_home(superset.settings) / "metadata.db"
     with superset.client() as client, closing(sqlite3.connect(metadata_file, timeout=30)) as metadata:
-        datasets = {f"{dataset['id']}__table" for dataset in client.everything("/api/v1/dataset/")}
+        kept = {dataset.uuid for dataset in bundle.of_kind("datasets")}
+        entries = client.everything("/api/v1/dataset/")
+        datasets = {f"{entry['id']}__table" for entry in entries if entry["uuid"] in kept}
         uids = [*datasets, "987654__table"]
         keys = [(f"test-{number}", uid) for number, uid in enumerate(uids)]
         remember = "insert into cache_keys (cache_key, datasource_uid, created_on) values (?, ?, current_timestamp)"

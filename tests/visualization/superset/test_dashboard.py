@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 from refreshes import published_rows
 from shared import made_once, shared_folder
 from visualization.superset.conftest import SupersetUnderTest
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.server
 
 TABS = ["Sales over time", "Venues", "Bands", "All stars", "Attendance"]
 ERRORS = "[role='alert'], .ant-alert, .ant-empty"
-# A chart as seen: its text and place, the cells of its table, and of its canvas how often each colour is in it and what
-# is drawn where the axis begins, from top to bottom: the colour and the length of every bar, in pixels.
-LOOK = """chart => {
+# A chart as seen: its text, the cells of its table, and of its canvas how often each colour is in it and the horizontal
+# bars, from top to bottom. A bar is an area of one of the given colours, thicker than the icons of a legend.
+LOOK = """(chart, barColours) => {
     const seen = { text: chart.innerText };
     seen.cells = [...chart.querySelectorAll("tbody tr")].map(row => [...row.cells].map(
         cell => [cell.innerText.trim(), getComputedStyle(cell).backgroundColor]));
@@ -44,20 +44,24 @@ LOOK = """chart => {
     const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
     const colour = (x, y) => "#" + [0, 1, 2].map(
         part => pixels[4 * (y * width + x) + part].toString(16).padStart(2, "0")).join("");
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-        const found = colour(x, y);
-        seen.colours[found] = (seen.colours[found] || 0) + 1;
-    }
-    const left = 6, thinnest = 20;
-    for (let y = 0, top = 0; y < height; y++) {
-        if (y + 1 < height && colour(left, y + 1) === colour(left, y)) continue;
-        const middle = Math.floor((top + y) / 2), fill = colour(left, middle);
-        if (y - top >= thinnest && fill !== "#ffffff" && fill !== "#000000") {
-            let end = left;
-            while (end < width && colour(end, middle) === fill) end++;
-            seen.bars.push([fill, end - left]);
+    const narrowest = 20, thinnest = 16;
+    let open = null;
+    for (let y = 0; y < height; y++) {
+        let found = null;
+        for (let x = 0, left = 0, last = null; x <= width; x++) {
+            const here = x < width ? colour(x, y) : null;
+            if (here) seen.colours[here] = (seen.colours[here] || 0) + 1;
+            if (here === last) continue;
+            if (!found && barColours.includes(last) && x - left >= narrowest) found = { colour: last, left, right: x };
+            [left, last] = [x, here];
         }
-        top = y + 1;
+        const same = open && found && ["colour", "left", "right"].every(part => open[part] === found[part]);
+        if (same) {
+            open.bottom = y + 1;
+        } else {
+            if (open && open.bottom - open.top >= thinnest) seen.bars.push(open);
+            open = found && { ...found, top: y, bottom: y + 1 };
+        }
     }
     return seen;
 }"""
@@ -108,6 +112,12 @@ class SeenDashboard:
         return self.tabs[tab].charts[name]
 
 
+def look(chart: Locator) -> dict[str, Any]:
+    """Return what `LOOK` sees of a chart."""
+    seen: dict[str, Any] = chart.evaluate(LOOK, list(dashboard_colours().values()))
+    return seen
+
+
 def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int) -> SeenDashboard:
     seen = SeenDashboard()
 
@@ -138,7 +148,7 @@ def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int)
         for name in seen.names:
             open_tab(page, name)
             seen.tabs[name] = SeenTab(
-                charts={title: chart.evaluate(LOOK) for title, chart in painted_charts(page).items()},
+                charts={title: look(chart) for title, chart in painted_charts(page).items()},
                 places=page.locator("[data-test-chart-id]").evaluate_all(PLACES),
                 errors=page.locator(ERRORS).all_inner_texts(),
                 width=page.evaluate("document.documentElement.scrollWidth"),
@@ -246,7 +256,7 @@ def test_the_top_venues_stand_out_in_order(wide: SeenDashboard, superset: Supers
         "order by venue_rank",
     )
     bars = wide.chart("Venues", "Tickets by venue")["bars"]
-    assert [colour for colour, _ in bars[:3]] == [PAPER.venue(1), PAPER.venue(2), PAPER.venue(3)]
+    assert [bar["colour"] for bar in bars[:3]] == [PAPER.venue(1), PAPER.venue(2), PAPER.venue(3)]
     assert_drawn(bars, [(standing, tickets) for _, standing, tickets in venues])
 
 
@@ -272,14 +282,14 @@ def test_each_top_venue_shows_its_bands_in_order_with_their_tiers(
     assert_drawn(seen.chart("Bands", f"Bands at top venue {rank}")["bars"], bands)
 
 
-def assert_drawn(bars: list[list[Any]], expected: list[tuple[Any, ...]]) -> None:
-    """The bars have the colours of their labels and lengths in proportion, give or take their edges."""
+def assert_drawn(bars: list[dict[str, Any]], expected: list[tuple[Any, ...]]) -> None:
+    """Assert that the bars have the colours of their groups and lengths in proportion, give or take their edges."""
     colours = dashboard_colours()
-    assert [colour for colour, _ in bars] == [colours[label] for label, _ in expected]
-    longest = max(length for _, length in bars)
+    assert [bar["colour"] for bar in bars] == [colours[group] for group, _ in expected]
+    lengths = [bar["right"] - bar["left"] for bar in bars]
     most = max(value for _, value in expected)
-    for (_, length), (label, value) in zip(bars, expected, strict=True):
-        assert length / longest == pytest.approx(value / most, abs=0.02), label
+    for length, (group, value) in zip(lengths, expected, strict=True):
+        assert length / max(lengths) == pytest.approx(value / most, abs=0.02), group
 
 
 def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
@@ -349,13 +359,12 @@ def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
             page.click("[data-test='filter-bar__apply-button']")
         open_tab(page, "Venues")
         assert (
-            painted_charts(page)["Tickets by venue"].evaluate(LOOK)["bars"]
-            == (wide.chart("Venues", "Tickets by venue")["bars"])
+            look(painted_charts(page)["Tickets by venue"])["bars"] == wide.chart("Venues", "Tickets by venue")["bars"]
         )
         open_tab(page, "Attendance")
-        assert number_of(painted_charts(page)["Performances"].evaluate(LOOK)) == f"{shown:,}"
+        assert number_of(look(painted_charts(page)["Performances"])) == f"{shown:,}"
         open_tab(page, "Sales over time")
-        assert number_of(painted_charts(page)["Tickets sold"].evaluate(LOOK)) == f"{tickets:,}"
+        assert number_of(look(painted_charts(page)["Tickets sold"])) == f"{tickets:,}"
 
 
 def choose(page: Page, name: str, value: str) -> None:

@@ -229,6 +229,13 @@ def _meaning(metric: Mapping[str, Any]) -> tuple[str, str, str]:
     return metric["label"], metric["aggregate"], metric["column"]["column_name"]
 
 
+def test_horizontal_bars_are_labelled_alike_and_without_line_breaks() -> None:
+    """`test_bar_labels` looks at one of these charts; line breaks move a label by a distance that fonts decide."""
+    params = [chart.content["params"] for chart in BUNDLE.of_kind("charts")]
+    [options] = {param["echart_options"] for param in params if param.get("orientation") == "horizontal"}
+    assert "formatter" not in options
+
+
 @of_kind("charts")
 def test_a_chart_reads_a_dataset_there_is(document: Document) -> None:
     assert document.content["dataset_uuid"] in {dataset.uuid for dataset in BUNDLE.of_kind("datasets")}

@@ -1,0 +1,118 @@
+"""Layout of a dashboard, completed for the bundle: every chart of the dashboard is in it, with its uuid.
+
+Superset's pages leave layouts behind that its import cannot read. Explore adds a chart to a tab without the chart's
+uuid, and under a name that holds the chart's number. A chart that was deleted keeps its place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_ROOT, _GRID, _HEADER, _VERSION = "ROOT_ID", "GRID_ID", "HEADER_ID", "DASHBOARD_VERSION_KEY"
+# Superset's own size of a chart that was never placed.
+_WIDTH, _HEIGHT = 4, 50
+
+
+class ChartOfDashboard(NamedTuple):
+    """A chart that Superset has on a dashboard.
+
+    Attributes:
+        uuid: of the chart.
+        name: of the chart.
+    """
+
+    uuid: str
+    name: str
+
+
+def completed_layout(layout: Mapping[str, Any], charts: Mapping[int, ChartOfDashboard]) -> dict[str, Any]:
+    """Return a layout that holds each chart of a dashboard, with its uuid, and no others.
+
+    A chart without a place gets one at the end of the first tab. Components that cannot be reached from the root are
+    left out, and so are rows and columns that held nothing but charts that are gone.
+
+    Args:
+        layout: as Superset stores it; empty for a dashboard that was never edited.
+        charts: those on the dashboard, by their numbers in Superset.
+    """
+    completed: dict[str, Any] = {_VERSION: layout.get(_VERSION, "v2")}
+    if _copy(layout, _ROOT, [], charts, completed) is None or not completed[_ROOT].get("children"):
+        completed[_ROOT] = {"id": _ROOT, "type": "ROOT", "children": [_GRID]}
+    if _HEADER in layout:
+        completed[_HEADER] = copy.deepcopy(layout[_HEADER])
+    # Superset keeps the grid of a layout without tabs where there are some.
+    completed.setdefault(_GRID, {"id": _GRID, "type": "GRID", "children": [], "parents": [_ROOT]})
+    placed = {part["meta"]["uuid"] for part in completed.values() if _is_chart(part)}
+    for number, chart in sorted(charts.items(), key=lambda item: item[1].uuid):
+        if chart.uuid not in placed:
+            _place(completed, number, chart)
+    return completed
+
+
+def _copy(
+    layout: Mapping[str, Any],
+    name: str,
+    parents: list[str],
+    charts: Mapping[int, ChartOfDashboard],
+    completed: dict[str, Any],
+) -> str | None:
+    """Copy a component with all that is in it; return its name in the copy, or None if nothing of it is left."""
+    if name not in layout:
+        return None
+    component = copy.deepcopy(layout[name])
+    if _is_chart(component):
+        number = component["meta"].get("chartId")
+        if number not in charts:
+            return None
+        component["meta"]["uuid"] = charts[number].uuid
+        if name == f"CHART-{number}":
+            name = f"CHART-{charts[number].uuid}"
+    component["id"] = name
+    if parents:
+        component["parents"] = parents
+    if children := component.get("children"):
+        inside = [*parents, name]
+        left = [copied for child in children if (copied := _copy(layout, child, inside, charts, completed))]
+        if not left and component["type"] in ("ROW", "COLUMN"):
+            return None
+        component["children"] = left
+    completed[name] = component
+    return name
+
+
+def _is_chart(component: Any) -> bool:
+    return isinstance(component, dict) and component.get("type") == "CHART"
+
+
+def _place(layout: dict[str, Any], number: int, chart: ChartOfDashboard) -> None:
+    """Put a chart into a new row at the end of the first tab, or of a dashboard without tabs."""
+    place = layout[layout[_ROOT]["children"][0]]
+    while place["type"] == "TABS":
+        place = layout[place["children"][0]]
+    parents = [*place.get("parents", []), place["id"]]
+    row, name = f"ROW-{chart.uuid}", f"CHART-{chart.uuid}"
+    while row in layout:
+        row += "-"
+    place["children"].append(row)
+    layout[row] = {
+        "id": row,
+        "type": "ROW",
+        "children": [name],
+        "parents": parents,
+        "meta": {"background": "BACKGROUND_TRANSPARENT"},
+    }
+    layout[name] = {
+        "id": name,
+        "type": "CHART",
+        "children": [],
+        "parents": [*parents, row],
+        "meta": {
+            "chartId": number,
+            "uuid": chart.uuid,
+            "sliceName": chart.name,
+            "width": _WIDTH,
+            "height": _HEIGHT,
+        },
+    }
