@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,11 @@ AWKWARD = ["acl copy [ä] (1)", 'acl it\'s $HOME & #1; %41 "x" \\n*']
 LOCK = "run 0b3c, process 1"
 
 # Stands in for .venv/bin/python: writes down how it was called, and answers what the Makefile asks of the settings.
+RECORD = 'import json, os, sys; print(json.dumps([os.environ.get("DAGSTER_HOME"), *sys.argv[1:]]))'
 STUB = f"""#!/bin/bash
-if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi
-{sys.executable} -c 'import json, os, sys; print(json.dumps([os.environ.get("DAGSTER_HOME"), *sys.argv[1:]]))' "$@" >> calls
+python={shlex.quote(sys.executable)}
+if [ "$1" = -c ]; then exec "$python" "$@"; fi
+"$python" -c '{RECORD}' "$@" >> calls
 """
 
 
@@ -148,8 +151,8 @@ def test_run_simulates_refreshes_and_says_where_the_results_are(project: Path) -
     assert (made.returncode, made.stderr) == (0, "")
     home = str(project / ".dagster")
     assert calls(project) == [
-        [None, *"-m acl_assets.simulator write-batch --scale 0.01 --seed 20 --format parquet".split()],
-        [home, *"-m dagster asset materialize --select * -m acl_assets.definitions".split()],
+        [None, *shlex.split("-m acl_assets.simulator write-batch --scale 0.01 --seed 20 --format parquet")],
+        [home, *shlex.split("-m dagster asset materialize --select '*' -m acl_assets.definitions")],
     ]
     assert f"No export in {project}/data/exports: simulating" in made.stdout
     assert f"The report:    {project}/data/report/index.html\n" in made.stdout
