@@ -34,10 +34,13 @@ def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
     return DbtProject(project_dir=project_dir, profiles_dir=project_dir)
 
 
-def dbt_executable() -> str:
-    """The dbt command of the environment this process runs in, whether or not that is on the PATH."""
-    beside_python = Path(sys.executable).with_name("dbt")
-    return str(beside_python) if beside_python.exists() else "dbt"
+def dbt_command() -> list[str]:
+    """Return the command that runs dbt with this interpreter.
+
+    It needs neither a PATH nor the script `dbt`: a script names its interpreter in its first line, which breaks when
+    the environment was moved. -P keeps the project's folder `dbt` out of the places where Python looks for modules.
+    """
+    return [sys.executable, "-P", "-m", "dbt.cli.main"]
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
@@ -102,7 +105,7 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
     target = project.manifest_path.parent
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
-        command = [dbt_executable(), "--quiet", "parse", "--no-partial-parse"]
+        command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,

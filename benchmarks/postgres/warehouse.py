@@ -86,7 +86,7 @@ def build(batch: Path, output: Path, *, tuned: bool = False) -> None:
     """
     with server_of(output, tuned=tuned) as server:
         load(batch, server.dsn(DATABASE))
-        command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
+        command = [sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"]
         folders = ["--project-dir", str(output / "dbt"), "--profiles-dir", str(output / "dbt")]
         artifacts = ["--target-path", str(output / "target"), "--log-path", str(output / "target")]
         environment = {**os.environ, "ACL_BENCHMARK_POSTGRES_PORT": str(server.port)}

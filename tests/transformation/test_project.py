@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from dagster_dbt import DbtProject
 
-from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
 from acl_assets.transformation.project import (
     DbtProjectError,
-    dbt_executable,
+    dbt_command,
     dbt_project,
     is_stale,
     load_manifest,
@@ -114,7 +115,8 @@ def test_a_project_that_does_not_parse_says_why(project: DbtProject) -> None:
     assert json.loads(project.manifest_path.read_bytes())["metadata"]["invocation_id"] == before
 
 
-def test_dbt_is_found_without_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbt_is_found_without_a_path_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon or an editor starts Python without activating its environment."""
     monkeypatch.setenv("PATH", "/nowhere")
-    assert Path(dbt_executable()).exists()
+    version = subprocess.run([*dbt_command(), "--version"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
+    assert "Core:" in version.stdout

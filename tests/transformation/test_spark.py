@@ -35,7 +35,7 @@ from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_state import EXPORT_BATCHES, current_files
 from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
 from acl_assets.transformation import spark_warehouse
-from acl_assets.transformation.project import dbt_executable
+from acl_assets.transformation.project import dbt_command
 from acl_assets.transformation.spark_cluster import running_cluster
 from acl_assets.transformation.spark_warehouse import note_publication
 from benchmarks.equality import require_equal
@@ -160,7 +160,7 @@ def require_source_tables_are_gone(settings: Settings) -> None:
 
 
 def dbt_test(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [dbt_executable(), "--log-path", folder, "test", "--target", "spark", "--target-path", folder]
+    command = [*dbt_command(), "--log-path", folder, "test", "--target", "spark", "--target-path", folder]
     return subprocess.run(
         [*command, *arguments],
         cwd=DBT_PROJECT_DIR,
