@@ -1,10 +1,7 @@
 """The pictures, each a pure function from a data product to an Altair chart.
 
-What belongs here: encodings, colours and layout. What does not: reading data, and HTML. Ranks, tiers and
-standings are taken from the data products as they are; nothing is ranked anew here.
-
-Every chart takes a `Palette`. `PAPER` holds plain colours for pictures that stand alone; `PAGE` holds CSS
-variables, so that one drawing follows the page into dark mode and onto paper without being drawn again (SVG only).
+Ranks, tiers and standings come from the data products. Every chart takes a `Palette`: `PAPER` holds plain colours for
+pictures that stand alone, `PAGE` holds CSS variables, so that an SVG follows the page into dark mode and onto paper.
 """
 
 from __future__ import annotations

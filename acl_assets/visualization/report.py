@@ -1,11 +1,7 @@
 """The report: one HTML file that answers which bands to invite, with the pictures and where they come from.
 
-What belongs here: reading the published data products, wording the answer, filling the page, writing it. What does
-not: drawing (`charts`), looks (`templates/`), and figures of its own: every number is in the data products or a plain
-sum of their rows.
-
-The page asks the network for nothing: its Content-Security-Policy forbids that, and lets no script run but its own
-two, named by their digests.
+Every number is in the published data products or is a plain sum of their rows. The Content-Security-Policy of the page
+forbids all network requests, and all scripts but its own two, which it names by their digests.
 """
 
 from __future__ import annotations
@@ -104,7 +100,7 @@ def report_on(published_file: Path, target: Path) -> None:
 
 
 def previews_of(published_file: Path) -> dict[str, dict[str, Any]]:
-    """The `preview_specifications` of a published file.
+    """Return the `preview_specifications` of a published file.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.

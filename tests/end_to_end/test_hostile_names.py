@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 import urllib.error
@@ -141,8 +140,6 @@ def test_opening_the_page_of_an_asset_sends_no_request_of_a_name(
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1_000)
     require_nothing_is_rendered(page)
-    if pictures := os.environ.get("TEST_PICTURES_DIR"):
-        page.screenshot(path=Path(pictures) / f"{asset.replace('/', '-')}.png", full_page=True)
     if asset.startswith("festival/"):
         assert page.get_by_role("cell", name=HOSTILE_NAMES[0], exact=True).count() == 1
     require_json_post([request for request in sent if urlsplit(request.url).path == "/graphql"], webserver)

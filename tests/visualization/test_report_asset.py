@@ -19,6 +19,8 @@ from visualization.sample_warehouse import SampleWarehouse, sample_warehouse
 from acl_assets.settings import Settings
 from acl_assets.visualization import assets
 
+pytestmark = pytest.mark.slow
+
 PICTURES = ["ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue"]
 TEXT_CHART = {"data": {"values": [{}]}, "mark": {"type": "text", "text": "a name"}}
 
