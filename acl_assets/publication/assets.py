@@ -1,17 +1,16 @@
-"""The published warehouse as an asset: the audited build of this run, swapped in.
+"""The published warehouse as an asset: the audited build of the run, swapped in."""
 
-What belongs here: the thin asset and its metadata. What does not: sealing and swapping (`publish`).
-"""
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from dagster import (
+    AssetCheckSpec,
     AssetExecutionContext,
     AssetsDefinition,
     AssetSpec,
     DagsterEventType,
+    DagsterInstance,
     Failure,
     MaterializeResult,
     MetadataValue,
@@ -26,34 +25,44 @@ from acl_assets.ingestion.source_state import EXPORT_BATCHES, count_rows
 from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.publication.publish import (
     AuditResult,
+    CheckName,
     PublicationError,
+    read_build_digest,
     read_published_digest,
+    require_publishable,
     seal_build,
     swap_in,
 )
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import read_build, remove_build
+from acl_assets.transformation.build import BuildRecord, read_build, remove_build
 from acl_assets.transformation.spark_warehouse import SPARK, note_publication
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
+from acl_assets.util.runs import run_chain
 from acl_assets.validation.checks import FACT
 
+_SOURCE_KEYS = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
+_SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 
-def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
-    """The published DuckDB file, downstream of every model and of every source table.
 
-    Of the models only those that no other model reads are named: the rest are upstream of them.
+def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec]) -> AssetsDefinition:
+    """Define the published DuckDB file, downstream of every model and of every source table.
 
-    The source tables and the fact are named beside them because the models' step evaluates checks on those itself:
-    Dagster exempts such a step from waiting for other blocking checks on them, so those must gate the publication.
+    Its dependencies name the models that no other model reads; the rest are upstream of those. They also name the
+    source tables and the fact, because the models' step evaluates checks on these itself: Dagster exempts such a step
+    from waiting for other blocking checks on them, so those must gate the publication.
+
+    Args:
+        models: the models.
+        checks: all checks; the blocking ones of the assets that a run builds are required for a publication.
     """
+    blocking = [check for check in checks if check.blocking]
     models = list(models)
     read_by_models = {dep.asset_key for model in models for dep in model.deps}
     last_models = [model.key for model in models if model.key not in read_by_models]
-    source_keys = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=[*last_models, FACT, *source_keys],
+        deps=[*last_models, FACT, *_SOURCE_KEYS],
         group_name="publication",
         owners=list(OWNERS),
         kinds={"duckdb"},
@@ -66,15 +75,19 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
         context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
     ) -> MaterializeResult[Any]:
         refresh_lock.acquire(context.run.run_id, context.log.info)
-        run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
-        record = read_build(settings, run_ids)
+        chain = run_chain(context.instance, context.run)
+        record = read_build(settings, chain)
         if record is None:
             return _nothing_to_publish(context, settings)
         try:
+            digest = read_build_digest(settings)
+            results = list(audit_results(context.instance, chain, record, digest))
+            required = _required_checks(context, settings, record, digest, blocking)
+            require_publishable(settings, record, required, results)
             publication = seal_build(
                 settings,
                 record,
-                list(audit_results(context, run_ids)),
+                results,
                 datetime.now(UTC).replace(tzinfo=None),
                 count_rows(settings.source_tables_dir),
             )
@@ -117,19 +130,63 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
     )
 
 
-def audit_results(context: AssetExecutionContext, run_ids: Iterable[str | None]) -> Iterator[AuditResult]:
-    """Every check evaluated so far by this run, or by the run it re-executes, oldest first."""
-    for run_id in sorted({run_id for run_id in run_ids if run_id}, key=lambda run_id: run_id == context.run.run_id):
-        for entry in context.instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
-            if entry.dagster_event is None:
-                continue
-            evaluation = entry.dagster_event.asset_check_evaluation_data
-            yield AuditResult(
-                asset_key=evaluation.asset_key.to_user_string(),
-                check_name=evaluation.check_name,
-                passed=evaluation.passed,
-                severity=evaluation.severity.value,
-                blocking=bool(evaluation.blocking),
-                description=evaluation.description,
-                checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
-            )
+def _required_checks(
+    context: AssetExecutionContext,
+    settings: Settings,
+    record: BuildRecord,
+    digest: str,
+    blocking: Iterable[AssetCheckSpec],
+) -> set[CheckName]:
+    """Return the blocking checks of the assets that were selected for the build or for this run.
+
+    The checks of the source tables are required too when these hold another state than the published one: that
+    state may have been refused by a check of an earlier run.
+    """
+    assets = {*record.assets, *(key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys)}
+    if digest != read_published_digest(settings):
+        assets |= _SOURCES
+    names = ((check.asset_key.to_user_string(), check.name) for check in blocking)
+    return {(asset, name) for asset, name in names if asset in assets}
+
+
+def audit_results(
+    instance: DagsterInstance, chain: Sequence[str], record: BuildRecord, digest: str
+) -> Iterator[AuditResult]:
+    """Yield the results of the checks that are about this build, oldest first.
+
+    The results of the run that built count, and those of later runs that re-execute it. A run before the build, which
+    a re-execution from failure continues, counts for the source tables alone, and only if it left them in the state
+    with this digest.
+    """
+    since_build = chain[: chain.index(record.run_id) + 1]
+    for run_id in reversed(chain):
+        if run_id in since_build:
+            yield from _results_of(instance, run_id)
+        elif _state_left_by(instance, run_id) == digest:
+            yield from (result for result in _results_of(instance, run_id) if result.asset_key in _SOURCES)
+
+
+def _state_left_by(instance: DagsterInstance, run_id: str) -> object:
+    """Return the digest of the state that a run made the current one, None if it made none."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
+        event = entry.dagster_event
+        if event and event.asset_key == source_asset_key(EXPORT_BATCHES):
+            recorded = event.step_materialization_data.materialization.metadata.get(STATE_DIGEST_METADATA)
+            return recorded.value if recorded else None
+    return None
+
+
+def _results_of(instance: DagsterInstance, run_id: str) -> Iterator[AuditResult]:
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
+        if entry.dagster_event is None:
+            continue
+        evaluation = entry.dagster_event.asset_check_evaluation_data
+        yield AuditResult(
+            asset_key=evaluation.asset_key.to_user_string(),
+            check_name=evaluation.check_name,
+            passed=evaluation.passed,
+            severity=evaluation.severity.value,
+            blocking=bool(evaluation.blocking),
+            description=evaluation.description,
+            checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+        )

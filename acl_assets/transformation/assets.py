@@ -7,7 +7,6 @@ what a model means (its SQL and YAML), what happens to the build afterwards (`pu
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any, cast
@@ -36,7 +35,7 @@ from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
-from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
+from acl_assets.transformation.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.project import drop_older_parser_state
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
@@ -88,13 +87,19 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             if settings.dbt_target == SPARK:
                 beside = sorted(".".join(key.path) for key in upstream - selected)
                 begin_spark_build(settings, complete=complete, upstream=beside)
-            record = begin_build(settings, context.run.run_id, complete=complete, self_sufficient=upstream <= selected)
+            record = begin_build(
+                settings,
+                context.run.run_id,
+                complete=complete,
+                self_sufficient=upstream <= selected,
+                assets=(key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys),
+            )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
         context.log.info(_described_build(record, len(selected)))
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
-        # What dbt says is in the run's output; a file with the same takes a twentieth of its time.
-        variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "none"
+        # The run's output holds dbt's messages already.
+        variables["DBT_LOG_LEVEL_FILE"] = "none"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
             variables["ACL_RECKONED_MEMORY_LIMIT"] = limit
         if settings.dbt_target == SPARK:
@@ -104,7 +109,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
         drop_older_parser_state(project, target_path)
-        with _environment(variables):
+        with applied_dbt_environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
         yield from _described_events(context, settings, manifest, invocation)
@@ -121,21 +126,6 @@ def _described_build(record: BuildRecord, models: int) -> str:
 def _upstream_models(models: AssetsDefinition, selected: AbstractSet[AssetKey]) -> set[AssetKey]:
     """The models that the selected ones are built from, one step up."""
     return {upstream for key in selected for upstream in models.asset_deps[key] if upstream in models.keys}
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started meanwhile."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _described_events(

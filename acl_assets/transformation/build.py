@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,11 +31,13 @@ class BuildRecord:
         run_id: id of the run.
         published: identity of the published file when the build began, None if there was none.
         complete: whether the run builds every model.
+        assets: the assets selected in the run, as `layer/name`; publication requires their checks.
     """
 
     run_id: str
     published: str | None
     complete: bool
+    assets: tuple[str, ...] = ()
 
     @property
     def is_fragment(self) -> bool:
@@ -52,7 +54,9 @@ def file_identity(file: Path) -> str | None:
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
-def begin_build(settings: Settings, run_id: str, *, complete: bool, self_sufficient: bool) -> BuildRecord:
+def begin_build(
+    settings: Settings, run_id: str, *, complete: bool, self_sufficient: bool, assets: Iterable[str] = ()
+) -> BuildRecord:
     """Remove the previous build and prepare the build file for dbt.
 
     Args:
@@ -60,6 +64,7 @@ def begin_build(settings: Settings, run_id: str, *, complete: bool, self_suffici
         run_id: the run that builds.
         complete: whether the run builds every model; otherwise it builds on a copy of the published file.
         self_sufficient: whether the models to build read no model besides themselves.
+        assets: the assets selected in the run, as `layer/name`.
 
     Raises:
         BuildError: the models to build read others, and there is no published file that has those.
@@ -74,7 +79,7 @@ def begin_build(settings: Settings, run_id: str, *, complete: bool, self_suffici
         )
     if not complete and identity is not None:
         shutil.copyfile(settings.published_file, settings.build_file)
-    record = BuildRecord(run_id, identity, complete)
+    record = BuildRecord(run_id, identity, complete, tuple(sorted(assets)))
     _record_file(settings).write_text(json.dumps(asdict(record)))
     return record
 
@@ -87,10 +92,11 @@ def remove_build(settings: Settings) -> None:
     shutil.rmtree(build_file.with_name(f"{build_file.name}.tmp"), ignore_errors=True)
 
 
-def read_build(settings: Settings, run_ids: Sequence[str | None]) -> BuildRecord | None:
+def read_build(settings: Settings, run_ids: Sequence[str]) -> BuildRecord | None:
     """The record of the build file when one of the given runs built it, None otherwise."""
     try:
-        record = BuildRecord(**json.loads(_record_file(settings).read_text()))
+        values = json.loads(_record_file(settings).read_text())
+        record = BuildRecord(**{**values, "assets": tuple(values["assets"])})
     except FileNotFoundError:
         return None
     return record if record.run_id in run_ids and settings.build_file.exists() else None

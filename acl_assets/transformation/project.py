@@ -18,6 +18,7 @@ from typing import Any
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.transformation.dbt_process import dbt_environment
 
 # What dbt keeps of an earlier parse.
 _PARSER_STATE = "partial_parse.msgpack"
@@ -103,11 +104,12 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
         command = [dbt_executable(), "--quiet", "parse", "--no-partial-parse"]
+        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,
             cwd=project.project_dir,
-            env={**os.environ, **(variables or {}), "DBT_PROFILES_DIR": str(project.profiles_dir)},
+            env=dbt_environment(variables or {}),
             capture_output=True,
             text=True,
             check=False,

@@ -32,6 +32,7 @@ from acl_assets.ingestion.source_state import (
 from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import read_build
+from acl_assets.util.runs import run_chain
 from acl_assets.validation.row_counts import (
     MOST_LOSS,
     disagreements,
@@ -129,8 +130,8 @@ def source_row_counts(
 )
 def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Settings]) -> AssetCheckResult:
     """Compare the fact with the source: that of this run's build, or what is published in a run without one."""
-    run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
-    warehouse = settings.build_file if read_build(settings, run_ids) else settings.published_file
+    chain = run_chain(context.instance, context.run)
+    warehouse = settings.build_file if read_build(settings, chain) else settings.published_file
     batches, totals = read_fact(warehouse)
     current: list[ExportBatch] | BatchError
     try:

@@ -14,7 +14,9 @@ from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.publication.publish import (
     AuditResult,
     PublicationError,
+    read_build_digest,
     read_published_digest,
+    require_publishable,
     seal_build,
     swap_in,
 )
@@ -118,22 +120,49 @@ def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Setti
     ]
 
 
-def test_a_mixture_of_two_states_is_refused(settings: Settings) -> None:
-    """Some models of the new batch beside the others of the old one: nobody could tell which figure is which."""
+def test_partial_build_from_another_state_is_refused(settings: Settings) -> None:
+    """Models of the new batch next to models of the old one would be a mixture of two states."""
     publish(settings, "run-1", batch="first")
-    before = sha256(settings.published_file)
     record = build(settings, "run-2", batch="second", complete=False)
     with pytest.raises(PublicationError, match="mixture of two states"):
-        seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
-    assert sha256(settings.published_file) == before
+        require_publishable(settings, record, [], [])
 
 
 def test_some_models_alone_are_not_published(settings: Settings) -> None:
-    """A build that began without a published file and left models out lacks tables readers rely on."""
+    """A build that began without a published file and left models out lacks tables that readers need."""
     record = build(settings, "run-1", complete=False)
     with pytest.raises(PublicationError):
-        seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
-    assert not settings.published_file.exists()
+        require_publishable(settings, record, [], [])
+
+
+def test_build_is_refused_when_required_checks_have_no_result(settings: Settings) -> None:
+    """The message names ten checks and counts the rest."""
+    record = build(settings, "run-1")
+    required = [("festival/bands", f"check_{number:02}") for number in range(13)]
+    with pytest.raises(PublicationError) as raised:
+        require_publishable(settings, record, required, [result("check_00", True)])
+    assert str(raised.value).startswith("12 of 13 blocking checks have no result from this run")
+    assert "festival/bands: check_01, " in str(raised.value)
+    assert "festival/bands: check_10 and 2 more." in str(raised.value)
+    assert "check_11" not in str(raised.value)
+    require_publishable(settings, record, required, [result(name, True) for _, name in required])
+
+
+def test_build_is_refused_when_a_blocking_check_failed(settings: Settings) -> None:
+    """Dagster skips the publication then, but somebody may re-execute that step alone."""
+    record = build(settings, "run-1")
+    failed = [result("bands_id_is_unique", passed=False)]
+    with pytest.raises(PublicationError, match=r"failed its audit.*festival/bands: bands_id_is_unique"):
+        require_publishable(settings, record, [], failed)
+    require_publishable(settings, record, [], [*failed, result("bands_id_is_unique", passed=True)])
+
+
+def test_build_that_was_sealed_before_says_to_refresh(settings: Settings) -> None:
+    """The swap was refused after the seal, and somebody re-executes the publication."""
+    record = build(settings, "run-1")
+    seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
+    with pytest.raises(PublicationError, match="Refresh again"):
+        read_build_digest(settings)
 
 
 def test_a_file_published_meanwhile_is_not_overwritten(settings: Settings) -> None:
@@ -226,22 +255,3 @@ def test_publishing_where_nothing_was_ever_built_says_what_to_do(settings: Setti
     assert not refreshed.success
     assert f"There is no {settings.published_file}" in refreshed.errors
     assert "Materialize everything" in refreshed.errors
-
-
-def test_a_build_that_failed_a_blocking_check_is_refused(settings: Settings) -> None:
-    """Dagster skips the publication then, but a person may re-execute that step alone."""
-    publish(settings, "run-1")
-    before = sha256(settings.published_file)
-    record = build(settings, "run-2", batch="second")
-    with pytest.raises(PublicationError, match=r"failed its audit.*festival/bands: bands_id_is_unique"):
-        seal_build(settings, record, [result("bands_id_is_unique", passed=False)], AT_NOON, SOURCE_ROWS)
-    assert sha256(settings.published_file) == before
-
-
-def test_a_failed_check_that_passes_when_it_is_executed_again_no_longer_counts(settings: Settings) -> None:
-    """A re-execution from failure evaluates the failed step again and then publishes."""
-    record = build(settings, "run-2")
-    results = [result("bands_id_is_unique", passed=False), result("bands_id_is_unique", passed=True)]
-    seal_build(settings, record, results, AT_NOON, SOURCE_ROWS)
-    swap_in(settings, record)
-    assert published_rows(settings, "from publication.audit_results")[0][2] is True
