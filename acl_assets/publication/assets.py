@@ -27,18 +27,17 @@ from acl_assets.publication.publish import (
     AuditResult,
     CheckName,
     PublicationError,
-    read_build_digest,
-    read_published_digest,
+    published_digest,
     require_publishable,
     seal_build,
     swap_in,
 )
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import BuildRecord, read_build, remove_build
+from acl_assets.transformation.published_file import PublishedFileError, read_published_digest
 from acl_assets.transformation.spark_warehouse import SPARK, note_publication
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
-from acl_assets.util.runs import run_chain
-from acl_assets.validation.checks import FACT
+from acl_assets.util.runs import run_chain, selected_assets
 
 _SOURCE_KEYS = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
@@ -47,9 +46,9 @@ _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec]) -> AssetsDefinition:
     """Define the published DuckDB file, downstream of every model and of every source table.
 
-    Its dependencies name the models that no other model reads; the rest are upstream of those. They also name the
-    source tables and the fact, because the models' step evaluates checks on these itself: Dagster exempts such a step
-    from waiting for other blocking checks on them, so those must gate the publication.
+    Its dependencies name every model, so that it waits for the models also in a run that selects only some. They name
+    the source tables too, because the models' step evaluates checks on these itself: Dagster exempts such a step from
+    waiting for other blocking checks on them, so those must gate the publication.
 
     Args:
         models: the models.
@@ -57,12 +56,10 @@ def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[Asse
     """
     blocking = [check for check in checks if check.blocking]
     models = list(models)
-    read_by_models = {dep.asset_key for model in models for dep in model.deps}
-    last_models = [model.key for model in models if model.key not in read_by_models]
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=[*last_models, FACT, *_SOURCE_KEYS],
+        deps=[*(model.key for model in models), *_SOURCE_KEYS],
         group_name="publication",
         owners=list(OWNERS),
         kinds={"duckdb"},
@@ -78,11 +75,11 @@ def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[Asse
         chain = run_chain(context.instance, context.run)
         record = read_build(settings, chain)
         if record is None:
+            _refuse_lost_build(context, settings, models)
             return _nothing_to_publish(context, settings)
         try:
-            digest = read_build_digest(settings)
-            results = list(audit_results(context.instance, chain, record, digest))
-            required = _required_checks(context, settings, record, digest, blocking)
+            results = list(audit_results(context.instance, chain, record))
+            required = _required_checks(context, settings, record, blocking)
             require_publishable(settings, record, required, results)
             publication = seal_build(
                 settings,
@@ -111,20 +108,27 @@ def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[Asse
     return published_warehouse
 
 
-def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
-    reason = "this run built no model, so there is nothing new to publish"
-    if not settings.published_file.exists():
+def _refuse_lost_build(context: AssetExecutionContext, settings: Settings, models: Iterable[AssetSpec]) -> None:
+    if {model.key.to_user_string() for model in models}.intersection(selected_assets(context)):
         raise Failure(
-            f"There is no {settings.published_file}, and {reason}. Materialize everything (job refresh, or "
-            "--select '*').",
+            f"{settings.build_file} does not hold the models of this run: another run has replaced the build. Nothing "
+            "was published. Refresh again.",
             allow_retries=False,
         )
+
+
+def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
+    reason = "this run built no model, so there is nothing new to publish"
+    try:
+        digest = read_published_digest(settings)
+    except PublishedFileError as error:
+        raise Failure(f"{error} Nothing was published now: {reason}.", allow_retries=False) from None
     context.log.warning(f"{settings.published_file} stays as it is: {reason}.")
     return MaterializeResult(
         metadata={
             "published": False,
             "reason": reason,
-            STATE_DIGEST_METADATA: read_published_digest(settings) or "",
+            STATE_DIGEST_METADATA: digest,
             "path": MetadataValue.path(str(settings.published_file)),
         }
     )
@@ -134,7 +138,6 @@ def _required_checks(
     context: AssetExecutionContext,
     settings: Settings,
     record: BuildRecord,
-    digest: str,
     blocking: Iterable[AssetCheckSpec],
 ) -> set[CheckName]:
     """Return the blocking checks of the assets that were selected for the build or for this run.
@@ -142,27 +145,25 @@ def _required_checks(
     The checks of the source tables are required too when these hold another state than the published one: that
     state may have been refused by a check of an earlier run.
     """
-    assets = {*record.assets, *(key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys)}
-    if digest != read_published_digest(settings):
+    assets = {*record.assets, *selected_assets(context)}
+    if record.state != published_digest(settings):
         assets |= _SOURCES
     names = ((check.asset_key.to_user_string(), check.name) for check in blocking)
     return {(asset, name) for asset, name in names if asset in assets}
 
 
-def audit_results(
-    instance: DagsterInstance, chain: Sequence[str], record: BuildRecord, digest: str
-) -> Iterator[AuditResult]:
+def audit_results(instance: DagsterInstance, chain: Sequence[str], record: BuildRecord) -> Iterator[AuditResult]:
     """Yield the results of the checks that are about this build, oldest first.
 
     The results of the run that built count, and those of later runs that re-execute it. A run before the build, which
     a re-execution from failure continues, counts for the source tables alone, and only if it left them in the state
-    with this digest.
+    that was built from.
     """
     since_build = chain[: chain.index(record.run_id) + 1]
     for run_id in reversed(chain):
         if run_id in since_build:
             yield from _results_of(instance, run_id)
-        elif _state_left_by(instance, run_id) == digest:
+        elif _state_left_by(instance, run_id) == record.state:
             yield from (result for result in _results_of(instance, run_id) if result.asset_key in _SOURCES)
 
 

@@ -12,6 +12,7 @@ import duckdb
 from acl_assets.ingestion.export_batch import state_digest
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
+from acl_assets.transformation.published_file import PublishedFileError, read_published_digest
 from acl_assets.util.atomic_write import fsync_path
 
 CheckName = tuple[str, str]
@@ -117,7 +118,7 @@ def _digest_of(batches: Iterable[tuple[str, str, datetime]]) -> str:
 def require_publishable(
     settings: Settings, record: BuildRecord, required: Collection[CheckName], results: Sequence[AuditResult]
 ) -> None:
-    """Refuse a build that mixes two states, misses the result of a check, or failed one.
+    """Refuse a build of another state, one that mixes two states, misses the result of a check, or failed one.
 
     Args:
         settings: of the installation.
@@ -128,7 +129,12 @@ def require_publishable(
     Raises:
         PublicationError: the build must not be published.
     """
-    if not record.complete and read_published_digest(settings) != read_build_digest(settings):
+    if read_build_digest(settings) != record.state:
+        raise PublicationError(
+            f"The source tables have moved on since run {record.run_id} built from them, so their checks are not about "
+            "this build. Refresh again."
+        )
+    if not record.complete and published_digest(settings) != record.state:
         raise PublicationError(
             "Only some models were built, and the source tables have moved on since the published ones were: together "
             "they would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
@@ -146,18 +152,17 @@ def require_publishable(
         raise PublicationError(f"The build failed its audit and was not published: {_named(failed)}.")
 
 
+def published_digest(settings: Settings) -> str | None:
+    """Return the digest of the state that is published, None if no readable file is published."""
+    try:
+        return read_published_digest(settings)
+    except PublishedFileError:
+        return None
+
+
 def _named(checks: Sequence[CheckName]) -> str:
     named = ", ".join(f"{asset}: {check}" for asset, check in checks[:_MOST_NAMED])
     return f"{named} and {len(checks) - _MOST_NAMED} more" if len(checks) > _MOST_NAMED else named
-
-
-def read_published_digest(settings: Settings) -> str | None:
-    """Return the state digest of the published file, None if there is none."""
-    if not settings.published_file.exists():
-        return None
-    with duckdb.connect(str(settings.published_file), read_only=True) as connection:
-        row = connection.execute("select state_digest from publication.publications").fetchone()
-    return row[0] if row else None
 
 
 def _write_provenance(

@@ -31,15 +31,19 @@ from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging.version import Version
 
+from acl_assets.ingestion.export_batch import state_digest
 from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.source_state import read_current_batches
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
+from acl_assets.transformation.build import BuildError, BuildRecord, BuildSelection, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state
+from acl_assets.transformation.project import drop_unusable_parser_state
+from acl_assets.transformation.published_file import published_damage
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
+from acl_assets.util.runs import selected_assets
 
 _SAMPLE_ROWS = 10
 _DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
@@ -90,13 +94,14 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             record = begin_build(
                 settings,
                 context.run.run_id,
-                complete=complete,
-                self_sufficient=upstream <= selected,
-                assets=(key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys),
+                state_digest(read_current_batches(settings.source_tables_dir)),
+                BuildSelection(complete, upstream <= selected, selected_assets(context)),
             )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
         context.log.info(_described_build(record, len(selected)))
+        if complete and (damage := published_damage(settings)):
+            context.log.warning(damage)
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
         # The run's output holds dbt's messages already.
         variables["DBT_LOG_LEVEL_FILE"] = "none"
@@ -108,7 +113,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
-        drop_older_parser_state(project, target_path)
+        drop_unusable_parser_state(project, target_path, context.log.warning)
         with applied_dbt_environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
@@ -193,9 +198,9 @@ def _output_metadata(
     model_ids = {output.output_name: str(_raw(output.metadata["unique_id"])) for output in outputs}
     relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
     counts = row_counts(settings.build_file, list(relations.values()))
-    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()))
+    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()), context.log.warning)
     translator = invocation.dagster_dbt_translator
-    publishes = "published_warehouse" in {key.path[-1] for key in context.job_def.asset_layer.selected_asset_keys}
+    publishes = "published_warehouse" in selected_assets(context)
     described: dict[str, dict[str, Any]] = {}
     for name, unique_id in model_ids.items():
         deps = {

@@ -26,6 +26,7 @@ from acl_assets.settings import Settings, SettingsError
 from acl_assets.transformation.build import BuildError, file_identity
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.spark_remote import require_spark, spark_address
+from acl_assets.util.atomic_write import write_atomically
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -349,7 +350,7 @@ def _difference_from_published(settings: Settings, upstream: Sequence[str]) -> s
     note = _published_note(settings)
     if not note.exists():
         return "a build since then was not published"
-    identity, _, address = note.read_text().partition("\n")
+    identity, _, address = note.read_text(errors="replace").partition("\n")
     if identity != file_identity(settings.published_file):
         return "the published file has been replaced since Spark built it"
     present_address = str(spark_address(settings.spark_remote or ""))
@@ -377,7 +378,7 @@ def missing_relations(remote: str, names: Sequence[str]) -> list[str]:
 def note_publication(settings: Settings) -> None:
     """Note that the warehouse of this Spark holds what has just been published."""
     address = spark_address(settings.spark_remote or "")
-    _published_note(settings).write_text(f"{file_identity(settings.published_file) or ''}\n{address}")
+    write_atomically(_published_note(settings), f"{file_identity(settings.published_file) or ''}\n{address}")
 
 
 def _published_note(settings: Settings) -> Path:

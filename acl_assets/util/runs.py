@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagster import DagsterInstance, DagsterRun
+from dagster import AssetExecutionContext, DagsterInstance, DagsterRun
 
 # Dagster's job for a selection of assets; the name is part of its run records and URLs.
 _ASSET_JOB = "__ASSET_JOB"
@@ -26,6 +26,11 @@ def require_selection(run: DagsterRun) -> None:
             "The selection of this run matches no asset, so nothing was materialized. Correct the names after --select "
             "or --assets; '*' selects every asset, and the asset graph in Dagster's UI shows their names."
         )
+
+
+def selected_assets(context: AssetExecutionContext) -> tuple[str, ...]:
+    """Return the assets that are selected in the run of a step, as `layer/name`, those of other steps included."""
+    return tuple(sorted(key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys))
 
 
 def run_chain(instance: DagsterInstance, run: DagsterRun) -> list[str]:

@@ -5,7 +5,6 @@ What belongs here: thin checks. What does not: the rules (`row_counts`), and wha
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 from dagster import (
@@ -32,6 +31,7 @@ from acl_assets.ingestion.source_state import (
 from acl_assets.ingestion.source_tables import source_asset_key
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import read_build
+from acl_assets.transformation.published_file import PublishedFileError, open_published
 from acl_assets.util.runs import run_chain
 from acl_assets.validation.row_counts import (
     MOST_LOSS,
@@ -104,7 +104,11 @@ def source_row_counts(
 ) -> Iterator[AssetCheckResult]:
     """Compare the current source tables with manifest, source and published state."""
     selected = context.selected_asset_check_keys
-    published = published_source_rows(settings)
+    damage = None
+    try:
+        published = published_source_rows(settings)
+    except PublishedFileError as error:
+        published, damage = {}, f"There are no published rows to compare with. {error}"
     current: list[ExportBatch] | BatchError
     try:
         current = find_in_landing_zone(settings, read_current_batches(settings.source_tables_dir))
@@ -114,7 +118,7 @@ def source_row_counts(
         totals = current_totals(settings, table, current)
         results = [
             rows_result(settings, table, current, totals),
-            volume_result(table, totals, published, config),
+            volume_result(table, totals, published, config, damage),
             amounts_result(source_asset_key(table), table, current, totals),
         ]
         for result in results:
@@ -130,9 +134,10 @@ def source_row_counts(
 )
 def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Settings]) -> AssetCheckResult:
     """Compare the fact with the source: that of this run's build, or what is published in a run without one."""
-    chain = run_chain(context.instance, context.run)
-    warehouse = settings.build_file if read_build(settings, chain) else settings.published_file
-    batches, totals = read_fact(warehouse)
+    try:
+        batches, totals = _read_built_or_published_fact(context, settings)
+    except PublishedFileError as error:
+        return AssetCheckResult(passed=False, severity=AssetCheckSeverity.ERROR, description=str(error))
     current: list[ExportBatch] | BatchError
     try:
         current = find_in_landing_zone(settings, batches)
@@ -141,20 +146,29 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
     return amounts_result(FACT, "tickets", current, totals)
 
 
-def read_fact(warehouse: Path) -> tuple[list[tuple[str, str]], Totals]:
-    """The batches a warehouse is made of, ids and digests in order, and the totals of its fact.
+def _read_built_or_published_fact(
+    context: AssetCheckExecutionContext, settings: Settings
+) -> tuple[list[tuple[str, str]], Totals]:
+    if read_build(settings, run_chain(context.instance, context.run)):
+        with duckdb.connect(str(settings.build_file), read_only=True) as connection:
+            return read_fact(connection)
+    with open_published(settings) as connection:
+        return read_fact(connection)
 
-    In a build they are those of its source tables; what it says it published is what it was copied from.
+
+def read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[str, str]], Totals]:
+    """Return the batches a warehouse is made of, ids and digests in order, and the totals of its fact.
+
+    In a build the batches are those of its source tables. `publication` there describes the file it was copied from.
     """
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        tables = set(connection.execute("select table_schema, table_name from information_schema.tables").fetchall())
-        schema = "festival" if ("festival", "export_batches") in tables else "publication"
-        batches = connection.execute(
-            f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
-        ).fetchall()
-        ((rows, *found),) = connection.execute(
-            _FACT_TOTALS if tuple(FACT.path) in tables else _TOTALS_BY_PERFORMANCE
-        ).fetchall()
+    tables = set(connection.execute("select table_schema, table_name from information_schema.tables").fetchall())
+    schema = "festival" if ("festival", "export_batches") in tables else "publication"
+    batches = connection.execute(
+        f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
+    ).fetchall()
+    ((rows, *found),) = connection.execute(
+        _FACT_TOTALS if tuple(FACT.path) in tables else _TOTALS_BY_PERFORMANCE
+    ).fetchall()
     return batches, Totals(rows, dict(zip(_FACT_COLUMNS, map(int, found), strict=True)))
 
 
@@ -227,12 +241,17 @@ def amounts_result(
     )
 
 
-def volume_result(table: str, totals: Totals, published: Mapping[str, int], config: VolumeConfig) -> AssetCheckResult:
-    """Whether a current source table kept enough of what is published."""
+def volume_result(
+    table: str, totals: Totals, published: Mapping[str, int], config: VolumeConfig, damage: str | None
+) -> AssetCheckResult:
+    """Check that a current source table kept enough of the published rows.
+
+    If `damage` says why these cannot be read, the check passes with that text: only a new publication repairs it.
+    """
     rows = totals.rows
     lost = lost_share(rows, published.get(table))
     too_much = lost > MOST_LOSS
-    description = None
+    description = damage
     if too_much:
         description = (
             f"{table} has {rows:,} rows where {published[table]:,} are published: {lost:.0%} are gone. If that is "
@@ -250,8 +269,12 @@ def volume_result(table: str, totals: Totals, published: Mapping[str, int], conf
 
 
 def published_source_rows(settings: Settings) -> dict[str, int]:
-    """Rows of each source table in the state that is published; empty when nothing is."""
+    """Return the rows of each source table in the published state, nothing if nothing is published.
+
+    Raises:
+        PublishedFileError: the published file cannot be read.
+    """
     if not settings.published_file.exists():
         return {}
-    with duckdb.connect(str(settings.published_file), read_only=True) as connection:
+    with open_published(settings) as connection:
         return dict(connection.execute("select table_name, row_count from publication.source_tables").fetchall())

@@ -141,6 +141,10 @@ def re_execute(
     return execute_job(reconstructable(refresh_job), instance=instance, reexecution_options=options)
 
 
+def failures_of(result: JobExecutionResult) -> str:
+    return "".join(str(event.step_failure_data.error) for event in result.all_node_events if event.is_step_failure)
+
+
 def test_run_whose_dbt_failed_is_published_by_re_executing_it(
     published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,8 +169,7 @@ def test_checks_of_other_source_tables_do_not_count_for_a_re_executed_run(
     assert refresh(published, instance=instance, select='key:"festival/*"').success
     again = re_execute(published, instance, failed.run_id, monkeypatch)
     assert not again.success
-    errors = "".join(str(event.step_failure_data.error) for event in again.all_node_events if event.is_step_failure)
-    assert "festival/bands: export_files_as_manifest" in errors
+    assert "festival/bands: export_files_as_manifest" in failures_of(again)
     assert sha256(published.published_file) == before
 
 
@@ -179,4 +182,20 @@ def test_publication_alone_cannot_be_re_executed_past_a_failed_check(
     assert "published_warehouse" in stopped.skipped_steps
     again = re_execute(published, instance, stopped.run_id, monkeypatch, ["published_warehouse"])
     assert not again.success
+    assert sha256(published.published_file) == before
+
+
+def test_build_is_not_published_when_another_run_has_moved_the_source_tables_on(
+    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build is gone, so the run must not look as if it had published it."""
+    before = sha256(published.published_file)
+    DEFECTS["lost_tickets"].plant(land_batch(published, "second", exported_at=LATER, form="parquet"))
+    stopped = refresh(published, instance=instance)
+    assert "published_warehouse" in stopped.skipped_steps
+    land_batch(published, "third", exported_at=LATER.replace(hour=23), seed=22)
+    assert refresh(published, instance=instance, select='key:"festival/*"').success
+    again = re_execute(published, instance, stopped.run_id, monkeypatch)
+    assert not again.success
+    assert "another run has replaced the build" in failures_of(again)
     assert sha256(published.published_file) == before

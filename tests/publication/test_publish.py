@@ -10,12 +10,12 @@ import pytest
 from refreshes import Refreshed, published_rows, refresh, sha256
 
 from acl_assets.definitions import build_definitions
+from acl_assets.ingestion.export_batch import state_digest
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.publication.publish import (
     AuditResult,
     PublicationError,
     read_build_digest,
-    read_published_digest,
     require_publishable,
     seal_build,
     swap_in,
@@ -23,9 +23,11 @@ from acl_assets.publication.publish import (
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import (
     BuildRecord,
+    BuildSelection,
     begin_build,
     file_identity,
 )
+from acl_assets.transformation.published_file import read_published_digest
 
 AT_NOON = datetime(2022, 8, 1, 12)
 SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
@@ -33,7 +35,12 @@ SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
     """Build what dbt leaves behind, in small: views on the source tables, a model, stores of failing rows."""
-    record = begin_build(settings, run_id, complete=complete, self_sufficient=True)
+    record = begin_build(
+        settings,
+        run_id,
+        state_digest([(batch, f"digest of {batch}")]),
+        BuildSelection(complete=complete, self_sufficient=True),
+    )
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("create schema festival")
         for table in SOURCE_TABLES:
@@ -132,6 +139,18 @@ def test_some_models_alone_are_not_published(settings: Settings) -> None:
     """A build that began without a published file and left models out lacks tables that readers need."""
     record = build(settings, "run-1", complete=False)
     with pytest.raises(PublicationError):
+        require_publishable(settings, record, [], [])
+
+
+def test_build_is_refused_when_the_source_tables_have_moved_on(settings: Settings) -> None:
+    """Its provenance is read through views on the current source tables."""
+    record = build(settings, "run-1")
+    with duckdb.connect(str(settings.build_file)) as connection:
+        connection.execute(
+            "create or replace view festival.export_batches as select 'second' as batch_id, 'full' as kind, "
+            "timestamptz '2022-08-02 01:00:00-05:00' as exported_at, 'other' as manifest_digest, true as has_manifest"
+        )
+    with pytest.raises(PublicationError, match="source tables have moved on since run run-1"):
         require_publishable(settings, record, [], [])
 
 
@@ -250,8 +269,7 @@ def test_publishing_without_building_changes_nothing_and_says_so(published: Sett
 
 
 def test_publishing_where_nothing_was_ever_built_says_what_to_do(settings: Settings) -> None:
-    """There is no file to leave as it is."""
     refreshed = refresh(settings, select='key:"published_warehouse"')
     assert not refreshed.success
-    assert f"There is no {settings.published_file}" in refreshed.errors
-    assert "Materialize everything" in refreshed.errors
+    assert f"There is no published file {settings.published_file}" in refreshed.errors
+    assert "Run the job refresh" in refreshed.errors
