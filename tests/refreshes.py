@@ -238,7 +238,9 @@ def differing_rows(one: Path, other: Path) -> dict[str, tuple[int, int]]:
     """
     found: dict[str, tuple[int, int]] = {}
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{one}' as one (read_only); attach '{other}' as other (read_only)")
+        for name, file in (("one", one), ("other", other)):
+            path = str(file).replace("'", "''")
+            connection.execute(f"attach '{path}' as {name} (read_only)")
         tables = connection.execute(
             "select distinct schema_name || '.' || table_name from duckdb_tables() "
             "where schema_name in ('star_schema', 'data_products', 'source_keys')"

@@ -27,6 +27,7 @@ from acl_assets.transformation.build import BuildError, file_identity
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.spark_remote import require_spark, spark_address
 from acl_assets.util.atomic_write import write_atomically
+from acl_assets.util.duckdb_glob import escape_glob
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -226,7 +227,7 @@ class _Copy:
     def take_sources(self, export_batches: Path) -> None:
         """What is published of the source tables: the batches they come from."""
         self._connection.execute("create schema if not exists festival")
-        files = str(export_batches / "*.parquet")
+        files = f"{escape_glob(export_batches)}/*.parquet"
         self._connection.execute("create or replace table festival.export_batches as from read_parquet(?)", [files])
 
     def take(self, relation: Relation) -> None:
@@ -276,7 +277,7 @@ class _Copy:
     def _fill(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Read the files of Spark's table: at once, by all cores, and past Spark's driver."""
         with TemporaryDirectory(dir=self._scratch) as scratch:
-            files = _local_files(self._spark.table(name).inputFiles(), Path(scratch))
+            files = [escape_glob(file) for file in _local_files(self._spark.table(name).inputFiles(), Path(scratch))]
             if files:
                 values = ", ".join(f'cast("{column}" as {data_type})' for column, data_type in columns)
                 self._connection.execute(f"insert into {name} select {values} from read_parquet(?)", [files])
