@@ -73,8 +73,15 @@ class Settings:
         variables = os.environ if environment is None else environment
         data = folder_or_url(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data", "ACL_DATA_DIR")
         exports = f"{data}/exports" if isinstance(data, str) else data / "exports"
+        data_dir = _work_dir(variables) if isinstance(data, str) else data
+        # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
+        if unusable := [character for character in "?\\" if character in str(data_dir)]:
+            raise SettingsError(
+                f"DuckDB cannot write below the data folder {data_dir}: its path contains {' and '.join(unusable)}. "
+                f"Set {'ACL_WORK_DIR' if isinstance(data, str) else 'ACL_DATA_DIR'} to another folder."
+            )
         return cls(
-            data_dir=_work_dir(variables) if isinstance(data, str) else data,
+            data_dir=data_dir,
             exports_dir=folder_or_url(variables.get("ACL_EXPORTS_DIR") or exports, "ACL_EXPORTS_DIR"),
             data_url=data if isinstance(data, str) else None,
             settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),

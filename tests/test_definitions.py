@@ -109,6 +109,14 @@ def test_publication_waits_for_everything_that_is_checked(described: dict[str, A
     assert {check.split(": ")[0] for check, entry in described["checks"].items() if entry["blocking"]} <= upstream
 
 
+def test_every_step_needs_the_settings() -> None:
+    """The settings resource refuses a run whose selection matches no asset, so no step may run without it."""
+    job = build_definitions().resolve_implicit_global_asset_job_def()
+    without = [node.name for node in job.nodes if "settings" not in node.definition.required_resource_keys]
+    assert [node.name for node in job.nodes]
+    assert without == []
+
+
 def test_loading_raises_no_warning_about_an_unstable_api() -> None:
     """Nothing deprecated, superseded, in preview or in beta: an upgrade must not break what worked."""
     code = "from acl_assets.definitions import defs; defs.get_repository_def(); defs.resolve_asset_graph()"

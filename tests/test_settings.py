@@ -73,6 +73,14 @@ def test_an_address_with_a_password_is_not_shown() -> None:
     assert "geheim" not in repr(Settings.from_environment(variables))
 
 
+@pytest.mark.parametrize("folder", ["/a\\b", "/a?b/c"])
+def test_data_folder_that_duckdb_cannot_write_to_is_refused(folder: str) -> None:
+    with pytest.raises(SettingsError, match=r"DuckDB cannot write below.*Set ACL_DATA_DIR to another folder"):
+        Settings.from_environment({"ACL_DATA_DIR": folder})
+    with pytest.raises(SettingsError, match=r"DuckDB cannot write below.*Set ACL_WORK_DIR to another folder"):
+        Settings.from_environment({"ACL_DATA_DIR": "s3://bucket/acl", "ACL_WORK_DIR": folder})
+
+
 def test_reads_which_superset_to_keep_in_step() -> None:
     unset = Settings.from_environment({})
     assert (unset.superset_url, unset.superset_user, unset.superset_password) == (None, "admin", None)

@@ -302,8 +302,8 @@ def _require_file_name(table: str, path: str, where: str) -> None:
     if name is None or name["table"] != table:
         raise contract_breach(
             where,
-            f"path {visible_text(repr(path))} is not accepted for {table}: a file lies directly in the batch's folder and "
-            f"is called {table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
+            f"path {visible_text(repr(path))} is not accepted for {table}: a file lies directly in the batch's folder "
+            f"and is called {table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
         )
 
 

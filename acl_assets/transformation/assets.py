@@ -7,7 +7,6 @@ what a model means (its SQL and YAML), what happens to the build afterwards (`pu
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any, cast
@@ -35,14 +34,16 @@ from packaging.version import Version
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
-from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
+from acl_assets.transformation.build import BuildError, BuildRecord, BuildSelection, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
-from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
+from acl_assets.transformation.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state
+from acl_assets.transformation.project import drop_unusable_parser_state
+from acl_assets.transformation.published_file import published_damage
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
 from acl_assets.util.metadata_tables import metadata_table
+from acl_assets.util.runs import selected_assets
 
 _SAMPLE_ROWS = 10
 SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
@@ -96,14 +97,21 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             if settings.dbt_target == SPARK:
                 beside = sorted(".".join(key.path) for key in upstream - selected)
                 begin_spark_build(settings, complete=complete, upstream=beside)
-            record = begin_build(settings, context.run.run_id, complete=complete, self_sufficient=upstream <= selected)
+            record = begin_build(
+                settings,
+                context.run.run_id,
+                source_tables.digest,
+                BuildSelection(complete, upstream <= selected, selected_assets(context)),
+            )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
         context.log.info(_described_build(record, len(selected)))
+        if complete and (damage := published_damage(settings)):
+            context.log.warning(damage)
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
         variables[SOURCE_TABLES_VARIABLE] = source_tables_location(settings, source_tables.digest)
-        # What dbt says is in the run's output; a file with the same takes a twentieth of its time.
-        variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "none"
+        # The run's output holds dbt's messages already.
+        variables["DBT_LOG_LEVEL_FILE"] = "none"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
             variables["ACL_RECKONED_MEMORY_LIMIT"] = limit
         if settings.dbt_target == SPARK:
@@ -112,8 +120,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
-        drop_older_parser_state(project, target_path)
-        with _environment(variables):
+        drop_unusable_parser_state(project, target_path, context.log.warning)
+        with applied_dbt_environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
         yield from _described_events(context, settings, manifest, invocation)
@@ -140,21 +148,6 @@ def _described_build(record: BuildRecord, models: int) -> str:
 def _upstream_models(models: AssetsDefinition, selected: AbstractSet[AssetKey]) -> set[AssetKey]:
     """The models that the selected ones are built from, one step up."""
     return {upstream for key in selected for upstream in models.asset_deps[key] if upstream in models.keys}
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started meanwhile."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _described_events(
@@ -222,9 +215,9 @@ def _output_metadata(
     model_ids = {output.output_name: str(_raw(output.metadata["unique_id"])) for output in outputs}
     relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
     counts = row_counts(settings.build_file, list(relations.values()))
-    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()))
+    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()), context.log.warning)
     translator = invocation.dagster_dbt_translator
-    publishes = "published_warehouse" in {key.path[-1] for key in context.job_def.asset_layer.selected_asset_keys}
+    publishes = "published_warehouse" in selected_assets(context)
     described: dict[str, dict[str, Any]] = {}
     for name, unique_id in model_ids.items():
         deps = {

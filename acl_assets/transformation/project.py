@@ -7,18 +7,24 @@ What belongs here: locating and preparing. What does not: how nodes become asset
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgpack
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.transformation.dbt_process import dbt_environment
+from acl_assets.util.atomic_write import fsync_path
 
+_LOG = logging.getLogger(__name__)
 # What dbt keeps of an earlier parse.
 _PARSER_STATE = "partial_parse.msgpack"
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
@@ -44,7 +50,7 @@ def dbt_command() -> list[str]:
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    """Read the manifest, parsing the project first when the manifest is missing or older than any of its files.
+    """Read the manifest, parsing the project first if the manifest is missing, outdated or damaged.
 
     Args:
         project: the dbt project.
@@ -53,17 +59,51 @@ def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = Non
     Raises:
         DbtProjectError: the project does not parse.
     """
-    if is_stale(project):
-        parse(project, variables)
-    manifest: Mapping[str, Any] = json.loads(project.manifest_path.read_bytes())
-    return manifest
+    if not is_stale(project):
+        try:
+            return _read_manifest(project.manifest_path)
+        except ValueError as error:
+            _LOG.warning("%s cannot be used (%s); the dbt project is parsed again.", project.manifest_path, error)
+    parse(project, variables)
+    return _read_manifest(project.manifest_path)
 
 
-def drop_older_parser_state(project: DbtProject, target_path: Path) -> None:
-    """Remove the parser state of builds when it is older than the manifest; dbt then starts from the manifest's."""
-    state = target_path / _PARSER_STATE
-    if state.exists() and state.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
-        state.unlink()
+def _read_manifest(file: Path) -> Mapping[str, Any]:
+    """Read a manifest that the installed dbt has written.
+
+    Raises:
+        ValueError: the file is damaged, or another version of dbt has written it.
+    """
+    manifest = json.loads(file.read_bytes())
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if not isinstance(metadata, dict) or not {"nodes", "sources"} <= manifest.keys():
+        raise ValueError("it is no manifest")
+    if metadata.get("dbt_version") != version("dbt-core"):
+        raise ValueError(f"dbt {metadata.get('dbt_version')} wrote it, and {version('dbt-core')} is installed")
+    return cast("Mapping[str, Any]", manifest)
+
+
+def drop_unusable_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
+    """Remove parser state that is damaged, and that of builds if it is older than the manifest.
+
+    Without its own state a build starts from a copy of the project's. dbt parses everything if neither can be used,
+    but does not name the damaged file.
+    """
+    of_builds, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
+    for state in (of_builds, of_project):
+        if state.exists() and (reason := _damage_of_parser_state(state)):
+            state.unlink()
+            warn(f"{state} is damaged ({reason}); dbt parses the project again.")
+    if of_builds.exists() and of_builds.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
+        of_builds.unlink()
+
+
+def _damage_of_parser_state(state: Path) -> str | None:
+    try:
+        content = msgpack.unpackb(state.read_bytes(), strict_map_key=False)
+    except ValueError as error:
+        return str(error) or type(error).__name__
+    return None if isinstance(content, dict) and "nodes" in content else "it is no parser state"
 
 
 def is_stale(project: DbtProject) -> bool:
@@ -106,11 +146,12 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
         command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
+        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,
             cwd=project.project_dir,
-            env={**os.environ, **(variables or {}), "DBT_PROFILES_DIR": str(project.profiles_dir)},
+            env=dbt_environment(variables or {}),
             capture_output=True,
             text=True,
             check=False,
@@ -119,4 +160,6 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             said = (parsed.stdout + parsed.stderr).strip()
             raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
         for name in (_PARSER_STATE, "manifest.json"):
+            fsync_path(Path(scratch) / name)
             os.replace(Path(scratch) / name, target / name)
+        fsync_path(target)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from acl_assets.transformation.project import (
     DbtProjectError,
     dbt_command,
     dbt_project,
+    drop_unusable_parser_state,
     is_stale,
     load_manifest,
     parse,
@@ -102,6 +104,72 @@ def test_a_stale_manifest_is_made_anew(project: DbtProject) -> None:
     assert "model.acl_assets.dim_friends" in load_manifest(project)["nodes"]
     assert not is_stale(project)
     assert sorted(path.name for path in project.manifest_path.parent.glob("tmp*")) == []
+
+
+def of_another_dbt(file: Path) -> None:
+    document = json.loads(file.read_bytes())
+    document["metadata"]["dbt_version"] = "1.0.0"
+    file.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_text(""),
+        lambda file: os.truncate(file, 1000),
+        lambda file: file.write_text("[]"),
+        lambda file: file.write_text("{}"),
+        lambda file: file.write_bytes(b"\xff\x00"),
+        of_another_dbt,
+    ],
+    ids=["empty", "cut", "list", "no manifest", "garbage", "other dbt"],
+)
+def test_damaged_manifest_is_named_and_made_again(
+    project: DbtProject, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(project.manifest_path)
+    assert "model.acl_assets.dim_bands" in load_manifest(project)["nodes"]
+    assert f"{project.manifest_path} cannot be used" in caplog.text
+    caplog.clear()
+    load_manifest(project)
+    assert caplog.text == ""
+
+
+def test_foreign_dbt_variables_do_not_reach_the_parser(project: DbtProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET", "DBT_PROFILE", "DBT_ENGINE_TARGET"):
+        monkeypatch.setenv(name, "/nowhere")
+    project.manifest_path.unlink()
+    assert "model.acl_assets.dim_bands" in load_manifest(project)["nodes"]
+
+
+def parser_state(project: DbtProject, target_path: Path) -> tuple[Path, Path]:
+    """Give builds a copy of the project's parser state; return both files."""
+    of_project = project.manifest_path.with_name("partial_parse.msgpack")
+    target_path.mkdir()
+    of_builds = Path(shutil.copy2(of_project, target_path))
+    os.utime(of_builds)
+    return of_builds, of_project
+
+
+@pytest.mark.parametrize("content", [b"", b"\x81\xa5nodes", b"\xc1garbage", b"\x90", b"\x80"])
+def test_damaged_parser_state_is_named_and_removed(project: DbtProject, tmp_path: Path, content: bytes) -> None:
+    states = parser_state(project, tmp_path / "build")
+    drop_unusable_parser_state(project, tmp_path / "build", pytest.fail)
+    assert all(state.exists() for state in states)
+    for state in states:
+        state.write_bytes(content)
+    warnings: list[str] = []
+    drop_unusable_parser_state(project, tmp_path / "build", warnings.append)
+    assert [f"{state} is damaged" in warning for state, warning in zip(states, warnings, strict=True)] == [True, True]
+    assert not any(state.exists() for state in states)
+
+
+def test_parser_state_older_than_the_manifest_is_removed(project: DbtProject, tmp_path: Path) -> None:
+    of_builds, of_project = parser_state(project, tmp_path / "build")
+    make_older(of_builds)
+    drop_unusable_parser_state(project, tmp_path / "build", pytest.fail)
+    assert not of_builds.exists()
+    assert of_project.exists()
 
 
 def test_a_project_that_does_not_parse_says_why(project: DbtProject) -> None:

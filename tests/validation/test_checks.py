@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from dagster import AssetCheckEvaluation, AssetSelection, DagsterInstance, TextMetadataValue, materialize
+from dagster import AssetCheckEvaluation, AssetSelection, AssetSpec, DagsterInstance, TextMetadataValue, materialize
 from refreshes import LATER, land_batch, land_increment, land_plain_batch
 
 from acl_assets.ingestion.export_batch import MANIFEST_NAME
@@ -17,7 +17,7 @@ from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_tables import source_tables
 from acl_assets.settings import Settings
-from acl_assets.validation.checks import AMOUNTS_CHECK, ROWS_CHECK, VOLUME_CHECK, source_row_counts
+from acl_assets.validation.checks import AMOUNTS_CHECK, FACT, ROWS_CHECK, VOLUME_CHECK, fact_amounts, source_row_counts
 
 CHECKS = (ROWS_CHECK, VOLUME_CHECK, AMOUNTS_CHECK)
 LET_THROUGH = {"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}}
@@ -160,3 +160,34 @@ def test_a_loss_is_let_through_by_the_run_config_and_only_in_that_run(
     assert check.passed
     assert check.metadata["published_rows"].value == 1_000_000
     assert not evaluate(landed, ephemeral)["tickets", VOLUME_CHECK].passed
+
+
+def test_damaged_published_file_leaves_nothing_to_compare_with(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Only a new publication repairs it, so the check must not stop one."""
+    landed.published_file.parent.mkdir(parents=True)
+    landed.published_file.write_bytes(b"damaged")
+    checks = evaluate(landed, ephemeral)
+    assert checks["tickets", VOLUME_CHECK].passed
+    assert str(checks["tickets", VOLUME_CHECK].description).startswith("There are no published rows to compare with.")
+    assert f"{landed.published_file} cannot be read" in str(checks["tickets", VOLUME_CHECK].description)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"])
+def test_fact_of_an_unreadable_published_file_fails_its_check(
+    settings: Settings, ephemeral: DagsterInstance, content: bytes | None
+) -> None:
+    """Without a build the check reads the published file; it must name that file instead of raising."""
+    if content is not None:
+        settings.published_file.parent.mkdir(parents=True)
+        settings.published_file.write_bytes(content)
+    result = materialize(
+        [AssetSpec(FACT), fact_amounts],
+        instance=ephemeral,
+        resources={"settings": settings},
+        selection=AssetSelection.checks(fact_amounts),
+        raise_on_error=False,
+    )
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert str(settings.published_file) in str(check.description)
+    assert "Run the job refresh" in str(check.description)
