@@ -82,11 +82,20 @@ def test_without_an_address_the_job_says_which_setting_is_missing(
     assert "ACL_TICKETING_DSN is not set" in error_of(run_extract(settings, instance))
 
 
-def test_no_password_reaches_the_event_log(settings: Settings, instance: DagsterInstance) -> None:
-    address = "postgresql://acl_export:geheim@127.0.0.1:1/ticketing"
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("postgresql://acl_export:geheim@127.0.0.1:1/ticketing", "to 127.0.0.1:1/ticketing (user acl_export)"),
+        ("postgresql://acl_export:ge@heim@127.0.0.1:1/ticketing", "cannot be read: it has an @ that does not end"),
+        ("postgresql://acl_export@127.0.0.1:geheim/ticketing", "cannot be read: its port has characters"),
+    ],
+)
+def test_no_password_reaches_the_event_log(
+    settings: Settings, instance: DagsterInstance, address: str, error: str
+) -> None:
     result = run_extract(replace(settings, ticketing_dsn=address), instance)
-    assert "No connection to 127.0.0.1:1/ticketing (user acl_export)" in error_of(result)
-    assert "geheim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+    assert error in error_of(result)
+    assert "heim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
 
 
 @contextmanager
