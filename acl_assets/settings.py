@@ -73,7 +73,7 @@ class Settings:
         data = folder_or_url(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data", "ACL_DATA_DIR")
         exports = f"{data}/exports" if isinstance(data, str) else data / "exports"
         return cls(
-            data_dir=_work_dir(variables) if isinstance(data, str) else data,
+            data_dir=_buildable(_work_dir(variables) if isinstance(data, str) else data),
             exports_dir=folder_or_url(variables.get("ACL_EXPORTS_DIR") or exports, "ACL_EXPORTS_DIR"),
             data_url=data if isinstance(data, str) else None,
             settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
@@ -180,6 +180,20 @@ def _work_dir(variables: Mapping[str, str]) -> Path:
     if "://" in text:
         raise SettingsError("ACL_WORK_DIR is a URL. Set it to a folder: DuckDB files, locks and the report need one.")
     return Path(text).expanduser().absolute()
+
+
+def _buildable(folder: Path) -> Path:
+    """Return a folder in which the warehouse can be built.
+
+    dbt-duckdb takes the path of a warehouse for a URL, which ends at a # or ?. DuckDB finds no file by a glob pattern
+    with a backslash in it.
+    """
+    if re.search(r"[#?\\]", str(folder)):
+        raise SettingsError(
+            "The folder of the data has a #, a ? or a backslash in its path, and dbt-duckdb or DuckDB finds no file in "
+            "it. Set ACL_DATA_DIR, or ACL_WORK_DIR where that is a URL, to another, or rename the project's folder."
+        )
+    return folder
 
 
 def _dbt_target(variables: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ from acl_assets.transformation.build import BuildError, BuildRecord, begin_build
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state
+from acl_assets.transformation.project import provide_parser_state
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
 
@@ -109,7 +109,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
-        drop_older_parser_state(project, target_path)
+        provide_parser_state(project, target_path)
         with _environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)

@@ -1,17 +1,15 @@
-"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files.
-
-What belongs here: locating and preparing. What does not: how nodes become assets (`translator`), running them
-(`assets`).
-"""
+"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +57,19 @@ def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = Non
     return manifest
 
 
-def drop_older_parser_state(project: DbtProject, target_path: Path) -> None:
-    """Remove the parser state of builds when it is older than the manifest; dbt then starts from the manifest's."""
+def provide_parser_state(project: DbtProject, target_path: Path) -> None:
+    """Put the parser state of the manifest into the target folder of builds, unless a build has left a newer one.
+
+    dagster-dbt would copy it with its mode, and dbt cannot write into a copy of a file that is read-only.
+    """
     state = target_path / _PARSER_STATE
-    if state.exists() and state.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
-        state.unlink()
+    made_at = project.manifest_path.stat().st_mtime_ns
+    if state.exists() and state.stat().st_mtime_ns >= made_at and os.access(state, os.W_OK):
+        return
+    target_path.mkdir(parents=True, exist_ok=True)
+    state.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        shutil.copyfile(project.manifest_path.with_name(_PARSER_STATE), state)
 
 
 def is_stale(project: DbtProject) -> bool:
@@ -103,8 +109,7 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
         DbtProjectError: the project does not parse.
     """
     target = project.manifest_path.parent
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
+    with _scratch_folder(target) as scratch:
         command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
@@ -120,3 +125,18 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
         for name in (_PARSER_STATE, "manifest.json"):
             os.replace(Path(scratch) / name, target / name)
+
+
+@contextmanager
+def _scratch_folder(target: Path) -> Iterator[str]:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target)
+    except OSError as error:
+        raise DbtProjectError(
+            f"The manifest in {target} is missing or older than the files of the dbt project, and the folder cannot be "
+            f"written ({error.strerror}). Make the manifest as a user who may write there, with: "
+            f"{sys.executable} -m dagster definitions validate -m acl_assets.definitions"
+        ) from None
+    with scratch as folder:
+        yield folder

@@ -19,6 +19,7 @@ from acl_assets.transformation.project import (
     is_stale,
     load_manifest,
     parse,
+    provide_parser_state,
 )
 
 
@@ -120,3 +121,43 @@ def test_dbt_is_found_without_a_path_variable(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", "/nowhere")
     version = subprocess.run([*dbt_command(), "--version"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
     assert "Core:" in version.stdout
+
+
+STATE = "partial_parse.msgpack"
+
+
+def test_builds_get_the_parser_state_of_the_manifest_to_write_to(project: DbtProject, tmp_path: Path) -> None:
+    """In an installation whose files are read-only a copy with their mode could not be written."""
+    made = project.manifest_path.with_name(STATE)
+    made.chmod(0o444)
+    provide_parser_state(project, tmp_path / "build")
+    state = tmp_path / "build" / STATE
+    assert state.read_bytes() == made.read_bytes()
+    assert state.stat().st_mode & 0o200
+
+
+def test_builds_keep_the_parser_state_they_left_until_the_manifest_is_newer(
+    project: DbtProject, tmp_path: Path
+) -> None:
+    state = tmp_path / STATE
+    state.write_bytes(b"left by a build")
+    provide_parser_state(project, tmp_path)
+    assert state.read_bytes() == b"left by a build"
+    make_older(state)
+    provide_parser_state(project, tmp_path)
+    assert state.read_bytes() == project.manifest_path.with_name(STATE).read_bytes()
+
+
+def test_builds_start_without_a_parser_state_when_there_is_none(project: DbtProject, tmp_path: Path) -> None:
+    project.manifest_path.with_name(STATE).unlink()
+    provide_parser_state(project, tmp_path)
+    assert not (tmp_path / STATE).exists()
+
+
+def test_a_manifest_that_cannot_be_written_is_one_clear_error(project: DbtProject) -> None:
+    """As in a read-only installation that was never loaded. Not even root can make a folder of a dangling link."""
+    shutil.rmtree(project.manifest_path.parent)
+    project.manifest_path.parent.symlink_to("missing")
+    with pytest.raises(DbtProjectError, match=r"folder cannot be written .* with: .* definitions validate") as raised:
+        load_manifest(project)
+    assert str(project.manifest_path.parent) in str(raised.value)
