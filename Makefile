@@ -40,7 +40,7 @@ help: ## list the commands
 
 # A new environment in folder $(1), for the lock $(2), of a Python from 3.11 to 3.$(3)
 define new_environment
-	@case "$$PWD" in *[:?%\\]* | *$$'\n'*) echo "The environment cannot be set up in '$$PWD': Python, Dagster and DuckDB take no path with a colon, a question mark, a percent sign, a backslash or a line break. Move or rename the folder." >&2; exit 1;; esac; \
+	@case "$$PWD" in *[:?%\\\#]* | *$$'\n'*) echo "The environment cannot be set up in '$$PWD': Python, Dagster and dbt take no path with a line break or one of : ? % # \\ in it. Move or rename the folder." >&2; exit 1;; esac; \
 	python=$$(for candidate in "$${PYTHON:-}" python3 python3.13 python3.12 python3.11; do \
 		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(3)))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
 	if [ -z "$$python" ]; then echo "No Python 3.11 to 3.$(3) was found. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \

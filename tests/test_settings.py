@@ -204,6 +204,15 @@ def test_refuses_a_work_folder_that_is_no_folder() -> None:
     assert "geheim" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["acl #1", "acl?", "acl\\1"])
+def test_refuses_a_folder_in_which_no_warehouse_can_be_built(tmp_path: Path, name: str) -> None:
+    """dbt would fail after the conversion, with an error in some SQL."""
+    folder = str(tmp_path / name)
+    for variables in ({"ACL_DATA_DIR": folder}, {"ACL_DATA_DIR": "s3://bucket", "ACL_WORK_DIR": folder}):
+        with pytest.raises(SettingsError, match=r"has a #, a \? or a backslash in its path.* Set ACL_DATA_DIR"):
+            Settings.from_environment(variables)
+
+
 def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Dagster runs its steps in other processes, which may stand in other folders."""
     monkeypatch.chdir(tmp_path)

@@ -38,7 +38,7 @@ from acl_assets.transformation.build import BuildError, BuildRecord, BuildSelect
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_unusable_parser_state
+from acl_assets.transformation.project import provide_parser_state
 from acl_assets.transformation.published_file import published_damage
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
@@ -120,7 +120,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
-        drop_unusable_parser_state(project, target_path, context.log.warning)
+        provide_parser_state(project, target_path, context.log.warning)
         with applied_dbt_environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)

@@ -1,18 +1,16 @@
-"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files.
-
-What belongs here: locating and preparing. What does not: how nodes become assets (`translator`), running them
-(`assets`).
-"""
+"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -83,19 +81,33 @@ def _read_manifest(file: Path) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", manifest)
 
 
-def drop_unusable_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
-    """Remove parser state that is damaged, and that of builds if it is older than the manifest.
+def provide_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
+    """Put the parser state of the manifest into the target folder of builds, unless a build has left a newer one.
 
-    Without its own state a build starts from a copy of the project's. dbt parses everything if neither can be used,
-    but does not name the damaged file.
+    dagster-dbt would copy it with its mode, and dbt cannot write into a copy of a file that is read-only. Without a
+    usable state dbt parses everything, but does not name the damaged file, so that is done here.
     """
-    of_builds, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
-    for state in (of_builds, of_project):
-        if state.exists() and (reason := _damage_of_parser_state(state)):
-            state.unlink()
-            warn(f"{state} is damaged ({reason}); dbt parses the project again.")
-    if of_builds.exists() and of_builds.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
-        of_builds.unlink()
+    state, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
+    made_at = project.manifest_path.stat().st_mtime_ns
+    if _is_usable(state, warn) and os.access(state, os.W_OK) and state.stat().st_mtime_ns >= made_at:
+        return
+    target_path.mkdir(parents=True, exist_ok=True)
+    state.unlink(missing_ok=True)
+    if _is_usable(of_project, warn):
+        shutil.copyfile(of_project, state)
+
+
+def _is_usable(state: Path, warn: Callable[[str], None]) -> bool:
+    """Return whether there is parser state; one that is damaged is named and removed, where it may be."""
+    if not state.exists():
+        return False
+    reason = _damage_of_parser_state(state)
+    if reason is None:
+        return True
+    warn(f"{state} is damaged ({reason}); dbt parses the project again.")
+    with suppress(OSError):
+        state.unlink()
+    return False
 
 
 def _damage_of_parser_state(state: Path) -> str | None:
@@ -143,8 +155,7 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
         DbtProjectError: the project does not parse.
     """
     target = project.manifest_path.parent
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
+    with _scratch_folder(target) as scratch:
         command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
         command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
@@ -163,3 +174,18 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             fsync_path(Path(scratch) / name)
             os.replace(Path(scratch) / name, target / name)
         fsync_path(target)
+
+
+@contextmanager
+def _scratch_folder(target: Path) -> Iterator[str]:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target)
+    except OSError as error:
+        raise DbtProjectError(
+            f"The manifest in {target} is missing or older than the files of the dbt project, and the folder cannot be "
+            f"written ({error.strerror}). Make the manifest as a user who may write there, with: "
+            f"{sys.executable} -m dagster definitions validate -m acl_assets.definitions"
+        ) from None
+    with scratch as folder:
+        yield folder

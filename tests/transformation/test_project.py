@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import pytest
 from dagster_dbt import DbtProject
 
@@ -17,10 +18,10 @@ from acl_assets.transformation.project import (
     DbtProjectError,
     dbt_command,
     dbt_project,
-    drop_unusable_parser_state,
     is_stale,
     load_manifest,
     parse,
+    provide_parser_state,
 )
 
 
@@ -154,22 +155,14 @@ def parser_state(project: DbtProject, target_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("content", [b"", b"\x81\xa5nodes", b"\xc1garbage", b"\x90", b"\x80"])
 def test_damaged_parser_state_is_named_and_removed(project: DbtProject, tmp_path: Path, content: bytes) -> None:
     states = parser_state(project, tmp_path / "build")
-    drop_unusable_parser_state(project, tmp_path / "build", pytest.fail)
+    provide_parser_state(project, tmp_path / "build", pytest.fail)
     assert all(state.exists() for state in states)
     for state in states:
         state.write_bytes(content)
     warnings: list[str] = []
-    drop_unusable_parser_state(project, tmp_path / "build", warnings.append)
+    provide_parser_state(project, tmp_path / "build", warnings.append)
     assert [f"{state} is damaged" in warning for state, warning in zip(states, warnings, strict=True)] == [True, True]
     assert not any(state.exists() for state in states)
-
-
-def test_parser_state_older_than_the_manifest_is_removed(project: DbtProject, tmp_path: Path) -> None:
-    of_builds, of_project = parser_state(project, tmp_path / "build")
-    make_older(of_builds)
-    drop_unusable_parser_state(project, tmp_path / "build", pytest.fail)
-    assert not of_builds.exists()
-    assert of_project.exists()
 
 
 def test_a_project_that_does_not_parse_says_why(project: DbtProject) -> None:
@@ -188,3 +181,44 @@ def test_dbt_is_found_without_a_path_variable(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", "/nowhere")
     version = subprocess.run([*dbt_command(), "--version"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
     assert "Core:" in version.stdout
+
+
+STATE = "partial_parse.msgpack"
+
+
+def test_builds_get_the_parser_state_of_the_manifest_to_write_to(project: DbtProject, tmp_path: Path) -> None:
+    """In an installation whose files are read-only a copy with their mode could not be written."""
+    made = project.manifest_path.with_name(STATE)
+    made.chmod(0o444)
+    provide_parser_state(project, tmp_path / "build", pytest.fail)
+    state = tmp_path / "build" / STATE
+    assert state.read_bytes() == made.read_bytes()
+    assert state.stat().st_mode & 0o200
+
+
+def test_builds_keep_the_parser_state_they_left_until_the_manifest_is_newer(
+    project: DbtProject, tmp_path: Path
+) -> None:
+    state = tmp_path / STATE
+    left = msgpack.packb({"nodes": {}, "left by": "a build"})
+    state.write_bytes(left)
+    provide_parser_state(project, tmp_path, pytest.fail)
+    assert state.read_bytes() == left
+    make_older(state)
+    provide_parser_state(project, tmp_path, pytest.fail)
+    assert state.read_bytes() == project.manifest_path.with_name(STATE).read_bytes()
+
+
+def test_builds_start_without_a_parser_state_when_there_is_none(project: DbtProject, tmp_path: Path) -> None:
+    project.manifest_path.with_name(STATE).unlink()
+    provide_parser_state(project, tmp_path, pytest.fail)
+    assert not (tmp_path / STATE).exists()
+
+
+def test_a_manifest_that_cannot_be_written_is_one_clear_error(project: DbtProject) -> None:
+    """As in a read-only installation that was never loaded. Not even root can make a folder of a dangling link."""
+    shutil.rmtree(project.manifest_path.parent)
+    project.manifest_path.parent.symlink_to("missing")
+    with pytest.raises(DbtProjectError, match=r"folder cannot be written .* with: .* definitions validate") as raised:
+        load_manifest(project)
+    assert str(project.manifest_path.parent) in str(raised.value)
