@@ -270,7 +270,7 @@ def measure_ticks(arena: Arena) -> list[float]:
     """
     from dagster import DagsterInstance, SensorResult, build_sensor_context
 
-    from acl_assets.ingestion.sensors import new_export_batch_sensor
+    from acl_assets.landing_zone.sensor import new_export_batch_sensor
 
     with _installation(arena) as settings, DagsterInstance.get() as instance:
         cursor: str | None = None
@@ -295,11 +295,11 @@ def measure_ticks(arena: Arena) -> list[float]:
 
 
 def measure_discovery(arena: Arena) -> float:
-    """CPU seconds in which a refresh finds the newest state."""
-    from acl_assets.ingestion.source_tables import find_state
+    """CPU seconds in which a refresh finds the batch chain."""
+    from acl_assets.source_tables.assets import find_chain
 
     with _installation(arena) as settings:
-        return _cpu_seconds(lambda: find_state(settings))
+        return _cpu_seconds(lambda: find_chain(settings))
 
 
 @contextmanager

@@ -674,7 +674,7 @@ def _file_defects() -> list[Defect]:
             _WITH_MANIFEST,
             _link_out_of_the_folder,
             "batch error",
-            ("venues", "leads out"),
+            ("venues", "symbolic link"),
         ),
         Defect(
             "folder_for_a_file",
@@ -737,7 +737,7 @@ def _file_defects() -> list[Defect]:
             ("parquet", "csv.gz", "csv.zst"),
             lambda folder: (folder / MANIFEST_NAME).unlink(),
             "not a batch yet",
-            (MANIFEST_NAME,),
+            ("must be unchanged",),
         ),
         Defect(
             "half_written",
@@ -745,7 +745,7 @@ def _file_defects() -> list[Defect]:
             ("plain",),
             _remove_half_of_the_files,
             "not a batch yet",
-            ("tickets.csv",),
+            ("people, purchases, tickets",),
         ),
         Defect(
             "being_written",
@@ -753,7 +753,7 @@ def _file_defects() -> list[Defect]:
             ("plain",),
             lambda folder: os.utime(folder / "tickets.csv"),
             "not a batch yet",
-            ("must lie unchanged",),
+            ("must be unchanged",),
         ),
     ]
 
@@ -839,7 +839,7 @@ def _manifest_defects() -> list[Defect]:
             "manifest_of_a_list",
             "The manifest is a JSON list.",
             lambda folder: _overwrite(folder / MANIFEST_NAME, "[]"),
-            "not an object",
+            "should be an object",
         ),
         refused(
             "manifest_not_utf_8",

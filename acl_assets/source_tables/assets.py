@@ -128,17 +128,18 @@ def source_tables(
         f"exported at {chain.newest.exported_at.isoformat()}."
     )
     conversion = ChainConversion(settings, chain, log=context.log.info, warn=context.log.warning)
-    errors: list[str] = []
+    errors: dict[str, BatchError] = {}
     with ChildProcesses(conversion.processes) as processes:
         made = {table.name: processes.submit(conversion.make, table) for table in conversion.largest_first()}
-        for table in SOURCE_TABLES.values():
+        for name in SOURCE_TABLES:
             try:
-                made[table.name].result()
+                made[name].result()
             except BatchError as error:
-                errors.append(str(error))
-                yield from _export_files_result(context, table, error)
+                errors[name] = error
     if errors:
-        raise Failure("\n".join(errors), allow_retries=False)
+        for table in SOURCE_TABLES.values():
+            yield from _export_files_result(context, table, errors.get(table.name))
+        raise Failure("\n".join(map(str, errors.values())), allow_retries=False)
     folder, converted = conversion.finish()
     for table in SOURCE_TABLES.values():
         key = source_asset_key(table.name)

@@ -229,9 +229,9 @@ def succeeded(step: str) -> Moment:
 
 
 MOMENTS: dict[str, Moment] = {
-    "while tickets are converted": lambda settings, refreshing: (
-        settings.source_tables_dir / "tickets" / ".second.parquet.unfinished"
-    ).exists(),
+    "while tickets are converted": lambda settings, refreshing: any(
+        settings.source_tables_dir.glob("*.unfinished/tickets.parts/0.parquet")
+    ),
     "as dbt starts": lambda settings, refreshing: (settings.build_dir / "acl.json").exists(),
     "while models are built": logged("OK created sql table model star_schema.fct_ticket_sales"),
     "right before the swap": succeeded("source_row_counts"),

@@ -237,10 +237,10 @@ def copy_order(
     settings: Settings, limit: str | None, *, relations: tuple[Relation, ...] = (), stores: tuple[str, ...] = ()
 ) -> CopyOrder:
     """The order to copy into an empty build file."""
-    batches = settings.source_tables_dir / "export_batches"
-    batches.mkdir(parents=True)
+    batches = settings.source_tables_dir / "export_batches.parquet"
+    batches.parent.mkdir(parents=True)
     settings.build_dir.mkdir()
-    duckdb.sql(f"copy (select 'first' as batch_id) to '{batches}/batch.parquet'")
+    duckdb.sql(f"copy (select 'first' as batch_id) to '{batches}'")
     return CopyOrder("sc://spark", settings.build_file, relations, stores, 10**9, batches, limit)
 
 
