@@ -14,6 +14,7 @@ import pytest
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
+from acl_assets.transformation import project as project_module
 from acl_assets.transformation.project import (
     DbtProjectError,
     dbt_command,
@@ -126,8 +127,13 @@ def of_another_dbt(file: Path) -> None:
     ids=["empty", "cut", "list", "no manifest", "garbage", "other dbt"],
 )
 def test_damaged_manifest_is_named_and_made_again(
-    project: DbtProject, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+    project: DbtProject,
+    damage: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    sound = project.manifest_path.read_bytes()
+    monkeypatch.setattr(project_module, "parse", lambda project, _: project.manifest_path.write_bytes(sound))
     damage(project.manifest_path)
     assert "model.acl_assets.dim_bands" in load_manifest(project)["nodes"]
     assert f"{project.manifest_path} cannot be used" in caplog.text
