@@ -11,10 +11,10 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from acl_assets.ingestion.extraction_job import extract, nightly_extract, ticketing_tables
 from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.sensors import new_export_batch_sensor
-from acl_assets.ingestion.source_tables import source_tables
+from acl_assets.landing_zone.sensor import new_export_batch_sensor
 from acl_assets.publication.assets import build_published_warehouse
 from acl_assets.settings import Settings
+from acl_assets.source_tables.assets import source_tables
 from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.transformation.dbt_process import guarded_dbt
 from acl_assets.transformation.project import dbt_project, load_manifest

@@ -130,8 +130,7 @@ class Settings:
         """
         limit = {"ACL_MEMORY_LIMIT": self.memory_limit} if self.memory_limit else {}
         remote = {"ACL_SPARK_REMOTE": self.spark_remote} if self.spark_remote else {}
-        reads_urls = self.data_url is not None and self.dbt_target == "spark"
-        return {"ACL_DATA_DIR": str(self.data_url if reads_urls else self.data_dir), **limit, **remote}
+        return {"ACL_DATA_DIR": str(self.data_dir), **limit, **remote}
 
     @property
     def refresh_lock_file(self) -> Path:

@@ -124,9 +124,7 @@ def environment(arena: Arena, contender: str, scale: float) -> dict[str, str]:
 def prepare_instance(arena: Arena) -> None:
     """Make the Dagster instance as `make run` has it."""
     arena.dagster_home.mkdir(parents=True, exist_ok=True)
-    configuration = arena.dagster_home / "dagster.yaml"
-    parts = [PROJECT_DIR / "dagster.yaml", PROJECT_DIR / "deploy" / "sqlite" / "event_log.yaml"]
-    configuration.write_text("".join(part.read_text() for part in parts))
+    shutil.copy(PROJECT_DIR / "dagster.yaml", arena.dagster_home)
 
 
 def prepare_batch(arena: Arena, scale: float, batch_format: str = "parquet") -> Path:
@@ -171,22 +169,15 @@ def _python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _executable(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
 def _dagster(selection: str) -> list[str]:
-    return [
-        *(_executable("dagster"), "asset", "materialize"),
-        *("--select", selection, "-m", "acl_assets.definitions"),
-    ]
+    return _python("dagster", "asset", "materialize", "--select", selection, "-m", "acl_assets.definitions")
 
 
 def _dbt(arena: Arena) -> list[str]:
     # The flags a refresh gives to dbt, and folders of its own.
     artifacts = str(arena.output(DBT_BUILD) / "build" / "dbt")
     return [
-        *(_executable("dbt"), "build", "--exclude-resource-type", "unit_test"),
+        *(sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"),
         *("--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)),
         *("--target-path", artifacts, "--log-path", artifacts),
     ]

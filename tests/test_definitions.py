@@ -23,7 +23,7 @@ from acl_assets.settings import PROJECT_DIR
 SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 PACKAGE = PROJECT_DIR / "acl_assets"
 ROOMS = ["ingestion", "transformation", "validation", "publication", "visualization"]
-SHARED = {"child_process", "server_lock", "settings"}
+SHARED = {"child_process", "server_lock", "settings", "util"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

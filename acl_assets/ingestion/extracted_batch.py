@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acl_assets.ingestion.export_batch import BatchKind, is_unfinished
-from acl_assets.ingestion.remote_landing_zone import remove_unfinished
+from acl_assets.landing_zone.manifest import BatchKind, is_unfinished
+from acl_assets.landing_zone.s3_store import remove_unfinished
 
 BATCH_PREFIX = "ticketing-"
 _LOCK_NAME = ".extract.lock"
@@ -106,10 +106,12 @@ def only_extract(exports_dir: Path, exports_url: str | None = None) -> Iterator[
                 f"Another extract into {exports_dir} is running (it holds {lock_file}); let it end, or end it."
             ) from None
         for folder in exports_dir.glob(f"{BATCH_PREFIX}*"):
-            if exports_url or is_unfinished(folder):
+            # An extract makes no links.
+            if not folder.is_symlink() and (exports_url or is_unfinished(folder)):
                 if exports_url:
                     remove_unfinished(exports_url, folder.name)
-                shutil.rmtree(folder)
+                with landing(folder):
+                    shutil.rmtree(folder)
                 _log.info(f"Removed {folder.name}, which an extract that was killed left behind.")
         yield
 

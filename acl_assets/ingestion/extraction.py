@@ -26,21 +26,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.ingestion.export_batch import (
-    BatchError,
-    BatchKind,
-    LandingZoneState,
-    Manifest,
-    ManifestTable,
-    NoBatchError,
-    Predecessor,
-    begin_batch,
-    describe_file,
-    is_unfinished,
-    list_landing_zone,
-    resolve_state,
-    write_manifest,
-)
 from acl_assets.ingestion.extracted_batch import (
     BATCH_PREFIX,
     ExtractedTable,
@@ -52,7 +37,6 @@ from acl_assets.ingestion.extracted_batch import (
     only_extract,
 )
 from acl_assets.ingestion.object_storage import ObjectStorageError
-from acl_assets.ingestion.remote_landing_zone import land_remotely
 from acl_assets.ingestion.source_connection import (
     SourceConnection,
     begin_reading,
@@ -71,8 +55,23 @@ from acl_assets.ingestion.source_snapshot import (
     read_snapshot,
 )
 from acl_assets.ingestion.source_stress import StressLimits, StressMonitor, watching
-from acl_assets.ingestion.typed_columns import arrow_schema
+from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
+from acl_assets.landing_zone.manifest import (
+    BatchError,
+    BatchKind,
+    Manifest,
+    ManifestTable,
+    NoBatchError,
+    Predecessor,
+    begin_batch,
+    describe_file,
+    is_unfinished,
+    write_manifest,
+)
+from acl_assets.landing_zone.s3_store import land_remotely
+from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings, SettingsError
+from acl_assets.source_tables.typed_columns import arrow_schema
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 LONG_SNAPSHOT_SECONDS = 300.0
@@ -133,7 +132,7 @@ def extract(
 def _landing_anywhere() -> Iterator[None]:
     try:
         yield
-    except ObjectStorageError as error:
+    except (LandingZoneError, ObjectStorageError) as error:
         raise ExtractionError(f"{error} Nothing was landed.") from None
 
 
@@ -167,10 +166,10 @@ def _tell_by(handler: logging.Handler) -> None:
 # Before anything is read --------------------------------------------------------------------------------------
 
 
-def _find_state(settings: Settings, full: bool) -> tuple[LandingZoneState | None, str | None]:
+def _find_state(settings: Settings, full: bool) -> tuple[BatchChain | None, str | None]:
     """The landing zone's newest state, and why it must not be continued; None when it may be."""
     try:
-        state = resolve_state(settings.exports_dir, list_landing_zone(settings.exports_dir, settings.settle_seconds))
+        state = resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds))
     except NoBatchError:
         return None, "it was asked for" if full else "no full batch has landed yet"
     except BatchError as error:
@@ -188,7 +187,7 @@ class _Extract:
     """One extract into a landing zone whose newest state is `state`, None when it has none that counts."""
 
     settings: Settings
-    state: LandingZoneState | None
+    state: BatchChain | None
     mb_per_s: float
     limits: StressLimits
 
@@ -259,7 +258,7 @@ class _Extract:
             )
 
     def _require_continuation(
-        self, state: LandingZoneState, tables: Mapping[str, ManifestTable], folder: Path
+        self, state: BatchChain, tables: Mapping[str, ManifestTable], folder: Path
     ) -> Predecessor:
         """Hold an incremental batch against the source's counts, and against what has landed since it was begun."""
         if reason := full_because_of_counts(state, tables, folder):

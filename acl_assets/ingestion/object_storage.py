@@ -4,7 +4,7 @@ Everything goes through fsspec, whose S3 is the optional package s3fs; neither i
 object appears as a whole when its upload is done, and never under another name before: there is no renaming.
 
 What belongs here: moving bytes in bounded memory, and errors people can act on. What does not: what the files mean
-(`remote_landing_zone`, `remote_source_tables`), which folders are on object storage (`settings`).
+(`landing_zone.s3_store`, `source_tables.remote`), which folders are on object storage (`settings`).
 """
 
 from __future__ import annotations
@@ -48,14 +48,21 @@ def list_files(url: str) -> dict[str, StoredFile]:
     }
 
 
-def read_file(url: str) -> bytes:
-    """The content of a small file.
+def read_file(url: str, most_bytes: int) -> bytes:
+    """Return the content of a small file, at most its first `most_bytes` bytes.
 
     Raises:
         ObjectStorageError: it cannot be read.
     """
     with _explained("read", url):
-        return bytes(_file_system(url).cat_file(url))
+        files = _file_system(url)
+        try:
+            return bytes(files.cat_file(url, start=0, end=most_bytes))
+        except OSError:
+            # S3 refuses a range of an empty object.
+            if files.size(url) == 0:
+                return b""
+            raise
 
 
 def open_file(url: str) -> IO[bytes]:
@@ -111,9 +118,10 @@ def remove(urls: Iterable[str]) -> None:
     Raises:
         ObjectStorageError: they cannot be removed.
     """
-    if listed := list(urls):
-        with _explained("remove", listed[0]):
-            _file_system(listed[0]).rm(listed)
+    for url in urls:
+        with _explained("remove", url):
+            # Not `rm`, which takes a name for a glob pattern.
+            _file_system(url).rm_file(url)
 
 
 def _file_system(url: str) -> Any:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from acl_assets.ingestion.extracted_batch import ExtractionError, RoleError, SourceUnreachableError
 from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
-from acl_assets.ingestion.typed_columns import arrow_schema
+from acl_assets.source_tables.typed_columns import arrow_schema
 
 APPLICATION_NAME = "acl_assets extract"
 EXPORT_ROLE_SQL = "acl_assets/ingestion/export_role.sql"

@@ -21,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState, ManifestTable
 from acl_assets.ingestion.object_storage import open_file
 from acl_assets.ingestion.source_connection import SourceConnection
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import BatchChain
+from acl_assets.landing_zone.manifest import ExportBatch, ManifestTable
 
 LARGEST_HORIZON_LAG = 1_000_000
 """Transactions that may have begun since the oldest one still running, before its horizon counts as stalled."""
@@ -142,7 +143,7 @@ def changed_rows_condition(horizon: int) -> str:
 # Full or incremental ------------------------------------------------------------------------------------------
 
 
-def full_because_of_landing_zone(state: LandingZoneState, full_extract_days: float, now: datetime) -> str | None:
+def full_because_of_landing_zone(state: BatchChain, full_extract_days: float, now: datetime) -> str | None:
     """Why the landing zone's state cannot be continued, None when it can, as far as it alone tells."""
     newest = state.newest
     if SourceSnapshot.from_manifest(newest.source_snapshot) is None:
@@ -189,7 +190,7 @@ _FIELD_NAMES = {
 # Reconciliation -----------------------------------------------------------------------------------------------
 
 
-def full_because_of_counts(state: LandingZoneState, tables: Mapping[str, ManifestTable], folder: Path) -> str | None:
+def full_because_of_counts(state: BatchChain, tables: Mapping[str, ManifestTable], folder: Path) -> str | None:
     """Why an incremental batch, as it was just read, does not bring the state to the source's; None when it does.
 
     Every row of the source is one of the state, or an exported one whose id the state does not hold. Fewer rows at the

@@ -20,10 +20,8 @@ from dagster import (
 )
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.sensors import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import EXPORT_BATCHES, count_rows
-from acl_assets.ingestion.source_tables import source_asset_key
+from acl_assets.landing_zone.sensor import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
 from acl_assets.publication.publish import (
     AuditResult,
     PublicationError,
@@ -32,6 +30,8 @@ from acl_assets.publication.publish import (
     swap_in,
 )
 from acl_assets.settings import Settings
+from acl_assets.source_tables.assets import source_asset_key
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, read_current
 from acl_assets.transformation.build import read_build, remove_build
 from acl_assets.transformation.spark_warehouse import SPARK, note_publication
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
@@ -76,7 +76,7 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
                 record,
                 list(audit_results(context, run_ids)),
                 datetime.now(UTC).replace(tzinfo=None),
-                count_rows(settings.source_tables_dir),
+                _source_rows(settings),
             )
             swap_in(settings, record)
             if settings.dbt_target == SPARK:
@@ -115,6 +115,12 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
             "path": MetadataValue.path(str(settings.published_file)),
         }
     )
+
+
+def _source_rows(settings: Settings) -> dict[str, int]:
+    """Return how many rows every current source table has."""
+    current = read_current(settings.source_tables_dir)
+    return {table: current.tables[table].rows for table in SOURCE_TABLES}
 
 
 def audit_results(context: AssetExecutionContext, run_ids: Iterable[str | None]) -> Iterator[AuditResult]:

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import duckdb
 
-from acl_assets.ingestion.export_batch import state_digest
+from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
 
 _SOURCE_SCHEMA = "festival"
-_CHANGES_SCHEMA = "festival_changes"
 
 
 class PublicationError(Exception):
@@ -72,12 +71,11 @@ def seal_build(
             f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
             f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"
         ).fetchall()
-        digest = state_digest((batch_id, batch_digest) for batch_id, batch_digest, _ in batches)
+        digest = chain_digest((batch_id, batch_digest) for batch_id, batch_digest, _ in batches)
         _require_one_state(settings, record, digest)
         connection.execute("begin")
         _write_provenance(connection, record, digest, published_at, source_rows)
         _write_audit_results(connection, record, results)
-        connection.execute(f"drop schema if exists {_CHANGES_SCHEMA} cascade")
         connection.execute(f"drop schema {_SOURCE_SCHEMA} cascade")
         _drop_empty_failures(connection)
         connection.execute("commit")
@@ -139,12 +137,9 @@ def _write_provenance(
     connection.executemany("insert into publication.source_tables values (?, ?)", list(source_rows.items()))
     connection.execute(
         "create or replace table publication.publications "
-        "(published_at timestamp, run_id varchar, state_digest varchar, project varchar)"
+        "(published_at timestamp, run_id varchar, state_digest varchar)"
     )
-    connection.execute(
-        "insert into publication.publications values (?, ?, ?, ?)",
-        [published_at, record.run_id, digest, record.project],
-    )
+    connection.execute("insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, digest])
 
 
 def _write_audit_results(

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psycopg2
 
-from acl_assets.ingestion.export_batch import BatchError
 from acl_assets.ingestion.object_storage import ObjectStorageError
-from acl_assets.ingestion.remote_landing_zone import land_remotely
+from acl_assets.landing_zone.manifest import BatchError
+from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings, folder_or_url
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
 from acl_assets.simulator.defects import DEFECTS, Defect, write_defective_batch

@@ -1,7 +1,7 @@
 """Writes what the ticketing database holds as an export batch, in any format the landing zone accepts.
 
 What belongs here: files, their names and the manifest. What does not: the rows (`sales`), what a batch is
-(`ingestion.export_batch`).
+(`landing_zone.manifest`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from acl_assets.ingestion.export_batch import (
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     BatchError,
     Manifest,
@@ -34,7 +35,6 @@ from acl_assets.ingestion.export_batch import (
     describe_file,
     write_manifest,
 )
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
 
 BatchFormat = Literal["parquet", "csv", "csv.gz", "csv.zst"]

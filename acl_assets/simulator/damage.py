@@ -16,11 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.ingestion.csv_files import read_csv_file
-from acl_assets.ingestion.export_batch import MANIFEST_NAME, describe_file
-from acl_assets.ingestion.rejects import RejectLog
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.manifest import MANIFEST_NAME, describe_file
 from acl_assets.simulator.batch import open_table_file
+from acl_assets.source_tables.csv_files import read_csv_file
+from acl_assets.source_tables.open_file import OpenFile
+from acl_assets.source_tables.rejects import RejectLog
 
 Plant = Callable[[Path], None]
 
@@ -136,7 +137,9 @@ def append_copy(**values: object) -> Callable[[pa.Table], pa.Table]:
 def _read(path: Path, table: str) -> pa.Table:
     if path.suffix == ".parquet":
         return pq.read_table(path)
-    return pa.concat_tables(read_csv_file(path, SOURCE_TABLES[table], RejectLog()))
+    with path.open("rb") as stream:
+        opened = OpenFile(stream, path.name, str(path))
+        return pa.concat_tables(read_csv_file(opened, SOURCE_TABLES[table], RejectLog()))
 
 
 @contextmanager

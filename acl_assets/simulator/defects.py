@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from acl_assets.ingestion.export_batch import MANIFEST_NAME, BatchError
+from acl_assets.landing_zone.manifest import MANIFEST_NAME, BatchError
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
 from acl_assets.simulator.damage import (
@@ -167,6 +167,14 @@ def _row_defects() -> list[Defect]:
             "price",
             2_000_000,
             "ticket_price_is_believable",
+        ),
+        (
+            "endless_name",
+            "A band's name has 900,000 characters.",
+            "bands",
+            "name",
+            "x" * 900_000,
+            "band_name_is_readable",
         ),
         ("negative_fee", "A band has a negative fee.", "bands", "fee", -1, "band_fee_is_not_negative"),
         ("zero_capacity", "A venue holds nobody.", "venues", "capacity", 0, "venue_capacity_is_positive"),

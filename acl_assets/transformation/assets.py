@@ -10,7 +10,6 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Any, cast
 
 import duckdb
@@ -23,28 +22,33 @@ from dagster import (
     AssetObservation,
     AssetsDefinition,
     Failure,
-    MetadataValue,
     Output,
     ResourceParam,
     TableColumnDep,
     TableColumnLineage,
+    TableMetadataValue,
 )
 from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging.version import Version
 
 from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.source_state import read_current_batches
 from acl_assets.settings import Settings
-from acl_assets.transformation.build import BuildError, Ingredients, begin_build, row_counts
+from acl_assets.source_tables.current_state import DamagedStateError, read_current
+from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
 from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state, fingerprint
+from acl_assets.transformation.project import drop_older_parser_state
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
+from acl_assets.util.metadata_tables import metadata_table
 
 _SAMPLE_ROWS = 10
+SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
+"""The environment variable by which the dbt project finds the source tables."""
+_PREVIEW_ROWS = 5
+_PREVIEWED_SCHEMA = "data_products"
 _DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
 
@@ -76,12 +80,14 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
         refresh_lock: RefreshLock,
     ) -> Iterator[_DbtEvent]:
         refresh_lock.acquire(context.run.run_id, context.log.info)
-        if not (settings.source_tables_dir / "current").exists():
+        try:
+            source_tables = read_current(settings.source_tables_dir)
+        except DamagedStateError as error:
             raise Failure(
-                f"There are no source tables in {settings.source_tables_dir} to build models from. Materialize "
-                "everything once (job refresh, or --select '*'), then single models.",
+                f"{error}, so there is nothing to build models from. Materialize everything once (job refresh, or "
+                "--select '*'), then single models.",
                 allow_retries=False,
-            )
+            ) from None
         wait_for_dbt(settings.dbt_lock_file)
         selected = context.selected_asset_keys
         complete = selected == dbt_models.keys
@@ -90,20 +96,12 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             if settings.dbt_target == SPARK:
                 beside = sorted(".".join(key.path) for key in upstream - selected)
                 begin_spark_build(settings, complete=complete, upstream=beside)
-            record = begin_build(
-                settings,
-                context.run.run_id,
-                Ingredients(
-                    tuple(read_current_batches(settings.source_tables_dir)),
-                    fingerprint(Path(project.project_dir), settings.dbt_target),
-                ),
-                complete=complete,
-                self_sufficient=upstream <= selected,
-            )
+            record = begin_build(settings, context.run.run_id, complete=complete, self_sufficient=upstream <= selected)
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
-        context.log.info(record.begun_from)
+        context.log.info(_described_build(record, len(selected)))
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
+        variables[SOURCE_TABLES_VARIABLE] = source_tables_location(settings, source_tables.digest)
         # What dbt says is in the run's output; a file with the same takes a twentieth of its time.
         variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "none"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
@@ -117,12 +115,26 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
         drop_older_parser_state(project, target_path)
         with _environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
-            # Single models are built anew, as whoever selects them expects, whatever has changed since.
-            command += [] if record.complete else ["--full-refresh"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
         yield from _described_events(context, settings, manifest, invocation)
 
     return dbt_models
+
+
+def source_tables_location(settings: Settings, digest: str) -> str:
+    """Return the folder, or for Spark the URL, in which the engine reads the source tables of a batch chain.
+
+    The folder of the chain, not the link to it: an engine may cache what it has read under a path.
+    """
+    if settings.dbt_target == SPARK and settings.source_tables_url:
+        return f"{settings.source_tables_url}/{digest}"
+    return str(settings.source_tables_dir / digest)
+
+
+def _described_build(record: BuildRecord, models: int) -> str:
+    if record.complete:
+        return "Building every model from nothing."
+    return f"Building {models} selected models{'' if record.is_fragment else ' on a copy of the published file'}."
 
 
 def _upstream_models(models: AssetsDefinition, selected: AbstractSet[AssetKey]) -> set[AssetKey]:
@@ -206,7 +218,7 @@ def _output_metadata(
     invocation: DbtCliInvocation,
     outputs: list[Output[Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Row count and column lineage of every built model, by output name."""
+    """Return row count, column lineage and, of data products, the first rows of every built model, by output name."""
     model_ids = {output.output_name: str(_raw(output.metadata["unique_id"])) for output in outputs}
     relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
     counts = row_counts(settings.build_file, list(relations.values()))
@@ -231,6 +243,9 @@ def _output_metadata(
                 else f"nothing: published_warehouse is not selected; the build stays in {settings.build_file}"
             ),
         }
+        if relations[name].startswith(f"{_PREVIEWED_SCHEMA}."):
+            preview = _first_rows(settings, relations[name], _PREVIEW_ROWS)
+            described[name] |= {} if preview is None else {"preview": preview}
     return described
 
 
@@ -240,8 +255,8 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     relation = _relation(test)
     where = f"{relation} in {settings.build_file}, or in the published file once that build is published"
     metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
-    if row_counts(settings.build_file, [relation]):
-        metadata["failing_rows"] = MetadataValue.md(_sample(settings, relation))
+    if (sample := _first_rows(settings, relation, _SAMPLE_ROWS)) is not None:
+        metadata["failing_rows"] = sample
     return AssetCheckResult(
         passed=result.passed,
         asset_key=result.asset_key,
@@ -252,15 +267,17 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     )
 
 
-def _sample(settings: Settings, relation: str) -> str:
-    """The first failing rows as a Markdown table."""
+def _first_rows(settings: Settings, relation: str, limit: int) -> TableMetadataValue | None:
+    """Return the first rows of a relation as table metadata, or None where the build file does not hold it."""
+    if not settings.build_file.exists():
+        return None
     with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-        cursor = connection.execute(f"select * from {relation} limit {_SAMPLE_ROWS}")
-        names = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(value).replace('|', '/') for value in row)} |" for row in rows]
-    return "\n".join(lines)
+        connection.execute("set TimeZone = 'UTC'")
+        try:
+            cursor = connection.execute(f"select * from {relation} limit {limit}")
+        except duckdb.CatalogException:
+            return None
+        return metadata_table([column[0] for column in cursor.description], cursor.fetchall())
 
 
 def _node(manifest: Mapping[str, Any], result: AssetCheckResult) -> Mapping[str, Any]:

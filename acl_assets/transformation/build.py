@@ -1,20 +1,16 @@
-"""The build file: where a refresh builds, so that the published file is never written.
+"""The build file of a refresh: the published file is only ever replaced by it, never written.
 
-A run that builds every model starts from nothing or, where it only has to add what later batches changed, from a
-copy of the published file; one that builds some models starts from such a copy too. A record beside the build file
-says who built it, from what, and over which published file, so that the publication can refuse what is not its own.
-Nothing of Dagster and no SQL of models belongs here.
+A run that builds every model starts with an empty build file. A run that builds some models starts with a copy of the
+published file. A record next to the build file names the run and the published file that the build began with.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 
@@ -27,35 +23,19 @@ class BuildError(Exception):
     """The build file cannot be prepared or is not what the run expects; the message says what to do."""
 
 
-class Ingredients(NamedTuple):
-    """What a warehouse is made of.
-
-    Attributes:
-        batches: ids and digests of the batches the source tables hold, in order.
-        project: fingerprint of the models and checks, None where they are of several projects.
-    """
-
-    batches: tuple[tuple[str, str], ...]
-    project: str | None
-
-
 @dataclass(frozen=True)
 class BuildRecord:
-    """What is known of the build file.
+    """Which run built the build file, and how.
 
     Attributes:
-        run_id: the run that built it.
-        published: identity of the published file when the build began, None when there was none.
-        complete: whether every model is built.
-        project: fingerprint of the models and checks, None where those of other models' builds differ.
-        begun_from: what the build starts from and why, in words.
+        run_id: id of the run.
+        published: identity of the published file when the build began, None if there was none.
+        complete: whether the run builds every model.
     """
 
     run_id: str
     published: str | None
     complete: bool
-    project: str | None = None
-    begun_from: str = ""
 
     @property
     def is_fragment(self) -> bool:
@@ -72,20 +52,17 @@ def file_identity(file: Path) -> str | None:
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
-def begin_build(
-    settings: Settings, run_id: str, ingredients: Ingredients, *, complete: bool, self_sufficient: bool
-) -> BuildRecord:
-    """Remove what an earlier run left behind and lay the ground for dbt.
+def begin_build(settings: Settings, run_id: str, *, complete: bool, self_sufficient: bool) -> BuildRecord:
+    """Remove the previous build and prepare the build file for dbt.
 
     Args:
         settings: of the installation.
         run_id: the run that builds.
-        ingredients: what it builds from.
-        complete: whether every model is to be built.
-        self_sufficient: whether the models to be built need none besides themselves.
+        complete: whether the run builds every model; otherwise it builds on a copy of the published file.
+        self_sufficient: whether the models to build read no model besides themselves.
 
     Raises:
-        BuildError: some models are to be built from others, and there is no published file that has those.
+        BuildError: the models to build read others, and there is no published file that has those.
     """
     identity = file_identity(settings.published_file)
     remove_build(settings)
@@ -95,80 +72,11 @@ def begin_build(
             f"Only some models are selected, and there is no {settings.published_file} that has those they are built "
             "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
         )
-    published = read_published_ingredients(settings)
-    project = ingredients.project
-    if not complete:
-        if identity is not None:
-            copy_file(settings.published_file, settings.build_file)
-        project = project if published is None or published.project == project else None
-        begun_from = "Building the selected models anew, on a copy of what is published."
-    elif reason := (
-        "Spark builds whole tables"
-        if settings.dbt_target == "spark"
-        else reason_to_start_from_nothing(published, ingredients)
-    ):
-        begun_from = f"Building from nothing: {reason}."
-    else:
-        copy_file(settings.published_file, settings.build_file)
-        _drop_audit(settings.build_file)
-        added = [batch_id for batch_id, _ in ingredients.batches[len(published.batches if published else ()) :]]
-        begun_from = f"Building on a copy of what is published, from what changed in {', '.join(added)}."
-    record = BuildRecord(run_id, identity, complete, project, begun_from)
+    if not complete and identity is not None:
+        shutil.copyfile(settings.published_file, settings.build_file)
+    record = BuildRecord(run_id, identity, complete)
     _record_file(settings).write_text(json.dumps(asdict(record)))
     return record
-
-
-def reason_to_start_from_nothing(published: Ingredients | None, wanted: Ingredients) -> str | None:
-    """Why what is published cannot be continued to what is wanted; None when it can.
-
-    It can when the same models made it and the wanted batches are the published ones and more after them: batches
-    after a state's first are incremental, so what they do not hold is as it was.
-    """
-    if published is None:
-        return "nothing is published that could be continued"
-    if published.project != wanted.project:
-        return "models, checks or dbt itself have changed since the publication"
-    if published.batches == wanted.batches:
-        return "no batch has been added to those that are published"
-    if published.batches != wanted.batches[: len(published.batches)]:
-        return "the source tables are not those that are published with later batches added"
-    return None
-
-
-def read_published_ingredients(settings: Settings) -> Ingredients | None:
-    """What the published file was made of; None when there is none that says so."""
-    if not settings.published_file.exists():
-        return None
-    with duckdb.connect(str(settings.published_file), read_only=True) as connection:
-        try:
-            batches = connection.execute(
-                "select batch_id, manifest_digest from publication.export_batches order by exported_at, batch_id"
-            ).fetchall()
-            projects = connection.execute("select project from publication.publications").fetchall()
-        except (duckdb.CatalogException, duckdb.BinderException):
-            return None
-    return Ingredients(tuple((batch_id, digest) for batch_id, digest in batches), projects[0][0] if projects else None)
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file inside the kernel; file systems that can share the blocks of both copy nothing at all."""
-    try:
-        with source.open("rb") as reader, target.open("wb") as writer:
-            left = os.fstat(reader.fileno()).st_size
-            while left > 0:
-                copied = os.copy_file_range(reader.fileno(), writer.fileno(), left)
-                if not copied:
-                    raise OSError(f"{source} ended {left} bytes early")
-                left -= copied
-    except (AttributeError, OSError):
-        # Not on every system, nor between all file systems.
-        shutil.copyfile(source, target)
-
-
-def _drop_audit(build_file: Path) -> None:
-    """Failing rows are those of the build that found them."""
-    with duckdb.connect(str(build_file)) as connection:
-        connection.execute(f"drop schema if exists {AUDIT_SCHEMA} cascade")
 
 
 def remove_build(settings: Settings) -> None:

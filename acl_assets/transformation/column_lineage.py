@@ -43,18 +43,13 @@ def lineage_of_models(manifest: Mapping[str, Any], target_path: Path, model_ids:
 
 
 def _parent_columns(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Per upstream relation, as `schema.name`: its unique id and its declared column types.
-
-    The changed rows of a source table, which a build on a copy reads, are that table's.
-    """
+    """Return the unique id and the declared column types of every upstream relation, by `schema.name`."""
     parents: dict[str, dict[str, Any]] = {}
     for unique_id in node["depends_on"]["nodes"]:
         parent = manifest["sources" if unique_id.startswith("source.") else "nodes"][unique_id]
         name = parent.get("identifier") or parent["alias"]
         columns = {column: entry["data_type"] for column, entry in parent["columns"].items()}
         parents[f"{parent['schema']}.{name}"] = {"unique_id": unique_id, "columns": columns}
-        if unique_id.startswith("source."):
-            parents[f"{parent['schema']}_changes.{name}"] = {"unique_id": unique_id, "columns": columns}
     return parents
 
 

@@ -9,7 +9,6 @@ to do (`assets`). The script finds this package by its own place, which so need 
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import sys
 import threading
@@ -50,8 +49,6 @@ def main() -> None:
     fcntl.flock(stream, fcntl.LOCK_EX)
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
-    # What dbt allocates it keeps: looking for garbage every few hundred objects takes a tenth of its time.
-    gc.set_threshold(100_000, 20, 100)
     from dbt.cli.main import cli
 
     cli()

@@ -23,7 +23,7 @@ def build_memory_limit(source_tables: Path) -> str | None:
     In proportion to them, so that a refresh leaves the machine to others. None where that is more than DuckDB would
     take by itself, which depends on the machine and the container it runs in.
     """
-    size = sum(file.stat().st_size for file in source_tables.glob("*/*.parquet"))
+    size = sum(file.stat().st_size for file in source_tables.glob("*.parquet"))
     limit = max(LEAST_BYTES, size * TIMES_SOURCE_TABLES)
     return f"{limit // MEBIBYTE}MiB" if limit < _duckdb_limit_bytes() else None
 

@@ -6,14 +6,12 @@ What belongs here: locating and preparing. What does not: how nodes become asset
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ from acl_assets.settings import DBT_PROJECT_DIR
 _PARSER_STATE = "partial_parse.msgpack"
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
 _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
-_ENGINES = {"duckdb": ("dbt-core", "dbt-duckdb", "duckdb"), "spark": ("dbt-core", "dbt-spark", "pyspark-client")}
 
 
 class DbtProjectError(RuntimeError):
@@ -37,10 +34,13 @@ def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
     return DbtProject(project_dir=project_dir, profiles_dir=project_dir)
 
 
-def dbt_executable() -> str:
-    """The dbt command of the environment this process runs in, whether or not that is on the PATH."""
-    beside_python = Path(sys.executable).with_name("dbt")
-    return str(beside_python) if beside_python.exists() else "dbt"
+def dbt_command() -> list[str]:
+    """Return the command that runs dbt with this interpreter.
+
+    It needs neither a PATH nor the script `dbt`: a script names its interpreter in its first line, which breaks when
+    the environment was moved. -P keeps the project's folder `dbt` out of the places where Python looks for modules.
+    """
+    return [sys.executable, "-P", "-m", "dbt.cli.main"]
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
@@ -91,17 +91,6 @@ def _parsed_files(project_dir: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES)
 
 
-def fingerprint(project_dir: Path, dbt_target: str = "duckdb") -> str:
-    """SHA-256 over everything a warehouse depends on besides its source tables: dbt's files and who executes them."""
-    digest = hashlib.sha256()
-    for package in _ENGINES[dbt_target]:
-        digest.update(f"{package} {version(package)}\0".encode())
-    for file in sorted(_parsed_files(project_dir)):
-        digest.update(f"{file.relative_to(project_dir)}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> None:
     """Parse the whole project and put manifest and parser state into its target folder, each replaced at once.
 
@@ -116,7 +105,7 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
     target = project.manifest_path.parent
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
-        command = [dbt_executable(), "--quiet", "parse", "--no-partial-parse"]
+        command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,

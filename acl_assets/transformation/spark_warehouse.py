@@ -21,11 +21,12 @@ import duckdb
 
 from acl_assets.child_process import ChildProcess
 from acl_assets.ingestion.object_storage import download
-from acl_assets.ingestion.source_state import EXPORT_BATCHES
 from acl_assets.settings import Settings, SettingsError
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.transformation.build import BuildError, file_identity
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.spark_remote import require_spark, spark_address
+from acl_assets.util.sql import duckdb_files
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -83,7 +84,7 @@ class CopyOrder:
         relations: what the models have become.
         stores: names of tables with failing rows of checks, which are copied when they are there.
         most_rows: tables with more stay in Spark, and so do views on them.
-        export_batches: folder of the Parquet file with the batches the source tables hold.
+        export_batches: the Parquet file with the batches the source tables hold.
         memory_limit: of the DuckDB that copies; None: its own default.
     """
 
@@ -143,7 +144,7 @@ def copy_from_spark(
         relations=tuple(_relation(manifest, model_id, target_path) for model_id in model_ids),
         stores=tuple(stores),
         most_rows=settings.spark_published_rows,
-        export_batches=source_tables / EXPORT_BATCHES,
+        export_batches=table_file(source_tables, EXPORT_BATCHES),
         memory_limit=settings.memory_limit or build_memory_limit(source_tables),
     )
     with ChildProcess() as process:
@@ -225,8 +226,9 @@ class _Copy:
     def take_sources(self, export_batches: Path) -> None:
         """What is published of the source tables: the batches they come from."""
         self._connection.execute("create schema if not exists festival")
-        files = str(export_batches / "*.parquet")
-        self._connection.execute("create or replace table festival.export_batches as from read_parquet(?)", [files])
+        self._connection.execute(
+            f"create or replace table festival.export_batches as from read_parquet({duckdb_files([export_batches])})"
+        )
 
     def take(self, relation: Relation) -> None:
         """Copy a table, or make a view anew, unless it is too large or made from one that is."""
@@ -278,7 +280,7 @@ class _Copy:
             files = _local_files(self._spark.table(name).inputFiles(), Path(scratch))
             if files:
                 values = ", ".join(f'cast("{column}" as {data_type})' for column, data_type in columns)
-                self._connection.execute(f"insert into {name} select {values} from read_parquet(?)", [files])
+                self._connection.execute(f"insert into {name} select {values} from read_parquet({duckdb_files(files)})")
 
 
 _TYPES = {

@@ -3,7 +3,7 @@
 What belongs here: thin checks. What does not: the rules (`row_counts`), and whatever dbt tests can say.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +15,19 @@ from dagster import (
     AssetCheckSpec,
     AssetKey,
     Config,
+    Failure,
     ResourceParam,
     asset_check,
     multi_asset_check,
 )
 from pydantic import Field
 
-from acl_assets.ingestion.export_batch import BatchError, ExportBatch, find_batches, list_landing_zone
-from acl_assets.ingestion.source_schema import SOURCE_TABLES, SUMMED_COLUMNS
-from acl_assets.ingestion.source_state import (
-    current_files,
-    known_conversions,
-    merged_totals,
-    read_current_batches,
-)
-from acl_assets.ingestion.source_tables import source_asset_key
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import chain_digest
+from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
+from acl_assets.source_tables.assets import source_asset_key
+from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, kept_chains, read_current
 from acl_assets.transformation.build import read_build
 from acl_assets.validation.row_counts import (
     MOST_LOSS,
@@ -104,17 +101,15 @@ def source_row_counts(
     """Compare the current source tables with manifest, source and published state."""
     selected = context.selected_asset_check_keys
     published = published_source_rows(settings)
-    current: list[ExportBatch] | BatchError
     try:
-        current = find_in_landing_zone(settings, read_current_batches(settings.source_tables_dir))
-    except BatchError as error:
-        current = error
+        current = read_current(settings.source_tables_dir)
+    except DamagedStateError as error:
+        raise Failure(f"{error}. Refresh everything (job refresh, or --select '*').", allow_retries=False) from None
     for table in SOURCE_TABLES:
-        totals = current_totals(settings, table, current)
         results = [
-            rows_result(settings, table, current, totals),
-            volume_result(table, totals, published, config),
-            amounts_result(source_asset_key(table), table, current, totals),
+            rows_result(table, current),
+            volume_result(table, current.tables[table].rows, published, config),
+            amounts_result(source_asset_key(table), table, current, source_totals(current, table)),
         ]
         for result in results:
             if any(key.asset_key == result.asset_key and key.name == result.check_name for key in selected):
@@ -131,19 +126,31 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
     """Compare the fact with the source: that of this run's build, or what is published in a run without one."""
     run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
     warehouse = settings.build_file if read_build(settings, run_ids) else settings.published_file
-    batches, totals = read_fact(warehouse)
-    current: list[ExportBatch] | BatchError
-    try:
-        current = find_in_landing_zone(settings, batches)
-    except BatchError as error:
-        current = error
-    return amounts_result(FACT, "tickets", current, totals)
+    digest, totals = read_fact(warehouse)
+    chain = _kept_chain(settings, digest)
+    if chain is None:
+        return AssetCheckResult(
+            check_name=AMOUNTS_CHECK,
+            asset_key=FACT,
+            passed=False,
+            description=f"The source tables that {warehouse} was built from are no longer kept, so there is nothing to "
+            "compare with. Refresh everything (job refresh, or --select '*').",
+        )
+    return amounts_result(FACT, "tickets", chain, totals)
 
 
-def read_fact(warehouse: Path) -> tuple[list[tuple[str, str]], Totals]:
-    """The batches a warehouse is made of, ids and digests in order, and the totals of its fact.
+def _kept_chain(settings: Settings, digest: str) -> ConvertedChain | None:
+    for folder, chain in kept_chains(settings.source_tables_dir):
+        if folder.name == digest and isinstance(chain, ConvertedChain):
+            return chain
+    return None
 
-    In a build they are those of its source tables; what it says it published is what it was copied from.
+
+def read_fact(warehouse: Path) -> tuple[str, Totals]:
+    """Return the digest of the batch chain a warehouse is made of, and the totals of its fact.
+
+    The batches of a build are those of its source tables; those in its schema `publication` are the ones of the
+    published file it was copied from.
     """
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         tables = set(connection.execute("select table_schema, table_name from information_schema.tables").fetchall())
@@ -154,59 +161,39 @@ def read_fact(warehouse: Path) -> tuple[list[tuple[str, str]], Totals]:
         ((rows, *found),) = connection.execute(
             _FACT_TOTALS if tuple(FACT.path) in tables else _TOTALS_BY_PERFORMANCE
         ).fetchall()
-    return batches, Totals(rows, dict(zip(_FACT_COLUMNS, map(int, found), strict=True)))
+    return chain_digest(batches), Totals(rows, dict(zip(_FACT_COLUMNS, map(int, found), strict=True)))
 
 
-def find_in_landing_zone(settings: Settings, batches: Iterable[tuple[str, str]]) -> list[ExportBatch]:
-    """The batches of the landing zone that have the given ids and digests.
-
-    Raises:
-        BatchError: one of them is gone or has changed.
-    """
-    return find_batches(list_landing_zone(settings.exports_dir, settings.settle_seconds), batches)
+def source_totals(chain: ConvertedChain, table: str) -> Totals:
+    """Return the totals of a source table."""
+    return Totals(chain.tables[table].rows, chain.tables[table].sums)
 
 
-def current_totals(settings: Settings, table: str, current: list[ExportBatch] | BatchError) -> Totals:
-    """What a current source table adds up to, in the columns of amounts and those the newest batch states sums of."""
-    stated = () if isinstance(current, BatchError) else current[-1].tables[table].sums_at_source
-    columns = list(dict.fromkeys((*SUMMED_COLUMNS.get(table, ()), *stated)))
-    rows, *sums = merged_totals(current_files(settings.source_tables_dir, table), columns)
-    return Totals(rows, dict(zip(columns, sums, strict=True)))
-
-
-def rows_result(
-    settings: Settings, table: str, current: list[ExportBatch] | BatchError, totals: Totals
-) -> AssetCheckResult:
-    """Whether a current source table holds what its manifest and its source say."""
+def rows_result(table: str, current: ConvertedChain) -> AssetCheckResult:
+    """Return whether a current source table holds what its manifests and its source state."""
     found: list[str] = []
-    if isinstance(current, BatchError):
-        found.append(str(current))
-    else:
-        for batch, converted in zip(
-            current, known_conversions(settings.source_tables_dir, table, current), strict=True
-        ):
-            rows_by_file = converted.rows_by_file if converted else {}
-            found += disagreements(batch.tables[table], rows_by_file, whole=batch.kind == "full")
-        if len(current) > 1:
-            found += merged_disagreements(current[-1].tables[table], totals.rows)
-    stated = not isinstance(current, BatchError) and all(batch.has_manifest for batch in current)
+    for batch in current.batches:
+        read = batch.tables[table]
+        found += disagreements(read.as_manifest(), read.rows_by_file(), whole=batch.kind == "full")
+    rows = current.tables[table].rows
+    if len(current.batches) > 1:
+        found += merged_disagreements(current.newest.tables[table].as_manifest(), rows)
+    stated = all(batch.has_manifest for batch in current.batches)
     return AssetCheckResult(
         check_name=ROWS_CHECK,
         asset_key=source_asset_key(table),
         passed=not found,
         severity=AssetCheckSeverity.ERROR,
         description="; ".join(found) or (None if stated else "The batch has no manifest that states row counts."),
-        metadata={"rows": totals.rows, "manifest_states_rows": stated},
+        metadata={"rows": rows, "manifest_states_rows": stated},
     )
 
 
-def amounts_result(
-    asset_key: AssetKey, table: str, current: list[ExportBatch] | BatchError, totals: Totals
-) -> AssetCheckResult:
-    """Whether an asset that holds the rows of a source table adds up to what the source said of that table."""
-    if isinstance(current, BatchError):
-        return AssetCheckResult(check_name=AMOUNTS_CHECK, asset_key=asset_key, passed=False, description=str(current))
-    stated = current[-1].tables[table]
+def amounts_result(asset_key: AssetKey, table: str, chain: ConvertedChain, totals: Totals) -> AssetCheckResult:
+    """Return whether an asset that holds the rows of a source table adds up to what the source stated of that table."""
+    of_table = chain.newest.tables[table]
+    sums = {column: total for column, total in of_table.sums_at_source.items() if column in totals.sums}
+    stated = ManifestTable(of_table.rows_at_source, (), sums)
     found = drift(stated, totals.rows, totals.sums)
     unstated = "sums" if stated.rows_at_source is not None else "rows or sums"
     said = None if stated.sums_at_source else f"The manifest states no {unstated} of {table}."
@@ -215,9 +202,9 @@ def amounts_result(
         asset_key=asset_key,
         passed=not found,
         severity=AssetCheckSeverity.ERROR,
-        description=f"After batch {current[-1].batch_id}: {'; '.join(found)}" if found else said,
+        description="; ".join(found) or said,
         metadata={
-            "batch_id": current[-1].batch_id,
+            "batch_id": chain.newest.batch_id,
             "rows": totals.rows,
             "rows_at_source": stated.rows_at_source if stated.rows_at_source is not None else "not stated",
             **{name: totals.sums[name] for name in stated.sums_at_source},
@@ -226,9 +213,8 @@ def amounts_result(
     )
 
 
-def volume_result(table: str, totals: Totals, published: Mapping[str, int], config: VolumeConfig) -> AssetCheckResult:
-    """Whether a current source table kept enough of what is published."""
-    rows = totals.rows
+def volume_result(table: str, rows: int, published: Mapping[str, int], config: VolumeConfig) -> AssetCheckResult:
+    """Return whether a current source table kept enough of the published rows."""
     lost = lost_share(rows, published.get(table))
     too_much = lost > MOST_LOSS
     description = None

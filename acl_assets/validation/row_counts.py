@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from acl_assets.ingestion.export_batch import ManifestTable
+from acl_assets.landing_zone.manifest import ManifestTable
 
 # A full export that lost more than half of a table is likelier a broken export than a smaller festival.
 MOST_LOSS = 0.5

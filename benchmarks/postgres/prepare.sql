@@ -7,9 +7,7 @@ language sql immutable parallel safe
 return bit_count(cast(bits as bit(64)));
 
 create schema festival;
-create schema festival_changes;
 
--- One batch, the first of its warehouse: it is all that has changed.
 create table festival.export_batches (
     batch_id text,
     kind text,

@@ -14,9 +14,7 @@
 {% macro spark__drop_source_table_views() %}
     {% if execute %}
         {% for table in graph.sources.values() if table.source_name == 'festival' %}
-            {% for schema in ['festival', 'festival_changes'] %}
-                {% do run_query('drop view if exists ' ~ schema ~ '.' ~ table.name) %}
-            {% endfor %}
+            {% do run_query('drop view if exists festival.' ~ table.name) %}
         {% endfor %}
     {% endif %}
 {% endmacro %}

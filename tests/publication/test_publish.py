@@ -21,9 +21,7 @@ from acl_assets.publication.publish import (
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import (
     BuildRecord,
-    Ingredients,
     begin_build,
-    copy_file,
     file_identity,
 )
 
@@ -33,11 +31,9 @@ SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
     """Build what dbt leaves behind, in small: views on the source tables, a model, stores of failing rows."""
-    ingredients = Ingredients(((batch, f"digest of {batch}"),), "project")
-    record = begin_build(settings, run_id, ingredients, complete=complete, self_sufficient=True)
+    record = begin_build(settings, run_id, complete=complete, self_sufficient=True)
     with duckdb.connect(str(settings.build_file)) as connection:
-        connection.execute("create schema festival; create schema festival_changes")
-        connection.execute("create view festival_changes.people as select 'Ada Lovelace' as name")
+        connection.execute("create schema festival")
         for table in SOURCE_TABLES:
             connection.execute(f"create view festival.{table} as select 'Ada Lovelace' as name from range(3)")
         connection.execute(
@@ -77,9 +73,7 @@ def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None
     assert published_rows(settings, "from publication.export_batches") == [
         ("first", "full", datetime(2022, 8, 1, 6), "digest of first", True)
     ]
-    assert published_rows(settings, "from publication.publications") == [
-        (AT_NOON, "run-1", publication.state_digest, "project")
-    ]
+    assert published_rows(settings, "from publication.publications") == [(AT_NOON, "run-1", publication.state_digest)]
     assert set(published_rows(settings, "from publication.source_tables")) == {(name, 3) for name in SOURCE_TABLES}
     assert read_published_digest(settings) == publication.state_digest
     assert publication.bytes == settings.published_file.stat().st_size
@@ -108,24 +102,6 @@ def test_the_newest_result_of_every_check_is_kept(settings: Settings) -> None:
         ("a", True),
         ("b", True),
     ]
-
-
-def test_a_build_on_a_copy_keeps_no_result_of_the_build_before(settings: Settings) -> None:
-    """It evaluates every check itself; a result of a check that is no more would stay for ever."""
-    record = build(settings, "run-1")
-    seal_build(settings, record, [result("gone", True)], AT_NOON, SOURCE_ROWS)
-    settings.published_file.parent.mkdir(parents=True)
-    sealed = settings.build_file.rename(settings.published_file)
-    begun = begin_build(settings, "run-2", Ingredients((), None), complete=True, self_sufficient=True)
-    copy_file(sealed, settings.build_file)
-    with duckdb.connect(str(settings.build_file)) as connection:
-        connection.execute("create schema festival")
-        for table in SOURCE_TABLES:
-            connection.execute(f"create view festival.{table} as select 1 as id")
-        connection.execute("create view festival.export_batches as from publication.export_batches")
-    seal_build(settings, begun, [result("b", True)], AT_NOON, SOURCE_ROWS)
-    swap_in(settings, begun)
-    assert published_rows(settings, "select check_name from publication.audit_results") == [("b",)]
 
 
 def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Settings) -> None:

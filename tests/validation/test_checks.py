@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from dagster import AssetCheckEvaluation, AssetSelection, DagsterInstance, materialize
+from dagster import AssetCheckEvaluation, AssetSelection, DagsterInstance, TextMetadataValue, materialize
 from refreshes import LATER, land_batch, land_increment, land_plain_batch
 
 from acl_assets.ingestion.export_batch import MANIFEST_NAME
@@ -134,12 +134,11 @@ def test_a_batch_that_is_gone_fails_in_words(landed: Settings, ephemeral: Dagste
         selection=AssetSelection.checks(source_row_counts),
         raise_on_error=False,
     )
-    (description,) = {
-        check.description for check in with_first.get_asset_check_evaluations() if check.check_name == ROWS_CHECK
-    }
-    assert "Batch first, which the source tables were converted from, is no longer in the landing zone" in str(
-        description
-    )
+    failed = [check for check in with_first.get_asset_check_evaluations() if not check.passed]
+    assert {check.check_name for check in failed} == {ROWS_CHECK, AMOUNTS_CHECK}
+    (reason,) = {check.metadata["reason"] for check in failed}
+    assert isinstance(reason, TextMetadataValue)
+    assert "Batch first, which the source tables were converted from, is no longer in the landing zone" in reason.value
 
 
 def test_losing_more_than_half_of_a_published_table_is_stopped(landed: Settings, ephemeral: DagsterInstance) -> None:

@@ -3,7 +3,7 @@
 select
     {{ identified_by | join(', ') }},
     {{ column_name }}
-from {{ changed_rows(model) }}
+from {{ model }}
 where {{ column_name }} < {{ minimum }} or {{ column_name }} > {{ maximum }}
 
 {% endtest %}

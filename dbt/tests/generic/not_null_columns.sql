@@ -3,7 +3,7 @@
 select
     {{ identified_by | join(', ') }},
     {{ names_of_missing(columns) }} as missing_columns
-from {{ changed_rows(model) }}
+from {{ model }}
 where {{ columns | join(' is null or ') }} is null
 
 {% endtest %}

@@ -13,7 +13,7 @@ blocks as (
     select
         {{ column_name }} as number,
         {{ block }} as block
-    from {{ changed_rows(model) }}
+    from {{ model }}
     where {{ column_name }} is not null
 ),
 

@@ -11,7 +11,7 @@ utc_times as (
     select
         {{ identified_by | join(', ') }},
         {{ to_utc(column_name) }} as {{ column_name }}
-    from {{ changed_rows(model) }}
+    from {{ model }}
 )
 
 select

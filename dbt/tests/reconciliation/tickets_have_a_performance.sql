@@ -2,7 +2,7 @@ select
     tickets.performance_id,
     count(*) as tickets,
     min(tickets.id) as first_ticket_id
-from {{ changed_rows(source('festival', 'tickets')) }} as tickets
+from {{ source('festival', 'tickets') }} as tickets
 left join festival.performances as performances
     on tickets.performance_id = performances.id
 where performances.id is null

@@ -1,5 +1,5 @@
 select
     id as ticket_id,
     ticketnum
-from {{ changed_rows(source('festival', 'tickets')) }}
+from {{ source('festival', 'tickets') }}
 where regexp_replace(ticketnum, '^TT[0-9]{14}$', '') <> ''

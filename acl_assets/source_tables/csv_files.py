@@ -1,12 +1,9 @@
-"""How the CSV files of an export batch are read: strictly, in bounded memory, naming the line of any flaw.
+"""CSV files of an export batch, read strictly and in bounded memory; every flaw is reported with its line.
 
-The contract: UTF-8 (a byte order mark is accepted), commas, a header that names the table's columns in any
-order, RFC 4180 quotes, lines ended by LF or CRLF, NULL as nothing at all (a quoted nothing is the empty
-text), whole numbers in plain digits, instants in ISO 8601 with an offset. Parsers left alone repair what
-breaks it, so the structure of the bytes is proven first and the parser behind it has nothing to interpret.
-
-What belongs here: from the bytes of one CSV file to typed Arrow tables or rejects. What does not: how a
-single value is judged (`typed_columns`), Parquet input and what becomes of the tables (`conversion`).
+The contract: UTF-8 (a byte order mark is accepted), commas, a header that names the table's columns in any order,
+RFC 4180 quotes, lines ended by LF or CRLF, NULL as nothing at all (a quoted nothing is the empty text), whole numbers
+in plain digits, timestamps in ISO 8601 with an offset. CSV parsers repair what breaks these rules, so the structure of
+the bytes is checked first and leaves the parser nothing to interpret.
 """
 
 from __future__ import annotations
@@ -16,10 +13,10 @@ import difflib
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -27,10 +24,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
-from acl_assets.ingestion.export_batch import contract_breach
-from acl_assets.ingestion.rejects import MOST_REJECTS, RejectLog
 from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
-from acl_assets.ingestion.typed_columns import explain, failing_rows, parse_texts
+from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.source_tables.open_file import OpenFile
+from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
+from acl_assets.source_tables.typed_columns import explain, failing_rows, parse_texts
 
 MOST_RECORD_BYTES = 1 << 20
 _READ_BYTES = 8 << 20
@@ -43,23 +41,23 @@ _QUOTE, _COMMA, _LINE_FEED, _CARRIAGE_RETURN = b'",\n\r'
 
 
 def read_csv_file(
-    path: Path, table: SourceTable, rejects: RejectLog, read_bytes: int = _READ_BYTES
+    file: OpenFile, table: SourceTable, rejects: RejectLog, read_bytes: int = _READ_BYTES
 ) -> Iterator[pa.Table]:
     """Read a CSV file, plain or compressed, as typed tables of whole records in the order of the file.
 
-    Columns stand in the order the table declares. Flaws go to `rejects`, under the file's name, and the file
-    is read on until that log is full; a piece with a rejected value is not given. `read_bytes` are taken from
-    the file at a time, after decompression.
+    Columns are in the order the table declares. Flaws go to `rejects`, under the file's name, and the file is read on
+    until that log is full; a piece with a rejected value is not given. `read_bytes` are taken from the file at a time,
+    after decompression.
 
     Raises:
         BatchError: the header is not the table's, or the compressed data is damaged.
     """
-    with _open(path) as stream:
-        reads = iter(partial(_read, stream, path, read_bytes), b"")
-        header, body = _split_header(reads, path)
-        columns = _declared_columns(header, path, table)
-        for piece in _well_formed_pieces(body, reads, path, len(columns), rejects):
-            typed = _typed(piece, path, columns, rejects)
+    with _decompressed(file) as stream:
+        reads = iter(partial(_read, stream, file, read_bytes), b"")
+        header, body = _split_header(reads, file, table)
+        columns = _declared_columns(header, file, table)
+        for piece in _well_formed_pieces(body, reads, file, len(columns), rejects):
+            typed = _typed(piece, file, columns, rejects)
             if typed is not None:
                 yield typed.select(table.column_names)
 
@@ -67,66 +65,93 @@ def read_csv_file(
 # Bytes ------------------------------------------------------------------------------------------------------
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if path.suffix == ".zst":
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), _READ_BYTES)
-    return path.open("rb")
+@contextmanager
+def _decompressed(file: OpenFile) -> Iterator[BinaryIO]:
+    if file.name.endswith(".gz"):
+        with gzip.GzipFile(fileobj=file.stream) as stream:
+            yield cast(BinaryIO, stream)
+    elif file.name.endswith(".zst"):
+        compressed = pa.CompressedInputStream(pa.PythonFile(file.stream, mode="r"), "zstd")
+        yield io.BufferedReader(compressed, _READ_BYTES)
+    else:
+        yield file.stream
 
 
-def _read(stream: BinaryIO, path: Path, size: int) -> bytes:
+def _read(stream: BinaryIO, file: OpenFile, size: int) -> bytes:
     try:
         return stream.read(size)
     except (EOFError, OSError, zlib.error) as error:
-        raise contract_breach(str(path), f"its compressed data is cut short or damaged ({error})") from None
+        raise contract_breach(file.where, f"its compressed data is cut short or damaged ({error})") from None
 
 
 # Header -----------------------------------------------------------------------------------------------------
 
 
-def _split_header(reads: Iterator[bytes], path: Path) -> tuple[list[str], bytes]:
-    """Read as far as the header's line, and give the names in it and what was read beyond it."""
+def _split_header(reads: Iterator[bytes], file: OpenFile, table: SourceTable) -> tuple[list[str], bytes]:
+    """Read as far as the end of the header, and return the names in it and what was read beyond it."""
     first = next(reads, b"")
     while b"\n" not in first and len(first) < MOST_RECORD_BYTES and (more := next(reads, b"")):
         first += more
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise contract_breach(str(path), "it is UTF-16 text; export it as UTF-8")
+        raise contract_breach(file.where, "it is UTF-16 text; export it as UTF-8")
     if not first:
-        raise contract_breach(str(path), "it is empty, without even a header")
+        raise contract_breach(file.where, "it is empty, without even a header")
     line, _, body = first.removeprefix(_BYTE_ORDER_MARK).partition(b"\n")
     if not line.strip():
-        raise contract_breach(str(path), "line 1 is empty; it must name the columns")
+        raise contract_breach(file.where, "line 1 is empty; it must name the columns")
     if len(line) > MOST_RECORD_BYTES:
-        raise contract_breach(str(path), "it has no line end within its first MiB")
+        raise contract_breach(file.where, "it has no line end within its first MiB")
     line = line.removesuffix(b"\r")
+    # A file without a header begins with its first row, which may be personal data.
+    shown = "" if table.personal_columns else f": {line[:200]!r}"
     if b"\r" in line:
-        raise contract_breach(str(path), f"line 1 holds carriage returns without line feeds: {line[:200]!r}")
+        raise contract_breach(file.where, f"line 1 holds carriage returns without line feeds{shown}")
     try:
         names = next(csv.reader([line.decode()], strict=True))
     except UnicodeDecodeError:
-        raise contract_breach(str(path), f"line 1 is not UTF-8: {line[:200]!r}") from None
+        raise contract_breach(file.where, f"line 1 is not UTF-8; export the file as UTF-8{shown}") from None
     except csv.Error as error:
-        raise contract_breach(str(path), f"line 1 is no CSV ({error}): {line[:200]!r}") from None
+        raise contract_breach(file.where, f"line 1 is no CSV ({error}){shown}") from None
     return names, body
 
 
-def _declared_columns(header: list[str], path: Path, table: SourceTable) -> list[SourceColumn]:
-    """The declared columns in the order of the header, which must name each of them once and no other."""
+def _declared_columns(header: list[str], file: OpenFile, table: SourceTable) -> list[SourceColumn]:
+    """Return the declared columns in the order of the header, which must name each of them once and no other."""
     declared = {column.name: column for column in table.columns}
     if sorted(header) == sorted(declared):
         return [declared[name] for name in header]
-    problems: list[str] = []
-    for name in sorted(set(header) - declared.keys()):
-        similar = difflib.get_close_matches(name.strip().lower(), declared.keys() - set(header), n=1)
-        problems.append(f"unknown {name[:100]!r}" + (f" (did you mean {similar[0]!r}?)" if similar else ""))
-    problems += [f"missing {name!r}" for name in declared if name not in header]
-    problems += [f"{name!r} twice" for name in declared if header.count(name) > 1]
+    problems = describe_columns(header, table)
     found = f"line 1 must name the columns {', '.join(declared)}, in any order; found: {'; '.join(problems)}"
     separator = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None)
     if separator is not None:
         found = f"it looks separated by {separator!r} where commas are wanted; {found}"
-    raise contract_breach(str(path), found)
+    elif not any(_plain_name(name) in declared for name in header):
+        found = f"it seems to have no header; {found}"
+    raise contract_breach(file.where, found)
+
+
+def describe_columns(found: Collection[str], table: SourceTable) -> list[str]:
+    """Return what is wrong with the names of a file's columns, without what may be personal data."""
+    declared = table.column_names
+    absent = [name for name in declared if name not in found]
+    problems: list[str] = []
+    hidden = 0
+    for name in sorted(set(found) - set(declared)):
+        similar = difflib.get_close_matches(_plain_name(name), absent, n=1)
+        if not name or name.startswith(("Unnamed:", "__index_level_")):
+            problems.append(f"unknown {name[:100]!r} (an index that pandas wrote: export with index=False)")
+        elif table.personal_columns and _plain_name(name) not in declared:
+            hidden += 1
+        else:
+            problems.append(f"unknown {name[:100]!r}" + (f" (did you mean {similar[0]!r}?)" if similar else ""))
+    if hidden:
+        problems.append(f"{hidden} unknown, not shown because {table.name} holds personal data")
+    problems += [f"missing {name!r}" for name in absent]
+    return problems + [f"{name!r} twice" for name in declared if list(found).count(name) > 1]
+
+
+def _plain_name(name: str) -> str:
+    return name.strip().lower()
 
 
 # Structure --------------------------------------------------------------------------------------------------
@@ -148,7 +173,7 @@ class _Flaw(NamedTuple):
 
 
 def _well_formed_pieces(
-    body: bytes, reads: Iterator[bytes], path: Path, width: int, rejects: RejectLog
+    body: bytes, reads: Iterator[bytes], file: OpenFile, width: int, rejects: RejectLog
 ) -> Iterator[_Piece]:
     """Cut what follows the header into pieces of whole records; malformed ones go to `rejects`."""
     window, line, is_complete = body, 2, False
@@ -170,7 +195,7 @@ def _well_formed_pieces(
             flaw = _unfinished(window)
         if flaw is not None:
             text = window[flaw.start : flaw.end].decode(errors="backslashreplace").rstrip("\r\n")
-            rejects.add(path.name, line + window.count(b"\n", 0, flaw.start), None, text, flaw.reason)
+            rejects.add(file.name, line + window.count(b"\n", 0, flaw.start), None, text, flaw.reason)
             end = flaw.end
         line += window.count(b"\n", 0, end)
         window = window[end:]
@@ -281,7 +306,7 @@ def _first_broken_record(
 # Values -----------------------------------------------------------------------------------------------------
 
 
-def _typed(piece: _Piece, path: Path, columns: list[SourceColumn], rejects: RejectLog) -> pa.Table | None:
+def _typed(piece: _Piece, file: OpenFile, columns: list[SourceColumn], rejects: RejectLog) -> pa.Table | None:
     """Parse well-formed records into the declared types; None where a value was rejected."""
     texts = pyarrow.csv.read_csv(
         pa.BufferReader(piece.content),
@@ -312,7 +337,7 @@ def _typed(piece: _Piece, path: Path, columns: list[SourceColumn], rejects: Reje
     first_lines = _first_lines(piece)
     for row, column in sorted(flaws, key=lambda flaw: flaw[0]):
         text = texts[column.name][row].as_py()
-        rejects.add(path.name, int(first_lines[row]), column.name, text, explain(text, column.type))
+        rejects.add(file.name, int(first_lines[row]), column.name, text, explain(text, column.type))
     return None
 
 

@@ -1,18 +1,17 @@
-"""What could not be read: the values and lines of a batch that break the contract, kept to be looked at.
+"""Rejects: the values and lines of a batch that break the contract, collected, stored and reported.
 
-What belongs here: how rejects are collected, stored and reported. What does not: deciding what is rejected
-(`csv_files`, `typed_columns`).
+Rejected text can be personal data. It is in the rejects file, which only its owner may read, and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from acl_assets.ingestion.export_batch import BatchError
 from acl_assets.ingestion.source_schema import SourceTable
+from acl_assets.landing_zone.manifest import BatchError
 
 MOST_REJECTS = 1_000
 _REPORTED_REJECTS = 5
@@ -35,13 +34,12 @@ class Reject:
     text: str
     reason: str
 
-    def describe(self, personal_columns: Collection[str] = ()) -> str:
-        """The reject in a line of text, without the text found where that may hold personal data."""
+    def describe(self, *, is_personal: bool = False) -> str:
+        """Return the reject as a line of text, without the found text where that may be personal data."""
         place = "row" if self.file.endswith(".parquet") else "line"
         column = "" if self.column is None else f", column {self.column}"
         text = self.text if len(self.text) <= _REPORTED_TEXT else f"{self.text[:_REPORTED_TEXT]}…"
-        may_be_personal = self.column in personal_columns or (self.column is None and personal_columns)
-        found = "(personal data)" if may_be_personal else repr(text)
+        found = "(personal data)" if is_personal else repr(text)
         return f"{self.file} {place} {self.line}{column}: {found} {self.reason}"
 
 
@@ -58,7 +56,9 @@ class RejectedLinesError(BatchError):
         self.rejects_file = rejects_file
         self.is_complete = is_complete
         count = f"{len(rejects):,}" if is_complete else f"at least {len(rejects):,}"
-        shown = "\n".join(f"  {reject.describe(table.personal_columns)}" for reject in rejects[:_REPORTED_REJECTS])
+        # Where columns are shifted, a name can stand in any of them.
+        is_personal = bool(table.personal_columns)
+        shown = "\n".join(f"  {reject.describe(is_personal=is_personal)}" for reject in rejects[:_REPORTED_REJECTS])
         super().__init__(
             f"{table.name}: {count} rejected {'lines or values' if len(rejects) > 1 else 'line or value'}, so "
             f"nothing of the table was converted:\n{shown}\nAll of them are in {rejects_file}. Batches are "
@@ -81,11 +81,11 @@ class RejectLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether the limit is reached, so that reading on finds nothing that is kept."""
+        """Whether the limit of 1,000 rejects is reached."""
         return len(self.rejects) >= MOST_REJECTS
 
     def add(self, file: str, line: int, column: str | None, text: str, reason: str) -> None:
-        """Keep one reject; beyond the limit it is let go."""
+        """Keep one reject, unless the limit is reached."""
         if not self.is_full:
             self.rejects.append(Reject(file, line, column, text[:_STORED_TEXT], reason))
 
@@ -97,8 +97,11 @@ class RejectLog:
         """
         if not self.rejects:
             return
-        rejects_file.parent.mkdir(parents=True, exist_ok=True)
-        with rejects_file.open("w", encoding="utf-8") as stream:
+        rejects_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        rejects_file.unlink(missing_ok=True)
+        descriptor = os.open(rejects_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # A lone surrogate cannot be encoded; text of a damaged file is kept as far as it can be.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
             for reject in self.rejects:
                 stream.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
         raise RejectedLinesError(table, self.rejects, rejects_file, is_complete=not self.is_full)

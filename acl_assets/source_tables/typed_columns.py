@@ -1,8 +1,4 @@
-"""What a value of the source must look like, and the lossless way from there to its declared type.
-
-What belongs here: the Arrow types of the source tables and the judgement of values. What does not: where the
-values come from (`csv_files`, `conversion`).
-"""
+"""The Arrow types of the source tables, and the lossless conversion of values to them."""
 
 from __future__ import annotations
 
@@ -29,12 +25,12 @@ Values: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def arrow_schema(table: SourceTable) -> pa.Schema:
-    """The declared columns of a source table as Arrow types, every column nullable."""
+    """Return the declared columns of a source table as Arrow types, every column nullable."""
     return pa.schema([pa.field(column.name, ARROW_TYPES[column.type]) for column in table.columns])
 
 
 def parse_texts(texts: Values, column_type: ColumnType) -> Values:
-    """Turn the texts of a CSV column into its declared type.
+    """Convert the texts of a CSV column to its declared type.
 
     Raises:
         pyarrow.ArrowInvalid: a text is not a value of that type as the contract writes it.
@@ -42,7 +38,7 @@ def parse_texts(texts: Values, column_type: ColumnType) -> Values:
     if column_type == "text":
         return texts
     if column_type == "timestamptz":
-        return _within_calendar(pc.cast(texts, ARROW_TYPES["timestamptz"]))
+        return _within_calendar(_parse_instants(texts))
     numbers = pc.cast(texts, ARROW_TYPES["int"])
     # Arrow also reads 0x1F, 007 and ' 7 '; only plain digits come back as the text they were.
     if not pc.cast(numbers, pa.string()).equals(texts):
@@ -50,8 +46,18 @@ def parse_texts(texts: Values, column_type: ColumnType) -> Values:
     return numbers
 
 
+def _parse_instants(texts: Values) -> Values:
+    """Parse ISO 8601 times with an offset; DBeaver and others write the offset as ` +0000` or ` UTC`."""
+    try:
+        return pc.cast(texts, ARROW_TYPES["timestamptz"])
+    except pa.ArrowInvalid:
+        with_z = pc.replace_substring_regex(texts, r"^(.*\d) UTC$", r"\1Z")
+        joined = pc.replace_substring_regex(with_z, r"^(.*\d) ([+-]\d\d(:?\d\d)?)$", r"\1\2")
+        return pc.cast(joined, ARROW_TYPES["timestamptz"])
+
+
 def convert_values(values: Values, column_type: ColumnType) -> Values:
-    """Turn the values of a Parquet column into the column's declared type without loss.
+    """Convert the values of a Parquet column to the column's declared type without loss.
 
     Raises:
         pyarrow.ArrowInvalid: a value does not fit the declared type.
@@ -74,7 +80,7 @@ def _within_calendar(instants: Values) -> Values:
 
 
 def failing_rows(values: Values, convert: Callable[[Values], Any], first_row: int = 0) -> Iterator[int]:
-    """Find the rows that make `convert` raise `ArrowInvalid`, in order, by halving."""
+    """Yield the rows that make `convert` raise `ArrowInvalid`, in order; they are found by halving."""
     try:
         convert(values)
     except pa.ArrowInvalid:
@@ -87,7 +93,7 @@ def failing_rows(values: Values, convert: Callable[[Values], Any], first_row: in
 
 
 def explain(text: str, column_type: ColumnType) -> str:
-    """Say what is wrong with a rejected value, continuing a sentence that quotes it."""
+    """Return what is wrong with a rejected value, as the end of a sentence that quotes it."""
     if column_type == "timestamptz":
         return _explain_instant(text)
     if column_type == "text":
@@ -102,7 +108,7 @@ def _explain_instant(text: str) -> str:
     if re.search(r"infinity|BC$|^-\d|^\d{5,}-", text, re.IGNORECASE):
         return "is not an instant within the years 1 to 9999"
     shape = re.fullmatch(
-        r"(\d{4})-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?(?P<offset>Z|[+-]\d\d(:?\d\d)?)?", text
+        r"(\d{4})-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?(?P<offset> UTC|Z| ?[+-]\d\d(:?\d\d)?)?", text
     )
     if shape is None:
         return f"is not an ISO 8601 instant with an offset, {wanted}"

@@ -1,7 +1,4 @@
-"""The sensor that refreshes when a new export batch has landed.
-
-What belongs here: when to launch a refresh. What does not: what a batch is (`export_batch`), what a refresh does.
-"""
+"""The sensor that launches a refresh when a new export batch has landed."""
 
 from __future__ import annotations
 
@@ -21,14 +18,9 @@ from dagster import (
     sensor,
 )
 
-from acl_assets.ingestion.export_batch import (
-    BatchError,
-    LandingZoneListing,
-    MissingPredecessorError,
-    NoBatchError,
-    list_landing_zone,
-    resolve_state,
-)
+from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
+from acl_assets.landing_zone.manifest import BatchError, MissingPredecessorError, NoBatchError
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 
 STATE_DIGEST_METADATA = "state_digest"
@@ -37,12 +29,12 @@ PUBLISHED_WAREHOUSE = AssetKey("published_warehouse")
 
 @dataclass(frozen=True)
 class SensorCursor:
-    """What the sensor has seen; it holds digests and never a time.
+    """What the sensor has seen: digests, never a time.
 
     Attributes:
         fingerprint: of the landing zone at the last tick that looked inside it.
-        state_digest: of the state the last request was for.
-        requests: how many runs were requested; it tells the run keys of a state apart that comes back.
+        state_digest: of the batch chain the last request was for.
+        requests: how many runs were requested; it keeps run keys distinct when a state comes back.
         message: what the last look inside found, repeated until something changes.
     """
 
@@ -53,11 +45,11 @@ class SensorCursor:
 
     @classmethod
     def from_text(cls, text: str | None) -> SensorCursor:
-        """The cursor Dagster stored, the empty one before the first tick."""
+        """Return the cursor Dagster stored, the empty one before the first tick."""
         return cls(**json.loads(text)) if text else cls()
 
     def to_text(self) -> str:
-        """The form in which Dagster stores the cursor."""
+        """Return the cursor in the form in which Dagster stores it."""
         return json.dumps(asdict(self))
 
 
@@ -68,35 +60,40 @@ class SensorCursor:
     description="Launches refresh once for every complete batch that lands, the newest when several wait.",
 )
 def new_export_batch_sensor(context: SensorEvaluationContext, settings: ResourceParam[Settings]) -> SensorResult:
-    """Compare the landing zone with what was seen; look inside, and request a run, only when it changed."""
-    listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
+    """Compare the landing zone with the cursor, and request a run when it holds a new state."""
+    listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
     cursor = SensorCursor.from_text(context.cursor)
     if listing.fingerprint == cursor.fingerprint:
         message = f"Nothing has landed in {settings.exports_dir} since the last look. {cursor.message}"
-        return SensorResult(skip_reason=SkipReason(message + _incomplete_text(listing)))
+        return SensorResult(skip_reason=SkipReason(message + listing.skipped_text))
     seen, requests = look_inside(settings, listing, cursor, context.instance)
-    skip_reason = None if requests else SkipReason(seen.message + _incomplete_text(listing))
-    return SensorResult(run_requests=requests, skip_reason=skip_reason, cursor=seen.to_text())
+    if not requests:
+        return SensorResult(skip_reason=SkipReason(seen.message + listing.skipped_text), cursor=seen.to_text())
+    if listing.skipped:
+        context.log.warning(listing.skipped_text.strip())
+    return SensorResult(run_requests=requests, cursor=seen.to_text())
 
 
 def look_inside(
-    settings: Settings, listing: LandingZoneListing, cursor: SensorCursor, instance: DagsterInstance
+    settings: Settings, listing: Listing, cursor: SensorCursor, instance: DagsterInstance
 ) -> tuple[SensorCursor, list[RunRequest]]:
-    """Find the landing zone's newest state and decide whether a run must be requested for it.
+    """Return the new cursor, and a run request when the landing zone holds a state that was not requested yet.
 
-    A bad batch is requested like a good one, once: the run it fails is what people and alerts see. One that landed
+    A bad batch is requested like a good one, once: the run it fails is what people and alerts see. A batch that landed
     before its predecessor is waited for: with the predecessor the landing zone changes, and both are refreshed from.
     """
     seen = replace(cursor, fingerprint=listing.fingerprint)
     try:
-        state = resolve_state(settings.exports_dir, listing)
-    except (NoBatchError, MissingPredecessorError) as error:
+        chain = resolve_chain(listing)
+    except NoBatchError:
+        return replace(seen, message=f"No complete full export batch in {listing.location}."), []
+    except MissingPredecessorError as error:
         return replace(seen, message=str(error)), []
     except BatchError as error:
         digest = state_digest = hashlib.sha256(str(error).encode()).hexdigest()
         name, message = "bad-batch", f"Bad batch: {error}"
     else:
-        name, digest, state_digest = state.newest.batch_id, state.newest.digest, state.digest
+        name, digest, state_digest = chain.newest.batch_id, chain.newest.digest, chain.digest
         message = f"The newest batch is {name}."
         if settings.published_file.exists() and state_digest == published_state_digest(instance):
             message = f"{message} It is published already."
@@ -111,12 +108,8 @@ def look_inside(
 
 
 def published_state_digest(instance: DagsterInstance) -> str | None:
-    """The state digest that the last publication recorded, None when nothing was published."""
+    """Return the chain digest that the last publication recorded, None when nothing was published."""
     event = instance.get_latest_materialization_event(PUBLISHED_WAREHOUSE)
     materialization = event.asset_materialization if event else None
     recorded = materialization.metadata.get(STATE_DIGEST_METADATA) if materialization else None
     return str(recorded.value) if recorded else None
-
-
-def _incomplete_text(listing: LandingZoneListing) -> str:
-    return "".join(f" Folder {name} is not a batch yet: {why}." for name, why in listing.incomplete.items())

@@ -1,0 +1,230 @@
+"""The source tables as Dagster assets: the batch chain of the landing zone, converted to typed Parquet."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import (
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetMaterialization,
+    AssetSpec,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    TableColumn,
+    TableColumnConstraints,
+    TableMetadataValue,
+    TableSchema,
+    multi_asset,
+)
+
+from acl_assets.child_process import ChildProcesses
+from acl_assets.ingestion.extraction_job import ticketing_asset_key
+from acl_assets.ingestion.object_storage import ObjectStorageError
+from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
+from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
+from acl_assets.landing_zone.manifest import BatchError, ExportBatch
+from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
+from acl_assets.settings import Settings
+from acl_assets.source_tables.chain_conversion import ChainConversion
+from acl_assets.source_tables.current_state import (
+    EXPORT_BATCHES,
+    ConvertedChain,
+    table_file,
+)
+from acl_assets.util.metadata_tables import metadata_table
+from acl_assets.util.sql import duckdb_files
+
+SOURCE_PREFIX = "festival"
+EXPORT_FILES_CHECK = "export_files_as_manifest"
+_PREVIEW_ROWS = 5
+_COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
+
+
+def source_asset_key(table: str) -> AssetKey:
+    """Return the asset key of a source table."""
+    return AssetKey([SOURCE_PREFIX, table])
+
+
+def _source_table_spec(table: SourceTable) -> AssetSpec:
+    columns = [
+        TableColumn(
+            column.name,
+            _COLUMN_TYPES[column.type],
+            column.description,
+            constraints=TableColumnConstraints(nullable=column.name != "id", unique=column.name == "id"),
+        )
+        for column in table.columns
+    ]
+    return AssetSpec(
+        source_asset_key(table.name),
+        deps=[ticketing_asset_key(table.name)],
+        description=f"{table.description} As exported by the ticketing system, verified and typed.",
+        group_name="source_tables",
+        owners=["team:festival-data"],
+        kinds={"parquet", "table"},
+        skippable=True,
+        metadata={"dagster/column_schema": TableSchema(columns)},
+    )
+
+
+EXPORT_BATCHES_SPEC = AssetSpec(
+    source_asset_key(EXPORT_BATCHES),
+    description="The export batches the source tables were read from, one row each: the provenance people read.",
+    group_name="source_tables",
+    owners=["team:festival-data"],
+    kinds={"parquet", "table"},
+    skippable=True,
+    metadata={
+        "dagster/column_schema": TableSchema(
+            [
+                TableColumn("batch_id", "varchar", "Folder of the batch in the landing zone."),
+                TableColumn("kind", "varchar", "full or incremental."),
+                TableColumn("exported_at", "timestamp with time zone", "Instant of the source snapshot."),
+                TableColumn("manifest_digest", "varchar", "SHA-256 that names the batch's content."),
+                TableColumn("has_manifest", "boolean", "Whether the batch stated sizes, checksums and row counts."),
+            ]
+        )
+    },
+)
+
+
+@multi_asset(
+    name="source_tables",
+    specs=[*(_source_table_spec(table) for table in SOURCE_TABLES.values()), EXPORT_BATCHES_SPEC],
+    check_specs=[
+        AssetCheckSpec(
+            EXPORT_FILES_CHECK,
+            asset=source_asset_key(table),
+            description="Files have the manifest's size and SHA-256, the header is right, no line is rejected.",
+            blocking=True,
+        )
+        for table in SOURCE_TABLES
+    ],
+    can_subset=True,
+)
+def source_tables(
+    context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    """Convert the batch chain of the landing zone and make its tables the current ones.
+
+    Tables are switched as a whole, because models must never read tables of two chains: tables that are not selected
+    are converted too where they have not been.
+    """
+    refresh_lock.acquire(context.run.run_id, context.log.info)
+    listing, chain = find_chain(settings)
+    if listing.skipped:
+        context.log.warning(listing.skipped_text.strip())
+    context.log.info(
+        f"The newest batch of {settings.exports_dir} is {chain.newest.batch_id}, "
+        f"exported at {chain.newest.exported_at.isoformat()}."
+    )
+    conversion = ChainConversion(settings, chain, log=context.log.info, warn=context.log.warning)
+    errors: list[str] = []
+    with ChildProcesses(conversion.processes) as processes:
+        made = {table.name: processes.submit(conversion.make, table) for table in conversion.largest_first()}
+        for table in SOURCE_TABLES.values():
+            try:
+                made[table.name].result()
+            except BatchError as error:
+                errors.append(str(error))
+                yield from _export_files_result(context, table, error)
+    if errors:
+        raise Failure("\n".join(errors), allow_retries=False)
+    folder, converted = conversion.finish()
+    for table in SOURCE_TABLES.values():
+        key = source_asset_key(table.name)
+        metadata = _table_metadata(table, chain.newest, folder, converted, conversion)
+        if key in context.selected_asset_keys:
+            yield MaterializeResult(asset_key=key, metadata=metadata)
+        elif conversion.is_needed:
+            context.log_event(AssetMaterialization(key, metadata=metadata))
+        yield from _export_files_result(context, table, None)
+    if EXPORT_BATCHES_SPEC.key in context.selected_asset_keys:
+        yield MaterializeResult(asset_key=EXPORT_BATCHES_SPEC.key, metadata=_chain_metadata(chain, listing))
+
+
+def find_chain(settings: Settings) -> tuple[Listing, BatchChain]:
+    """List the landing zone and find what the source tables should hold now.
+
+    Raises:
+        Failure: no complete batch has landed, one that counts is bad, or the landing zone cannot be reached; the
+            message says what to do.
+    """
+    try:
+        listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
+        return listing, resolve_chain(listing)
+    except (BatchError, LandingZoneError, ObjectStorageError) as error:
+        raise Failure(str(error), allow_retries=False) from None
+
+
+def _table_metadata(
+    table: SourceTable, batch: ExportBatch, folder: Path, converted: ConvertedChain, conversion: ChainConversion
+) -> dict[str, Any]:
+    path = table_file(folder, table.name)
+    described = converted.tables[table.name]
+    newest = converted.newest.tables[table.name]
+    metadata: dict[str, Any] = {
+        "dagster/row_count": described.rows,
+        "rows_of_batch": newest.rows,
+        "batch_id": batch.batch_id,
+        "exported_bytes": sum(file.bytes for file in batch.tables[table.name].files),
+        "rows_by_file": MetadataValue.json(newest.rows_by_file()),
+        "path": MetadataValue.path(str(path)),
+        "bytes": described.bytes,
+        "converted_in_this_run": conversion.is_needed,
+        "preview": _preview(table, path),
+    }
+    if speed := conversion.rows_per_second(table):
+        metadata["rows_per_second"] = speed
+    return metadata
+
+
+def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
+    """Return the first rows as table metadata, personal data masked."""
+    with duckdb.connect() as connection:
+        # One thread reads one row group; each keeps ten megabytes.
+        connection.execute("set TimeZone = 'UTC'; set threads = 1")
+        found = connection.execute(f"from read_parquet({duckdb_files([path])}) limit {_PREVIEW_ROWS}").fetchall()
+    hidden = [name in table.personal_columns for name in table.column_names]
+    rows = [["(personal data)" if mask else value for mask, value in zip(hidden, row, strict=True)] for row in found]
+    return metadata_table(table.column_names, rows)
+
+
+def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:
+    newest = chain.newest
+    metadata: dict[str, Any] = {
+        "dagster/row_count": len(chain.batches),
+        "batch_id": newest.batch_id,
+        "exported_at": MetadataValue.timestamp(newest.exported_at),
+        "exported_at_is_file_time": not newest.has_manifest,
+        "state_digest": chain.digest,
+        "skipped_folders": len(listing.skipped),
+    }
+    if listing.skipped:
+        metadata["why_skipped"] = metadata_table(["folder", "reason"], listing.skipped.items())
+    return metadata
+
+
+def _export_files_result(
+    context: AssetExecutionContext, table: SourceTable, error: BatchError | None
+) -> Iterator[AssetCheckResult]:
+    key = source_asset_key(table.name)
+    if AssetCheckKey(key, EXPORT_FILES_CHECK) in context.selected_asset_check_keys:
+        yield AssetCheckResult(
+            check_name=EXPORT_FILES_CHECK,
+            asset_key=key,
+            passed=error is None,
+            severity=AssetCheckSeverity.ERROR,
+            description=None if error is None else f"The files of {table.name} break the contract: see the reason.",
+            # The error quotes the files, and the UI renders descriptions as Markdown but not text.
+            metadata={} if error is None else {"reason": MetadataValue.text(str(error))},
+        )

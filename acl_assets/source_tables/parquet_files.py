@@ -1,0 +1,238 @@
+"""Parquet files of an export batch, read without loss and in bounded memory."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from acl_assets.ingestion.source_schema import ColumnType, SourceTable
+from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.source_tables.csv_files import describe_columns
+from acl_assets.source_tables.open_file import OpenFile
+from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
+from acl_assets.source_tables.typed_columns import ARROW_TYPES, convert_values, explain, failing_rows
+
+MOST_VALUE_BYTES = 1 << 20
+_ROWS_AT_ONCE = 131_072
+_BYTES_AT_ONCE = 64 << 20
+
+
+def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) -> Iterator[pa.Table]:
+    """Read a Parquet file as typed tables in the order of the file; values that do not fit go to `rejects`.
+
+    Texts are read as dictionaries and given in pieces, because a file of a few kilobytes can hold gigabytes of
+    repeated text.
+
+    Raises:
+        BatchError: the file's columns are not the table's, or it is damaged.
+    """
+    texts = [column.name for column in table.columns if column.type == "text"]
+    try:
+        with _open(file.stream, texts) as parquet:
+            _require_columns(parquet, file, table)
+            first_row = 1
+            for batch in _batches(parquet, file.stream, table):
+                if typed := _typed(batch, first_row, file, table, rejects):
+                    yield from _pieces(typed)
+                if rejects.is_full:
+                    return
+                first_row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        # The library's message can quote what it found.
+        reason = "" if table.personal_columns else f" ({error})"
+        raise contract_breach(file.where, f"it cannot be read as Parquet: cut short or damaged{reason}") from None
+
+
+def parquet_rows(file: OpenFile) -> int:
+    """Return how many rows a Parquet file says it holds.
+
+    Raises:
+        BatchError: its metadata cannot be read.
+    """
+    try:
+        rows = int(pq.read_metadata(file.stream).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise contract_breach(file.where, f"it cannot be read as Parquet: cut short or damaged ({error})") from None
+    file.stream.seek(0)
+    return rows
+
+
+def _open(stream: BinaryIO, texts: list[str], int96_unit: str = "ns") -> pq.ParquetFile:
+    return pq.ParquetFile(
+        stream,
+        buffer_size=1 << 20,
+        page_checksum_verification=True,
+        read_dictionary=texts,
+        coerce_int96_timestamp_unit=int96_unit,
+    )
+
+
+# Columns --------------------------------------------------------------------------------------------------------
+
+
+def _require_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTable) -> None:
+    found: pa.Schema = parquet.schema_arrow
+    problems = describe_columns(found.names, table)
+    for column in table.columns:
+        positions = found.get_all_field_indices(column.name)
+        if len(positions) == 1 and (problem := _type_problem(parquet, column.name, column.type)):
+            problems.append(f"{column.name!r} {problem}")
+    if problems:
+        wanted = ", ".join(f"{column.name} {column.type}" for column in table.columns)
+        raise contract_breach(file.where, f"its columns must be {wanted}, in any order; found: {'; '.join(problems)}")
+
+
+def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str | None:
+    """Return why values of a column cannot be held by the declared type, as far as its type alone shows."""
+    found: pa.DataType = parquet.schema_arrow.field(name).type
+    if wanted == "int":
+        is_whole = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
+        return None if is_whole else f"is {found}"
+    if wanted == "timestamptz":
+        if name in _int96_columns(parquet):
+            return None if _is_int96_utc(parquet, name) else "is int96, which has no time zone"
+        is_instant = pa.types.is_timestamp(found) and found.tz is not None
+        return None if is_instant else f"is {found}, which has no time zone"
+    plain = found.value_type if pa.types.is_dictionary(found) else found
+    return None if plain in (pa.string(), pa.large_string(), pa.string_view()) else f"is {found}"
+
+
+def _int96_columns(parquet: pq.ParquetFile) -> set[str]:
+    columns = (parquet.schema.column(position) for position in range(parquet.metadata.num_columns))
+    return {column.path for column in columns if column.physical_type == "INT96"}
+
+
+def _is_int96_utc(parquet: pq.ParquetFile, name: str) -> bool:
+    """Return whether the file's metadata says that an int96 column is in UTC.
+
+    int96 has no time zone. Spark adjusts it to UTC (spark.sql.parquet.outputTimestampType) and signs its files; Arrow
+    records the zone in its own schema.
+    """
+    metadata = parquet.metadata.metadata or {}
+    if b"org.apache.spark.version" in metadata:
+        return True
+    if b"ARROW:schema" not in metadata:
+        return False
+    written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(metadata[b"ARROW:schema"])))
+    recorded = written.field(name).type if name in written.names else None
+    return recorded is not None and pa.types.is_timestamp(recorded) and recorded.tz is not None
+
+
+# Rows -----------------------------------------------------------------------------------------------------------
+
+
+def _batches(parquet: pq.ParquetFile, stream: BinaryIO, table: SourceTable) -> Iterator[pa.RecordBatch]:
+    """Give the rows in batches of bounded size, int96 as timestamps in UTC."""
+    columns = list(table.column_names)
+    int96 = sorted(_int96_columns(parquet) & set(columns))
+    microseconds = _open(stream, [], int96_unit="us") if int96 else None
+    # One iteration over all row groups would keep what it has read until the end.
+    for group in range(parquet.num_row_groups):
+        rows = _rows_at_once(parquet.metadata.row_group(group))
+        batches = parquet.iter_batches(rows, row_groups=[group], columns=columns)
+        if microseconds is None:
+            yield from batches
+        else:
+            instants = microseconds.iter_batches(rows, row_groups=[group], columns=int96)
+            for batch, exact in zip(batches, instants, strict=True):
+                yield _with_instants(batch, exact)
+
+
+def _rows_at_once(group: pq.RowGroupMetaData) -> int:
+    """Return how many rows of a row group may be read at once, going by its size before compression."""
+    bytes_per_row = max(1, group.total_byte_size // max(1, group.num_rows))
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
+
+
+def _with_instants(batch: pa.RecordBatch, exact: pa.RecordBatch) -> pa.RecordBatch:
+    """Replace int96 columns by microseconds in UTC.
+
+    int96 counts nanoseconds over a longer range than Arrow's, so it is read in both units: where they differ, a value
+    is finer than a microsecond or outside the range, and stays as it is to be rejected.
+    """
+    for name in exact.schema.names:
+        position = batch.schema.get_field_index(name)
+        as_read = batch.column(position)
+        microseconds = exact.column(name)
+        finer = pc.not_equal(as_read, pc.cast(microseconds, pa.timestamp("ns"), safe=False))
+        instants = pc.cast(microseconds, ARROW_TYPES["timestamptz"])
+        if pc.any(finer).as_py():
+            instants = pc.cast(as_read, pa.timestamp("ns", tz="UTC"))
+        batch = batch.set_column(position, name, instants)
+    return batch
+
+
+def _typed(
+    batch: pa.RecordBatch, first_row: int, file: OpenFile, table: SourceTable, rejects: RejectLog
+) -> pa.Table | None:
+    """Convert a batch to the declared types, texts still as dictionaries; None where a value was rejected."""
+    typed: dict[str, pa.Array] = {}
+    for column in table.columns:
+        values = batch.column(column.name)
+        if column.type == "text" and pa.types.is_dictionary(values.type):
+            convert = _checked_texts
+        else:
+            convert = partial(convert_values, column_type=column.type)
+        try:
+            typed[column.name] = convert(values)
+        except pa.ArrowInvalid:
+            for row in islice(failing_rows(values, convert), MOST_REJECTS):
+                text, reason = _flaw(values[row], column.type)
+                rejects.add(file.name, first_row + row, column.name, text, reason)
+    return pa.table(typed) if len(typed) == len(table.columns) else None
+
+
+def _checked_texts(texts: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Return texts as they are.
+
+    Raises:
+        pyarrow.ArrowInvalid: one that is used is not UTF-8, or longer than 1 MiB.
+    """
+    used = pc.take(texts.dictionary, pc.unique(texts.indices).drop_null())
+    used.validate(full=True)
+    longest = pc.max(pc.binary_length(used)).as_py()
+    if longest is not None and longest > MOST_VALUE_BYTES:
+        raise pa.ArrowInvalid("longer than 1 MiB")
+    return texts
+
+
+def _flaw(value: pa.Scalar, column_type: ColumnType) -> tuple[str, str]:
+    """Return the text of a rejected value and what is wrong with it."""
+    if column_type == "text":
+        content = (value.value if isinstance(value, pa.DictionaryScalar) else value).as_buffer().to_pybytes()
+        if len(content) > MOST_VALUE_BYTES:
+            return repr(content[:100]), "is longer than 1 MiB"
+        return repr(content), explain("", column_type)
+    # Python's own calendar ends before Arrow's.
+    text = str(value.cast(pa.string()))
+    return text, explain(text, column_type)
+
+
+def _pieces(typed: pa.Table) -> Iterator[pa.Table]:
+    """Give a table in pieces of a bounded size, with plain texts instead of dictionaries."""
+    schema = pa.schema([_plain_field(field) for field in typed.schema])
+    rows = max(1, _BYTES_AT_ONCE // max(1, _longest_text(typed)))
+    for start in range(0, typed.num_rows, rows):
+        yield typed.slice(start, rows).cast(schema)
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(ARROW_TYPES["text"]) if pa.types.is_dictionary(field.type) else field
+
+
+def _longest_text(typed: pa.Table) -> int:
+    dictionaries = (
+        chunk.dictionary
+        for column in typed.columns
+        if pa.types.is_dictionary(column.type)
+        for chunk in column.chunks
+        if len(chunk.dictionary)
+    )
+    return max((pc.max(pc.binary_length(texts)).as_py() for texts in dictionaries), default=0)

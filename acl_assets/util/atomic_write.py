@@ -1,0 +1,37 @@
+"""Replace files atomically and durably: readers find the old content or the new content, never a part of either."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(target: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Replace `target` by a file with the given content and mode; text is written as UTF-8.
+
+    The content and the folder entry reach the disk before the function returns. If writing fails, for example on a
+    full disk, `target` keeps its previous content and no temporary file remains.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    fsync_path(target.parent)
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or the entries of a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,28 @@
+"""Text and file paths as SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def quoted_text(text: str) -> str:
+    """Return a text as a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def duckdb_pattern(path: Path | str) -> str:
+    """Return the glob pattern by which DuckDB finds one file and no other.
+
+    DuckDB takes every path it reads for a glob pattern; a character class of one character stands for that character.
+    """
+    return re.sub(r"([\[*?])", r"[\1]", str(path))
+
+
+def duckdb_files(paths: Iterable[Path | str]) -> str:
+    """Return the arguments by which `read_parquet` reads exactly these files, in their order.
+
+    A folder named `year=2022` would otherwise add a column.
+    """
+    return f"[{', '.join(quoted_text(duckdb_pattern(path)) for path in paths)}], hive_partitioning = false"
