@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jinja2 import Environment
 import pytest
+from jinja2 import Environment
 from transformation.dbt_festivals import Festival, instant, run_dbt, warehouse
 
 from acl_assets.settings import DBT_PROJECT_DIR
@@ -22,7 +22,7 @@ def festival(stage: str) -> Festival:
 
 @pytest.mark.parametrize(
     ("odd", "sibling"),
-    [("it's [a-z] {x} * ä \"q\"", "it's a {x} more ä \"q\""), ("hive=1", "hive=2"), ("data[12]", "data1")],
+    [('it\'s [a-z] {x} * ä "q"', 'it\'s a {x} more ä "q"'), ("hive=1", "hive=2"), ("data[12]", "data1")],
 )
 def test_models_are_built_from_the_named_folder(odd: str, sibling: str, tmp_path: Path) -> None:
     """DuckDB takes paths for glob patterns, and `name=value` in a path for a column."""
@@ -72,7 +72,7 @@ def spark_view(table: str, file: str) -> str:
     ("folder", "pattern"),
     [
         ("/data/festival", "/data/festival"),
-        ("/it's {x} * ? ä \"q\"", "/it's \\{x\\} \\* \\? ä \"q\""),
+        ('/it\'s {x} * ? ä "q"', '/it\'s \\{x\\} \\* \\? ä "q"'),
         ("/[a-z]", "/\\[a-z\\]"),
         ("/a\\b", "/a\\\\b"),
         ("/hive=1", "/hive=1"),
