@@ -320,7 +320,7 @@ def test_rejects_a_text_longer_than_one_mebibyte(text_type: pa.DataType, use_dic
     content = parquet_bytes(pa.table(columns), use_dictionary=use_dictionary, compression="zstd")
     assert len(content) < 100_000
     bands.land({"bands.parquet": content})
-    with pytest.raises(RejectedLinesError, match="row 3, column name: .* is longer than 1 MiB") as raised:
+    with pytest.raises(RejectedLinesError, match=r"row 3, column name: .* is longer than 1 MiB") as raised:
         bands.make()
     assert [reject.line for reject in raised.value.rejects] == [3, 5]
     assert len(bands.rejects_file.read_bytes()) < 2_000

@@ -53,7 +53,7 @@ BAD_FILES: dict[str, tuple[str, bytes]] = {
     "UTF-16 without a mark and without a header": ("people.csv", ROWS.encode("utf-16-be")),
     "Latin-1": ("people.csv", f"id,name\n{ROWS}".encode("latin-1")),
     "Latin-1 without a header": ("people.csv", "3,Björk Þorláksson\n1,Ada Lovelace\n".encode("latin-1")),
-    "Windows-1252 below a header": ("people.csv", "id,name\n3,Björk Þorláksson – Ada\n".encode("cp1252")),
+    "Windows-1252 below a header": ("people.csv", "id,name\n3,Björk Þorláksson \u2013 Ada\n".encode("cp1252")),
     "columns shifted by one": ("people.csv", b"id,name\n" + ROWS.replace(",", ",,").encode()),
     "columns swapped": ("people.csv", b"name,id\n" + ROWS.encode()),
     "an unquoted comma": ("people.csv", b"id,name\n1,Lovelace, Ada\n2,Hopper, Grace\n"),
