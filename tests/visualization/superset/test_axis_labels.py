@@ -29,11 +29,17 @@ pytestmark = pytest.mark.server
 Labels = list[tuple[str, float]]
 
 
-@pytest.fixture(scope="module", params=WIDTHS)
-def labels(request: pytest.FixtureRequest, browser: Browser, superset: SupersetUnderTest) -> dict[str, Labels]:
+@pytest.mark.parametrize("window", WIDTHS)
+def test_axes_label_whole_festivals_and_months_once(superset: SupersetUnderTest, browser: Browser, window: str) -> None:
+    labels = labels_of_axes(superset, browser, WIDTHS[window])
+    assert_festivals_are_labelled_once(labels)
+    assert_months_are_labelled_once(labels)
+    assert_labels_of_months_stand_at_first_days(labels)
+
+
+def labels_of_axes(superset: SupersetUnderTest, browser: Browser, width: int) -> dict[str, Labels]:
     """Return the labels of the x axes of all charts, by the name of their chart."""
     found: dict[str, Labels] = {}
-    width = WIDTHS[request.param]
     with signed_in_page(browser, superset.url, superset.user, superset.password, width) as page:
         record_texts(page)
         for tab in open_dashboard(page, superset.url, SLUG):
@@ -44,7 +50,8 @@ def labels(request: pytest.FixtureRequest, browser: Browser, superset: SupersetU
     return found
 
 
-def test_festivals_are_labelled_once_and_all_of_them_when_there_are_few(labels: dict[str, Labels]) -> None:
+def assert_festivals_are_labelled_once(labels: dict[str, Labels]) -> None:
+    """Assert that labels are festivals with data, and all of them when they are few."""
     for template in CHARTS_OF_FESTIVALS:
         for data, festivals in FESTIVALS.items():
             name = chart_name(template, data)
@@ -55,7 +62,8 @@ def test_festivals_are_labelled_once_and_all_of_them_when_there_are_few(labels: 
                 assert years == list(festivals), name
 
 
-def test_months_are_labelled_once_and_all_of_them_when_there_are_few(labels: dict[str, Labels]) -> None:
+def assert_months_are_labelled_once(labels: dict[str, Labels]) -> None:
+    """Assert that no month is labelled twice, and that all with data are labelled when they are few."""
     for data, months in MONTHS.items():
         name = chart_name(CHART_OF_MONTHS, data)
         labelled = [month_of(text) for text, _ in labels[name]]
@@ -65,8 +73,8 @@ def test_months_are_labelled_once_and_all_of_them_when_there_are_few(labels: dic
             assert set(months) <= set(labelled), name
 
 
-def test_labels_of_months_stand_at_their_first_days(labels: dict[str, Labels]) -> None:
-    """A tick in the middle of a month would be labelled like one at its start."""
+def assert_labels_of_months_stand_at_first_days(labels: dict[str, Labels]) -> None:
+    """Assert that no tick is in the middle of a month, where its label reads like one at the start."""
     for data in MONTHS.keys() - {MANY}:
         name = chart_name(CHART_OF_MONTHS, data)
         places = {month_of(text): x for text, x in labels[name]}
