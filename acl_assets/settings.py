@@ -72,8 +72,15 @@ class Settings:
         variables = os.environ if environment is None else environment
         data = folder_or_url(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data", "ACL_DATA_DIR")
         exports = f"{data}/exports" if isinstance(data, str) else data / "exports"
+        data_dir = _work_dir(variables) if isinstance(data, str) else data
+        # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
+        if unusable := [character for character in "?\\" if character in str(data_dir)]:
+            raise SettingsError(
+                f"DuckDB cannot write below the data folder {data_dir}: its path contains {' and '.join(unusable)}. "
+                f"Set {'ACL_WORK_DIR' if isinstance(data, str) else 'ACL_DATA_DIR'} to another folder."
+            )
         return cls(
-            data_dir=_buildable(_work_dir(variables) if isinstance(data, str) else data),
+            data_dir=data_dir,
             exports_dir=folder_or_url(variables.get("ACL_EXPORTS_DIR") or exports, "ACL_EXPORTS_DIR"),
             data_url=data if isinstance(data, str) else None,
             settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
@@ -180,20 +187,6 @@ def _work_dir(variables: Mapping[str, str]) -> Path:
     if "://" in text:
         raise SettingsError("ACL_WORK_DIR is a URL. Set it to a folder: DuckDB files, locks and the report need one.")
     return Path(text).expanduser().absolute()
-
-
-def _buildable(folder: Path) -> Path:
-    """Return a folder in which the warehouse can be built.
-
-    dbt-duckdb takes the path of a warehouse for a URL, which ends at a # or ?. DuckDB finds no file by a glob pattern
-    with a backslash in it.
-    """
-    if re.search(r"[#?\\]", str(folder)):
-        raise SettingsError(
-            "The folder of the data has a #, a ? or a backslash in its path, and dbt-duckdb or DuckDB finds no file in "
-            "it. Set ACL_DATA_DIR, or ACL_WORK_DIR where that is a URL, to another, or rename the project's folder."
-        )
-    return folder
 
 
 def _dbt_target(variables: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
+from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR, Settings
 from benchmarks.measuring import call_apart, child_processes, run_measured
 
 REFRESH = "refresh"
@@ -140,18 +140,12 @@ def prepare_batch(arena: Arena, scale: float, batch_format: str = "parquet") -> 
 
 def prepare_source_tables(arena: Arena, scale: float) -> None:
     """Convert the batch of a scale for `dbt build`, which starts from source tables."""
-    from acl_assets.ingestion import source_state
-    from acl_assets.ingestion.conversion import convert_table
-    from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
-    from acl_assets.ingestion.source_schema import SOURCE_TABLES
+    from acl_assets.landing_zone.batches import list_batches, resolve_chain
+    from acl_assets.landing_zone.store import landing_zone_at
+    from acl_assets.source_tables.chain_conversion import convert_chain
 
-    exports_dir = arena.exports_dir(scale)
-    folder = arena.output(DBT_BUILD) / "source_tables"
-    state = resolve_state(exports_dir, list_landing_zone(exports_dir, settle_seconds=0))
-    for table in SOURCE_TABLES.values():
-        target = source_state.converted_file(folder, table.name, state.newest)
-        convert_table(state.newest, table, target, target.with_suffix(".rejects.jsonl"))
-    source_state.switch_current(folder, state)
+    settings = Settings(data_dir=arena.output(DBT_BUILD), exports_dir=arena.exports_dir(scale), settle_seconds=0)
+    convert_chain(settings, resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)))
 
 
 def warm_up(arena: Arena, contenders: Sequence[Contender], scale: float) -> None:

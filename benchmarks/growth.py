@@ -139,16 +139,16 @@ def _pile_up(arena: Arena, scale: float, batches: Sequence[Path]) -> None:
 
 
 def _refresh_here(arena: Arena, scale: float, batches: Sequence[Path]) -> None:
-    """Refresh from each of some batches as it lands, in this process: no checks, and nothing that reads the result."""
+    """Refresh from each of some batches as it lands, in this process, without the assets that read the result."""
     from dagster import AssetSelection, DagsterInstance, Definitions, define_asset_job
 
     with patch.dict(os.environ, contenders.environment(arena, REFRESH, scale), clear=True):
         # What it is wired for are the settings of the environment it is imported in.
         from acl_assets.definitions import defs
 
-        selection = AssetSelection.assets("published_warehouse").upstream().without_checks()
-        unchecked = define_asset_job("unchecked_refresh", selection)
-        job = Definitions.merge(defs, Definitions(jobs=[unchecked])).resolve_job_def(unchecked.name)
+        selection = AssetSelection.assets("published_warehouse").upstream()
+        job_of_selection = define_asset_job("refresh_without_readers", selection)
+        job = Definitions.merge(defs, Definitions(jobs=[job_of_selection])).resolve_job_def(job_of_selection.name)
         with DagsterInstance.get() as instance:
             for batch in batches:
                 batch.rename(arena.exports_dir(scale) / batch.name)
@@ -270,7 +270,7 @@ def measure_ticks(arena: Arena) -> list[float]:
     """
     from dagster import DagsterInstance, SensorResult, build_sensor_context
 
-    from acl_assets.ingestion.sensors import new_export_batch_sensor
+    from acl_assets.landing_zone.sensor import new_export_batch_sensor
 
     with _installation(arena) as settings, DagsterInstance.get() as instance:
         cursor: str | None = None
@@ -295,11 +295,11 @@ def measure_ticks(arena: Arena) -> list[float]:
 
 
 def measure_discovery(arena: Arena) -> float:
-    """CPU seconds in which a refresh finds the newest state."""
-    from acl_assets.ingestion.source_tables import find_state
+    """CPU seconds in which a refresh finds the batch chain."""
+    from acl_assets.source_tables.assets import find_chain
 
     with _installation(arena) as settings:
-        return _cpu_seconds(lambda: find_state(settings))
+        return _cpu_seconds(lambda: find_chain(settings))
 
 
 @contextmanager

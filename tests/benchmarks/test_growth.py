@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
+from acl_assets.landing_zone.batches import list_batches, resolve_chain
+from acl_assets.landing_zone.folder_store import FolderLandingZone
 from benchmarks import growth
 from benchmarks.contenders import CONTENDERS, REFRESH, Arena
 from benchmarks.growth import measure_batches, prepare_increments
@@ -18,10 +19,10 @@ def test_increments_continue_the_full_batch(tmp_path: Path) -> None:
     """Each of them brings refunds, so that none is measured that changes nothing."""
     prepare_increments(tmp_path, 3, 0.001)
 
-    state = resolve_state(tmp_path, list_landing_zone(tmp_path, settle_seconds=0))
+    chain = resolve_chain(list_batches(FolderLandingZone(tmp_path), settle_seconds=0))
 
-    assert [batch.kind for batch in state.batches] == ["full", "incremental", "incremental", "incremental"]
-    assert all(batch.tables["tickets"].rows for batch in state.batches)
+    assert [batch.kind for batch in chain.batches] == ["full", "incremental", "incremental", "incremental"]
+    assert all(batch.tables["tickets"].rows for batch in chain.batches)
 
 
 def test_the_last_increments_are_measured_in_turns_with_those_around_the_tenth(
@@ -90,7 +91,7 @@ def test_looks_into_a_landing_zone_are_measured(tmp_path: Path) -> None:
     assert len(more.tick_seconds) == 20
     assert more.first_tick_seconds > 0
     (landing_zone,) = (tmp_path / "exports").iterdir()
-    state = resolve_state(landing_zone, list_landing_zone(landing_zone, settle_seconds=0))
+    chain = resolve_chain(list_batches(FolderLandingZone(landing_zone), settle_seconds=0))
     assert sum(1 for _ in landing_zone.iterdir()) == 20
-    assert state.newest.batch_id == "night-00019"
-    assert len(state.batches) == 6
+    assert chain.newest.batch_id == "night-00019"
+    assert len(chain.batches) == 6
