@@ -237,10 +237,12 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
         "spark.driver.host": _HOST,
         "spark.driver.bindAddress": _HOST,
         "spark.executor.memory": f"{workers.memory_mb}m",
-        "spark.sql.warehouse.dir": (folder / "warehouse").as_uri(),
-        # Tables outlive the cluster with their metastore, as on a cluster that stays.
+        # Not `as_uri`: Hadoop takes %20 for a part of the name.
+        "spark.sql.warehouse.dir": f"file://{folder / 'warehouse'}",
+        # Tables outlive the cluster with their metastore, as on a cluster that stays. It is in the folder, in which the
+        # server is started: Derby has no way to write a path with a semicolon.
         "spark.sql.catalogImplementation": "hive",
-        "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder / 'metastore'};create=true",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:;databaseName=metastore;create=true",
         # Enough that a partition of the fact fits in memory; Spark joins small ones by itself, and its own 200 are made
         # for hundreds of cores.
         "spark.sql.shuffle.partitions": 16 * workers.count * workers.cores,
@@ -259,20 +261,24 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
 
 def _environment(folder: Path, java: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)}
-    scratch, metastore_log = folder / "scratch", _log_folder(folder) / "metastore.log"
-    # Half of the CPU time of a session of some hundred queries would go into compiling for the thousands after them.
-    options = (
-        f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={scratch} -Dderby.stream.error.file={metastore_log}"
-    )
+    scratch = _java_property("java.io.tmpdir", folder / "scratch")
+    metastore_log = _java_property("derby.stream.error.file", _log_folder(folder) / "metastore.log")
     return {
         **kept,
         "JAVA_HOME": str(java),
         "SPARK_HOME": str(_spark_home()),
         "SPARK_LOCAL_IP": _HOST,
         "SPARK_LOCAL_DIRS": str(folder / "scratch"),
-        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.master.rest.enabled=false -Djava.io.tmpdir={folder / 'scratch'}",
-        "SPARK_SUBMIT_OPTS": options,
+        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.master.rest.enabled=false {scratch}",
+        # Half of the CPU time of a session of some hundred queries would go into compiling for thousands after them.
+        "SPARK_SUBMIT_OPTS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {scratch} {metastore_log}",
     }
+
+
+def _java_property(name: str, path: Path) -> str:
+    """Return an option of Java as Spark's launcher splits them: at spaces outside of quotes."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"-D{name}={escaped}"'
 
 
 def _start(

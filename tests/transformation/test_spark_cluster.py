@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,16 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from refreshes import environment, wait_until
+from refreshes import environment, festival_settings, wait_until
 
-from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.transformation import spark_cluster, spark_guard
 from acl_assets.transformation.spark_cluster import SparkClusterError, cluster_folder, running_cluster, stop_cluster
 
 
 @pytest.mark.server
 @pytest.mark.spark
-def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(settings: Settings) -> None:
+def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(tmp_path: Path) -> None:
+    settings = festival_settings(tmp_path / "acl copy [ä] (1)")
     folder = cluster_folder(settings)
     command = [sys.executable, "-m", "acl_assets.transformation.spark_cluster", "start", "--port", "0"]
     variables = {**environment(settings), "ACL_TICKETING_DSN": "postgresql://me:geheim@db/ticketing"}
@@ -89,3 +91,16 @@ def test_says_which_java_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(SparkClusterError, match=r"needs Java 17 or newer, .* install default-jre-headless"):
         running_cluster(tmp_path / "cluster").__enter__()
+
+
+def test_paths_with_spaces_stay_one_option_of_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Spark's launcher splits options at spaces; without quotes Java looked for a class named after a folder."""
+    monkeypatch.setattr(spark_cluster, "_spark_home", lambda: Path("/spark"))
+    folder = tmp_path / "acl copy" / "spark"
+    environment = spark_cluster._environment(folder, Path("/java"))
+    scratch = f"-Djava.io.tmpdir={folder / 'scratch'}"
+    assert shlex.split(environment["SPARK_DAEMON_JAVA_OPTS"])[-1] == scratch
+    assert shlex.split(environment["SPARK_SUBMIT_OPTS"])[-2:] == [
+        scratch,
+        f"-Dderby.stream.error.file={folder / 'logs' / 'metastore.log'}",
+    ]
