@@ -7,11 +7,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from acl_assets.ingestion.export_batch import state_digest
 from refreshes import Refreshed, published_rows, refresh, sha256
 
 from acl_assets.definitions import build_definitions
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.publication.publish import (
     AuditResult,
     PublicationError,
@@ -38,7 +38,7 @@ def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bo
     record = begin_build(
         settings,
         run_id,
-        state_digest([(batch, f"digest of {batch}")]),
+        chain_digest([(batch, f"digest of {batch}")]),
         BuildSelection(complete=complete, self_sufficient=True),
     )
     with duckdb.connect(str(settings.build_file)) as connection:
