@@ -1,7 +1,7 @@
 """A headless Chromium for tests that look at a page the way a reader does.
 
 What belongs here: finding the browser and opening pages in it. What does not: anything about a particular page.
-Import the fixtures into a `conftest.py`: `from browser import browser, open_page`.
+`tests/conftest.py` imports the fixtures, and nobody else: two browsers of one process cannot be open at a time.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from browser import browser, open_page
 from dagster import DagsterInstance
 from object_storage import credentials, make_bucket, running_s3
 from postgres import QUICK, database, execute, server_folder
@@ -29,6 +30,8 @@ from acl_assets.settings import Settings
 from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
+
+__all__ = ["browser", "open_page"]
 
 
 @pytest.fixture(scope="session", autouse=True)

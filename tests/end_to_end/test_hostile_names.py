@@ -12,15 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser import browser
 from dagster import AssetKey, DagsterInstance, MarkdownMetadataValue, MetadataValue, TableMetadataValue
 from playwright.sync_api import Browser, Page, Request
 from processes import free_port, kill_family
 from refreshes import dagster_home, environment, festival_settings, land_plain_batch, open_instance, refresh, wait_until
 
 from acl_assets.settings import PROJECT_DIR, Settings
-
-__all__ = ["browser"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import browser, open_page
 from visualization.sample_warehouse import SampleWarehouse, sample_warehouse
 
 from acl_assets.visualization.report import ReportData, read_report_data, write_report
-
-__all__ = ["browser", "open_page"]
 
 
 @pytest.fixture(scope="session")
