@@ -1,4 +1,4 @@
-"""Which folders of a landing zone are batches, and which batches make up the source tables.
+"""Find the batches of a landing zone, and the batch chain that makes up the source tables.
 
 A batch with a manifest is whatever the manifest describes. Without a manifest a folder is a full batch once it holds
 files of all tables and none of them has changed for a while. The source tables are made of the batch chain: the newest
@@ -64,7 +64,7 @@ class LandedFolder(NamedTuple):
 
 
 class BatchHeader(NamedTuple):
-    """What orders a batch among the others, and its manifest as bytes (None without one).
+    """Kind, export time and digest of a batch, and its manifest as bytes (None without one).
 
     Bytes, because parsed manifests of ten thousand batches are a million objects.
     """
@@ -78,7 +78,7 @@ class BatchHeader(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a landing zone at one moment.
+    """The content of a landing zone at one moment.
 
     Attributes:
         location: path or URL of the landing zone.

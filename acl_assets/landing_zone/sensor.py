@@ -29,7 +29,7 @@ PUBLISHED_WAREHOUSE = AssetKey("published_warehouse")
 
 @dataclass(frozen=True)
 class SensorCursor:
-    """What the sensor has seen: digests, never a time.
+    """The state of the sensor: digests, never a time.
 
     Attributes:
         fingerprint: of the landing zone at the last tick that looked inside it.

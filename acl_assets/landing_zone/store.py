@@ -24,7 +24,7 @@ class FileStamp(NamedTuple):
 
 @dataclass(frozen=True)
 class LandedEntry:
-    """What a store shows of one entry of the landing zone, before any file is opened.
+    """One entry of a landing zone as the store lists it, before any file is opened.
 
     Attributes:
         name: of the folder.

@@ -38,14 +38,14 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TableOrder:
-    """What it takes to make one source table of a batch chain.
+    """The input and output of making one source table of a batch chain.
 
     Attributes:
         zone: where the batches are.
         batches: the batches to read, in the order of the chain.
         table: the source table.
         base: the table's file of the batches before them, None when `batches` begins with the full batch.
-        target: the file to write; its folder is this order's own and may hold anything meanwhile.
+        target: the file to write; its folder belongs to this order, and temporary files are made in it.
         rejects_file: where rejects are stored, one JSON object per line.
     """
 

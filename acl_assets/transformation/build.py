@@ -27,7 +27,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class BuildRecord:
-    """Which run built the build file, and how.
+    """The run that built the build file, and how it was built.
 
     Attributes:
         run_id: id of the run.
@@ -60,7 +60,7 @@ def file_identity(file: Path) -> str | None:
 
 @dataclass(frozen=True)
 class BuildSelection:
-    """What a run builds.
+    """The models that a run builds.
 
     Attributes:
         complete: whether it builds every model; otherwise it builds on a copy of the published file.
