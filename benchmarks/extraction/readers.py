@@ -1,118 +1,107 @@
-"""Ways to read a database in Python as people write them: `python -m benchmarks.extraction.readers WAY DSN FOLDER`.
-
-What belongs here: the way each library's documentation shows for large tables, into Parquet files. What does not:
-tuning beyond that, and the contenders that need no script (`contenders`).
-"""
+"""The readers of the extraction benchmark: commands that copy all tables of the ticketing database."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from benchmarks.extraction.source import DATABASE, TABLES
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.simulator.live_system import EXPORT_ROLE
+from acl_assets.simulator.postgres_server import PostgresServer
+from benchmarks.extraction.source import is_read
+from benchmarks.measuring import PROJECT_DIR, CommandFailedError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import sqlalchemy
-
-_ROWS_AT_ONCE = 100_000
-
-
-def read_with_pandas(dsn: str, folder: Path) -> None:
-    """`read_sql` in chunks, through a cursor on the server's side."""
-    import pandas as pd
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(_sqlalchemy_url(dsn)).execution_options(stream_results=True)
-    with engine.connect() as connection:
-        for table in TABLES:
-            query = sqlalchemy.text(f"select * from {table}")
-            _write(folder / f"{table}.parquet", pd.read_sql(query, connection, chunksize=_ROWS_AT_ONCE))
+EXTRACT = "extract"
+_POLL_SECONDS = 0.05
+_SECONDS_UNTIL_READING = 60.0
 
 
-def read_in_pages(dsn: str, folder: Path) -> None:
-    """`read_sql` of one page after the other, by LIMIT and OFFSET."""
-    import sqlalchemy
+@dataclass(frozen=True)
+class Reader:
+    """One way to read the tables into files of a folder."""
 
-    engine = sqlalchemy.create_engine(_sqlalchemy_url(dsn))
-    with engine.connect() as connection:
-        for table in TABLES:
-            _write(folder / f"{table}.parquet", _pages(connection, table))
+    name: str
+    command: Callable[[PostgresServer, Path], Sequence[str]]
 
 
-def _pages(connection: sqlalchemy.Connection, table: str) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-    import sqlalchemy
-
-    offset = 0
-    while True:
-        query = f"select * from {table} order by id limit {_ROWS_AT_ONCE} offset {offset}"
-        page = pd.read_sql(sqlalchemy.text(query), connection)
-        if len(page):
-            yield page
-        if len(page) < _ROWS_AT_ONCE:
-            return
-        offset += _ROWS_AT_ONCE
+def _extract(*options: str) -> Callable[[PostgresServer, Path], list[str]]:
+    return lambda server, folder: [sys.executable, "-m", "acl_assets.ingestion.extraction", "--full", *options]
 
 
-def _write(file: Path, chunks: Iterator[pd.DataFrame]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    first = pa.Table.from_pandas(next(chunks), preserve_index=False)
-    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
-        writer.write_table(first)
-        for chunk in chunks:
-            writer.write_table(pa.Table.from_pandas(chunk, schema=first.schema, preserve_index=False))
+def _copy(server: PostgresServer, folder: Path) -> list[str]:
+    copies = [f"--command=\\copy {table} to '{folder / table}' csv header" for table in SOURCE_TABLES]
+    return [str(server.bin_dir / "psql"), "--no-psqlrc", server.dsn("ticketing", EXPORT_ROLE), *copies]
 
 
-def read_with_connectorx(dsn: str, folder: Path) -> None:
-    """`read_sql` of whole tables into Arrow."""
-    import connectorx
-    import pyarrow.parquet as pq
-
-    for table in TABLES:
-        pq.write_table(
-            connectorx.read_sql(dsn, f"select * from {table}", return_type="arrow"),
-            folder / f"{table}.parquet",
-            compression="zstd",
-        )
-
-
-def read_with_dlt(dsn: str, folder: Path) -> None:
-    """The source `sql_database` with its Arrow backend into the destination `filesystem`."""
-    import dlt
-    from dlt.sources.sql_database import sql_database
-
-    pipeline = dlt.pipeline(
-        pipeline_name=DATABASE,
-        pipelines_dir=str(folder.parent / "pipelines"),
-        destination=dlt.destinations.filesystem(bucket_url=folder.as_uri()),
-        dataset_name=DATABASE,
+READERS: Mapping[str, Reader] = {
+    reader.name: reader
+    for reader in (
+        Reader(EXTRACT, _extract()),
+        Reader("extract, unthrottled", _extract("--mb-per-second", "0")),
+        Reader("psql \\copy", _copy),
     )
-    source = sql_database(_sqlalchemy_url(dsn), table_names=list(TABLES), backend="pyarrow", chunk_size=_ROWS_AT_ONCE)
-    pipeline.run(source, loader_file_format="parquet", write_disposition="replace")
-
-
-def _sqlalchemy_url(dsn: str) -> str:
-    return dsn.replace("postgresql://", "postgresql+psycopg2://", 1)
-
-
-WAYS: Mapping[str, Callable[[str, Path], None]] = {
-    "pandas": read_with_pandas,
-    "pages": read_in_pages,
-    "connectorx": read_with_connectorx,
-    "dlt": read_with_dlt,
 }
 
 
-def main() -> None:
-    """Read all tables in one way."""
-    way, dsn, folder = sys.argv[1:]
-    WAYS[way](dsn, Path(folder).absolute())
+@contextmanager
+def reading(reader: Reader, server: PostgresServer, folder: Path) -> Iterator[None]:
+    """Let a reader read again and again, from its first query until the end of the block.
+
+    Raises:
+        CommandFailedError: it failed, or did not begin to read.
+    """
+    ended = threading.Event()
+    failures: list[str] = []
+
+    def read() -> None:
+        turn = 0
+        while not ended.is_set() and not failures:
+            turn += 1
+            output = folder / f"{turn}"
+            output.mkdir()
+            exit_code = _run_until(ended, reader.command(server, output), server, output)
+            if exit_code and not ended.is_set():
+                log = (output / "log").read_text()
+                failures.append(f"{reader.name} ended with exit code {exit_code}. Its output is:\n{log}")
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        deadline = time.monotonic() + _SECONDS_UNTIL_READING
+        while not failures and not is_read(server):
+            if time.monotonic() > deadline:
+                failures.append(f"{reader.name} has not begun to read after {_SECONDS_UNTIL_READING:.0f} s.")
+            time.sleep(_POLL_SECONDS)
+        if not failures:
+            yield
+    finally:
+        ended.set()
+        thread.join()
+    if failures:
+        raise CommandFailedError(failures[0])
 
 
-if __name__ == "__main__":
-    main()
+def _run_until(ended: threading.Event, command: Sequence[str], server: PostgresServer, folder: Path) -> int:
+    """Run a command at idle priority to its end, or kill it when the event is set, and return its exit code."""
+    settings = ("ACL_", "DAGSTER_", "PG")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    variables |= {"ACL_TICKETING_DSN": server.dsn("ticketing", EXPORT_ROLE), "ACL_EXPORTS_DIR": str(folder / "exports")}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=variables, cwd=PROJECT_DIR, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+    while process.poll() is None:
+        if ended.wait(_POLL_SECONDS):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode
