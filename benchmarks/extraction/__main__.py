@@ -13,7 +13,7 @@ from pathlib import Path
 from acl_assets.simulator.postgres_server import PostgresServer
 from benchmarks import page, results
 from benchmarks.extraction import buyers
-from benchmarks.extraction.readers import READERS, Reader, reading
+from benchmarks.extraction.readers import READERS, reading
 from benchmarks.extraction.source import query, running_source, settle
 from benchmarks.measuring import PROJECT_DIR
 from benchmarks.results import Circumstances, ExtractionResult, Pair
@@ -28,11 +28,10 @@ _BYTES_NEEDED = 4 * 10**9
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen readers, store the result and make the page."""
     options = _parser().parse_args(arguments)
-    chosen = [READERS[name] for name in options.readers]
     server_dir = options.work_dir.absolute() / "server"
     shutil.rmtree(server_dir, ignore_errors=True)
     with running_source(server_dir, options.scale) as server:
-        results.store(measure(server, chosen, options), options.results)
+        results.store(measure(server, options), options.results)
     shutil.rmtree(server_dir)
     page.write_extraction_page(results.read(ExtractionResult, options.results), options.page)
     print(f"Results: {options.results}\nPage:    {options.page}")
@@ -52,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(server: PostgresServer, readers: Sequence[Reader], options: argparse.Namespace) -> ExtractionResult:
+def measure(server: PostgresServer, options: argparse.Namespace) -> ExtractionResult:
     """Measure pairs of blocks, with a reader and without, for every reader in turns.
 
     Raises:
@@ -62,27 +61,27 @@ def measure(server: PostgresServer, readers: Sequence[Reader], options: argparse
     circumstances = Circumstances.now(_PACKAGES)
     tickets = query(server, "select count(*) from tickets")[0][0]
     capacity = buyers.capacity(server)
-    rate = round(_LOAD * capacity)
+    rate = max(1, round(_LOAD * capacity))
     log_dir = options.work_dir.absolute() / "log"
     pairs: list[Pair] = []
 
-    def block(reader: Reader | None, seed: int) -> dict[int, float]:
+    def block(reader: str | None, seed: int) -> dict[int, float]:
         settle(server)
         with _output_dir(log_dir.parent) as folder:
             if reader is None:
                 return buyers.percentiles_ms(buyers.buy(server, rate, options.block_seconds, seed, log_dir))
-            with reading(reader, server, folder):
+            with reading(READERS[reader], server, folder):
                 return buyers.percentiles_ms(buyers.buy(server, rate, options.block_seconds, seed, log_dir))
 
     for turn in range(1, options.rounds + 1):
-        for reader in readers:
+        for reader in options.readers:
             seed = len(pairs)
             if turn % 2:
                 without, during = block(None, seed), block(reader, seed)
             else:
                 during, without = block(reader, seed), block(None, seed)
-            pairs.append(Pair(reader.name, turn, without, during))
-            print(f"Round {turn}, {reader.name}: p95 {without[95]:.2f} ms, {during[95]:.2f} ms with it", flush=True)
+            pairs.append(Pair(reader, turn, without, during))
+            print(f"Round {turn}, {reader}: p95 {without[95]:.2f} ms, {during[95]:.2f} ms with it", flush=True)
     return ExtractionResult(options.scale, circumstances, tickets, rate, capacity, options.block_seconds, pairs)
 
 

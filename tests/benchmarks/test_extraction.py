@@ -12,7 +12,7 @@ import pytest
 from acl_assets.simulator.postgres_server import PostgresServer
 from benchmarks.extraction.__main__ import measure
 from benchmarks.extraction.buyers import Purchase, PurchasesFailedError, percentiles_ms, read_log
-from benchmarks.extraction.readers import READERS, Reader, reading
+from benchmarks.extraction.readers import READERS, reading
 from benchmarks.extraction.source import running_source
 from benchmarks.measuring import CommandFailedError
 
@@ -21,6 +21,11 @@ from benchmarks.measuring import CommandFailedError
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     with running_source(tmp_path_factory.mktemp("source") / "server", 0.001) as server:
         yield server
+
+
+def test_block_without_purchases_is_an_error() -> None:
+    with pytest.raises(PurchasesFailedError, match="longer block"):
+        percentiles_ms([])
 
 
 def test_log_gives_latency_since_a_purchase_was_due() -> None:
@@ -42,22 +47,30 @@ def test_percentiles_are_latencies_of_purchases() -> None:
 @pytest.mark.server
 @pytest.mark.slow
 def test_every_reader_is_measured_in_pairs(server: PostgresServer, tmp_path: Path) -> None:
-    options = argparse.Namespace(scale=0.001, rounds=1, block_seconds=1.0, work_dir=tmp_path)
+    options = argparse.Namespace(scale=0.001, rounds=1, block_seconds=2.0, work_dir=tmp_path, readers=list(READERS))
 
-    result = measure(server, list(READERS.values()), options)
+    result = measure(server, options)
 
     assert [pair.reader for pair in result.pairs] == list(READERS)
     assert all(0 < pair.without[50] <= pair.without[95] for pair in result.pairs)
     assert all(0 < pair.during[50] <= pair.during[95] for pair in result.pairs)
-    assert not [process for process in psutil.Process().children(recursive=True) if "extraction" in process.cmdline()]
 
 
 @pytest.mark.server
 def test_reader_that_fails_raises_error_with_its_output(server: PostgresServer, tmp_path: Path) -> None:
-    failing = Reader("failing", lambda server, folder: ["/bin/sh", "-c", "echo no such festival; exit 3"])
+    failing = ["/bin/sh", "-c", "echo no such festival; exit 3"]
 
     with (
-        pytest.raises(CommandFailedError, match=r"(?s)exit code 3.*no such festival"),
-        reading(failing, server, tmp_path),
+        pytest.raises(CommandFailedError, match="no such festival"),
+        reading(lambda server: failing, server, tmp_path),
     ):
         pass
+
+
+@pytest.mark.server
+def test_reader_ends_with_the_block(server: PostgresServer, tmp_path: Path) -> None:
+    with reading(READERS["psql \\copy"], server, tmp_path):
+        readers = psutil.Process().children(recursive=True)
+        [shell] = [process for process in readers if str(tmp_path) in process.cmdline()]
+
+    assert not shell.is_running()
