@@ -8,41 +8,44 @@ SHELL := /bin/bash
 SCALE ?= 1
 SEED ?= 20
 FORMAT ?= parquet
-# A folder, made absolute, or a URL of object storage; what must be files of this machine is in LOCAL_DIR.
-folder_or_url = $(if $(findstring ://,$(1)),$(1),$(abspath $(1)))
-DATA_DIR := $(call folder_or_url,$(or $(ACL_DATA_DIR),data))
-EXPORTS_DIR := $(call folder_or_url,$(or $(ACL_EXPORTS_DIR),$(DATA_DIR)/exports))
-LOCAL_DIR := $(if $(findstring ://,$(DATA_DIR)),$(abspath $(or $(ACL_WORK_DIR),data)),$(DATA_DIR))
-BIN := $(CURDIR)/.venv/bin
+# Functions of make split paths at spaces. Paths here are relative to the project, or quoted in shell code, which gets
+# ACL_DATA_DIR, DAGSTER_HOME and PYTHON from the environment, also where they were given as arguments of make.
+# Programs are run by the interpreter: the first line of a script in .venv/bin breaks when the folder is moved.
+PY := .venv/bin/python
 INSTALLED := .venv/installed
 SUPERSET_INSTALLED := superset/.venv/installed
 SPARK_CLIENT := .venv/spark_client_installed
 SPARK_CLUSTER := spark/.venv/installed
 # What builds the warehouse needs, beside .venv as it is
 ENGINE := $(if $(filter spark,$(ACL_DBT_TARGET)),$(SPARK_CLIENT))
-SUPERSET := $(BIN)/python -m acl_assets.visualization.superset
+SUPERSET := $(PY) -m acl_assets.visualization.superset
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+# Dagster takes an absolute DAGSTER_HOME alone.
+SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
+# Print a setting: $(call print_setting,exports_dir)
+print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.settings import Settings; print(Settings.from_environment().$(1))'
 # Tests choose their own data and instance.
-PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(BIN)/python -m pytest
+PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(PY) -m pytest
 
-export ACL_DATA_DIR := $(DATA_DIR)
-export ACL_EXPORTS_DIR := $(EXPORTS_DIR)
-export DAGSTER_HOME := $(abspath $(or $(DAGSTER_HOME),.dagster))
-export PATH := $(BIN):$(PATH)
+ifeq ($(wildcard acl_assets/settings.py),)
+$(error Run make in the folder of the project, or with make -C FOLDER)
+endif
 
 .PHONY: help install run dev demo-source extract check test test-fast test-spark bench bench-extraction docs lock clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
 
 # A new environment in folder $(1), for the lock $(2), of a Python from 3.11 to 3.$(3)
 define new_environment
-	@python=$$(for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	@case "$$PWD" in *[:?%\\\#]* | *$$'\n'*) echo "The environment cannot be set up in '$$PWD': Python, Dagster and dbt take no path with a line break or one of : ? % # \\ in it. Move or rename the folder." >&2; exit 1;; esac; \
+	python=$$(for candidate in "$${PYTHON:-}" python3 python3.13 python3.12 python3.11; do \
 		"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(3)))' 2>/dev/null && { echo "$$candidate"; break; }; done || true); \
 	if [ -z "$$python" ]; then echo "No Python 3.11 to 3.$(3) was found. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	echo "Installing $(2) into $(1) ..."; \
-	rm -rf $(1); \
+	rm -rf -- $(1); \
 	"$$python" -m venv $(1) || { echo "$$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
 endef
 
@@ -50,48 +53,51 @@ endef
 $(INSTALLED): requirements.lock pyproject.toml
 	$(call new_environment,.venv,requirements.lock,13)
 	@awk '/^uv==/ {uv = 1} uv {print} uv && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
-	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock \
-		&& VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock; } \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@{ VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --offline --no-deps --no-build-isolation --editable . ; } \
-		|| $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@{ $(PY) $(PIP_INSTALL) --require-hashes -r .venv/uv.lock \
+		&& $(PY) -m uv pip sync --quiet --python $(PY) --compile-bytecode --require-hashes requirements.lock; } \
+		|| $(PY) $(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PY) -m uv pip install --quiet --python $(PY) --offline --no-deps --no-build-isolation --editable . \
+		|| $(PY) $(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 $(SUPERSET_INSTALLED): superset/requirements.lock | $(INSTALLED)
 	$(call new_environment,superset/.venv,superset/requirements.lock,12)
-	@VIRTUAL_ENV=$(CURDIR)/superset/.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes superset/requirements.lock \
-		|| superset/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r superset/requirements.lock
+	@$(PY) -m uv pip sync --quiet --python superset/$(PY) --compile-bytecode --require-hashes superset/requirements.lock \
+		|| superset/$(PY) $(PIP_INSTALL) --require-hashes -r superset/requirements.lock
 	@touch $@
 
 $(SPARK_CLIENT): spark/client.lock $(INSTALLED)
 	@echo "Installing spark/client.lock into .venv ..."
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode --no-deps --require-hashes -r spark/client.lock \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r spark/client.lock
+	@$(PY) -m uv pip install --quiet --python $(PY) --compile-bytecode --no-deps --require-hashes -r spark/client.lock \
+		|| $(PY) $(PIP_INSTALL) --require-hashes -r spark/client.lock
 	@touch $@
 
 $(SPARK_CLUSTER): spark/cluster.lock | $(INSTALLED)
 	$(call new_environment,spark/.venv,spark/cluster.lock,13)
-	@VIRTUAL_ENV=$(CURDIR)/spark/.venv $(BIN)/uv pip sync --quiet --require-hashes spark/cluster.lock \
-		|| spark/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r spark/cluster.lock
+	@$(PY) -m uv pip sync --quiet --python spark/$(PY) --require-hashes spark/cluster.lock \
+		|| spark/$(PY) $(PIP_INSTALL) --require-hashes -r spark/cluster.lock
 	@touch $@
 
 install: $(INSTALLED) ## set up .venv from requirements.lock
 
-.dagster/dagster.yaml: dagster.yaml deploy/sqlite/event_log.yaml
-	@mkdir -p .dagster && cat $^ > $@
+# The copy is compared, not its time: after an upgrade the new dagster.yaml may be older than the copy.
+.PHONY: instance
+instance:
+	@mkdir -p .dagster; cmp -s dagster.yaml .dagster/dagster.yaml || cp -f dagster.yaml .dagster/dagster.yaml
 
-run: $(INSTALLED) $(ENGINE) .dagster/dagster.yaml ## refresh everything from the newest export, or from a simulated one when there is none
-	@if [[ $(EXPORTS_DIR) != *://* ]] && [ -z "$$(find -L $(EXPORTS_DIR) -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
-		echo "No export in $(EXPORTS_DIR): simulating 20 years of ticket sales at scale $(SCALE)."; \
-		$(BIN)/python -m acl_assets.simulator write-batch --exports-dir $(EXPORTS_DIR) --scale $(SCALE) --seed $(SEED) --format $(FORMAT); fi
-	$(BIN)/dagster asset materialize --select '*' -m acl_assets.definitions
-	@echo; echo "The report:    $(LOCAL_DIR)/report/index.html"; echo "The warehouse: $(LOCAL_DIR)/published/acl.duckdb"
+run: $(INSTALLED) $(ENGINE) instance ## refresh everything from the newest export, or from a simulated one when there is none
+	@exports_dir="$$($(call print_setting,exports_dir))"; \
+	if [[ "$$exports_dir" != *://* ]] && [ -z "$$(find -L "$$exports_dir" -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
+		echo "No export in $$exports_dir: simulating 20 years of ticket sales at scale $(SCALE)."; \
+		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --format "$(FORMAT)"; fi
+	@$(SET_DAGSTER_HOME) $(PY) -m dagster asset materialize --select '*' -m acl_assets.definitions
+	@echo; echo "The report:    $$($(call print_setting,report_file))"; echo "The warehouse: $$($(call print_setting,published_file))"
 
-dev: $(INSTALLED) $(ENGINE) .dagster/dagster.yaml ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
-	$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
+dev: $(INSTALLED) $(ENGINE) instance ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
+	@$(SET_DAGSTER_HOME) exec $(PY) -m dagster dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
 superset: $(SUPERSET_INSTALLED) ## the dashboards in Apache Superset on 127.0.0.1:8088, until Ctrl-C
-	$(SUPERSET) start --port $(or $(PORT),8088)
+	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
 superset-stop: $(INSTALLED) ## end the Superset that runs elsewhere
 	$(SUPERSET) stop
@@ -107,28 +113,28 @@ superset-screenshots: $(INSTALLED) browser ## make the pictures of the dashboard
 spark-install: $(SPARK_CLIENT) ## set up what builds the warehouse on Apache Spark, from spark/client.lock
 
 spark-cluster: $(SPARK_CLUSTER) java ## a Spark cluster of two workers on 127.0.0.1:15002, until Ctrl-C
-	$(BIN)/python -m acl_assets.transformation.spark_cluster start --port $(or $(PORT),15002)
+	$(PY) -m acl_assets.transformation.spark_cluster start --port "$(or $(PORT),15002)"
 
 spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
-	$(BIN)/python -m acl_assets.transformation.spark_cluster stop
+	$(PY) -m acl_assets.transformation.spark_cluster stop
 
 spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, and compare row for row
-	$(BIN)/python -m benchmarks --scales $(SCALE) --rounds 1 --contenders refresh "refresh on Spark" --results "$(LOCAL_DIR)/spark_parity.json" --page /dev/null
+	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$(LOCAL_DIR)/spark_parity.json" --page /dev/null
 
 spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 
 demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
-	$(BIN)/python -m acl_assets.simulator live --data-dir $(LOCAL_DIR)/demo_source --scale $(SCALE) --seed $(SEED)
+	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)"
 
 extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
-	$(BIN)/python -m acl_assets.ingestion.extraction $(if $(FULL),--full)
+	$(PY) -m acl_assets.ingestion.extraction $(if $(FULL),--full)
 
-check: $(INSTALLED) .dagster/dagster.yaml ## lint, types, SQL style, definitions
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --disable-progress-bar dbt
-	$(BIN)/dagster definitions validate -m acl_assets.definitions
+check: $(INSTALLED) instance ## lint, types, SQL style, definitions
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m sqlfluff lint --disable-progress-bar dbt
+	@$(SET_DAGSTER_HOME) $(PY) -m dagster definitions validate -m acl_assets.definitions
 
 # The browser tests need Debian's Chromium, and a CJK font for those of fonts. Elsewhere, or without root, install both;
 # tests are skipped when there is none.
@@ -144,7 +150,7 @@ java:
 		echo "Installing default-jre-headless for Spark ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jre-headless >/dev/null; fi
 
 test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, all tests but those of make test-spark, coverage
-	$(BIN)/coverage erase
+	$(PY) -m coverage erase
 	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --durations 25 -m "not spark" --cov --cov-report=term-missing:skip-covered
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
@@ -154,20 +160,27 @@ test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## tests that take a Spark clu
 	$(PYTEST) -m spark
 
 bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh against other ways to do it (SCALES="10 30" takes hours)
-	$(BIN)/python -m benchmarks $(if $(SCALES),--scales $(SCALES)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(PY) -m benchmarks $(if $(SCALES),--scales $(SCALES)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-extraction: $(INSTALLED) ## measure what buyers notice of an extract
-	$(BIN)/python -m benchmarks.extraction
+	$(PY) -m benchmarks.extraction
 
 docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshots of docs/ anew
-	$(BIN)/python -m docs.generate
-	$(BIN)/python -m docs.generate.screenshots
+	$(PY) -m docs.generate
+	$(PY) -m docs.generate.screenshots
 
 lock: ## resolve what is required, here, for Superset and for Spark, into locks anew
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
+	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
+	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
+	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock
+	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
 
+# A folder named build is removed only if it holds a refresh's lock: ACL_DATA_DIR may name any folder.
 clean: ## remove what was built; exports and published data stay
-	rm -rf .venv superset/.venv spark/.venv dbt/target dbt/logs .dagster $(LOCAL_DIR)/build
+	@rm -rf -- .venv superset/.venv spark/.venv dbt/target dbt/logs .dagster
+	@data_dir="$${ACL_DATA_DIR:-data}"; \
+	if [[ "$$data_dir" == *://* ]]; then data_dir="$${ACL_WORK_DIR:-data}"; fi; \
+	if [[ "$$data_dir" == "~/"* ]]; then data_dir="$$HOME/$${data_dir:2}"; fi; \
+	build_dir="$$data_dir/build"; [[ "$$build_dir" == /* ]] || build_dir="./$$build_dir"; \
+	if grep -qs '^run ' "$$build_dir/refresh.lock"; then rm -rf -- "$$build_dir"; \
+	elif [ -e "$$build_dir" ]; then echo "$$build_dir stays: it holds no lock of a refresh. If it is yours to remove, remove it by hand." >&2; fi

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import AssetSelection, Definitions, define_asset_job, in_process_executor
+from dagster import (
+    AssetSelection,
+    Definitions,
+    InitResourceContext,
+    ResourceDefinition,
+    define_asset_job,
+    in_process_executor,
+)
 
 from acl_assets.ingestion.extraction_job import extract, nightly_extract, ticketing_tables
 from acl_assets.ingestion.refresh_lock import RefreshLock
@@ -19,6 +26,7 @@ from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_asset
 from acl_assets.transformation.dbt_process import guarded_dbt
 from acl_assets.transformation.project import dbt_project, load_manifest
 from acl_assets.transformation.spark_warehouse import SPARK, require_spark_client
+from acl_assets.util.runs import require_selection
 from acl_assets.validation.checks import fact_amounts, source_row_counts
 from acl_assets.visualization.assets import all_stars_report
 from acl_assets.visualization.superset.asset import superset_dashboard
@@ -40,7 +48,10 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         require_spark_client()
     project = dbt_project()
     dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), settings.dbt_target)
-    published_warehouse = build_published_warehouse(dbt_models.specs)
+    checked = (source_tables, dbt_models, source_row_counts, fact_amounts)
+    published_warehouse = build_published_warehouse(
+        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs]
+    )
     refresh = define_asset_job(
         "refresh",
         selection=AssetSelection.all(),
@@ -62,14 +73,28 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,
         resources={
-            "settings": settings,
+            "settings": _settings_resource(settings),
             "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file)),
             "dbt": LeanDbtCliResource(
-                project_dir=str(project.project_dir), target=settings.dbt_target, **guarded_dbt(settings.dbt_lock_file)
+                project_dir=str(project.project_dir),
+                profiles_dir=str(project.profiles_dir),
+                target=settings.dbt_target,
+                **guarded_dbt(settings.dbt_lock_file),
             ),
             **resources,
         },
     )
+
+
+def _settings_resource(settings: Settings) -> ResourceDefinition:
+    """Provide the settings to every step, and fail a run before its first step if its selection matches no asset."""
+
+    def provide(context: InitResourceContext) -> Settings:
+        if context.run:
+            require_selection(context.run)
+        return settings
+
+    return ResourceDefinition(provide)
 
 
 defs = build_definitions()

@@ -1,13 +1,13 @@
 """Every path and environment variable of the project, in one place.
 
 A folder is a `Path` of this machine or, where it may be on object storage, the text of a URL such as
-`s3://bucket/acl/exports`. What belongs here: where things are and how they are configured. What does not: anything
-that reads or writes the files those paths name.
+`s3://bucket/acl/exports`. Errors never repeat the text of a variable that can hold a secret, such as a URL.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ FESTIVAL_TIMEZONE = "America/Chicago"
 
 
 class SettingsError(ValueError):
-    """An environment variable holds something that cannot be used; the message names it and what it may be."""
+    """An environment variable has a value that cannot be used; the message names it and says what it may be."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,16 @@ class Settings:
     exports_dir: Path | str
     settle_seconds: float = 60.0
     dbt_target: str = "duckdb"
-    # It can hold a token.
+    # Settings that can hold a secret are not part of the representation, which gets into logs.
     spark_remote: str | None = field(default=None, repr=False)
     spark_published_rows: int = 100_000_000
     memory_limit: str | None = None
-    # They can hold passwords, which must not get into logs.
     ticketing_dsn: str | None = field(default=None, repr=False)
     ticketing_standby_dsn: str | None = field(default=None, repr=False)
     ticketing_schema: str = "public"
     extract_mb_per_s: float = 10.0
     full_extract_days: float = 7.0
-    superset_url: str | None = None
+    superset_url: str | None = field(default=None, repr=False)
     superset_user: str = "admin"
     superset_password: str | None = field(default=None, repr=False)
     data_url: str | None = None
@@ -73,8 +72,15 @@ class Settings:
         variables = os.environ if environment is None else environment
         data = folder_or_url(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data", "ACL_DATA_DIR")
         exports = f"{data}/exports" if isinstance(data, str) else data / "exports"
+        data_dir = _work_dir(variables) if isinstance(data, str) else data
+        # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
+        if unusable := [character for character in "?\\" if character in str(data_dir)]:
+            raise SettingsError(
+                f"DuckDB cannot write below the data folder {data_dir}: its path contains {' and '.join(unusable)}. "
+                f"Set {'ACL_WORK_DIR' if isinstance(data, str) else 'ACL_DATA_DIR'} to another folder."
+            )
         return cls(
-            data_dir=_work_dir(variables) if isinstance(data, str) else data,
+            data_dir=data_dir,
             exports_dir=folder_or_url(variables.get("ACL_EXPORTS_DIR") or exports, "ACL_EXPORTS_DIR"),
             data_url=data if isinstance(data, str) else None,
             settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
@@ -154,27 +160,32 @@ class Settings:
 
 
 def folder_or_url(text: str | Path, name: str) -> Path | str:
-    """A folder of this machine, made absolute, or one on object storage by its URL, as the setting `name` gives it.
+    """Return a folder of this machine, made absolute, or the URL of one on object storage; `name` is the setting's.
 
     Raises:
-        SettingsError: it is the URL of something else.
+        SettingsError: it is the URL of something else, or has more in it than a bucket and a folder.
     """
     scheme, separator, rest = str(text).partition("://")
     if not separator:
         return Path(text).expanduser().absolute()
     if scheme != "s3" or not rest.strip("/"):
         raise SettingsError(
-            f"{name}={str(text)!r} is neither a folder nor a URL of object storage such as s3://bucket/acl. Stores "
-            "other than Amazon's are reached by the S3 address they have, set as AWS_ENDPOINT_URL."
+            f"{name} is neither a folder nor a URL of object storage such as s3://bucket/acl. Set it to one of them. "
+            "Stores other than Amazon's are reached by the S3 address they have, set as AWS_ENDPOINT_URL."
+        )
+    if not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest) or (":" in rest.partition("/")[0] and "@" in rest):
+        raise SettingsError(
+            f"{name} has more in it than a bucket and a folder, such as a user, a key or a signature. Set it to a URL "
+            "such as s3://bucket/acl; credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     return str(text).rstrip("/")
 
 
 def _work_dir(variables: Mapping[str, str]) -> Path:
-    """The folder of this machine for what cannot be on object storage."""
+    """Return the folder of this machine for what cannot be on object storage."""
     text = variables.get("ACL_WORK_DIR") or str(PROJECT_DIR / "data")
     if "://" in text:
-        raise SettingsError(f"ACL_WORK_DIR={text!r} is a URL; DuckDB files, locks and the report need a folder.")
+        raise SettingsError("ACL_WORK_DIR is a URL. Set it to a folder: DuckDB files, locks and the report need one.")
     return Path(text).expanduser().absolute()
 
 
@@ -191,9 +202,19 @@ def _dbt_target(variables: Mapping[str, str]) -> str:
 
 
 def _web_address(variables: Mapping[str, str], name: str) -> str | None:
-    text = variables.get(name) or None
-    if text and not text.startswith(("http://", "https://")):
-        raise SettingsError(f"{name}={text!r} is not a web address; set it to one such as http://127.0.0.1:8088.")
+    text = variables.get(name)
+    if not text:
+        return None
+    example = "Set it to the address alone, such as http://127.0.0.1:8088"
+    if not re.match(r"https?://[^/]", text):
+        raise SettingsError(f"{name} is not a web address. {example}.")
+    if re.search(r"[@?#]", text):
+        raise SettingsError(
+            f"{name} has a user, a password or parameters in it. {example}; sign in with ACL_SUPERSET_USER and "
+            "ACL_SUPERSET_PASSWORD."
+        )
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", text):
+        raise SettingsError(f"{name} has a host or port that cannot be read. {example}.")
     return text
 
 

@@ -146,7 +146,7 @@ class DbtBuild(Contender):
         """Return dbt's command."""
         project, artifacts = str(PROJECT_DIR / "dbt"), str(data / "build" / "dbt")
         return [
-            *(_program("dbt"), "build", "--exclude-resource-type", "unit_test"),
+            *(sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"),
             *("--project-dir", project, "--profiles-dir", project),
             *("--target-path", artifacts, "--log-path", artifacts),
         ]
@@ -181,16 +181,13 @@ class Postgres(Contender):
         arena.run_module("postgres_warehouse", "prepare", arena.data(self.name))
 
 
-def _program(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
 def _python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
 
 
 def _materialize(selection: str) -> list[str]:
-    return [_program("dagster"), "asset", "materialize", "--select", selection, "-m", "acl_assets.definitions"]
+    command = [sys.executable, "-m", "dagster", "asset", "materialize"]
+    return [*command, "--select", selection, "-m", "acl_assets.definitions"]
 
 
 CONTENDERS: Mapping[str, Contender] = {

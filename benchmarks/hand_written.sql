@@ -304,7 +304,7 @@ insert into failures
 unpivot (
     select
         count(*) filter (id is null or name is null) as people_are_complete,
-        count(*) filter (length(name) > 200) as people_name_is_readable,
+        count(*) filter (length(name) > 200) as person_name_is_readable,
         count(*) - count(distinct id) as people_id_is_unique,
         other_than_exported(count(*), (select tables.people from manifest)) as people_as_exported
     from festival.people
@@ -325,8 +325,8 @@ insert into failures
 unpivot (
     select
         count(*) filter (id is null or name is null or fee is null) as bands_are_complete,
+        count(*) filter (length(name) > 200) as band_name_is_readable,
         count(*) filter (fee < 0) as band_fee_is_not_negative,
-        count(*) filter (length(name) > 200) as bands_name_is_readable,
         count(*) - count(distinct id) as bands_id_is_unique,
         other_than_exported(count(*), (select tables.bands from manifest)) as bands_as_exported
     from festival.bands
@@ -335,8 +335,8 @@ insert into failures
 unpivot (
     select
         count(*) filter (id is null or name is null or capacity is null) as venues_are_complete,
+        count(*) filter (length(name) > 200) as venue_name_is_readable,
         count(*) filter (capacity < 1) as venue_capacity_is_positive,
-        count(*) filter (length(name) > 200) as venues_name_is_readable,
         count(*) - count(distinct id) as venues_id_is_unique,
         other_than_exported(count(*), (select tables.venues from manifest)) as venues_as_exported
     from festival.venues

@@ -86,7 +86,7 @@ def build(output: Path, batch: Path) -> None:
     with running_warehouse(output) as server:
         with connected(server) as cursor:
             _load(cursor, batch)
-        command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
+        command = [sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"]
         folders = ["--project-dir", str(output / "dbt"), "--profiles-dir", str(output / "dbt")]
         artifacts = ["--target-path", str(output / "target"), "--log-path", str(output / "target")]
         environment = {**os.environ, "BENCHMARK_POSTGRES_PORT": str(server.port)}

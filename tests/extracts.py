@@ -1,7 +1,4 @@
-"""Extracting from a real PostgreSQL, and interfering with it, as tests do it.
-
-What belongs here: plain functions without fixtures. What does not: expectations.
-"""
+"""Extracting from a real PostgreSQL, and interfering with it, as tests do it."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ import pyarrow.parquet as pq
 from postgres import execute
 from psycopg2.extensions import make_dsn
 
-from acl_assets.ingestion.export_batch import LandingZoneState, list_landing_zone, resolve_state
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
 
 EXPORT_ROLE_SQL = (PROJECT_DIR / "acl_assets" / "ingestion" / "export_role.sql").read_text()
@@ -74,17 +72,17 @@ class _Acting(logging.Handler):
             self._act()
 
 
-def landed_state(settings: Settings) -> LandingZoneState:
-    """The newest state of the landing zone."""
-    return resolve_state(settings.exports_dir, list_landing_zone(settings.exports_dir, settings.settle_seconds))
+def landed_chain(settings: Settings) -> BatchChain:
+    """Return the batch chain of the landing zone."""
+    return resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds))
 
 
 def merged_rows(settings: Settings, table: str) -> list[Row]:
-    """The rows of a table after the batches of the newest state, each row replacing the one with the same id."""
+    """Return the rows of a table after the batches of the chain, each row replacing the one with the same id."""
     rows: dict[int, Row] = {}
-    for batch in landed_state(settings).batches:
+    for batch in landed_chain(settings).batches:
         for file in batch.tables[table].files:
-            rows |= {row[0]: row for row in parquet_rows(batch.folder / file.path)}
+            rows |= {row[0]: row for row in parquet_rows(Path(batch.folder) / file.path)}
     return sorted(rows.values())
 
 

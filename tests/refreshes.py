@@ -143,7 +143,7 @@ def refresh(
             run_config=run_config,
             asset_selection=None if select is None else _asset_keys(definitions, select),
         )
-        return _describe(used, result)
+        return describe(used, result)
 
 
 @cache
@@ -161,7 +161,8 @@ def _asset_keys(definitions: Definitions, select: str) -> list[Any]:
     return list(AssetSelection.from_string(select).resolve(graph))
 
 
-def _describe(instance: DagsterInstance, result: ExecuteInProcessResult) -> Refreshed:
+def describe(instance: DagsterInstance, result: ExecuteInProcessResult) -> Refreshed:
+    """Return what came of a run that has ended."""
     evaluations = result.get_asset_check_evaluations()
     failed = [evaluation for evaluation in evaluations if not evaluation.passed]
     failures = [event for event in result.all_events if event.is_step_failure]
@@ -237,7 +238,9 @@ def differing_rows(one: Path, other: Path) -> dict[str, tuple[int, int]]:
     """
     found: dict[str, tuple[int, int]] = {}
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{one}' as one (read_only); attach '{other}' as other (read_only)")
+        for name, file in (("one", one), ("other", other)):
+            path = str(file).replace("'", "''")
+            connection.execute(f"attach '{path}' as {name} (read_only)")
         tables = connection.execute(
             "select distinct schema_name || '.' || table_name from duckdb_tables() "
             "where schema_name in ('star_schema', 'data_products', 'source_keys')"

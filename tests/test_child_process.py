@@ -12,13 +12,13 @@ import pytest
 from refreshes import wait_until
 
 from acl_assets.child_process import ChildProcess, ChildProcessDiedError, ChildProcesses
-from acl_assets.ingestion.rejects import Reject, RejectedLinesError
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.rejects import Reject, RejectedLinesError
 
 FUNCTIONS = """
 import gc, os, time
 from pathlib import Path
-from acl_assets.ingestion.rejects import RejectLog
+from acl_assets.source_tables.rejects import RejectLog
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 
 def process_id():

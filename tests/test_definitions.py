@@ -22,7 +22,9 @@ from acl_assets.settings import PROJECT_DIR
 
 SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 PACKAGE = PROJECT_DIR / "acl_assets"
-ROOMS = ["ingestion", "transformation", "validation", "publication", "visualization"]
+LANDING = ["landing_zone", "ingestion", "source_tables"]
+"""These import each other as long as `ingestion` holds what all three share."""
+ROOMS = [*LANDING, "transformation", "validation", "publication", "visualization"]
 SHARED = {"child_process", "server_lock", "settings", "util"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -109,6 +111,14 @@ def test_publication_waits_for_everything_that_is_checked(described: dict[str, A
     assert {check.split(": ")[0] for check, entry in described["checks"].items() if entry["blocking"]} <= upstream
 
 
+def test_every_step_needs_the_settings() -> None:
+    """The settings resource refuses a run whose selection matches no asset, so no step may run without it."""
+    job = build_definitions().resolve_implicit_global_asset_job_def()
+    without = [node.name for node in job.nodes if "settings" not in node.definition.required_resource_keys]
+    assert [node.name for node in job.nodes]
+    assert without == []
+
+
 def test_loading_raises_no_warning_about_an_unstable_api() -> None:
     """Nothing deprecated, superseded, in preview or in beta: an upgrade must not break what worked."""
     code = "from acl_assets.definitions import defs; defs.get_repository_def(); defs.resolve_asset_graph()"
@@ -177,7 +187,7 @@ def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def imported_modules(module: Path) -> Iterator[str]:
-    """Modules of this package that a module imports, wherever in its text."""
+    """Yield the modules that a module imports, wherever in its text."""
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             yield node.module
@@ -187,25 +197,29 @@ def imported_modules(module: Path) -> Iterator[str]:
 
 
 def room_of(module: str) -> str | None:
-    """The room a dotted module name of this package lies in, None outside of the package."""
+    """Return the package of a dotted module name, None outside of this project."""
     parts = module.split(".")
     return parts[1] if parts[0] == "acl_assets" and len(parts) > 1 else None
 
 
 def allowed_rooms(room: str) -> set[str]:
-    """What a room may import from: itself, the rooms to its left in the pipeline, and what all of them share."""
+    """Return the packages that a package may import: itself, those before it in the pipeline, and the shared ones."""
     if room == "definitions":
         return {*ROOMS, *SHARED}
     if room == "simulator":
-        return {"simulator", "ingestion", *SHARED}
+        return {"simulator", *LANDING, *SHARED}
+    if room in LANDING:
+        return {*LANDING, *SHARED}
     if room in ROOMS:
         return {*ROOMS[: ROOMS.index(room) + 1], *SHARED}
+    if room == "util":
+        return {"util"}
     return set()
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_rooms_import_leftwards_only(module: Path) -> None:
-    """The way of the data is the layout of the house: a room can be understood without those after it."""
+def test_packages_import_only_what_comes_before_them(module: Path) -> None:
+    """A package can be understood without those after it in the pipeline."""
     room = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
     imported = {found for name in imported_modules(module) if (found := room_of(name))}
     assert imported <= allowed_rooms(room)

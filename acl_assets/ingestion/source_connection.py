@@ -6,9 +6,10 @@ what is read and where it goes (`extraction`), how the server is doing (`source_
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import adbc_driver_manager
@@ -41,6 +42,14 @@ _CONNECTION_DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+}
+# Parts of a DSN that messages show, and what each of a comma-separated list of them looks like.
+_SHOWN = {
+    "host": re.compile(r"[\w.-]*|/[\w./ -]*|[0-9A-Fa-f:.]+(%\w+)?"),
+    "hostaddr": re.compile(r"[0-9A-Fa-f:.]*(%\w+)?"),
+    "port": re.compile(r"[0-9]{0,5}"),
+    "dbname": re.compile(r"[\w .$-]*"),
+    "user": re.compile(r"[\w .$@-]*"),
 }
 _SECONDS_TO_BE_LET_IN = 5.0
 # Enough to keep the driver busy; a pause between two batches stops the server soon.
@@ -83,7 +92,7 @@ class SourceConnection:
     def __init__(self, dsn: str) -> None:
         self.conninfo = connection_info(dsn)
         self.name = describe_dsn(dsn)
-        self._password = psycopg2.extensions.parse_dsn(dsn).get("password")
+        self._dsn = dsn
         try:
             self._database = patiently(lambda: adbc_driver_postgresql.connect(self.conninfo), _SECONDS_TO_BE_LET_IN)
             self._connection = patiently(
@@ -180,8 +189,8 @@ class SourceConnection:
         return kind(f"Failed to {what} at {self.name}: {told}. {advice}")
 
     def _told(self, error: Exception) -> str:
-        """What the server or the driver said, on one line, without the statement and the password."""
-        return told_by_server(str(error), self._password)
+        """Return what the server or the driver said, on one line, without the statement and the password."""
+        return told_by_server(str(error), self._dsn)
 
 
 def patiently(connect: Callable[[], _Opened], seconds: float) -> _Opened:
@@ -200,19 +209,27 @@ def patiently(connect: Callable[[], _Opened], seconds: float) -> _Opened:
         time.sleep(0.1)
 
 
-def told_by_server(text: str, password: str | None) -> str:
-    """The server's own words in an error of the driver, on one line and without the password."""
+def told_by_server(text: str, dsn: str) -> str:
+    """Return the server's own words in an error of the driver, on one line and without the secrets of the DSN."""
     _, _, told = text.rpartition("ERROR:") if "ERROR:" in text else text.rpartition("FATAL:")
     lines = [line.strip() for line in told.splitlines()]
     line = "; ".join(line for line in lines if line and not line.startswith(("LINE ", "^", "Query was", ". SQLSTATE")))
-    return line.replace(password, "***").rstrip(". ") if password else line.rstrip(". ")
+    for secret in _secrets(_parse(dsn)):
+        line = line.replace(secret, "***")
+    return line.rstrip(". ")
+
+
+def _secrets(given: Mapping[str, str]) -> list[str]:
+    """Return the texts that no message may contain: passwords, and in quotes every value that nothing else shows."""
+    passwords = [given[name] for name in ("password", "sslpassword") if given.get(name)]
+    return [*passwords, *(f'"{value}"' for name, value in given.items() if name not in _SHOWN)]
 
 
 def connection_info(dsn: str) -> str:
-    """The DSN with what it leaves out: timeouts, the application's name; text always comes as UTF-8.
+    """Return the DSN with what it leaves out: timeouts, the application's name; text always comes as UTF-8.
 
     Raises:
-        SourceUnreachableError: the DSN is not one.
+        SourceUnreachableError: the DSN cannot be read, or not with certainty.
     """
     given = _parse(dsn)
     named = {"application_name": APPLICATION_NAME, **_CONNECTION_DEFAULTS, **given, "client_encoding": "UTF8"}
@@ -220,7 +237,11 @@ def connection_info(dsn: str) -> str:
 
 
 def describe_dsn(dsn: str) -> str:
-    """The server, database and user of a DSN, as people may read it."""
+    """Return the server, database and user of a DSN, as people may read it.
+
+    Raises:
+        SourceUnreachableError: the DSN cannot be read, or not with certainty.
+    """
     given = _parse(dsn)
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     port = f":{given['port']}" if given.get("port") else ""
@@ -228,15 +249,34 @@ def describe_dsn(dsn: str) -> str:
 
 
 def _parse(dsn: str) -> dict[str, str]:
-    try:
-        parsed: dict[str, str] = psycopg2.extensions.parse_dsn(dsn)
-    except psycopg2.ProgrammingError:
-        # The driver's own message can quote the text, password and all.
+    """Split a DSN as libpq does; refuse it if a part that messages show may hold a piece of the password.
+
+    libpq ends a password at the first @ and takes the rest for the host: of `user:pass@word@db` it would name the
+    host `word@db` in its errors.
+    """
+    parsed: dict[str, str] = {}
+    with suppress(psycopg2.ProgrammingError):
+        parsed = psycopg2.extensions.parse_dsn(dsn)
+    problem = _misplaced(dsn, parsed) if parsed else "it is no address"
+    if problem:
+        # Raised here, where the driver's own error, which quotes the text, is no longer its context.
         raise SourceUnreachableError(
-            "ACL_TICKETING_DSN or ACL_TICKETING_STANDBY_DSN is not an address of a PostgreSQL database; write it like "
-            "postgresql://acl_export@db.example.org:5432/ticketing."
-        ) from None
+            f"ACL_TICKETING_DSN or ACL_TICKETING_STANDBY_DSN cannot be read: {problem}. Write it like "
+            "postgresql://acl_export:password@db.example.org:5432/ticketing, with special characters of the password "
+            "percent-encoded (%40 for @, %2F for /, %3A for :), or as name=value pairs."
+        )
     return parsed
+
+
+def _misplaced(dsn: str, given: Mapping[str, str]) -> str | None:
+    """Return what shows that a part of a DSN is not what libpq takes it for, without quoting any of it."""
+    scheme, _, rest = dsn.partition("://")
+    if scheme in ("postgresql", "postgres") and ("@" in rest.partition("/")[2] or rest.count("@") > 1):
+        return "it has an @ that does not end the name and password at its beginning"
+    for name, pattern in _SHOWN.items():
+        if not all(pattern.fullmatch(part) for part in given.get(name, "").split(",")):
+            return f"its {name} has characters that no {name} has"
+    return None
 
 
 def _require_types(found: pa.Schema, table: SourceTable, name: str) -> None:

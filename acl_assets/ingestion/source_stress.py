@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import psycopg2
-import psycopg2.extensions
 
 from acl_assets.ingestion.extracted_batch import ExtractionError
 from acl_assets.ingestion.source_connection import connection_info, patiently, qualified, told_by_server
@@ -230,7 +229,7 @@ class StressMonitor:
 
     def _go_blind(self, error: psycopg2.Error) -> None:
         self.close()
-        reason = told_by_server(str(error), psycopg2.extensions.parse_dsn(self._dsn).get("password"))
+        reason = told_by_server(str(error), self._dsn)
         if not self._is_blind_because:
             _log.warning(f"The server's signs of stress cannot be seen, and reading is slowed meanwhile: {reason}.")
         self._is_blind_because = reason

@@ -36,9 +36,9 @@ from acl_assets.landing_zone.manifest import (
     contract_breach,
     parse_header,
     parse_manifest,
-    printable,
 )
 from acl_assets.landing_zone.store import LandedEntry, LandingZone
+from acl_assets.util.text import visible_text
 
 CLOCK_TOLERANCE = timedelta(minutes=15)
 """How far in the future a batch may lie: clocks of exporter and pipeline differ."""
@@ -154,17 +154,17 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
             continue
         found = _classify(entry, settle_seconds, now)
         if isinstance(found, str):
-            skipped[printable(entry.name)] = found
+            skipped[visible_text(entry.name)] = found
             continue
         try:
             header = _read_header(zone, found)
         except FileUnreadableError as error:
-            skipped[printable(entry.name)] = f"its {MANIFEST_NAME} cannot be used, because {error.what}"
+            skipped[visible_text(entry.name)] = f"its {MANIFEST_NAME} cannot be used, because {error.what}"
         except BatchError as error:
             broken.append((found, error))
         else:
             if reason := _why_not_due(header, now):
-                skipped[printable(entry.name)] = reason
+                skipped[visible_text(entry.name)] = reason
             else:
                 headers.append(header)
     headers.sort(key=lambda header: (header.exported_at, header.found.batch_id))
@@ -273,7 +273,7 @@ def _found_instead(entry: LandedEntry) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = [printable(name) for name in names]
+    shown = [visible_text(name) for name in names]
     more = f" and {len(shown) - _SHOWN_NAMES} more" if len(shown) > _SHOWN_NAMES else ""
     return f"{', '.join(shown[:_SHOWN_NAMES])}{more}"
 
@@ -337,7 +337,7 @@ def _require_continuation(before: ExportBatch, batch: ExportBatch, listing: List
     if expected not in {header.found.batch_id for header in listing.headers}:
         reason = f" ({listing.skipped[expected]})" if expected in listing.skipped else ""
         raise MissingPredecessorError(
-            f"Batch {batch.batch_id} continues from batch {printable(expected)}, which is not in {listing.location}"
+            f"Batch {batch.batch_id} continues from batch {visible_text(expected)}, which is not in {listing.location}"
             f"{reason}. Nothing is refreshed before it lands there, because the rows it holds would be missing; if it "
             "is lost, land a newer full batch."
         )

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.util.text import visible_text
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
@@ -56,12 +57,6 @@ class FileUnreadableError(BatchError):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are otherwise pickled with their message as the only argument.
         return type(self), (self.where, self.what)
-
-
-def printable(text: str) -> str:
-    """Return text from outside as it can be logged, stored and shown: no control characters, not endless."""
-    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text[:_SHOWN])
-    return shown if len(text) <= _SHOWN else f"{shown}…"
 
 
 def contract_breach(where: str, what: str) -> BatchError:
@@ -270,20 +265,20 @@ def _validated(model: type[_Model], content: bytes, where: str) -> _Model:
 def _violation(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return f"it is not JSON ({error['msg']})"
-    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in error["loc"])
+    parts = (f"[{part}]" if isinstance(part, int) else f".{visible_text(part)}" for part in error["loc"])
     place = "".join(parts).lstrip(".")
     if error["type"] == "missing":
         return f"{place} is missing"
     expected = error["msg"].removeprefix("Value error, ")
     expected = expected[:1].lower() + expected[1:]
-    return f"{place or 'the document'} is {printable(repr(error['input']))}: {expected}"
+    return f"{place or 'the document'} is {visible_text(repr(error['input']))}: {expected}"
 
 
 def _require_source_tables(listed: Mapping[str, _TableEntry], where: str) -> None:
     if missing := SOURCE_TABLES.keys() - listed.keys():
         raise contract_breach(where, f"it lists no {', '.join(sorted(missing))}")
     if unknown := listed.keys() - SOURCE_TABLES.keys():
-        raise contract_breach(where, f"it lists unknown tables: {printable(', '.join(sorted(unknown)))}")
+        raise contract_breach(where, f"it lists unknown tables: {visible_text(', '.join(sorted(unknown)))}")
 
 
 def _table(name: str, entry: _TableEntry, kind: BatchKind, where: str) -> ManifestTable:
@@ -295,7 +290,7 @@ def _table(name: str, entry: _TableEntry, kind: BatchKind, where: str) -> Manife
     whole_numbers = {column.name for column in SOURCE_TABLES[name].columns if column.type == "int"}
     if not sums.keys() <= whole_numbers:
         raise contract_breach(
-            where, f"sums_at_source of {name} is {printable(repr(sums))}, not sums of its whole-number columns"
+            where, f"sums_at_source of {name} is {visible_text(repr(sums))}, not sums of its whole-number columns"
         )
     files = tuple(ManifestFile(file.path, file.bytes, file.sha256, file.rows) for file in entry.files)
     return ManifestTable(entry.rows_at_source, files, sums)
@@ -307,8 +302,8 @@ def _require_file_name(table: str, path: str, where: str) -> None:
     if name is None or name["table"] != table:
         raise contract_breach(
             where,
-            f"path {printable(repr(path))} is not accepted for {table}: a file lies directly in the batch's folder and "
-            f"is called {table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
+            f"path {visible_text(repr(path))} is not accepted for {table}: a file lies directly in the batch's folder "
+            f"and is called {table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
         )
 
 

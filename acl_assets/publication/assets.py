@@ -1,17 +1,16 @@
-"""The published warehouse as an asset: the audited build of this run, swapped in.
+"""The published warehouse as an asset: the audited build of the run, swapped in."""
 
-What belongs here: the thin asset and its metadata. What does not: sealing and swapping (`publish`).
-"""
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from dagster import (
+    AssetCheckSpec,
     AssetExecutionContext,
     AssetsDefinition,
     AssetSpec,
     DagsterEventType,
+    DagsterInstance,
     Failure,
     MaterializeResult,
     MetadataValue,
@@ -24,36 +23,43 @@ from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.sensor import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
 from acl_assets.publication.publish import (
     AuditResult,
+    CheckName,
     PublicationError,
-    read_published_digest,
+    published_digest,
+    require_publishable,
     seal_build,
     swap_in,
 )
 from acl_assets.settings import Settings
 from acl_assets.source_tables.assets import source_asset_key
-from acl_assets.source_tables.current_state import EXPORT_BATCHES, read_current
-from acl_assets.transformation.build import read_build, remove_build
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, DamagedStateError, read_chain
+from acl_assets.transformation.build import BuildRecord, read_build, remove_build
+from acl_assets.transformation.published_file import PublishedFileError, read_published_digest
 from acl_assets.transformation.spark_warehouse import SPARK, note_publication
 from acl_assets.transformation.translator import FRESHNESS, OWNERS
-from acl_assets.validation.checks import FACT
+from acl_assets.util.runs import run_chain, selected_assets
+
+_SOURCE_KEYS = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
+_SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 
 
-def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
-    """The published DuckDB file, downstream of every model and of every source table.
+def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec]) -> AssetsDefinition:
+    """Define the published DuckDB file, downstream of every model and of every source table.
 
-    Of the models only those that no other model reads are named: the rest are upstream of them.
+    Its dependencies name every model, so that it waits for the models also in a run that selects only some. They name
+    the source tables too, because the models' step evaluates checks on these itself: Dagster exempts such a step from
+    waiting for other blocking checks on them, so those must gate the publication.
 
-    The source tables and the fact are named beside them because the models' step evaluates checks on those itself:
-    Dagster exempts such a step from waiting for other blocking checks on them, so those must gate the publication.
+    Args:
+        models: the models.
+        checks: all checks; the blocking ones of the assets that a run builds are required for a publication.
     """
+    blocking = [check for check in checks if check.blocking]
     models = list(models)
-    read_by_models = {dep.asset_key for model in models for dep in model.deps}
-    last_models = [model.key for model in models if model.key not in read_by_models]
-    source_keys = [source_asset_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=[*last_models, FACT, *source_keys],
+        deps=[*(model.key for model in models), *_SOURCE_KEYS],
         group_name="publication",
         owners=list(OWNERS),
         kinds={"duckdb"},
@@ -66,17 +72,21 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
         context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
     ) -> MaterializeResult[Any]:
         refresh_lock.acquire(context.run.run_id, context.log.info)
-        run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
-        record = read_build(settings, run_ids)
+        chain = run_chain(context.instance, context.run)
+        record = read_build(settings, chain)
         if record is None:
+            _refuse_lost_build(context, settings, models)
             return _nothing_to_publish(context, settings)
         try:
+            results = list(audit_results(context.instance, chain, record))
+            required = _required_checks(context, settings, record, blocking)
+            require_publishable(settings, record, required, results)
             publication = seal_build(
                 settings,
                 record,
-                list(audit_results(context, run_ids)),
+                results,
                 datetime.now(UTC).replace(tzinfo=None),
-                _source_rows(settings),
+                _source_rows(settings, record),
             )
             swap_in(settings, record)
             if settings.dbt_target == SPARK:
@@ -98,44 +108,102 @@ def build_published_warehouse(models: Iterable[AssetSpec]) -> AssetsDefinition:
     return published_warehouse
 
 
-def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
-    reason = "this run built no model, so there is nothing new to publish"
-    if not settings.published_file.exists():
+def _refuse_lost_build(context: AssetExecutionContext, settings: Settings, models: Iterable[AssetSpec]) -> None:
+    if {model.key.to_user_string() for model in models}.intersection(selected_assets(context)):
         raise Failure(
-            f"There is no {settings.published_file}, and {reason}. Materialize everything (job refresh, or "
-            "--select '*').",
+            f"{settings.build_file} does not hold the models of this run: another run has replaced the build. Nothing "
+            "was published. Refresh again.",
             allow_retries=False,
         )
+
+
+def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
+    reason = "this run built no model, so there is nothing new to publish"
+    try:
+        digest = read_published_digest(settings)
+    except PublishedFileError as error:
+        raise Failure(f"{error} Nothing was published now: {reason}.", allow_retries=False) from None
     context.log.warning(f"{settings.published_file} stays as it is: {reason}.")
     return MaterializeResult(
         metadata={
             "published": False,
             "reason": reason,
-            STATE_DIGEST_METADATA: read_published_digest(settings) or "",
+            STATE_DIGEST_METADATA: digest,
             "path": MetadataValue.path(str(settings.published_file)),
         }
     )
 
 
-def _source_rows(settings: Settings) -> dict[str, int]:
-    """Return how many rows every current source table has."""
-    current = read_current(settings.source_tables_dir)
-    return {table: current.tables[table].rows for table in SOURCE_TABLES}
+def _source_rows(settings: Settings, record: BuildRecord) -> dict[str, int]:
+    """Return how many rows every source table has that the build was made from.
+
+    Raises:
+        PublicationError: these source tables are not there any more.
+    """
+    folder = settings.source_tables_dir / record.state
+    try:
+        chain = read_chain(folder)
+    except DamagedStateError as error:
+        raise PublicationError(f"{error}. Refresh again to make a new build.") from None
+    if chain is None:
+        raise PublicationError(f"{folder}, which was built from, is no longer kept. Refresh again to make a new build.")
+    return {table: chain.tables[table].rows for table in SOURCE_TABLES}
 
 
-def audit_results(context: AssetExecutionContext, run_ids: Iterable[str | None]) -> Iterator[AuditResult]:
-    """Every check evaluated so far by this run, or by the run it re-executes, oldest first."""
-    for run_id in sorted({run_id for run_id in run_ids if run_id}, key=lambda run_id: run_id == context.run.run_id):
-        for entry in context.instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
-            if entry.dagster_event is None:
-                continue
-            evaluation = entry.dagster_event.asset_check_evaluation_data
-            yield AuditResult(
-                asset_key=evaluation.asset_key.to_user_string(),
-                check_name=evaluation.check_name,
-                passed=evaluation.passed,
-                severity=evaluation.severity.value,
-                blocking=bool(evaluation.blocking),
-                description=evaluation.description,
-                checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
-            )
+def _required_checks(
+    context: AssetExecutionContext,
+    settings: Settings,
+    record: BuildRecord,
+    blocking: Iterable[AssetCheckSpec],
+) -> set[CheckName]:
+    """Return the blocking checks of the assets that were selected for the build or for this run.
+
+    The checks of the source tables are required too when these hold another state than the published one: that
+    state may have been refused by a check of an earlier run.
+    """
+    assets = {*record.assets, *selected_assets(context)}
+    if record.state != published_digest(settings):
+        assets |= _SOURCES
+    names = ((check.asset_key.to_user_string(), check.name) for check in blocking)
+    return {(asset, name) for asset, name in names if asset in assets}
+
+
+def audit_results(instance: DagsterInstance, chain: Sequence[str], record: BuildRecord) -> Iterator[AuditResult]:
+    """Yield the results of the checks that are about this build, oldest first.
+
+    The results of the run that built count, and those of later runs that re-execute it. A run before the build, which
+    a re-execution from failure continues, counts for the source tables alone, and only if it left them in the state
+    that was built from.
+    """
+    since_build = chain[: chain.index(record.run_id) + 1]
+    for run_id in reversed(chain):
+        if run_id in since_build:
+            yield from _results_of(instance, run_id)
+        elif _state_left_by(instance, run_id) == record.state:
+            yield from (result for result in _results_of(instance, run_id) if result.asset_key in _SOURCES)
+
+
+def _state_left_by(instance: DagsterInstance, run_id: str) -> object:
+    """Return the digest of the state that a run made the current one, None if it made none."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
+        event = entry.dagster_event
+        if event and event.asset_key == source_asset_key(EXPORT_BATCHES):
+            recorded = event.step_materialization_data.materialization.metadata.get(STATE_DIGEST_METADATA)
+            return recorded.value if recorded else None
+    return None
+
+
+def _results_of(instance: DagsterInstance, run_id: str) -> Iterator[AuditResult]:
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
+        if entry.dagster_event is None:
+            continue
+        evaluation = entry.dagster_event.asset_check_evaluation_data
+        yield AuditResult(
+            asset_key=evaluation.asset_key.to_user_string(),
+            check_name=evaluation.check_name,
+            passed=evaluation.passed,
+            severity=evaluation.severity.value,
+            blocking=bool(evaluation.blocking),
+            description=evaluation.description,
+            checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+        )

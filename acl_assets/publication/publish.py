@@ -1,24 +1,25 @@
-"""From an audited build to the published file: seal it with its provenance, then swap it in as a whole.
-
-What belongs here: what the published file carries beside the models, and the swap. What does not: building
-(`transformation`), deciding whether the audit passed (Dagster's blocking checks).
-"""
+"""Turn an audited build into the published file: require its checks, add provenance, replace the file as a whole."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 
 from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import AUDIT_SCHEMA, BuildRecord, file_identity
+from acl_assets.transformation.published_file import PublishedFileError, read_published_digest
+from acl_assets.util.atomic_write import fsync_path
+
+CheckName = tuple[str, str]
+"""A check by its asset, as `layer/name`, and its name."""
 
 _SOURCE_SCHEMA = "festival"
+_MOST_NAMED = 10
 
 
 class PublicationError(Exception):
@@ -27,7 +28,7 @@ class PublicationError(Exception):
 
 @dataclass(frozen=True)
 class AuditResult:
-    """One evaluated check, as people read it beside the data; `checked_at` is UTC without a zone."""
+    """One evaluated check, as `publication.audit_results` stores it; `checked_at` is UTC without a zone."""
 
     asset_key: str
     check_name: str
@@ -58,21 +59,18 @@ def seal_build(
 ) -> Publication:
     """Write provenance and audit results into the build file, drop what is not for readers, and close it.
 
-    Dropped are the views on the source tables, which hold personal data, and the stores of failing rows that are
-    empty. `published_at` is UTC without a zone; `source_rows` are how many rows every source table has.
+    The views on the source tables, which show personal data, and empty stores of failing rows are dropped.
 
-    Raises:
-        PublicationError: a blocking check failed, or only some models were built, and from source tables that have
-            moved on since the rest.
+    Args:
+        settings: of the installation.
+        record: of the build.
+        results: results of checks, oldest first; of several results of a check the newest counts.
+        published_at: UTC without a zone.
+        source_rows: number of rows of every source table.
     """
-    _require_passed(results)
     with duckdb.connect(str(settings.build_file)) as connection:
-        batches = connection.execute(
-            f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
-            f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"
-        ).fetchall()
-        digest = chain_digest((batch_id, batch_digest) for batch_id, batch_digest, _ in batches)
-        _require_one_state(settings, record, digest)
+        batches = _read_batches(connection)
+        digest = _digest_of(batches)
         connection.execute("begin")
         _write_provenance(connection, record, digest, published_at, source_rows)
         _write_audit_results(connection, record, results)
@@ -80,7 +78,7 @@ def seal_build(
         _drop_empty_failures(connection)
         connection.execute("commit")
         connection.execute("checkpoint")
-    _flush(settings.build_file)
+    fsync_path(settings.build_file)
     return Publication(
         state_digest=digest,
         batch_ids=[batch_id for batch_id, _, _ in batches],
@@ -90,34 +88,81 @@ def seal_build(
     )
 
 
-def _require_passed(results: Sequence[AuditResult]) -> None:
-    """Refuse what failed its audit, also where a person re-executes nothing but the publication."""
-    newest = {(result.asset_key, result.check_name): result for result in results}
-    failed = [
-        f"{result.asset_key}: {result.check_name}"
-        for result in newest.values()
-        if result.blocking and result.severity == "ERROR" and not result.passed
-    ]
-    if failed:
-        raise PublicationError(f"The build failed its audit and was not published: {', '.join(failed)}.")
+def read_build_digest(settings: Settings) -> str:
+    """Return the digest of the state that the source tables of the build file hold.
+
+    Raises:
+        PublicationError: an earlier attempt to publish this build has dropped them.
+    """
+    with duckdb.connect(str(settings.build_file), read_only=True) as connection:
+        try:
+            return _digest_of(_read_batches(connection))
+        except duckdb.CatalogException:
+            raise PublicationError(
+                f"{settings.build_file} was prepared for publication by an earlier attempt, which then failed. Refresh "
+                "again to make a new build."
+            ) from None
 
 
-def _require_one_state(settings: Settings, record: BuildRecord, digest: str) -> None:
-    published = None if record.complete else read_published_digest(settings)
-    if not record.complete and published != digest:
+def _read_batches(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, datetime]]:
+    return connection.execute(
+        f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
+        f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"
+    ).fetchall()
+
+
+def _digest_of(batches: Iterable[tuple[str, str, datetime]]) -> str:
+    return chain_digest((batch_id, digest) for batch_id, digest, _ in batches)
+
+
+def require_publishable(
+    settings: Settings, record: BuildRecord, required: Collection[CheckName], results: Sequence[AuditResult]
+) -> None:
+    """Refuse a build of another state, one that mixes two states, misses the result of a check, or failed one.
+
+    Args:
+        settings: of the installation.
+        record: of the build.
+        required: the blocking checks of which each needs a result.
+        results: results of checks, oldest first; of several results of a check the newest counts.
+
+    Raises:
+        PublicationError: the build must not be published.
+    """
+    if read_build_digest(settings) != record.state:
+        raise PublicationError(
+            f"The source tables have moved on since run {record.run_id} built from them, so their checks are not about "
+            "this build. Refresh again."
+        )
+    if not record.complete and published_digest(settings) != record.state:
         raise PublicationError(
             "Only some models were built, and the source tables have moved on since the published ones were: together "
             "they would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
         )
+    newest = {(result.asset_key, result.check_name): result for result in results}
+    if missing := sorted(set(required) - newest.keys()):
+        raise PublicationError(
+            f"{len(missing)} of {len(required)} blocking checks have no result from this run, so the build was not "
+            f"published: {_named(missing)}. Run the job refresh, or select these checks together with their assets."
+        )
+    failed = [
+        name for name, result in newest.items() if result.blocking and result.severity == "ERROR" and not result.passed
+    ]
+    if failed:
+        raise PublicationError(f"The build failed its audit and was not published: {_named(failed)}.")
 
 
-def read_published_digest(settings: Settings) -> str | None:
-    """The state digest of the published file, None when there is none."""
-    if not settings.published_file.exists():
+def published_digest(settings: Settings) -> str | None:
+    """Return the digest of the state that is published, None if no readable file is published."""
+    try:
+        return read_published_digest(settings)
+    except PublishedFileError:
         return None
-    with duckdb.connect(str(settings.published_file), read_only=True) as connection:
-        row = connection.execute("select state_digest from publication.publications").fetchone()
-    return row[0] if row else None
+
+
+def _named(checks: Sequence[CheckName]) -> str:
+    named = ", ".join(f"{asset}: {check}" for asset, check in checks[:_MOST_NAMED])
+    return f"{named} and {len(checks) - _MOST_NAMED} more" if len(checks) > _MOST_NAMED else named
 
 
 def _write_provenance(
@@ -182,12 +227,4 @@ def swap_in(settings: Settings, record: BuildRecord) -> None:
             "refresh again to build on what is published now."
         )
     os.replace(settings.build_file, published)
-    _flush(published.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_path(published.parent)

@@ -168,7 +168,14 @@ def _row_defects() -> list[Defect]:
             2_000_000,
             "ticket_price_is_believable",
         ),
-        ("endless_name", "A band's name has 900,000 characters.", "bands", "name", "x" * 900_000, "band_name_is_readable"),
+        (
+            "endless_name",
+            "A band's name has 900,000 characters.",
+            "bands",
+            "name",
+            "x" * 900_000,
+            "band_name_is_readable",
+        ),
         ("negative_fee", "A band has a negative fee.", "bands", "fee", -1, "band_fee_is_not_negative"),
         ("zero_capacity", "A venue holds nobody.", "venues", "capacity", 0, "venue_capacity_is_positive"),
         (
@@ -667,7 +674,7 @@ def _file_defects() -> list[Defect]:
             _WITH_MANIFEST,
             _link_out_of_the_folder,
             "batch error",
-            ("venues", "leads out"),
+            ("venues", "symbolic link"),
         ),
         Defect(
             "folder_for_a_file",
@@ -730,7 +737,7 @@ def _file_defects() -> list[Defect]:
             ("parquet", "csv.gz", "csv.zst"),
             lambda folder: (folder / MANIFEST_NAME).unlink(),
             "not a batch yet",
-            (MANIFEST_NAME,),
+            ("must be unchanged",),
         ),
         Defect(
             "half_written",
@@ -738,7 +745,7 @@ def _file_defects() -> list[Defect]:
             ("plain",),
             _remove_half_of_the_files,
             "not a batch yet",
-            ("tickets.csv",),
+            ("people, purchases, tickets",),
         ),
         Defect(
             "being_written",
@@ -746,7 +753,7 @@ def _file_defects() -> list[Defect]:
             ("plain",),
             lambda folder: os.utime(folder / "tickets.csv"),
             "not a batch yet",
-            ("must lie unchanged",),
+            ("must be unchanged",),
         ),
     ]
 
@@ -832,7 +839,7 @@ def _manifest_defects() -> list[Defect]:
             "manifest_of_a_list",
             "The manifest is a JSON list.",
             lambda folder: _overwrite(folder / MANIFEST_NAME, "[]"),
-            "not an object",
+            "should be an object",
         ),
         refused(
             "manifest_not_utf_8",

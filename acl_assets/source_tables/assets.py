@@ -15,13 +15,12 @@ from dagster import (
     AssetMaterialization,
     AssetSpec,
     Failure,
-    MarkdownMetadataValue,
     MaterializeResult,
     MetadataValue,
     ResourceParam,
     TableColumn,
     TableColumnConstraints,
-    TableRecord,
+    TableMetadataValue,
     TableSchema,
     multi_asset,
 )
@@ -41,6 +40,7 @@ from acl_assets.source_tables.current_state import (
     ConvertedChain,
     table_file,
 )
+from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.sql import duckdb_files
 
 SOURCE_PREFIX = "festival"
@@ -128,17 +128,18 @@ def source_tables(
         f"exported at {chain.newest.exported_at.isoformat()}."
     )
     conversion = ChainConversion(settings, chain, log=context.log.info, warn=context.log.warning)
-    errors: list[str] = []
+    errors: dict[str, BatchError] = {}
     with ChildProcesses(conversion.processes) as processes:
         made = {table.name: processes.submit(conversion.make, table) for table in conversion.largest_first()}
-        for table in SOURCE_TABLES.values():
+        for name in SOURCE_TABLES:
             try:
-                made[table.name].result()
+                made[name].result()
             except BatchError as error:
-                errors.append(str(error))
-                yield from _export_files_result(context, table, error)
+                errors[name] = error
     if errors:
-        raise Failure("\n".join(errors), allow_retries=False)
+        for table in SOURCE_TABLES.values():
+            yield from _export_files_result(context, table, errors.get(table.name))
+        raise Failure("\n".join(map(str, errors.values())), allow_retries=False)
     folder, converted = conversion.finish()
     for table in SOURCE_TABLES.values():
         key = source_asset_key(table.name)
@@ -188,25 +189,15 @@ def _table_metadata(
     return metadata
 
 
-def _preview(table: SourceTable, path: Path) -> MarkdownMetadataValue:
-    """The first rows as a Markdown table, personal data masked."""
+def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
+    """Return the first rows as table metadata, personal data masked."""
     with duckdb.connect() as connection:
         # One thread reads one row group; each keeps ten megabytes.
         connection.execute("set TimeZone = 'UTC'; set threads = 1")
-        found = connection.execute(f"from read_parquet({duckdb_files([path])}) limit ?", [_PREVIEW_ROWS]).fetchall()
-    rows = [dict(zip(table.column_names, row, strict=True)) for row in found]
-    header = f"| {' | '.join(table.column_names)} |\n|{'---|' * len(table.column_names)}\n"
-    return MetadataValue.md(header + "".join(_markdown_row(table, row) for row in rows))
-
-
-def _markdown_row(table: SourceTable, row: Mapping[str, object]) -> str:
-    hidden = table.personal_columns
-    cells = ("(personal data)" if name in hidden else _markdown_cell(row[name]) for name in table.column_names)
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _markdown_cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+        found = connection.execute(f"from read_parquet({duckdb_files([path])}) limit {_PREVIEW_ROWS}").fetchall()
+    hidden = [name in table.personal_columns for name in table.column_names]
+    rows = [["(personal data)" if mask else value for mask, value in zip(hidden, row, strict=True)] for row in found]
+    return metadata_table(table.column_names, rows)
 
 
 def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:
@@ -220,9 +211,7 @@ def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:
         "skipped_folders": len(listing.skipped),
     }
     if listing.skipped:
-        metadata["why_skipped"] = MetadataValue.table(
-            [TableRecord({"folder": name, "reason": reason}) for name, reason in listing.skipped.items()]
-        )
+        metadata["why_skipped"] = metadata_table(["folder", "reason"], listing.skipped.items())
     return metadata
 
 
@@ -236,5 +225,7 @@ def _export_files_result(
             asset_key=key,
             passed=error is None,
             severity=AssetCheckSeverity.ERROR,
-            description=None if error is None else str(error),
+            description=None if error is None else f"The files of {table.name} break the contract: see the reason.",
+            # The error quotes the files, and the UI renders descriptions as Markdown but not text.
+            metadata={} if error is None else {"reason": MetadataValue.text(str(error))},
         )

@@ -81,7 +81,9 @@ def make_table(order: TableOrder, *, log: Log = lambda message: None) -> list[di
         part = scratch / f"{number}.parquet"
         with order.zone.local_files(batch, order.table.name, scratch) as folder:
             rows_by_file.append(convert_batch(order, batch, folder, part, log))
-        parts.append(part)
+        # An incremental batch can bring a file without rows.
+        if not parts or any(rows_by_file[-1].values()):
+            parts.append(part)
     if len(parts) == 1:
         _link_or_move(parts[0], order.target, is_base=order.base is not None)
     else:

@@ -12,6 +12,8 @@ import csv
 import difflib
 import gzip
 import io
+import os
+import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -34,6 +36,7 @@ MOST_RECORD_BYTES = 1 << 20
 _READ_BYTES = 8 << 20
 _TOO_LONG = "is longer than 1 MiB"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PANDAS_INDEX = re.compile(r"|Unnamed: \d{1,9}|__index_level_\d{1,9}__", re.ASCII)
 _Bytes = npt.NDArray[np.uint8]
 _Flags = npt.NDArray[np.bool_]
 _Positions = npt.NDArray[np.intp]
@@ -71,8 +74,11 @@ def _decompressed(file: OpenFile) -> Iterator[BinaryIO]:
         with gzip.GzipFile(fileobj=file.stream) as stream:
             yield cast(BinaryIO, stream)
     elif file.name.endswith(".zst"):
-        compressed = pa.CompressedInputStream(pa.PythonFile(file.stream, mode="r"), "zstd")
-        yield io.BufferedReader(compressed, _READ_BYTES)
+        # Arrow closes what it reads, and this stream belongs to the caller.
+        with os.fdopen(os.dup(file.stream.fileno()), "rb") as stream:
+            stream.seek(0)
+            compressed = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
+            yield io.BufferedReader(compressed, _READ_BYTES)
     else:
         yield file.stream
 
@@ -138,8 +144,8 @@ def describe_columns(found: Collection[str], table: SourceTable) -> list[str]:
     hidden = 0
     for name in sorted(set(found) - set(declared)):
         similar = difflib.get_close_matches(_plain_name(name), absent, n=1)
-        if not name or name.startswith(("Unnamed:", "__index_level_")):
-            problems.append(f"unknown {name[:100]!r} (an index that pandas wrote: export with index=False)")
+        if _PANDAS_INDEX.fullmatch(name):
+            problems.append(f"unknown {name!r} (an index that pandas wrote: export with index=False)")
         elif table.personal_columns and _plain_name(name) not in declared:
             hidden += 1
         else:

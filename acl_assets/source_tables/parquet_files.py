@@ -35,8 +35,9 @@ def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) ->
     """
     texts = [column.name for column in table.columns if column.type == "text"]
     try:
-        with _open(file.stream, texts) as parquet:
+        with _open(file.stream, []) as parquet:
             _require_columns(parquet, file, table)
+        with _open(file.stream, texts) as parquet:
             first_row = 1
             for batch in _batches(parquet, file.stream, table):
                 if typed := _typed(batch, first_row, file, table, rejects):
@@ -92,6 +93,9 @@ def _require_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTable
 def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str | None:
     """Return why values of a column cannot be held by the declared type, as far as its type alone shows."""
     found: pa.DataType = parquet.schema_arrow.field(name).type
+    if pa.types.is_nested(found):
+        # Its fields are named by the file, perhaps after people.
+        return "is nested"
     if wanted == "int":
         is_whole = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
         return None if is_whole else f"is {found}"
@@ -152,21 +156,29 @@ def _rows_at_once(group: pq.RowGroupMetaData) -> int:
 
 
 def _with_instants(batch: pa.RecordBatch, exact: pa.RecordBatch) -> pa.RecordBatch:
-    """Replace int96 columns by microseconds in UTC.
+    """Replace int96 columns by microseconds in UTC, or by texts if values are finer, so that these are rejected.
 
-    int96 counts nanoseconds over a longer range than Arrow's, so it is read in both units: where they differ, a value
-    is finer than a microsecond or outside the range, and stays as it is to be rejected.
+    int96 counts nanoseconds over a longer range than Arrow's, so it is read in both units. Nanoseconds overflow outside
+    that range, but their difference from the microseconds does not: it is what a microsecond leaves.
     """
     for name in exact.schema.names:
         position = batch.schema.get_field_index(name)
-        as_read = batch.column(position)
         microseconds = exact.column(name)
-        finer = pc.not_equal(as_read, pc.cast(microseconds, pa.timestamp("ns"), safe=False))
-        instants = pc.cast(microseconds, ARROW_TYPES["timestamptz"])
-        if pc.any(finer).as_py():
-            instants = pc.cast(as_read, pa.timestamp("ns", tz="UTC"))
+        whole = pc.cast(pc.cast(microseconds, pa.timestamp("ns"), safe=False), pa.int64())
+        rest = pc.subtract(pc.cast(batch.column(position), pa.int64()), whole)
+        if pc.any(pc.not_equal(rest, 0)).as_py():
+            instants = _as_texts(microseconds, rest)
+        else:
+            instants = pc.cast(microseconds, ARROW_TYPES["timestamptz"])
         batch = batch.set_column(position, name, instants)
     return batch
+
+
+def _as_texts(microseconds: pa.Array, nanoseconds: pa.Array) -> pa.Array:
+    """Return timestamps as texts in UTC, with nine digits where there are nanoseconds beyond the microseconds."""
+    finer = pc.utf8_lpad(pc.cast(nanoseconds, pa.string()), 3, "0")
+    digits = pc.if_else(pc.equal(nanoseconds, 0), "", finer)
+    return pc.binary_join_element_wise(pc.cast(microseconds, pa.string()), digits, "Z", "")
 
 
 def _typed(

@@ -6,6 +6,7 @@ whose text is the digest of the chain; it is written last, so a reader never see
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Container
 from pathlib import Path
 
@@ -51,11 +52,17 @@ def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchCh
         return
     if found.digest != digest or found.batch_digests != wanted[: len(found.batches)] or len(found.batches) <= held:
         return
+    sizes = {name: file.size for name, file in present.items()}
+    if any(sizes.get(f"{digest}/{table}.parquet") != described.bytes for table, described in found.tables.items()):
+        return
     unfinished = begin_folder(source_tables_dir, digest)
     for name in _FILES:
         object_storage.download(f"{url}/{name}", unfinished / name)
         (unfinished / name).chmod(0o600)
-    unfinished.rename(source_tables_dir / digest)
+    folder = source_tables_dir / digest
+    # What is there is damaged, otherwise nothing would have been fetched.
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 def _pointed_digest(source_tables_url: str, present: Container[str]) -> str | None:

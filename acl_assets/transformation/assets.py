@@ -7,7 +7,6 @@ what a model means (its SQL and YAML), what happens to the build afterwards (`pu
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any, cast
@@ -22,11 +21,11 @@ from dagster import (
     AssetObservation,
     AssetsDefinition,
     Failure,
-    MetadataValue,
     Output,
     ResourceParam,
     TableColumnDep,
     TableColumnLineage,
+    TableMetadataValue,
 )
 from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
@@ -35,17 +34,22 @@ from packaging.version import Version
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
-from acl_assets.transformation.build import BuildError, BuildRecord, begin_build, row_counts
+from acl_assets.transformation.build import BuildError, BuildRecord, BuildSelection, begin_build, row_counts
 from acl_assets.transformation.column_lineage import lineage_of_models
-from acl_assets.transformation.dbt_process import PARENT_VARIABLE, wait_for_dbt
+from acl_assets.transformation.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
 from acl_assets.transformation.memory import build_memory_limit
-from acl_assets.transformation.project import drop_older_parser_state
+from acl_assets.transformation.project import provide_parser_state
+from acl_assets.transformation.published_file import published_damage
 from acl_assets.transformation.spark_warehouse import QUIET_DBT, SPARK, begin_spark_build, copy_from_spark
 from acl_assets.transformation.translator import FestivalDbtTranslator
+from acl_assets.util.metadata_tables import metadata_table
+from acl_assets.util.runs import selected_assets
 
 _SAMPLE_ROWS = 10
 SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
 """The environment variable by which the dbt project finds the source tables."""
+_PREVIEW_ROWS = 5
+_PREVIEWED_SCHEMA = "data_products"
 _DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
 
@@ -93,14 +97,21 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             if settings.dbt_target == SPARK:
                 beside = sorted(".".join(key.path) for key in upstream - selected)
                 begin_spark_build(settings, complete=complete, upstream=beside)
-            record = begin_build(settings, context.run.run_id, complete=complete, self_sufficient=upstream <= selected)
+            record = begin_build(
+                settings,
+                context.run.run_id,
+                source_tables.digest,
+                BuildSelection(complete, upstream <= selected, selected_assets(context)),
+            )
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
         context.log.info(_described_build(record, len(selected)))
+        if complete and (damage := published_damage(settings)):
+            context.log.warning(damage)
         variables = {**settings.dbt_variables, PARENT_VARIABLE: str(os.getpid())}
         variables[SOURCE_TABLES_VARIABLE] = source_tables_location(settings, source_tables.digest)
-        # What dbt says is in the run's output; a file with the same takes a twentieth of its time.
-        variables["DBT_LOG_LEVEL_FILE"] = os.environ.get("DBT_LOG_LEVEL_FILE") or "none"
+        # The run's output holds dbt's messages already.
+        variables["DBT_LOG_LEVEL_FILE"] = "none"
         if not settings.memory_limit and (limit := build_memory_limit(settings.source_tables_dir / "current")):
             variables["ACL_RECKONED_MEMORY_LIMIT"] = limit
         if settings.dbt_target == SPARK:
@@ -109,8 +120,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: s
             # Tests that compare a selected model with one that is not there are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
-        drop_older_parser_state(project, target_path)
-        with _environment(variables):
+        provide_parser_state(project, target_path, context.log.warning)
+        with applied_dbt_environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
         yield from _described_events(context, settings, manifest, invocation)
@@ -137,21 +148,6 @@ def _described_build(record: BuildRecord, models: int) -> str:
 def _upstream_models(models: AssetsDefinition, selected: AbstractSet[AssetKey]) -> set[AssetKey]:
     """The models that the selected ones are built from, one step up."""
     return {upstream for key in selected for upstream in models.asset_deps[key] if upstream in models.keys}
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started meanwhile."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _described_events(
@@ -215,13 +211,13 @@ def _output_metadata(
     invocation: DbtCliInvocation,
     outputs: list[Output[Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Row count and column lineage of every built model, by output name."""
+    """Return row count, column lineage and, of data products, the first rows of every built model, by output name."""
     model_ids = {output.output_name: str(_raw(output.metadata["unique_id"])) for output in outputs}
     relations = {name: _relation(manifest["nodes"][unique_id]) for name, unique_id in model_ids.items()}
     counts = row_counts(settings.build_file, list(relations.values()))
-    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()))
+    lineage = lineage_of_models(manifest, invocation.target_path, list(model_ids.values()), context.log.warning)
     translator = invocation.dagster_dbt_translator
-    publishes = "published_warehouse" in {key.path[-1] for key in context.job_def.asset_layer.selected_asset_keys}
+    publishes = "published_warehouse" in selected_assets(context)
     described: dict[str, dict[str, Any]] = {}
     for name, unique_id in model_ids.items():
         deps = {
@@ -240,6 +236,9 @@ def _output_metadata(
                 else f"nothing: published_warehouse is not selected; the build stays in {settings.build_file}"
             ),
         }
+        if relations[name].startswith(f"{_PREVIEWED_SCHEMA}."):
+            preview = _first_rows(settings, relations[name], _PREVIEW_ROWS)
+            described[name] |= {} if preview is None else {"preview": preview}
     return described
 
 
@@ -249,8 +248,8 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     relation = _relation(test)
     where = f"{relation} in {settings.build_file}, or in the published file once that build is published"
     metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
-    if row_counts(settings.build_file, [relation]):
-        metadata["failing_rows"] = MetadataValue.md(_sample(settings, relation))
+    if (sample := _first_rows(settings, relation, _SAMPLE_ROWS)) is not None:
+        metadata["failing_rows"] = sample
     return AssetCheckResult(
         passed=result.passed,
         asset_key=result.asset_key,
@@ -261,15 +260,17 @@ def _with_failing_rows(settings: Settings, manifest: Mapping[str, Any], result: 
     )
 
 
-def _sample(settings: Settings, relation: str) -> str:
-    """The first failing rows as a Markdown table."""
+def _first_rows(settings: Settings, relation: str, limit: int) -> TableMetadataValue | None:
+    """Return the first rows of a relation as table metadata, or None where the build file does not hold it."""
+    if not settings.build_file.exists():
+        return None
     with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-        cursor = connection.execute(f"select * from {relation} limit {_SAMPLE_ROWS}")
-        names = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(value).replace('|', '/') for value in row)} |" for row in rows]
-    return "\n".join(lines)
+        connection.execute("set TimeZone = 'UTC'")
+        try:
+            cursor = connection.execute(f"select * from {relation} limit {limit}")
+        except duckdb.CatalogException:
+            return None
+        return metadata_table([column[0] for column in cursor.description], cursor.fetchall())
 
 
 def _node(manifest: Mapping[str, Any], result: AssetCheckResult) -> Mapping[str, Any]:

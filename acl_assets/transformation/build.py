@@ -15,6 +15,8 @@ from pathlib import Path
 import duckdb
 
 from acl_assets.settings import Settings
+from acl_assets.transformation.published_file import published_damage
+from acl_assets.util.atomic_write import write_atomically
 
 AUDIT_SCHEMA = "audit"
 
@@ -31,11 +33,15 @@ class BuildRecord:
         run_id: id of the run.
         published: identity of the published file when the build began, None if there was none.
         complete: whether the run builds every model.
+        state: digest of the state of the source tables that the build reads.
+        assets: the assets selected in the run, as `layer/name`; publication requires their checks.
     """
 
     run_id: str
     published: str | None
     complete: bool
+    state: str
+    assets: tuple[str, ...] = ()
 
     @property
     def is_fragment(self) -> bool:
@@ -52,30 +58,48 @@ def file_identity(file: Path) -> str | None:
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
-def begin_build(settings: Settings, run_id: str, *, complete: bool, self_sufficient: bool) -> BuildRecord:
+@dataclass(frozen=True)
+class BuildSelection:
+    """What a run builds.
+
+    Attributes:
+        complete: whether it builds every model; otherwise it builds on a copy of the published file.
+        self_sufficient: whether the models to build read no model besides themselves.
+        assets: the assets selected in the run, as `layer/name`.
+    """
+
+    complete: bool
+    self_sufficient: bool
+    assets: tuple[str, ...] = ()
+
+
+def begin_build(settings: Settings, run_id: str, state: str, selection: BuildSelection) -> BuildRecord:
     """Remove the previous build and prepare the build file for dbt.
 
     Args:
         settings: of the installation.
         run_id: the run that builds.
-        complete: whether the run builds every model; otherwise it builds on a copy of the published file.
-        self_sufficient: whether the models to build read no model besides themselves.
+        state: digest of the state of the source tables.
+        selection: what the run builds.
 
     Raises:
-        BuildError: the models to build read others, and there is no published file that has those.
+        BuildError: only some models are to be built, and the published file, which has the others, is missing or
+            cannot be read.
     """
     identity = file_identity(settings.published_file)
     remove_build(settings)
     settings.build_dir.mkdir(parents=True, exist_ok=True)
-    if not complete and identity is None and not self_sufficient:
+    if not selection.complete and identity is None and not selection.self_sufficient:
         raise BuildError(
             f"Only some models are selected, and there is no {settings.published_file} that has those they are built "
             "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
         )
-    if not complete and identity is not None:
+    if not selection.complete and identity is not None:
+        if damage := published_damage(settings):
+            raise BuildError(f"Only some models are selected, and they need the others. {damage}")
         shutil.copyfile(settings.published_file, settings.build_file)
-    record = BuildRecord(run_id, identity, complete)
-    _record_file(settings).write_text(json.dumps(asdict(record)))
+    record = BuildRecord(run_id, identity, selection.complete, state, selection.assets)
+    write_atomically(_record_file(settings), json.dumps(asdict(record)))
     return record
 
 
@@ -87,11 +111,15 @@ def remove_build(settings: Settings) -> None:
     shutil.rmtree(build_file.with_name(f"{build_file.name}.tmp"), ignore_errors=True)
 
 
-def read_build(settings: Settings, run_ids: Sequence[str | None]) -> BuildRecord | None:
-    """The record of the build file when one of the given runs built it, None otherwise."""
+def read_build(settings: Settings, run_ids: Sequence[str]) -> BuildRecord | None:
+    """Return the record of the build file if one of the given runs built it, None otherwise.
+
+    A record that cannot be read belongs to no run: the build was cut short.
+    """
     try:
-        record = BuildRecord(**json.loads(_record_file(settings).read_text()))
-    except FileNotFoundError:
+        values = json.loads(_record_file(settings).read_text())
+        record = BuildRecord(**{**values, "assets": tuple(values["assets"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     return record if record.run_id in run_ids and settings.build_file.exists() else None
 

@@ -1,30 +1,34 @@
-"""Which upstream columns each column of a model comes from, read from its compiled SQL.
+"""Find out which upstream columns each column of a model comes from, by its compiled SQL.
 
-The lineage is worked out once per model text and kept beside dbt's artifacts, so that a refresh that changed no
-model pays nothing for it. What belongs here: SQL to lineage. What does not: running dbt, or knowing Dagster's keys.
+The lineage is computed once per model text and kept next to dbt's artifacts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from acl_assets.util.atomic_write import write_atomically
 
 Lineage = dict[str, list[tuple[str, str]]]
 _CACHE_NAME = "column_lineage.json"
 
 
-def lineage_of_models(manifest: Mapping[str, Any], target_path: Path, model_ids: list[str]) -> dict[str, Lineage]:
-    """Column lineage of the given models: column -> sorted (upstream unique id, upstream column) pairs.
+def lineage_of_models(
+    manifest: Mapping[str, Any], target_path: Path, model_ids: list[str], warn: Callable[[str], None]
+) -> dict[str, Lineage]:
+    """Return the column lineage of the given models: column -> sorted (upstream unique id, upstream column) pairs.
 
-    A model without compiled SQL below `target_path` is left out.
+    A model without compiled SQL below `target_path` is left out. `warn` is called with a message if the kept lineage
+    is damaged.
     """
     cache_file = target_path / _CACHE_NAME
-    cache: dict[str, Any] = json.loads(cache_file.read_text()) if cache_file.exists() else {}
+    cache = _read_cache(cache_file, warn)
     found: dict[str, Lineage] = {}
-    fresh: dict[str, Any] = {}
+    fresh: dict[str, Lineage] = {}
     for unique_id in model_ids:
         node = manifest["nodes"][unique_id]
         compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
@@ -33,13 +37,24 @@ def lineage_of_models(manifest: Mapping[str, Any], target_path: Path, model_ids:
         sql = compiled.read_text()
         schema = _parent_columns(manifest, node)
         digest = hashlib.sha256(json.dumps([sql, schema, sorted(node["columns"])]).encode()).hexdigest()
-        fresh[digest] = cache.get(digest) or _lineage(sql, sorted(node["columns"]), schema)
-        found[unique_id] = {
-            column: [(upstream, name) for upstream, name in sources] for column, sources in fresh[digest].items()
-        }
+        found[unique_id] = fresh[digest] = cache.get(digest) or _lineage(sql, sorted(node["columns"]), schema)
     if fresh.keys() - cache.keys():
-        cache_file.write_text(json.dumps({**cache, **fresh}))
+        write_atomically(cache_file, json.dumps({**cache, **fresh}))
     return found
+
+
+def _read_cache(cache_file: Path, warn: Callable[[str], None]) -> dict[str, Lineage]:
+    try:
+        cache = json.loads(cache_file.read_text())
+        return {
+            digest: {column: [(upstream, name) for upstream, name in sources] for column, sources in lineage.items()}
+            for digest, lineage in cache.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        warn(f"{cache_file} is damaged ({error}); the column lineage is computed again.")
+        return {}
 
 
 def _parent_columns(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,9 +1,8 @@
-"""The dbt process of a refresh: it ends when the run that started it does, and never builds beside another one.
+"""Run dbt in a process of its own: with an environment of ours, under a lock, and ending with the run that started it.
 
-A run that is killed cannot stop the dbt process it started, which would go on writing into the build of the next
-run. So dbt is started through this file, as a script: it holds a lock as long as it lives, which the next run waits
-for, and watches its parent. What belongs here: starting and guarding the process. What does not: what dbt is told
-to do (`assets`). The script finds this package by its own place, which so need not be installed to run it.
+A killed run cannot stop its dbt process, which would go on writing into the build of the next run. So this file is
+also the script that runs dbt: it holds a lock until it ends, and it ends when its parent does. The script finds the
+package from its own location, so the package need not be installed.
 """
 
 from __future__ import annotations
@@ -12,10 +11,13 @@ import fcntl
 import os
 import sys
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
 PARENT_VARIABLE = "ACL_DBT_PARENT"
+_FOREIGN = ("ACL_", "DBT_")
 
 
 class DbtCommand(TypedDict):
@@ -25,8 +27,36 @@ class DbtCommand(TypedDict):
     global_config_flags: list[str]
 
 
+def dbt_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a dbt process: that of this process, with the given variables as the only settings.
+
+    dbt takes every flag from `DBT_*` and `DBT_ENGINE_*` variables too. One that is set by chance changes what is
+    built: `DBT_EMPTY=true` gives empty tables whose tests pass.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return {**inherited, **variables}
+
+
+@contextmanager
+def applied_dbt_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Make `dbt_environment` the environment of this process, for `DbtCliResource`, which copies that to dbt."""
+    before = dict(os.environ)
+    wanted = dbt_environment(variables)
+    _set_environment(wanted)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
+
+
 def guarded_dbt(lock_file: Path) -> DbtCommand:
-    """The command that runs dbt under guard; `PARENT_VARIABLE` must be set to the id of the process that starts it."""
+    """Return the command that runs dbt under guard; `PARENT_VARIABLE` must hold the id of its parent process."""
     # -P: this file's folder must not become the first place where dbt looks for modules.
     return {"dbt_executable": sys.executable, "global_config_flags": ["-P", __file__, str(lock_file)]}
 

@@ -1,24 +1,28 @@
-"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files.
-
-What belongs here: locating and preparing. What does not: how nodes become assets (`translator`), running them
-(`assets`).
-"""
+"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgpack
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.transformation.dbt_process import dbt_environment
+from acl_assets.util.atomic_write import fsync_path
 
+_LOG = logging.getLogger(__name__)
 # What dbt keeps of an earlier parse.
 _PARSER_STATE = "partial_parse.msgpack"
 _PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
@@ -34,14 +38,17 @@ def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
     return DbtProject(project_dir=project_dir, profiles_dir=project_dir)
 
 
-def dbt_executable() -> str:
-    """The dbt command of the environment this process runs in, whether or not that is on the PATH."""
-    beside_python = Path(sys.executable).with_name("dbt")
-    return str(beside_python) if beside_python.exists() else "dbt"
+def dbt_command() -> list[str]:
+    """Return the command that runs dbt with this interpreter.
+
+    It needs neither a PATH nor the script `dbt`: a script names its interpreter in its first line, which breaks when
+    the environment was moved. -P keeps the project's folder `dbt` out of the places where Python looks for modules.
+    """
+    return [sys.executable, "-P", "-m", "dbt.cli.main"]
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    """Read the manifest, parsing the project first when the manifest is missing or older than any of its files.
+    """Read the manifest, parsing the project first if the manifest is missing, outdated or damaged.
 
     Args:
         project: the dbt project.
@@ -50,17 +57,65 @@ def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = Non
     Raises:
         DbtProjectError: the project does not parse.
     """
-    if is_stale(project):
-        parse(project, variables)
-    manifest: Mapping[str, Any] = json.loads(project.manifest_path.read_bytes())
-    return manifest
+    if not is_stale(project):
+        try:
+            return _read_manifest(project.manifest_path)
+        except ValueError as error:
+            _LOG.warning("%s cannot be used (%s); the dbt project is parsed again.", project.manifest_path, error)
+    parse(project, variables)
+    return _read_manifest(project.manifest_path)
 
 
-def drop_older_parser_state(project: DbtProject, target_path: Path) -> None:
-    """Remove the parser state of builds when it is older than the manifest; dbt then starts from the manifest's."""
-    state = target_path / _PARSER_STATE
-    if state.exists() and state.stat().st_mtime_ns < project.manifest_path.stat().st_mtime_ns:
+def _read_manifest(file: Path) -> Mapping[str, Any]:
+    """Read a manifest that the installed dbt has written.
+
+    Raises:
+        ValueError: the file is damaged, or another version of dbt has written it.
+    """
+    manifest = json.loads(file.read_bytes())
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if not isinstance(metadata, dict) or not {"nodes", "sources"} <= manifest.keys():
+        raise ValueError("it is no manifest")
+    if metadata.get("dbt_version") != version("dbt-core"):
+        raise ValueError(f"dbt {metadata.get('dbt_version')} wrote it, and {version('dbt-core')} is installed")
+    return cast("Mapping[str, Any]", manifest)
+
+
+def provide_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
+    """Put the parser state of the manifest into the target folder of builds, unless a build has left a newer one.
+
+    dagster-dbt would copy it with its mode, and dbt cannot write into a copy of a file that is read-only. Without a
+    usable state dbt parses everything, but does not name the damaged file, so that is done here.
+    """
+    state, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
+    made_at = project.manifest_path.stat().st_mtime_ns
+    if _is_usable(state, warn) and os.access(state, os.W_OK) and state.stat().st_mtime_ns >= made_at:
+        return
+    target_path.mkdir(parents=True, exist_ok=True)
+    state.unlink(missing_ok=True)
+    if _is_usable(of_project, warn):
+        shutil.copyfile(of_project, state)
+
+
+def _is_usable(state: Path, warn: Callable[[str], None]) -> bool:
+    """Return whether there is parser state; one that is damaged is named and removed, where it may be."""
+    if not state.exists():
+        return False
+    reason = _damage_of_parser_state(state)
+    if reason is None:
+        return True
+    warn(f"{state} is damaged ({reason}); dbt parses the project again.")
+    with suppress(OSError):
         state.unlink()
+    return False
+
+
+def _damage_of_parser_state(state: Path) -> str | None:
+    try:
+        content = msgpack.unpackb(state.read_bytes(), strict_map_key=False)
+    except ValueError as error:
+        return str(error) or type(error).__name__
+    return None if isinstance(content, dict) and "nodes" in content else "it is no parser state"
 
 
 def is_stale(project: DbtProject) -> bool:
@@ -100,14 +155,14 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
         DbtProjectError: the project does not parse.
     """
     target = project.manifest_path.parent
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
-        command = [dbt_executable(), "--quiet", "parse", "--no-partial-parse"]
+    with _scratch_folder(target) as scratch:
+        command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
+        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
         command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
         parsed = subprocess.run(
             command,
             cwd=project.project_dir,
-            env={**os.environ, **(variables or {}), "DBT_PROFILES_DIR": str(project.profiles_dir)},
+            env=dbt_environment(variables or {}),
             capture_output=True,
             text=True,
             check=False,
@@ -116,4 +171,21 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             said = (parsed.stdout + parsed.stderr).strip()
             raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
         for name in (_PARSER_STATE, "manifest.json"):
+            fsync_path(Path(scratch) / name)
             os.replace(Path(scratch) / name, target / name)
+        fsync_path(target)
+
+
+@contextmanager
+def _scratch_folder(target: Path) -> Iterator[str]:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target)
+    except OSError as error:
+        raise DbtProjectError(
+            f"The manifest in {target} is missing or older than the files of the dbt project, and the folder cannot be "
+            f"written ({error.strerror}). Make the manifest as a user who may write there, with: "
+            f"{sys.executable} -m dagster definitions validate -m acl_assets.definitions"
+        ) from None
+    with scratch as folder:
+        yield folder

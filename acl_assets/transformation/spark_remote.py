@@ -6,6 +6,7 @@ on trying where nobody answers for ten minutes, in which it says nothing.
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -41,7 +42,8 @@ def spark_address(remote: str) -> SparkAddress:
         raise _unreadable() from None
     path, _, parameters = parts.path.partition(";")
     are_pairs = not parameters or all(pair.count("=") == 1 for pair in parameters.split(";"))
-    if parts.scheme != "sc" or not address.host or ";" in parts.netloc or path not in ("", "/") or not are_pairs:
+    is_host = re.fullmatch(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", address.host)
+    if parts.scheme != "sc" or not is_host or ";" in parts.netloc or path not in ("", "/") or not are_pairs:
         raise _unreadable()
     return address
 

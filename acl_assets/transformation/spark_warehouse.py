@@ -26,6 +26,7 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.transformation.build import BuildError, file_identity
 from acl_assets.transformation.memory import build_memory_limit
 from acl_assets.transformation.spark_remote import require_spark, spark_address
+from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.sql import duckdb_files
 
 if TYPE_CHECKING:
@@ -351,7 +352,7 @@ def _difference_from_published(settings: Settings, upstream: Sequence[str]) -> s
     note = _published_note(settings)
     if not note.exists():
         return "a build since then was not published"
-    identity, _, address = note.read_text().partition("\n")
+    identity, _, address = note.read_text(errors="replace").partition("\n")
     if identity != file_identity(settings.published_file):
         return "the published file has been replaced since Spark built it"
     present_address = str(spark_address(settings.spark_remote or ""))
@@ -379,7 +380,7 @@ def missing_relations(remote: str, names: Sequence[str]) -> list[str]:
 def note_publication(settings: Settings) -> None:
     """Note that the warehouse of this Spark holds what has just been published."""
     address = spark_address(settings.spark_remote or "")
-    _published_note(settings).write_text(f"{file_identity(settings.published_file) or ''}\n{address}")
+    write_atomically(_published_note(settings), f"{file_identity(settings.published_file) or ''}\n{address}")
 
 
 def _published_note(settings: Settings) -> Path:

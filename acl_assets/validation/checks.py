@@ -5,7 +5,6 @@ What belongs here: thin checks. What does not: the rules (`row_counts`), and wha
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 from dagster import (
@@ -16,6 +15,7 @@ from dagster import (
     AssetKey,
     Config,
     Failure,
+    MetadataValue,
     ResourceParam,
     asset_check,
     multi_asset_check,
@@ -27,8 +27,10 @@ from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_tables.assets import source_asset_key
-from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, kept_chains, read_current
+from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, read_chain, read_current
 from acl_assets.transformation.build import read_build
+from acl_assets.transformation.published_file import PublishedFileError, open_published
+from acl_assets.util.runs import run_chain
 from acl_assets.validation.row_counts import (
     MOST_LOSS,
     disagreements,
@@ -100,7 +102,11 @@ def source_row_counts(
 ) -> Iterator[AssetCheckResult]:
     """Compare the current source tables with manifest, source and published state."""
     selected = context.selected_asset_check_keys
-    published = published_source_rows(settings)
+    damage = None
+    try:
+        published = published_source_rows(settings)
+    except PublishedFileError as error:
+        published, damage = {}, f"There are no published rows to compare with. {error}"
     try:
         current = read_current(settings.source_tables_dir)
     except DamagedStateError as error:
@@ -108,7 +114,7 @@ def source_row_counts(
     for table in SOURCE_TABLES:
         results = [
             rows_result(table, current),
-            volume_result(table, current.tables[table].rows, published, config),
+            volume_result(table, current.tables[table].rows, published, config, damage),
             amounts_result(source_asset_key(table), table, current, source_totals(current, table)),
         ]
         for result in results:
@@ -123,44 +129,52 @@ def source_row_counts(
     blocking=True,
 )
 def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Settings]) -> AssetCheckResult:
-    """Compare the fact with the source: that of this run's build, or what is published in a run without one."""
-    run_ids = [context.run.run_id, context.run.parent_run_id, context.run.root_run_id]
-    warehouse = settings.build_file if read_build(settings, run_ids) else settings.published_file
-    digest, totals = read_fact(warehouse)
-    chain = _kept_chain(settings, digest)
+    """Compare the fact with the source: that of this run's build, or the published fact in a run without one."""
+    try:
+        digest, totals = _read_built_or_published_fact(context, settings)
+        chain = read_chain(settings.source_tables_dir / digest)
+    except (PublishedFileError, DamagedStateError) as error:
+        return _failed_fact(str(error))
     if chain is None:
-        return AssetCheckResult(
-            check_name=AMOUNTS_CHECK,
-            asset_key=FACT,
-            passed=False,
-            description=f"The source tables that {warehouse} was built from are no longer kept, so there is nothing to "
-            "compare with. Refresh everything (job refresh, or --select '*').",
+        return _failed_fact(
+            "The source tables that the fact was built from are no longer kept, so there is nothing to compare with. "
+            "Refresh everything (job refresh, or --select '*')."
         )
     return amounts_result(FACT, "tickets", chain, totals)
 
 
-def _kept_chain(settings: Settings, digest: str) -> ConvertedChain | None:
-    for folder, chain in kept_chains(settings.source_tables_dir):
-        if folder.name == digest and isinstance(chain, ConvertedChain):
-            return chain
-    return None
+def _failed_fact(reason: str) -> AssetCheckResult:
+    return AssetCheckResult(
+        check_name=AMOUNTS_CHECK,
+        asset_key=FACT,
+        passed=False,
+        severity=AssetCheckSeverity.ERROR,
+        description="There is nothing to compare the fact with: see the reason.",
+        metadata={"reason": MetadataValue.text(reason)},
+    )
 
 
-def read_fact(warehouse: Path) -> tuple[str, Totals]:
+def _read_built_or_published_fact(context: AssetCheckExecutionContext, settings: Settings) -> tuple[str, Totals]:
+    if read_build(settings, run_chain(context.instance, context.run)):
+        with duckdb.connect(str(settings.build_file), read_only=True) as connection:
+            return read_fact(connection)
+    with open_published(settings) as connection:
+        return read_fact(connection)
+
+
+def read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[str, Totals]:
     """Return the digest of the batch chain a warehouse is made of, and the totals of its fact.
 
-    The batches of a build are those of its source tables; those in its schema `publication` are the ones of the
-    published file it was copied from.
+    In a build the batches are those of its source tables. `publication` there describes the file it was copied from.
     """
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        tables = set(connection.execute("select table_schema, table_name from information_schema.tables").fetchall())
-        schema = "festival" if ("festival", "export_batches") in tables else "publication"
-        batches = connection.execute(
-            f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
-        ).fetchall()
-        ((rows, *found),) = connection.execute(
-            _FACT_TOTALS if tuple(FACT.path) in tables else _TOTALS_BY_PERFORMANCE
-        ).fetchall()
+    tables = set(connection.execute("select table_schema, table_name from information_schema.tables").fetchall())
+    schema = "festival" if ("festival", "export_batches") in tables else "publication"
+    batches = connection.execute(
+        f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
+    ).fetchall()
+    ((rows, *found),) = connection.execute(
+        _FACT_TOTALS if tuple(FACT.path) in tables else _TOTALS_BY_PERFORMANCE
+    ).fetchall()
     return chain_digest(batches), Totals(rows, dict(zip(_FACT_COLUMNS, map(int, found), strict=True)))
 
 
@@ -202,7 +216,7 @@ def amounts_result(asset_key: AssetKey, table: str, chain: ConvertedChain, total
         asset_key=asset_key,
         passed=not found,
         severity=AssetCheckSeverity.ERROR,
-        description=f"After batch {chain.newest.batch_id}: {'; '.join(found)}" if found else said,
+        description="; ".join(found) or said,
         metadata={
             "batch_id": chain.newest.batch_id,
             "rows": totals.rows,
@@ -213,11 +227,16 @@ def amounts_result(asset_key: AssetKey, table: str, chain: ConvertedChain, total
     )
 
 
-def volume_result(table: str, rows: int, published: Mapping[str, int], config: VolumeConfig) -> AssetCheckResult:
-    """Return whether a current source table kept enough of the published rows."""
+def volume_result(
+    table: str, rows: int, published: Mapping[str, int], config: VolumeConfig, damage: str | None
+) -> AssetCheckResult:
+    """Return whether a current source table kept enough of the published rows.
+
+    If `damage` says why these cannot be read, the check passes with that text: only a new publication repairs it.
+    """
     lost = lost_share(rows, published.get(table))
     too_much = lost > MOST_LOSS
-    description = None
+    description = damage
     if too_much:
         description = (
             f"{table} has {rows:,} rows where {published[table]:,} are published: {lost:.0%} are gone. If that is "
@@ -235,8 +254,12 @@ def volume_result(table: str, rows: int, published: Mapping[str, int], config: V
 
 
 def published_source_rows(settings: Settings) -> dict[str, int]:
-    """Rows of each source table in the state that is published; empty when nothing is."""
+    """Return the rows of each source table in the published state, nothing if nothing is published.
+
+    Raises:
+        PublishedFileError: the published file cannot be read.
+    """
     if not settings.published_file.exists():
         return {}
-    with duckdb.connect(str(settings.published_file), read_only=True) as connection:
+    with open_published(settings) as connection:
         return dict(connection.execute("select table_name, row_count from publication.source_tables").fetchall())

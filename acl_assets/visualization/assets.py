@@ -1,9 +1,7 @@
-"""The report as an asset: one HTML file from the published warehouse, its pictures previewed in the metadata.
-
-What belongs here: the thin asset. What does not: charts, page and images (`charts`, `report`, `previews`).
-"""
+"""The report as an asset: one HTML file from the published warehouse, with previews of its pictures as metadata."""
 
 import base64
+from contextlib import ExitStack
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
@@ -15,9 +13,7 @@ from acl_assets.transformation.translator import FRESHNESS, OWNERS
 
 _WRITE_REPORT = "acl_assets.visualization.report:report_on"
 _SPECIFY_PREVIEWS = "acl_assets.visualization.report:previews_of"
-_KEEP_DRAWING_LIBRARY = "acl_assets.visualization.drawing_library:keep_drawing_library"
-_START_DRAWING = "acl_assets.visualization.previews:start_drawing"
-_DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
+_DRAW_PREVIEW = "acl_assets.visualization.previews:draw_preview"
 
 
 @asset(
@@ -30,25 +26,37 @@ _DRAW_PREVIEWS = "acl_assets.visualization.previews:draw_previews"
 )
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
-    with ChildProcess() as writer, ChildProcess() as painter:
-        writer.begin(_SPECIFY_PREVIEWS, settings.published_file)
-        painter.call(_KEEP_DRAWING_LIBRARY, settings.report_file.parent)
-        painter.begin(_START_DRAWING)
-        specifications = writer.result()
-        painter.result()
-        painter.begin(_DRAW_PREVIEWS, specifications)
+    with ChildProcess() as writer:
         writer.call(_WRITE_REPORT, settings.published_file, settings.report_file)
         context.log.info(f"The report is in {settings.report_file}.")
-        pictures = painter.result()
-    previews = {
-        name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
-        for name, picture in pictures.items()
-    }
+        specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
     return MaterializeResult(
         metadata={
             "path": MetadataValue.path(str(settings.report_file)),
             "report": MetadataValue.url(settings.report_file.as_uri()),
             "bytes": settings.report_file.stat().st_size,
-            **previews,
+            **_previews(context, specifications),
         }
     )
+
+
+def _previews(
+    context: AssetExecutionContext, specifications: dict[str, dict[str, Any]]
+) -> dict[str, MetadataValue[Any]]:
+    """Return each picture as an image, or the reason why there is none: the report does not need these images."""
+    previews: dict[str, MetadataValue[Any]] = {}
+    with ExitStack() as painters:
+        painter = painters.enter_context(ChildProcess())
+        for name, specification in specifications.items():
+            try:
+                image = base64.b64encode(painter.call(_DRAW_PREVIEW, specification)).decode()
+            # A library that fails raises anything, and ends its process where it aborts.
+            except Exception as error:
+                reason = f"The preview of {name} could not be drawn: {error}"
+                context.log.warning(f"{reason} The report holds that picture; open it in a browser.")
+                previews[name] = MetadataValue.text(reason)
+                painter = painters.enter_context(ChildProcess())
+            else:
+                # Markdown is the only metadata that shows an image. It holds text from data as pixels alone.
+                previews[name] = MetadataValue.md(f"![{name}](data:image/png;base64,{image})")
+    return previews

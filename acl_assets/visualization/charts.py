@@ -1,10 +1,7 @@
 """The pictures, each a pure function from a data product to an Altair chart.
 
-What belongs here: encodings, colours and layout. What does not: reading data, and HTML. Ranks, tiers and
-standings are taken from the data products as they are; nothing is ranked anew here.
-
-Every chart takes a `Palette`. `PAPER` holds plain colours for pictures that stand alone; `PAGE` holds CSS
-variables, so that one drawing follows the page into dark mode and onto paper without being drawn again (SVG only).
+Ranks, tiers and standings come from the data products. Every chart takes a `Palette`: `PAPER` holds plain colours for
+pictures that stand alone, `PAGE` holds CSS variables, so that an SVG follows the page into dark mode and onto paper.
 """
 
 from __future__ import annotations
@@ -22,7 +19,10 @@ Width = int | Literal["container"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 NARROW = 560  # pixels; below this width a chart leaves out labels that would run into each other
 TIER_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
-THOUSANDS = "datum.value === 0 ? '0' : format(datum.value, '~s')"
+# The format ~s alone writes 0.5 as 500m.
+THOUSANDS = "format(datum.value, datum.value < 1000 ? '~r' : '~s')"
+MOST_DAYS_BY_MONTH = pd.Timedelta(days=730)
+MOST_IN_TOOLTIP = 80  # characters of a name
 TIER_HEADER_HEIGHT = 30
 BAND_ROW_HEIGHT = 42
 
@@ -195,16 +195,7 @@ def ticket_sales_by_month_chart(
         .transform_filter("festival === null || datum.festival_year === festival")
         .mark_bar(stroke=palette.accent, strokeWidth=0.6)
         .encode(
-            x=alt.X(
-                "utcyearmonth(sale_month):T",
-                axis=alt.Axis(
-                    title=None,
-                    format="%Y",
-                    labelExpr="festival === null ? utcFormat(datum.value, '%Y') : utcFormat(datum.value, '%b')",
-                    tickCount=alt.ExprRef(f"festival === null ? (width < {NARROW} ? 6 : 12) : 8"),
-                    grid=False,
-                ),
-            ),
+            x=_sale_months_axis(sales),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             fill=alt.Fill("fill:N", scale=None),
             detail=alt.Detail("festival_year:O"),
@@ -241,6 +232,7 @@ def ticket_sales_by_venue_chart(
     venues = venues.assign(
         colour=_venue_colours(venues, palette),
         ranked_name=[f"{venue.venue_rank}. {venue.venue_name}" for venue in venues.itertuples()],
+        tooltip_name=venues.venue_name.map(_tooltip_name),
         figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
     )
     in_order = alt.Y("venue_id:N", sort=list(venues.venue_id), axis=None, scale=alt.Scale(paddingInner=0.2))
@@ -249,7 +241,7 @@ def ticket_sales_by_venue_chart(
         x=alt.X("total_tickets_sold:Q", axis=None),
         color=alt.Color("colour:N", scale=None),
         tooltip=[
-            alt.Tooltip("venue_name:N", title="Venue"),
+            alt.Tooltip("tooltip_name:N", title="Venue"),
             alt.Tooltip("venue_rank:Q", title="Rank"),
             alt.Tooltip("total_tickets_sold:Q", title="Tickets", format=","),
             alt.Tooltip("share_of_tickets:Q", title="Share of all tickets", format=".1%"),
@@ -303,13 +295,20 @@ def venue_sales_over_time_chart(
     lines = lines.assign(
         tickets_of_completed=lines.tickets_sold.where(completed),
         status=_status(completed),
+        tooltip_name=lines.venue_name.map(_tooltip_name),
         fill=lines.colour.where(completed, "transparent"),
         marker=lines.venue_rank.where(lines.is_top_venue, 1).astype(str),
     )
     base = _chart(_rows(lines)).encode(
         x=alt.X(
             "festival_year:Q",
-            axis=alt.Axis(title=None, format="d", tickMinStep=1, labelOverlap=True, grid=False),
+            axis=alt.Axis(
+                title=None,
+                format="d",
+                values=[int(year) for year in sorted(sales.festival_year.unique())],
+                labelOverlap=True,
+                grid=False,
+            ),
             scale=alt.Scale(zero=False, nice=False, padding=10),
         ),
         detail=alt.Detail("venue_id:N"),
@@ -330,7 +329,7 @@ def venue_sales_over_time_chart(
             size=alt.SizeValue(16, condition=_by_prominence(95, 45)),
             shape=_shape("marker"),
             tooltip=[
-                alt.Tooltip("venue_name:N", title="Venue"),
+                alt.Tooltip("tooltip_name:N", title="Venue"),
                 alt.Tooltip("festival_year:O", title="Festival"),
                 alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
                 alt.Tooltip("performances:Q", title="Performances", format=","),
@@ -388,7 +387,8 @@ def band_sales_of_top_venues_chart(bands: pd.DataFrame, venues: pd.DataFrame, wi
         layers, height = _band_sales_layers(
             bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share))
         )
-        panels.append(alt.LayerChart(layer=layers, width=share, height=height, title=str(venue.venue_name)))
+        title = alt.TitleParams(str(venue.venue_name), limit=share)
+        panels.append(alt.LayerChart(layer=layers, width=share, height=height, title=title))
     return alt.HConcatChart(hconcat=panels, spacing=gap, config=_config(PAPER))
 
 
@@ -454,7 +454,7 @@ def _band_sales_layers(
     base = _chart(rows)
     weight = alt.ExprRef("datum.tier === 1 ? 'bold' : 'normal'")
     tooltip = [
-        alt.Tooltip("band_name:N", title="Band"),
+        alt.Tooltip("tooltip_name:N", title="Band"),
         alt.Tooltip("rank_in_venue:Q", title="Rank at this venue"),
         alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
         alt.Tooltip("performances:Q", title="Performances"),
@@ -511,6 +511,7 @@ def _tier_blocks(bands: pd.DataFrame) -> tuple[list[dict[str, Any]], list[dict[s
                     "dot_at": name_at + 17,
                     "tier_name": str(tier),
                     "ranked_name": f"{band['rank_in_venue']}. {band['band_name']}",
+                    "tooltip_name": _tooltip_name(band["band_name"]),
                     "figures": f"{band['avg_tickets_per_performance']:,.0f}  ·  {band['performances']} perf.",
                     "played": _played(band),
                 }
@@ -525,6 +526,11 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
     """A chart of rows that were converted once, as one of a frame converts that anew for each of its layers."""
     return alt.Chart({"values": rows})
+
+
+def _tooltip_name(name: str) -> str:
+    """Cut a name that would make a tooltip too high to be placed on a screen."""
+    return name if len(name) <= MOST_IN_TOOLTIP else f"{name[:MOST_IN_TOOLTIP]}…"
 
 
 def _tier_heading(tier: int, shown: int, in_tier: int) -> str:
@@ -544,8 +550,33 @@ def _every_year(sales: pd.DataFrame) -> list[int]:
     return list(range(int(years.min()), int(years.max()) + 1)) if len(years) else []
 
 
+def _sale_months_axis(sales: pd.DataFrame) -> alt.X:
+    """Return the axis of sale months, with a tick at every month or, for all festivals of many years, at every year."""
+    months = pd.to_datetime(sales.sale_month)
+    has_many_years = len(months) and months.max() - months.min() > MOST_DAYS_BY_MONTH
+    by_year = "festival === null" if has_many_years else "false"
+    start = f"utc({months.min().year}, 0, 1)" if has_many_years else "null"
+    return alt.X(
+        "utcyearmonth(sale_month):T",
+        # The first year begins before its first sale, and its label would be left out.
+        scale=alt.Scale(domainMin=alt.ExprRef(f"{by_year} ? {start} : null")),
+        axis=alt.Axis(
+            title=None,
+            format="%Y",
+            # Bars begin at the tick of their month; the last tick is where the last month ends.
+            labelExpr=f"{by_year} ? utcFormat(datum.value, '%Y') : "
+            "datum.index === 1 ? '' : utcFormat(datum.value, '%b %Y')",
+            labelOverlap=True,
+            tickCount=alt.ExprRef(f"{by_year} ? 'year' : 'month'"),
+            grid=False,
+        ),
+    )
+
+
 def _tickets_axis(field: str, tick_count: int = 4, **properties: Any) -> alt.Y:
-    axis = alt.Axis(title=None, labelExpr=THOUSANDS, tickCount=tick_count, domain=False, ticks=False)
+    # Vega's tickMinStep lets half tickets through; no more ticks than tickets does not.
+    whole_tickets = alt.ExprRef(f"min({tick_count}, max(1, domain('y')[1]))")
+    axis = alt.Axis(title=None, labelExpr=THOUSANDS, tickCount=whole_tickets, domain=False, ticks=False)
     return alt.Y(field, axis=axis, **properties)
 
 

@@ -1,17 +1,14 @@
 """The report: one HTML file that answers which bands to invite, with the pictures and where they come from.
 
-What belongs here: reading the published data products, wording the answer, filling the page, writing it. What does
-not: drawing (`charts`), looks (`templates/`), and figures of its own: every number is in the data products or a plain
-sum of their rows.
-
-The page asks the network for nothing: its Content-Security-Policy forbids that, and lets no script run but its own
-two, named by their digests.
+Every number is in the published data products or is a plain sum of their rows. The Content-Security-Policy of the page
+forbids all network requests, and all scripts but its own two, which it names by their digests.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from altair.utils.schemapi import debug_mode
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.util.atomic_write import write_atomically
 from acl_assets.visualization import charts
+from acl_assets.visualization.drawable_text import drawable_frame
 from acl_assets.visualization.drawing_library import drawing_library
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -102,7 +100,7 @@ def report_on(published_file: Path, target: Path) -> None:
 
 
 def previews_of(published_file: Path) -> dict[str, dict[str, Any]]:
-    """The `preview_specifications` of a published file.
+    """Return the `preview_specifications` of a published file.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
@@ -113,6 +111,8 @@ def previews_of(published_file: Path) -> dict[str, dict[str, Any]]:
 def read_report_data(published_file: Path) -> ReportData:
     """Read what the report shows from the published file, opened read-only; the ticket grain is never touched.
 
+    Characters that no chart can draw are replaced in every text.
+
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
     """
@@ -120,25 +120,23 @@ def read_report_data(published_file: Path) -> ReportData:
         raise ReportDataError(f"{published_file} does not exist; materialize published_warehouse first.")
     try:
         with duckdb.connect(published_file, read_only=True) as warehouse:
-            publications = warehouse.sql("from publication.publications order by published_at desc").df()
+            publications = _read(warehouse, "from publication.publications order by published_at desc")
             if publications.empty:
                 raise ReportDataError(f"{published_file} was never published; materialize published_warehouse first.")
             return ReportData(
-                sales_over_time=warehouse.sql(
-                    "from data_products.ticket_sales_over_time order by festival_year, sale_month"
-                ).df(),
-                sales_by_venue=warehouse.sql(
-                    "from data_products.ticket_sales_by_venue order by venue_rank, festival_year"
-                ).df(),
-                band_sales=warehouse.sql(
-                    "from data_products.band_sales_by_venue order by venue_id, rank_in_venue"
-                ).df(),
-                candidates=warehouse.sql(
-                    "from data_products.all_star_candidates order by venue_rank, rank_in_venue"
-                ).df(),
+                sales_over_time=_read(
+                    warehouse, "from data_products.ticket_sales_over_time order by festival_year, sale_month"
+                ),
+                sales_by_venue=_read(
+                    warehouse, "from data_products.ticket_sales_by_venue order by venue_rank, festival_year"
+                ),
+                band_sales=_read(warehouse, "from data_products.band_sales_by_venue order by venue_id, rank_in_venue"),
+                candidates=_read(
+                    warehouse, "from data_products.all_star_candidates order by venue_rank, rank_in_venue"
+                ),
                 unsold_performances=_unsold_performances(warehouse),
-                export_batches=warehouse.sql("from publication.export_batches order by exported_at, batch_id").df(),
-                audit_results=warehouse.sql("from publication.audit_results order by asset_key, check_name").df(),
+                export_batches=_read(warehouse, "from publication.export_batches order by exported_at, batch_id"),
+                audit_results=_read(warehouse, "from publication.audit_results order by asset_key, check_name"),
                 publication=publications.iloc[0],
             )
     except (duckdb.CatalogException, duckdb.BinderException) as error:
@@ -296,6 +294,10 @@ def _page(data: ReportData) -> dict[str, Any]:
     }
 
 
+def _read(warehouse: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
+    return drawable_frame(warehouse.sql(query).df())
+
+
 def _unsold_performances(warehouse: duckdb.DuckDBPyConnection) -> int:
     [(unsold,)] = warehouse.sql(
         """
@@ -345,8 +347,9 @@ def _instant(moment: pd.Timestamp) -> str:
 
 
 def _inline_script(script: str) -> str:
-    """A script that can stand between script tags: the tag that would end it is written another way."""
-    return script.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    """Return a script that can stand between script tags: the tag that would end it is written another way."""
+    lines = script.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub("</(script)", r"<\\/\1", lines, flags=re.IGNORECASE).replace("<!--", "<\\!--")
 
 
 def _digest(script: str) -> str:

@@ -2,7 +2,8 @@
 {% macro register_source_tables() %}
     {% if execute %}
         {% do adapter.create_schema(api.Relation.create(database=target.get('database'), schema='festival')) %}
-        {% set folder = env_var('FESTIVAL_SOURCE_TABLES', env_var('ACL_DATA_DIR', '../data') ~ '/source_tables/current') %}
+        {% set current = env_var('ACL_DATA_DIR', '../data') ~ '/source_tables/current' %}
+        {% set folder = env_var('FESTIVAL_SOURCE_TABLES', current) %}
         {% for table in graph.sources.values() if table.source_name == 'festival' %}
             {% do run_query(source_table_view(table.name, folder ~ '/' ~ table.name ~ '.parquet')) %}
         {% endfor %}

@@ -64,8 +64,6 @@ def _describe(test: Mapping[str, Any]) -> str:
         case "accepted_range":
             bounds = [f"{word} {arguments[word]}" for word in ("minimum", "maximum") if word in arguments]
             return f"{column} has {' and '.join(bounds)}."
-        case "length_at_most":
-            return f"{column} has at most {arguments['characters']} characters."
         case name:
             raise ValueError(f"No words are known for the dbt test {name} of {test['name']}; give it a description.")
 

@@ -69,7 +69,7 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
     settings = Settings.from_environment(environment)
     images_dir.mkdir(parents=True, exist_ok=True)
     _run([sys.executable, "-m", "acl_assets.simulator", "write-batch", "--scale", str(scale)], environment)
-    _run([_command("dagster"), "job", "execute", "-j", "refresh", "-m", _DEFINITIONS], environment)
+    _run([sys.executable, "-m", "dagster", "job", "execute", "-j", "refresh", "-m", _DEFINITIONS], environment)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
         with _page(browser, width=1200, height=1000) as page:
@@ -88,10 +88,6 @@ def _environment(scratch: Path) -> dict[str, str]:
     shutil.copy(PROJECT_DIR / "dagster.yaml", home)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACL_", "DAGSTER_", "DBT_"))}
     return {**kept, "ACL_DATA_DIR": str(scratch / "data"), "DAGSTER_HOME": str(home)}
-
-
-def _command(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -115,7 +111,7 @@ def _webserver(environment: Mapping[str, str]) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [_command("dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-m", _DEFINITIONS]
+    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", _DEFINITIONS]
     server = subprocess.Popen(
         command, cwd=PROJECT_DIR, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

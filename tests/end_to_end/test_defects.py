@@ -17,12 +17,13 @@ import pytest
 from dagster import DagsterInstance, materialize
 from refreshes import LATER, festival_settings, land_batch, land_plain_batch, published_batches, refresh, sha256
 
-from acl_assets.ingestion.export_batch import list_landing_zone
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_tables import source_tables
+from acl_assets.landing_zone.batches import list_batches
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.simulator.defects import DEFECTS, BatchForm, Defect, Outcome
+from acl_assets.source_tables.assets import source_tables
 from acl_assets.validation.checks import source_row_counts
 
 pytestmark = pytest.mark.slow
@@ -147,7 +148,9 @@ def converted(settings: Settings) -> dict[str, pa.Table]:
             resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
         )
     assert all(check.passed for check in result.get_asset_check_evaluations())
-    return {table: pq.read_table(settings.source_tables_dir / "current" / table) for table in SOURCE_TABLES}
+    return {
+        table: pq.read_table(settings.source_tables_dir / "current" / f"{table}.parquet") for table in SOURCE_TABLES
+    }
 
 
 def test_what_loads_is_published(published: Settings, good_batch: GoodBatch) -> None:
@@ -166,9 +169,9 @@ def test_an_export_still_being_written_is_left_alone(
     """The refresh goes on with the newest whole batch, and the listing says why the other is none."""
     settings = replace(published, settle_seconds=60.0)
     land_defective(settings, good_batch(defect.forms[0]), defect)
-    listing = list_landing_zone(settings.exports_dir, settings.settle_seconds)
-    assert [text for text in defect.caught_by if text not in listing.incomplete["second"]] == []
-    assert [found.batch_id for found in listing.complete] == ["first"]
+    listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
+    assert [text for text in defect.caught_by if text not in listing.skipped["second"]] == []
+    assert [header.found.batch_id for header in listing.headers] == ["first"]
 
 
 def test_every_outcome_is_in_the_catalogue() -> None:

@@ -1,4 +1,4 @@
-"""A refresh whose exports and source tables are on object storage publishes what one on this machine does."""
+"""A refresh from object storage publishes the same file as a refresh from this machine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from object_storage import remote_settings
 from refreshes import differing_rows, published_batches, refresh
 
 from acl_assets.ingestion.object_storage import list_files
-from acl_assets.ingestion.remote_landing_zone import land_remotely
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import EXPORT_BATCHES
+from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings
+from acl_assets.source_tables.current_state import CHAIN_FILE, EXPORT_BATCHES
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_same_warehouse_is_published(published: Settings, bucket: str) -> None:
-    """Every check passes, and only what must be a file of this machine is one."""
+    """Every check passes, and the exports are not copied to this machine."""
     expected = published.published_file.rename(published.data_dir / "expected.duckdb")
     shutil.rmtree(published.source_tables_dir)
     landed = shutil.move(published.exports_dir, published.data_dir / "elsewhere")
@@ -28,6 +28,6 @@ def test_the_same_warehouse_is_published(published: Settings, bucket: str) -> No
     assert refreshed.success, refreshed.errors
     assert differing_rows(expected, remote.published_file) == {}
     assert published_batches(remote) == ["first"]
-    current = list_files(f"{remote.source_tables_url}/current")
-    assert {path.split("/")[0] for path in current} == {*SOURCE_TABLES, EXPORT_BATCHES}
+    sent = {path.split("/")[-1] for path in list_files(f"{remote.source_tables_url}")}
+    assert sent == {"current", CHAIN_FILE, *(f"{table}.parquet" for table in (*SOURCE_TABLES, EXPORT_BATCHES))}
     assert not (remote.data_dir / "exports").exists()

@@ -34,6 +34,7 @@ from acl_assets.simulator.defects import DEFECTS
 pytestmark = pytest.mark.slow
 
 ONE_MODEL = 'key:"data_products/band_sales_by_venue"'
+NO_SUCH_MODEL = 'key:"data_products/no_such_model"'
 MATERIALIZE = [sys.executable, "-m", "dagster", "asset", "materialize", "--select", "*", "-m", "acl_assets.definitions"]
 
 
@@ -130,6 +131,38 @@ def test_it_runs_from_the_command_line(published: Settings, start: StartRefresh,
     assert published_batches(published) == ["second"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*MATERIALIZE[:6], NO_SUCH_MODEL, *MATERIALIZE[7:]],
+        ["dg", "launch", "--assets", NO_SUCH_MODEL],
+        ["dg", "launch", "--job", "__ASSET_JOB"],
+    ],
+    ids=["dagster", "dg", "job"],
+)
+def test_selection_that_matches_nothing_fails_and_publishes_nothing(
+    published: Settings, start: StartRefresh, command: list[str]
+) -> None:
+    """Dagster takes an empty selection for everything."""
+    before = sha256(published.published_file)
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    refreshing = start(command)
+    assert refreshing.process.wait() != 0
+    assert "The selection of this run matches no asset" in refreshing.log
+    assert "'*' selects every asset" in refreshing.log
+    assert not [
+        run for run in refreshing.instance.get_runs() if refreshing.instance.get_run_stats(run.run_id).steps_succeeded
+    ]
+    assert sha256(published.published_file) == before
+
+
+def test_selection_that_matches_runs_from_the_command_line(published: Settings, start: StartRefresh) -> None:
+    published.report_file.unlink()
+    refreshing = start(["dg", "launch", "--assets", 'key:"all_stars_report"'])
+    assert refreshing.process.wait() == 0, refreshing.log
+    assert published.report_file.exists()
+
+
 def test_it_runs_in_a_clean_environment(published: Settings, start: StartRefresh) -> None:
     """Continuous integration has no home for Dagster."""
     land_batch(published, "second", exported_at=LATER, seed=21)
@@ -196,9 +229,9 @@ def succeeded(step: str) -> Moment:
 
 
 MOMENTS: dict[str, Moment] = {
-    "while tickets are converted": lambda settings, refreshing: (
-        settings.source_tables_dir / "tickets" / ".second.parquet.unfinished"
-    ).exists(),
+    "while tickets are converted": lambda settings, refreshing: any(
+        settings.source_tables_dir.glob("*.unfinished/tickets.parts/0.parquet")
+    ),
     "as dbt starts": lambda settings, refreshing: (settings.build_dir / "acl.json").exists(),
     "while models are built": logged("OK created sql table model star_schema.fct_ticket_sales"),
     "right before the swap": succeeded("source_row_counts"),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from extracts import (
     EXPORT_ROLE_SQL,
     buy,
     folders,
-    landed_state,
+    landed_chain,
     make_export_role,
     merged_rows,
     open_sale,
@@ -32,27 +33,30 @@ from extracts import (
     source_rows,
     when_logged,
 )
+from landing_zones import as_ordinary_user
 from postgres import QUICK, database, execute, server_folder
 from psycopg2.extensions import make_dsn
 from refreshes import SMALL, environment, land_batch, land_plain_batch, published_rows, refresh, wait_until
 
-from acl_assets.ingestion.conversion import convert_table
-from acl_assets.ingestion.export_batch import verify_file
 from acl_assets.ingestion.extracted_batch import (
     ExtractionError,
     RoleError,
     SourceBehindError,
     SourceUnreachableError,
     only_extract,
+    remove_left_overs,
 )
 from acl_assets.ingestion.extraction import extract
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_stress import StressLimits
-from acl_assets.ingestion.typed_columns import arrow_schema
+from acl_assets.landing_zone.manifest import MANIFEST_NAME, UNFINISHED_MANIFEST_NAME, begin_batch
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
+from acl_assets.source_tables.conversion import TableOrder, make_table
+from acl_assets.source_tables.typed_columns import arrow_schema
 
 pytestmark = pytest.mark.server
 
@@ -83,7 +87,7 @@ def test_a_batch_holds_every_row_of_every_table(extractable: Settings, ticketing
 def test_the_manifest_says_what_the_server_said_of_each_table(extractable: Settings, ticketing_dsn: str) -> None:
     """Counts and sums are asked of the server, not taken from what arrived: they can show that something did not."""
     extract(extractable)
-    batch = landed_state(extractable).newest
+    batch = landed_chain(extractable).newest
     for table in SOURCE_TABLES:
         assert batch.tables[table].rows_at_source == len(source_rows(ticketing_dsn, table))
     assert batch.tables["tickets"].sums_at_source == {
@@ -94,14 +98,21 @@ def test_the_manifest_says_what_the_server_said_of_each_table(extractable: Setti
     assert batch.source_snapshot["full_because"] == "no full batch has landed yet"
 
 
-def test_files_are_what_the_conversion_reads(extractable: Settings, tmp_path: Path) -> None:
+def test_extracted_files_are_converted_completely(extractable: Settings, tmp_path: Path) -> None:
     extract(extractable)
-    batch = landed_state(extractable).newest
+    batch = landed_chain(extractable).newest
     for name, table in SOURCE_TABLES.items():
         (file,) = batch.tables[name].files
-        assert pq.read_schema(verify_file(batch, file)).equals(arrow_schema(table))
-        converted = convert_table(batch, table, tmp_path / f"{name}.parquet", tmp_path / "rejects")
-        assert converted.rows == batch.tables[name].rows_at_source
+        assert pq.read_schema(Path(batch.folder) / file.path).equals(arrow_schema(table))
+        order = TableOrder(
+            zone=landing_zone_at(extractable.exports_dir),
+            batches=(batch,),
+            table=table,
+            base=None,
+            target=tmp_path / f"{name}.parquet",
+            rejects_file=tmp_path / "rejects",
+        )
+        assert make_table(order) == [{f"{name}.parquet": batch.tables[name].rows_at_source}]
 
 
 def test_values_arrive_as_they_are(extractable: Settings, ticketing_dsn: str) -> None:
@@ -119,7 +130,7 @@ def test_a_table_without_rows_is_a_file_without_rows(extractable: Settings, tick
     execute(ticketing_dsn, "truncate tickets")
     folder = Path(extract(extractable).folder)
     assert parquet_rows(folder / "tickets.parquet") == []
-    assert landed_state(extractable).newest.tables["tickets"].sums_at_source == {"price": 0}
+    assert landed_chain(extractable).newest.tables["tickets"].sums_at_source == {"price": 0}
 
 
 def test_row_groups_are_bounded(extractable: Settings, ticketing_dsn: str) -> None:
@@ -191,7 +202,7 @@ def test_the_next_batch_holds_what_changed(extractable: Settings, ticketing_dsn:
     second = extract(extractable)
     assert second.kind == "incremental"
     assert {name: table.rows for name, table in second.tables.items() if table.rows} == {"purchases": 1, "tickets": 3}
-    batch = landed_state(extractable).newest
+    batch = landed_chain(extractable).newest
     assert batch.continues_from is not None
     assert batch.continues_from.batch_id == first.batch_id
     assert batch.tables["bands"].files == ()
@@ -389,7 +400,7 @@ def test_another_database_is_not_taken_for_the_same(
 def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) -> None:
     """An incremental batch continues from one certain batch; behind another one it would break every refresh."""
     first = extract(extractable)
-    instant = landed_state(extractable).newest.exported_at + timedelta(milliseconds=1)
+    instant = landed_chain(extractable).newest.exported_at + timedelta(milliseconds=1)
 
     def land_another() -> None:
         land_batch(extractable, "another", exported_at=instant)
@@ -399,12 +410,22 @@ def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) 
     assert folders(extractable) == ["another", first.batch_id]
 
 
-def test_a_batch_that_would_be_ordered_before_the_newest_is_refused(extractable: Settings) -> None:
-    """Batches are ordered by their instants: one behind a batch with a wrong clock would never be looked at."""
+def test_extract_is_refused_when_it_would_be_ordered_before_the_newest_batch(extractable: Settings) -> None:
+    """Batches are ordered by export time: one before a batch with a wrong clock would never be used."""
     extract(extractable)
-    land_batch(extractable, "tomorrow", exported_at=landed_state(extractable).newest.exported_at + timedelta(days=1))
+    soon = landed_chain(extractable).newest.exported_at + timedelta(minutes=10)
+    land_batch(extractable, "soon", exported_at=soon)
     with pytest.raises(SourceBehindError, match="if that batch's clock was wrong, take it out"):
         extract(extractable)
+
+
+def test_extract_continues_the_chain_when_a_batch_of_the_future_has_landed(extractable: Settings) -> None:
+    first = extract(extractable)
+    tomorrow = landed_chain(extractable).newest.exported_at + timedelta(days=1)
+    land_batch(extractable, "tomorrow", exported_at=tomorrow)
+    second = extract(extractable)
+    assert (second.kind, second.full_because) == ("incremental", None)
+    assert [batch.batch_id for batch in landed_chain(extractable).batches] == [first.batch_id, second.batch_id]
 
 
 # What goes wrong in the middle --------------------------------------------------------------------------------
@@ -533,16 +554,75 @@ def test_the_command_prints_the_new_folder(extractable: Settings) -> None:
     process = extract_in_a_process(extractable, "--full")
     printed, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
-    assert Path(printed.strip()) == landed_state(extractable).newest.folder
+    assert printed.strip() == landed_chain(extractable).newest.folder
     assert "INFO: Landed full batch" in told
 
 
-def test_folders_of_others_stay(extractable: Settings) -> None:
-    """Only what an extract itself began and did not finish is its to remove."""
+def test_extract_removes_only_folders_that_an_extract_left_unfinished(extractable: Settings) -> None:
     (extractable.exports_dir / "ticketing-by-hand").mkdir(parents=True)
     (extractable.exports_dir / "ticketing-by-hand" / "bands.csv").touch()
     extraction = extract(extractable)
     assert folders(extractable) == [extraction.batch_id, "ticketing-by-hand"]
+
+
+def test_extract_continues_the_chain_beside_entries_that_are_no_batches(
+    extractable: Settings, ticketing_dsn: str
+) -> None:
+    """Names of extracts are no exception: a link, a file, a complete batch with a left-over mark."""
+    first = extract(extractable)
+    (Path(first.folder) / UNFINISHED_MANIFEST_NAME).touch()
+    landing_zone = Path(extractable.exports_dir)
+    elsewhere = begin_batch(landing_zone.parent / "elsewhere", "marked")
+    (landing_zone / "ticketing-link").symlink_to(elsewhere)
+    (landing_zone / "ticketing-loop").symlink_to("ticketing-loop")
+    (landing_zone / "ticketing-gone").symlink_to("nowhere")
+    (landing_zone / "ticketing-file").touch()
+    os.mkfifo(landing_zone / "ticketing-fifo")
+    (landing_zone / "ticketing-empty").mkdir()
+    (landing_zone / os.fsdecode(b"ticketing-\xff")).mkdir()
+    (landing_zone / f"ticketing-{'x' * 240}").mkdir()
+    (landing_zone / "tickets.csv").write_text("id\n")
+    for planted in ("ticketing-manifest-fifo", "ticketing-manifest-folder"):
+        (landing_zone / planted).mkdir()
+    os.mkfifo(landing_zone / "ticketing-manifest-fifo" / MANIFEST_NAME)
+    (landing_zone / "ticketing-manifest-folder" / MANIFEST_NAME).mkdir()
+    before = folders(extractable)
+
+    execute(ticketing_dsn, "insert into bands (name, fee) values ('Late', 1)")
+    second = extract(extractable)
+    assert (second.kind, second.full_because) == ("incremental", None)
+    assert [batch.batch_id for batch in landed_chain(extractable).batches] == [first.batch_id, second.batch_id]
+    assert folders(extractable) == sorted([*before, second.batch_id])
+    assert [path.name for path in elsewhere.iterdir()] == [UNFINISHED_MANIFEST_NAME]
+
+
+def test_extract_ignores_folders_that_it_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    landing_zone = tmp_path / "exports"
+    unreadable = begin_batch(landing_zone, "ticketing-unreadable")
+    for folder, mode in ((unreadable, 0o000), (landing_zone, 0o777), (tmp_path, 0o755)):
+        folder.chmod(mode)
+    try:
+        as_ordinary_user(partial(remove_left_overs, Path("exports")))
+    finally:
+        unreadable.chmod(0o755)
+    assert [path.name for path in unreadable.iterdir()] == [UNFINISHED_MANIFEST_NAME]
+
+
+def test_left_over_that_cannot_be_removed_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's extract was killed."""
+    monkeypatch.chdir(tmp_path)
+    landing_zone = tmp_path / "exports"
+    foreign = begin_batch(landing_zone, "ticketing-foreign")
+    for folder, mode in ((foreign, 0o555), (landing_zone, 0o777), (tmp_path, 0o755)):
+        folder.chmod(mode)
+    try:
+        with pytest.raises(ExtractionError, match=r"exports/ticketing-foreign .*Permission denied"):
+            as_ordinary_user(partial(remove_left_overs, Path("exports")))
+    finally:
+        foreign.chmod(0o755)
 
 
 def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from dagster import DagsterInstance, DefaultScheduleStatus, ExecuteInProcessResult
-from extracts import folders, landed_state
+from extracts import folders, landed_chain
 from postgres import execute
 from refreshes import wait_until
 
@@ -51,7 +51,7 @@ def test_the_job_lands_a_batch_and_tells_what_it_saw(
 ) -> None:
     result = run_extract(extractable, instance, mb_per_second=0)
     assert result.success
-    batch = landed_state(extractable).newest
+    batch = landed_chain(extractable).newest
     told = messages(instance, result)
     assert any(message.startswith("tickets: ") and "rows read (100%)" in message for message in told)
     for table in SOURCE_TABLES:
@@ -69,11 +69,11 @@ def test_the_job_lands_a_batch_and_tells_what_it_saw(
 @pytest.mark.server
 def test_the_job_takes_a_full_batch_when_asked(extractable: Settings, instance: DagsterInstance) -> None:
     run_extract(extractable, instance)
-    assert landed_state(extractable).newest.kind == "full"
+    assert landed_chain(extractable).newest.kind == "full"
     run_extract(extractable, instance)
-    assert landed_state(extractable).newest.kind == "incremental"
+    assert landed_chain(extractable).newest.kind == "incremental"
     run_extract(extractable, instance, full=True)
-    assert landed_state(extractable).newest.kind == "full"
+    assert landed_chain(extractable).newest.kind == "full"
 
 
 def test_without_an_address_the_job_says_which_setting_is_missing(
@@ -82,11 +82,20 @@ def test_without_an_address_the_job_says_which_setting_is_missing(
     assert "ACL_TICKETING_DSN is not set" in error_of(run_extract(settings, instance))
 
 
-def test_no_password_reaches_the_event_log(settings: Settings, instance: DagsterInstance) -> None:
-    address = "postgresql://acl_export:geheim@127.0.0.1:1/ticketing"
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("postgresql://acl_export:geheim@127.0.0.1:1/ticketing", "to 127.0.0.1:1/ticketing (user acl_export)"),
+        ("postgresql://acl_export:ge@heim@127.0.0.1:1/ticketing", "cannot be read: it has an @ that does not end"),
+        ("postgresql://acl_export@127.0.0.1:geheim/ticketing", "cannot be read: its port has characters"),
+    ],
+)
+def test_no_password_reaches_the_event_log(
+    settings: Settings, instance: DagsterInstance, address: str, error: str
+) -> None:
     result = run_extract(replace(settings, ticketing_dsn=address), instance)
-    assert "No connection to 127.0.0.1:1/ticketing (user acl_export)" in error_of(result)
-    assert "geheim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+    assert error in error_of(result)
+    assert "heim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
 
 
 @contextmanager

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from extracts import landed_state
+from extracts import landed_chain
 from postgres import execute
 
-from acl_assets.ingestion.export_batch import begin_batch, list_landing_zone
 from acl_assets.ingestion.extracted_batch import ExtractionError
 from acl_assets.ingestion.extraction import extract
 from acl_assets.ingestion.object_storage import list_files, write_file
+from acl_assets.landing_zone.batches import list_batches
+from acl_assets.landing_zone.manifest import begin_batch
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 
 pytestmark = pytest.mark.server
@@ -31,7 +33,7 @@ def test_a_full_batch_and_what_changed_after_it_are_landed(remote: Settings, tic
     changes = extract(remote)
     assert (changes.kind, changes.full_because) == ("incremental", None)
     assert changes.tables["bands"].rows == 1
-    assert [batch.batch_id for batch in landed_state(remote).batches] == [full.batch_id, changes.batch_id]
+    assert [batch.batch_id for batch in landed_chain(remote).batches] == [full.batch_id, changes.batch_id]
     assert [path.name for path in remote.extracts_dir.iterdir()] == [".extract.lock"]
 
 
@@ -52,9 +54,9 @@ def test_what_a_killed_extract_left_in_both_places_is_removed(remote: Settings) 
         write_file(f"{url}/{name}", b"")
     extraction = extract(remote)
     assert not killed.exists()
-    listing = list_landing_zone(remote.exports_dir, 0.0)
-    assert [found.batch_id for found in listing.complete] == [extraction.batch_id]
-    assert listing.incomplete == {}
+    listing = list_batches(landing_zone_at(remote.exports_dir), 0.0)
+    assert [header.found.batch_id for header in listing.headers] == [extraction.batch_id]
+    assert (listing.broken, listing.skipped) == ((), {})
 
 
 def test_an_extract_that_cannot_be_sent_leaves_nothing(remote: Settings, bucket: str) -> None:

@@ -16,11 +16,8 @@ from acl_assets.ingestion.source_connection import (
     GUARD_RAILS,
     SourceConnection,
     begin_reading,
-    connection_info,
-    describe_dsn,
     require_export_role,
     require_guard_rails,
-    told_by_server,
 )
 from acl_assets.settings import Settings
 
@@ -185,34 +182,3 @@ def test_a_transaction_that_lost_its_guard_rails_is_refused(export_dsn: str) -> 
             ExtractionError, match=r"transaction_isolation is read committed.*without a connection pooler"
         ):
             require_guard_rails(source)
-
-
-# Addresses ----------------------------------------------------------------------------------------------------
-
-
-def test_an_address_keeps_what_it_says_and_gets_what_it_leaves_out() -> None:
-    info = connection_info("postgresql://me@db/ticketing?sslmode=require&connect_timeout=3&client_encoding=latin1")
-    assert {"host=db", "user=me", "dbname=ticketing", "sslmode=require", "connect_timeout=3"} <= set(info.split())
-    assert "client_encoding=UTF8" in info
-    assert "keepalives_idle=30" in info
-
-
-@pytest.mark.parametrize(
-    ("dsn", "described"),
-    [
-        ("postgresql://me:geheim@db.example.org:5433/ticketing", "db.example.org:5433/ticketing (user me)"),
-        ("host=db dbname=ticketing user=me password=geheim", "db/ticketing (user me)"),
-        ("dbname=ticketing", "the local socket/ticketing (user unnamed)"),
-    ],
-)
-def test_an_address_is_described_without_its_password(dsn: str, described: str) -> None:
-    assert describe_dsn(dsn) == described
-
-
-def test_what_the_server_says_is_told_on_one_line() -> None:
-    text = (
-        'NOT_FOUND: [libpq] Failed: ERROR:  relation "x" does not exist\nLINE 1: select * from x\n'
-        "                      ^\n\nQuery was: select * from x. SQLSTATE: 42P01"
-    )
-    assert told_by_server(text, None) == 'relation "x" does not exist'
-    assert told_by_server("FATAL:  no entry for geheim\nDETAIL:  none\n", "geheim") == "no entry for ***; DETAIL:  none"

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from refreshes import instant
 
-from acl_assets.ingestion.export_batch import ExportBatch, LandingZoneState, ManifestFile, ManifestTable
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.ingestion.source_snapshot import (
     LARGEST_HORIZON_LAG,
@@ -22,6 +21,8 @@ from acl_assets.ingestion.source_snapshot import (
     full_because_of_landing_zone,
     full_because_of_source,
 )
+from acl_assets.landing_zone.batches import BatchChain
+from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, ManifestTable
 
 BEFORE = SourceSnapshot(
     system_identifier="7711019434196305484",
@@ -40,11 +41,11 @@ LATER = replace(BEFORE, wal_position=BEFORE.wal_position + 1, xid_horizon=5_000_
 SUNDAY = instant(2022, 7, 3, 4)
 
 
-def state(**changes: object) -> LandingZoneState:
+def state(**changes: object) -> BatchChain:
     """A full batch that an extract landed on a Sunday, and an incremental one a day later."""
     full = ExportBatch(
         batch_id="sunday",
-        folder=Path("sunday"),
+        folder="sunday",
         kind="full",
         exported_at=SUNDAY,
         digest="0" * 64,
@@ -56,7 +57,7 @@ def state(**changes: object) -> LandingZoneState:
         source_snapshot=BEFORE.to_manifest(),
     )
     monday = replace(full, batch_id="monday", kind="incremental", exported_at=SUNDAY + timedelta(days=1))
-    return LandingZoneState((full, replace(monday, **changes)))
+    return BatchChain((full, replace(monday, **changes)))
 
 
 def test_a_snapshot_survives_its_manifest() -> None:

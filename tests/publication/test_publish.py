@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from acl_assets.ingestion.export_batch import state_digest
 from refreshes import Refreshed, published_rows, refresh, sha256
 
 from acl_assets.definitions import build_definitions
@@ -14,16 +15,19 @@ from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.publication.publish import (
     AuditResult,
     PublicationError,
-    read_published_digest,
+    read_build_digest,
+    require_publishable,
     seal_build,
     swap_in,
 )
 from acl_assets.settings import Settings
 from acl_assets.transformation.build import (
     BuildRecord,
+    BuildSelection,
     begin_build,
     file_identity,
 )
+from acl_assets.transformation.published_file import read_published_digest
 
 AT_NOON = datetime(2022, 8, 1, 12)
 SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
@@ -31,7 +35,12 @@ SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
     """Build what dbt leaves behind, in small: views on the source tables, a model, stores of failing rows."""
-    record = begin_build(settings, run_id, complete=complete, self_sufficient=True)
+    record = begin_build(
+        settings,
+        run_id,
+        state_digest([(batch, f"digest of {batch}")]),
+        BuildSelection(complete=complete, self_sufficient=True),
+    )
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("create schema festival")
         for table in SOURCE_TABLES:
@@ -118,22 +127,61 @@ def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Setti
     ]
 
 
-def test_a_mixture_of_two_states_is_refused(settings: Settings) -> None:
-    """Some models of the new batch beside the others of the old one: nobody could tell which figure is which."""
+def test_partial_build_from_another_state_is_refused(settings: Settings) -> None:
+    """Models of the new batch next to models of the old one would be a mixture of two states."""
     publish(settings, "run-1", batch="first")
-    before = sha256(settings.published_file)
     record = build(settings, "run-2", batch="second", complete=False)
     with pytest.raises(PublicationError, match="mixture of two states"):
-        seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
-    assert sha256(settings.published_file) == before
+        require_publishable(settings, record, [], [])
 
 
 def test_some_models_alone_are_not_published(settings: Settings) -> None:
-    """A build that began without a published file and left models out lacks tables readers rely on."""
+    """A build that began without a published file and left models out lacks tables that readers need."""
     record = build(settings, "run-1", complete=False)
     with pytest.raises(PublicationError):
-        seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
-    assert not settings.published_file.exists()
+        require_publishable(settings, record, [], [])
+
+
+def test_build_is_refused_when_the_source_tables_have_moved_on(settings: Settings) -> None:
+    """Its provenance is read through views on the current source tables."""
+    record = build(settings, "run-1")
+    with duckdb.connect(str(settings.build_file)) as connection:
+        connection.execute(
+            "create or replace view festival.export_batches as select 'second' as batch_id, 'full' as kind, "
+            "timestamptz '2022-08-02 01:00:00-05:00' as exported_at, 'other' as manifest_digest, true as has_manifest"
+        )
+    with pytest.raises(PublicationError, match="source tables have moved on since run run-1"):
+        require_publishable(settings, record, [], [])
+
+
+def test_build_is_refused_when_required_checks_have_no_result(settings: Settings) -> None:
+    """The message names ten checks and counts the rest."""
+    record = build(settings, "run-1")
+    required = [("festival/bands", f"check_{number:02}") for number in range(13)]
+    with pytest.raises(PublicationError) as raised:
+        require_publishable(settings, record, required, [result("check_00", True)])
+    assert str(raised.value).startswith("12 of 13 blocking checks have no result from this run")
+    assert "festival/bands: check_01, " in str(raised.value)
+    assert "festival/bands: check_10 and 2 more." in str(raised.value)
+    assert "check_11" not in str(raised.value)
+    require_publishable(settings, record, required, [result(name, True) for _, name in required])
+
+
+def test_build_is_refused_when_a_blocking_check_failed(settings: Settings) -> None:
+    """Dagster skips the publication then, but somebody may re-execute that step alone."""
+    record = build(settings, "run-1")
+    failed = [result("bands_id_is_unique", passed=False)]
+    with pytest.raises(PublicationError, match=r"failed its audit.*festival/bands: bands_id_is_unique"):
+        require_publishable(settings, record, [], failed)
+    require_publishable(settings, record, [], [*failed, result("bands_id_is_unique", passed=True)])
+
+
+def test_build_that_was_sealed_before_says_to_refresh(settings: Settings) -> None:
+    """The swap was refused after the seal, and somebody re-executes the publication."""
+    record = build(settings, "run-1")
+    seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
+    with pytest.raises(PublicationError, match="Refresh again"):
+        read_build_digest(settings)
 
 
 def test_a_file_published_meanwhile_is_not_overwritten(settings: Settings) -> None:
@@ -183,7 +231,7 @@ def test_no_log_of_writes_is_left_beside_the_published_file(settings: Settings) 
 
 def test_no_name_of_a_person_is_published(published: Settings) -> None:
     """Not in a column, not in a failing row, not in a description: every text of the file is read."""
-    people = str(published.source_tables_dir / "current" / "people" / "*.parquet")
+    people = str(published.source_tables_dir / "current" / "people.parquet")
     names = {name for (name,) in duckdb.execute("select name from read_parquet(?)", [people]).fetchall()}
     bands = {name for (name,) in published_rows(published, "select band_name from star_schema.dim_bands")}
     texts: set[str] = set()
@@ -221,27 +269,7 @@ def test_publishing_without_building_changes_nothing_and_says_so(published: Sett
 
 
 def test_publishing_where_nothing_was_ever_built_says_what_to_do(settings: Settings) -> None:
-    """There is no file to leave as it is."""
     refreshed = refresh(settings, select='key:"published_warehouse"')
     assert not refreshed.success
-    assert f"There is no {settings.published_file}" in refreshed.errors
-    assert "Materialize everything" in refreshed.errors
-
-
-def test_a_build_that_failed_a_blocking_check_is_refused(settings: Settings) -> None:
-    """Dagster skips the publication then, but a person may re-execute that step alone."""
-    publish(settings, "run-1")
-    before = sha256(settings.published_file)
-    record = build(settings, "run-2", batch="second")
-    with pytest.raises(PublicationError, match=r"failed its audit.*festival/bands: bands_id_is_unique"):
-        seal_build(settings, record, [result("bands_id_is_unique", passed=False)], AT_NOON, SOURCE_ROWS)
-    assert sha256(settings.published_file) == before
-
-
-def test_a_failed_check_that_passes_when_it_is_executed_again_no_longer_counts(settings: Settings) -> None:
-    """A re-execution from failure evaluates the failed step again and then publishes."""
-    record = build(settings, "run-2")
-    results = [result("bands_id_is_unique", passed=False), result("bands_id_is_unique", passed=True)]
-    seal_build(settings, record, results, AT_NOON, SOURCE_ROWS)
-    swap_in(settings, record)
-    assert published_rows(settings, "from publication.audit_results")[0][2] is True
+    assert f"There is no published file {settings.published_file}" in refreshed.errors
+    assert "Run the job refresh" in refreshed.errors

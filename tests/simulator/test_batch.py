@@ -9,14 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from acl_assets.ingestion.export_batch import (
-    BatchError,
-    ExportBatch,
-    list_landing_zone,
-    resolve_state,
-    verify_file,
-)
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import list_batches, resolve_chain
+from acl_assets.landing_zone.folder_store import open_verified
+from acl_assets.landing_zone.manifest import BatchError, ExportBatch
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.simulator.batch import (
     BATCH_FORMATS,
     BatchFormat,
@@ -51,7 +48,7 @@ def read_with_duckdb(folder: Path, table: str) -> list[tuple[object, ...]]:
 
 
 def landed_batch(exports_dir: Path) -> ExportBatch:
-    return resolve_state(exports_dir, list_landing_zone(exports_dir, settle_seconds=0)).newest
+    return resolve_chain(list_batches(landing_zone_at(exports_dir), settle_seconds=0)).newest
 
 
 class TestWriteBatch:
@@ -74,7 +71,8 @@ class TestWriteBatch:
         assert (batch.batch_id, batch.kind, batch.exported_at) == ("batch", "full", history.exported_at)
         for name, table in batch.tables.items():
             assert [file.path for file in table.files] == [f"{name}.{batch_format}"]
-            verify_file(batch, table.files[0])
+            with open_verified(tmp_path / "batch", table.files[0]) as stream:
+                assert stream.read(1)
             assert table.rows == table.rows_at_source == len(read_with_duckdb(tmp_path / "batch", name))
 
     def test_tables_can_be_cut_into_numbered_files(self, history: TicketingHistory, tmp_path: Path):

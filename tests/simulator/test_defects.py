@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from acl_assets.ingestion.conversion import convert_table
-from acl_assets.ingestion.export_batch import BatchError, list_landing_zone, resolve_state
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import list_batches, resolve_chain
+from acl_assets.landing_zone.folder_store import FolderLandingZone
+from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.simulator.batch import write_batch, write_plain_batch
 from acl_assets.simulator.defects import DEFECTS, BatchForm, Defect, Outcome, write_defective_batch
 from acl_assets.simulator.sales import TicketingHistory
+from acl_assets.source_tables.conversion import TableOrder, make_table
 
 SETTLE_SECONDS = 60
 BATCH_ID = "batch"
@@ -47,13 +49,15 @@ def damaged(good: Path, defect: Defect, exports_dir: Path) -> Path:
 
 
 def read_batch(exports_dir: Path, target: Path) -> dict[str, pa.Table]:
-    """Verify and convert the newest batch, as if it had lain there for an hour."""
-    listing = list_landing_zone(exports_dir, SETTLE_SECONDS, now=time.time() + 3_600)
-    batch = resolve_state(exports_dir, listing).newest
+    """Verify and convert the newest batch, as if it had been there for an hour."""
+    zone = FolderLandingZone(exports_dir)
+    chain = resolve_chain(list_batches(zone, SETTLE_SECONDS, now=time.time() + 3_600))
+    target.mkdir(exist_ok=True)
     rows = {}
     for name, table in SOURCE_TABLES.items():
-        convert_table(batch, table, target / f"{name}.parquet", target / f"{name}.rejects.jsonl")
-        rows[name] = pq.read_table(target / f"{name}.parquet").replace_schema_metadata()
+        file = target / f"{name}.parquet"
+        make_table(TableOrder(zone, chain.batches, table, None, file, file.with_suffix(".jsonl")))
+        rows[name] = pq.read_table(file).replace_schema_metadata()
     return rows
 
 
@@ -136,10 +140,10 @@ class TestOutcomes:
         self, defect: Defect, good_batches: dict[BatchForm, Path], tmp_path: Path
     ):
         damaged(good_batches[defect.forms[0]], defect, tmp_path)
-        listing = list_landing_zone(tmp_path, SETTLE_SECONDS)
-        assert not listing.complete
+        listing = list_batches(FolderLandingZone(tmp_path), SETTLE_SECONDS)
+        assert not listing.headers
         for fragment in defect.caught_by:
-            assert fragment in listing.incomplete[BATCH_ID]
+            assert fragment in listing.skipped[BATCH_ID]
 
     @pytest.mark.parametrize("form", DEFECTS["null_price"].forms)
     def test_a_defect_of_the_rows_is_the_same_in_every_form(

@@ -11,10 +11,15 @@ import pytest
 from postgres import execute
 from refreshes import wait_until
 
-from acl_assets.ingestion.export_batch import list_landing_zone, resolve_state
+from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
+from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.__main__ import main
 from acl_assets.simulator.defects import DEFECTS
+
+
+def chain_at(location: Path | str) -> BatchChain:
+    return resolve_chain(list_batches(landing_zone_at(location), settle_seconds=0))
 
 
 def test_a_batch_is_written_and_named_after_its_export_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -36,7 +41,7 @@ def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pyt
     arguments = ["write-batch", "--exports-dir", f"{bucket}/exports", "--scale", "0.001", "--batch-id"]
     assert main([*arguments, "chosen"]) == 0
     assert capsys.readouterr().out == f"{bucket}/exports/chosen\n"
-    assert resolve_state(bucket, list_landing_zone(f"{bucket}/exports", settle_seconds=0)).newest.batch_id == "chosen"
+    assert chain_at(f"{bucket}/exports").newest.batch_id == "chosen"
     assert main([*arguments, "chosen"]) == 1
     assert main([*arguments, "bad", "--defect", "nul_byte"]) == 1
 
@@ -45,8 +50,7 @@ def test_a_later_export_becomes_the_newest_batch(tmp_path: Path):
     arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--exported-at"]
     assert main([*arguments, "2022-09-01T06:00:00-05:00"]) == 0
     assert main([*arguments, "2022-08-01T06:00:00+00:00"]) == 0
-    state = resolve_state(tmp_path, list_landing_zone(tmp_path, settle_seconds=0))
-    assert state.newest.batch_id == "simulated-20220901T110000Z"
+    assert chain_at(tmp_path).newest.batch_id == "simulated-20220901T110000Z"
 
 
 def test_plain_files_have_no_manifest(tmp_path: Path):

@@ -1,8 +1,4 @@
-"""Small festivals as source tables, and the real dbt project run on them.
-
-What belongs here: writing a festival's source tables and invoking dbt. What does not: expectations; those stand in
-the tests.
-"""
+"""Write small festivals as source tables, and run the real dbt project on them."""
 
 from __future__ import annotations
 
@@ -83,10 +79,10 @@ class Festival:
     def write(self, data_dir: Path) -> None:
         """Write the source tables where dbt reads them."""
         (data_dir / "build").mkdir(parents=True, exist_ok=True)
+        folder = data_dir / "source_tables" / "current"
+        folder.mkdir(parents=True, exist_ok=True)
         for table in _SCHEMAS:
-            folder = data_dir / "source_tables" / "current" / table
-            folder.mkdir(parents=True, exist_ok=True)
-            pq.write_table(self._arrow(table), folder / "batch-1.parquet")
+            pq.write_table(self._arrow(table), folder / f"{table}.parquet")
 
     def _arrow(self, table: str) -> pa.Table:
         schema = pa.schema(_SCHEMAS[table])

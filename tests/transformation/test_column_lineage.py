@@ -55,7 +55,7 @@ def target(tmp_path: Path) -> Path:
 
 def lineage_of(sql: str, columns: list[str], parents: list[str], target: Path) -> Lineage:
     compile_model(sql, target)
-    return lineage_of_models(manifest_of(columns, parents), target, [MODEL])[MODEL]
+    return lineage_of_models(manifest_of(columns, parents), target, [MODEL], pytest.fail)[MODEL]
 
 
 def compile_model(sql: str, target: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_literal_comes_from_nowhere(target: Path) -> None:
 def test_a_model_that_was_not_compiled_is_left_out(target: Path) -> None:
     """dbt compiles the models of a run only."""
     target.mkdir()
-    assert lineage_of_models(manifest_of(["one"], [BANDS]), target, [MODEL]) == {}
+    assert lineage_of_models(manifest_of(["one"], [BANDS]), target, [MODEL], pytest.fail) == {}
 
 
 def test_it_is_worked_out_once_per_model_text(target: Path) -> None:
@@ -105,6 +105,20 @@ def test_it_is_worked_out_once_per_model_text(target: Path) -> None:
     planted = {digest: {"band_name": [[BANDS, "planted"]]} for digest in cache}
     cache_file.write_text(json.dumps(planted))
     assert lineage_of(sql, ["band_name"], [BANDS], target) == {"band_name": [(BANDS, "planted")]}
+
+
+@pytest.mark.parametrize("content", ["", '{"a": {"band', "[]", '{"a": 1}', '{"a": {"one": [["only"]]}}', "\0"])
+def test_damaged_cache_is_named_and_replaced(target: Path, content: str) -> None:
+    """A full disk leaves an empty file."""
+    sql = "select name as band_name from festival.bands"
+    before = lineage_of(sql, ["band_name"], [BANDS], target)
+    cache_file = target / "column_lineage.json"
+    cache_file.write_text(content)
+    warnings: list[str] = []
+    manifest = manifest_of(["band_name"], [BANDS])
+    assert lineage_of_models(manifest, target, [MODEL], warnings.append) == {MODEL: before}
+    assert [str(cache_file) in warning for warning in warnings] == [True]
+    assert lineage_of_models(manifest, target, [MODEL], pytest.fail) == {MODEL: before}
 
 
 def test_a_changed_model_is_worked_out_anew(target: Path) -> None:

@@ -1,4 +1,4 @@
-"""DuckDB's memory is limited in proportion to what it reads, and never beyond what it would take by itself."""
+"""DuckDB's memory limit grows with the source tables and stays below DuckDB's own default."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from acl_assets.transformation.memory import MEBIBYTE, build_memory_limit
 )
 def test_the_limit_is_three_times_the_source_tables(tmp_path: Path, mebibytes: int, limit: str | None) -> None:
     for table in ("tickets", "purchases"):
-        (tmp_path / table).mkdir()
-        with (tmp_path / table / "batch.parquet").open("wb") as stream:
+        with (tmp_path / f"{table}.parquet").open("wb") as stream:
             # A file with a hole takes no space.
             stream.truncate(mebibytes * MEBIBYTE // 2)
     assert build_memory_limit(tmp_path) == limit
 
 
 def test_a_build_is_held_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The profile does not know it, or dbt would parse its project anew whenever the tables have grown."""
+    """The limit is not in the profile: dbt would parse the project again whenever the tables have grown."""
     festival = Festival()
     festival.export(instant("2022-01-01 00:00"))
     festival.write(tmp_path)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import pytest
 from dagster_dbt import DbtProject
 
-from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR
+from acl_assets.transformation import project as project_module
 from acl_assets.transformation.project import (
     DbtProjectError,
-    dbt_executable,
+    dbt_command,
     dbt_project,
     is_stale,
     load_manifest,
     parse,
+    provide_parser_state,
 )
 
 
@@ -103,6 +108,69 @@ def test_a_stale_manifest_is_made_anew(project: DbtProject) -> None:
     assert sorted(path.name for path in project.manifest_path.parent.glob("tmp*")) == []
 
 
+def of_another_dbt(file: Path) -> None:
+    document = json.loads(file.read_bytes())
+    document["metadata"]["dbt_version"] = "1.0.0"
+    file.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_text(""),
+        lambda file: os.truncate(file, 1000),
+        lambda file: file.write_text("[]"),
+        lambda file: file.write_text("{}"),
+        lambda file: file.write_bytes(b"\xff\x00"),
+        of_another_dbt,
+    ],
+    ids=["empty", "cut", "list", "no manifest", "garbage", "other dbt"],
+)
+def test_damaged_manifest_is_named_and_made_again(
+    project: DbtProject,
+    damage: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = project.manifest_path.read_bytes()
+    monkeypatch.setattr(project_module, "parse", lambda project, _: project.manifest_path.write_bytes(sound))
+    damage(project.manifest_path)
+    assert "model.acl_assets.dim_bands" in load_manifest(project)["nodes"]
+    assert f"{project.manifest_path} cannot be used" in caplog.text
+    caplog.clear()
+    load_manifest(project)
+    assert caplog.text == ""
+
+
+def test_foreign_dbt_variables_do_not_reach_the_parser(project: DbtProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET", "DBT_PROFILE", "DBT_ENGINE_TARGET"):
+        monkeypatch.setenv(name, "/nowhere")
+    project.manifest_path.unlink()
+    assert "model.acl_assets.dim_bands" in load_manifest(project)["nodes"]
+
+
+def parser_state(project: DbtProject, target_path: Path) -> tuple[Path, Path]:
+    """Give builds a copy of the project's parser state; return both files."""
+    of_project = project.manifest_path.with_name("partial_parse.msgpack")
+    target_path.mkdir()
+    of_builds = Path(shutil.copy2(of_project, target_path))
+    os.utime(of_builds)
+    return of_builds, of_project
+
+
+@pytest.mark.parametrize("content", [b"", b"\x81\xa5nodes", b"\xc1garbage", b"\x90", b"\x80"])
+def test_damaged_parser_state_is_named_and_removed(project: DbtProject, tmp_path: Path, content: bytes) -> None:
+    states = parser_state(project, tmp_path / "build")
+    provide_parser_state(project, tmp_path / "build", pytest.fail)
+    assert all(state.exists() for state in states)
+    for state in states:
+        state.write_bytes(content)
+    warnings: list[str] = []
+    provide_parser_state(project, tmp_path / "build", warnings.append)
+    assert [f"{state} is damaged" in warning for state, warning in zip(states, warnings, strict=True)] == [True, True]
+    assert not any(state.exists() for state in states)
+
+
 def test_a_project_that_does_not_parse_says_why(project: DbtProject) -> None:
     """Dagster's page shows this error instead of assets; it must name file and reason."""
     (project.project_dir / "models" / "star_schema" / "_star_schema.yml").write_text("version: 2\nmodels: [\n")
@@ -114,7 +182,49 @@ def test_a_project_that_does_not_parse_says_why(project: DbtProject) -> None:
     assert json.loads(project.manifest_path.read_bytes())["metadata"]["invocation_id"] == before
 
 
-def test_dbt_is_found_without_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbt_is_found_without_a_path_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon or an editor starts Python without activating its environment."""
     monkeypatch.setenv("PATH", "/nowhere")
-    assert Path(dbt_executable()).exists()
+    version = subprocess.run([*dbt_command(), "--version"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
+    assert "Core:" in version.stdout
+
+
+STATE = "partial_parse.msgpack"
+
+
+def test_builds_get_the_parser_state_of_the_manifest_to_write_to(project: DbtProject, tmp_path: Path) -> None:
+    """In an installation whose files are read-only a copy with their mode could not be written."""
+    made = project.manifest_path.with_name(STATE)
+    made.chmod(0o444)
+    provide_parser_state(project, tmp_path / "build", pytest.fail)
+    state = tmp_path / "build" / STATE
+    assert state.read_bytes() == made.read_bytes()
+    assert state.stat().st_mode & 0o200
+
+
+def test_builds_keep_the_parser_state_they_left_until_the_manifest_is_newer(
+    project: DbtProject, tmp_path: Path
+) -> None:
+    state = tmp_path / STATE
+    left = msgpack.packb({"nodes": {}, "left by": "a build"})
+    state.write_bytes(left)
+    provide_parser_state(project, tmp_path, pytest.fail)
+    assert state.read_bytes() == left
+    make_older(state)
+    provide_parser_state(project, tmp_path, pytest.fail)
+    assert state.read_bytes() == project.manifest_path.with_name(STATE).read_bytes()
+
+
+def test_builds_start_without_a_parser_state_when_there_is_none(project: DbtProject, tmp_path: Path) -> None:
+    project.manifest_path.with_name(STATE).unlink()
+    provide_parser_state(project, tmp_path, pytest.fail)
+    assert not (tmp_path / STATE).exists()
+
+
+def test_a_manifest_that_cannot_be_written_is_one_clear_error(project: DbtProject) -> None:
+    """As in a read-only installation that was never loaded. Not even root can make a folder of a dangling link."""
+    shutil.rmtree(project.manifest_path.parent)
+    project.manifest_path.parent.symlink_to("missing")
+    with pytest.raises(DbtProjectError, match=r"folder cannot be written .* with: .* definitions validate") as raised:
+        load_manifest(project)
+    assert str(project.manifest_path.parent) in str(raised.value)

@@ -46,6 +46,10 @@ def test_the_address_is_what_spark_s_client_takes_it_for(remote: str, address: s
         "sc://spark.example.org/catalog;token=geheim",
         "sc://spark.example.org/;token=geheim==",
         "sc://[geheim/;token=geheim",
+        "sc://token=geheim",
+        "sc://use_ssl=true,token=geheim/",
+        "sc://127.0.0.1:geheim/",
+        "sc://me:1/geheim@127.0.0.1",
     ],
 )
 def test_what_spark_s_client_would_not_read_is_refused_without_quoting_it(remote: str) -> None:

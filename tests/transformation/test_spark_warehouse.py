@@ -237,10 +237,10 @@ def copy_order(
     settings: Settings, limit: str | None, *, relations: tuple[Relation, ...] = (), stores: tuple[str, ...] = ()
 ) -> CopyOrder:
     """The order to copy into an empty build file."""
-    batches = settings.source_tables_dir / "export_batches"
-    batches.mkdir(parents=True)
+    batches = settings.source_tables_dir / "export_batches.parquet"
+    batches.parent.mkdir(parents=True)
     settings.build_dir.mkdir()
-    duckdb.sql(f"copy (select 'first' as batch_id) to '{batches}/batch.parquet'")
+    duckdb.sql(f"copy (select 'first' as batch_id) to '{batches}'")
     return CopyOrder("sc://spark", settings.build_file, relations, stores, 10**9, batches, limit)
 
 
@@ -291,3 +291,18 @@ def test_row_groups_larger_than_the_limit_are_copied(
     tickets = Relation("star_schema.tickets", (Column("price", "double", is_nullable=False),), None, ())
     assert copy_relations(copy_order(settings, "40MB", relations=(tickets,))) == []
     assert row_counts(settings.build_file, [tickets.name]) == {tickets.name: rows}
+
+
+def test_files_of_a_folder_that_looks_like_a_pattern_are_copied(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """DuckDB would read the sibling folder's file too."""
+    for folder, bands in (("[a-z] *", [1, 2]), ("b c", [3])):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"band_id": pa.array(bands, pa.int32())}), tmp_path / folder / "part-0.parquet")
+    file = tmp_path / "[a-z] *" / "part-0.parquet"
+    have_spark(monkeypatch, table=SimpleNamespace(count=lambda: 2, inputFiles=lambda: [file.as_uri()]))
+    relation = Relation("star_schema.dim_bands", (Column("band_id", "int", is_nullable=False),), None, ())
+    assert copy_relations(copy_order(settings, None, relations=(relation,))) == []
+    with duckdb.connect(str(settings.build_file)) as connection:
+        assert connection.execute("select band_id from star_schema.dim_bands order by all").fetchall() == [(1,), (2,)]

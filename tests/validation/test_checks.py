@@ -1,4 +1,4 @@
-"""The checks that look beyond a source table: at its manifest, at its source, at what is published."""
+"""Checks compare the source tables with their manifests, their source and the published file."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ from typing import Any
 
 import duckdb
 import pytest
-from dagster import AssetCheckEvaluation, AssetSelection, DagsterInstance, materialize
+from dagster import (
+    AssetCheckEvaluation,
+    AssetSelection,
+    AssetSpec,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    materialize,
+)
 from refreshes import LATER, land_batch, land_increment, land_plain_batch
 
-from acl_assets.ingestion.export_batch import MANIFEST_NAME
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_tables import source_tables
+from acl_assets.landing_zone.manifest import MANIFEST_NAME
 from acl_assets.settings import Settings
-from acl_assets.validation.checks import AMOUNTS_CHECK, ROWS_CHECK, VOLUME_CHECK, source_row_counts
+from acl_assets.source_tables.assets import source_tables
+from acl_assets.source_tables.current_state import CHAIN_FILE, CURRENT
+from acl_assets.validation.checks import AMOUNTS_CHECK, FACT, ROWS_CHECK, VOLUME_CHECK, fact_amounts, source_row_counts
 
 CHECKS = (ROWS_CHECK, VOLUME_CHECK, AMOUNTS_CHECK)
 LET_THROUGH = {"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}}
@@ -48,7 +56,7 @@ def evaluate(
 
 
 def publish_rows(settings: Settings, **rows: int) -> None:
-    """Make a published file that says how many rows its source tables had."""
+    """Write a published file that states how many rows its source tables had."""
     settings.published_file.parent.mkdir(parents=True)
     with duckdb.connect(str(settings.published_file)) as connection:
         connection.execute("create schema publication")
@@ -64,7 +72,7 @@ def edit_tickets_entry(settings: Settings, **values: Any) -> None:
 
 
 def test_every_source_table_is_checked(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Against its manifest, its source and what is published; each must be able to stop a publication."""
+    """Each check must be able to stop a publication."""
     checks = evaluate(landed, ephemeral)
     assert set(checks) == {(table, name) for table in SOURCE_TABLES for name in CHECKS}
     assert all(check.passed for check in checks.values())
@@ -72,7 +80,7 @@ def test_every_source_table_is_checked(landed: Settings, ephemeral: DagsterInsta
 
 
 def test_a_row_missing_from_the_export_fails(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The source counted one more than was exported: the export lost a row and nobody else would notice."""
+    """The source counted one row more than was exported, and only this check can find that."""
     rows = duckdb.sql(f"select count(*) from '{landed.exports_dir}/first/tickets.parquet'").fetchall()[0][0]
     edit_tickets_entry(landed, rows_at_source=rows + 1)
     checks = evaluate(landed, ephemeral)
@@ -82,17 +90,18 @@ def test_a_row_missing_from_the_export_fails(landed: Settings, ephemeral: Dagste
 
 
 def test_money_missing_from_the_export_fails(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Every row is there, and one lost its price on the way."""
+    """Every row was exported, and one lost its price."""
     dollars = duckdb.sql(f"select sum(price) from '{landed.exports_dir}/first/tickets.parquet'").fetchall()[0][0]
     edit_tickets_entry(landed, sums_at_source={"price": int(dollars) + 10})
     checks = evaluate(landed, ephemeral)
-    said = f"After batch first: price adds up to {dollars:,}, at the source to {dollars + 10:,}"
+    said = f"price adds up to {dollars:,}, at the source to {dollars + 10:,}"
     assert checks["tickets", AMOUNTS_CHECK].description == said
     assert {key for key, check in checks.items() if not check.passed} == {("tickets", AMOUNTS_CHECK)}
 
 
-def test_sums_that_were_not_stated_are_not_proven(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The check passes, and says that there was nothing to compare with."""
+def test_amounts_pass_with_a_remark_when_the_manifest_states_no_sums(
+    landed: Settings, ephemeral: DagsterInstance
+) -> None:
     edit_tickets_entry(landed, sums_at_source={})
     check = evaluate(landed, ephemeral)["tickets", AMOUNTS_CHECK]
     assert check.passed
@@ -100,7 +109,7 @@ def test_sums_that_were_not_stated_are_not_proven(landed: Settings, ephemeral: D
 
 
 def test_several_batches_are_checked_as_one_table(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Each batch's files against its manifest, the merged table against what the newest says of the source."""
+    """Each batch is compared with its manifest, the merged table with the source at the newest batch."""
     land_increment(landed)
     checks = evaluate(landed, ephemeral)
     assert [key for key, check in checks.items() if not check.passed] == []
@@ -109,10 +118,8 @@ def test_several_batches_are_checked_as_one_table(landed: Settings, ephemeral: D
     assert rows == exported["rows_at_source"] > exported["files"][0]["rows"]
 
 
-def test_a_batch_without_a_manifest_passes_and_says_that_nothing_was_stated(
-    settings: Settings, ephemeral: DagsterInstance
-) -> None:
-    """A pass without anything to compare with must not look like a proof."""
+def test_rows_pass_with_a_remark_when_there_is_no_manifest(settings: Settings, ephemeral: DagsterInstance) -> None:
+    """A pass without anything to compare with must be recognisable."""
     land_plain_batch(settings)
     check = evaluate(settings, ephemeral)["tickets", ROWS_CHECK]
     assert check.passed
@@ -122,28 +129,47 @@ def test_a_batch_without_a_manifest_passes_and_says_that_nothing_was_stated(
     assert (amounts.passed, amounts.description) == (True, "The manifest states no rows or sums of tickets.")
 
 
-def test_a_batch_that_is_gone_fails_in_words(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """What the tables were converted from is needed to check them; without it nothing is proven."""
-    evaluate(landed, ephemeral)
-    land_batch(landed, "second", exported_at=LATER, seed=21)
-    shutil.rmtree(landed.exports_dir / "first")
-    with_first = materialize(
+def check_only(settings: Settings, instance: DagsterInstance) -> ExecuteInProcessResult:
+    """Evaluate the checks of the current source tables without converting anything."""
+    return materialize(
         [source_tables, source_row_counts],
-        instance=ephemeral,
-        resources={"settings": landed, "refresh_lock": RefreshLock(lock_file=str(landed.refresh_lock_file))},
+        instance=instance,
+        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
         selection=AssetSelection.checks(source_row_counts),
         raise_on_error=False,
     )
-    (description,) = {
-        check.description for check in with_first.get_asset_check_evaluations() if check.check_name == ROWS_CHECK
-    }
-    assert "Batch first, which the source tables were converted from, is no longer in the landing zone" in str(
-        description
-    )
+
+
+def test_checks_of_current_tables_need_no_landing_zone(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The source tables keep what their manifests stated, and are checked against that."""
+    edit_tickets_entry(landed, rows_at_source=7)
+    evaluate(landed, ephemeral)
+    land_batch(landed, "second", exported_at=LATER, seed=21)
+    shutil.rmtree(landed.exports_dir / "first")
+    failed = [check for check in check_only(landed, ephemeral).get_asset_check_evaluations() if not check.passed]
+    assert {check.check_name for check in failed} == {ROWS_CHECK, AMOUNTS_CHECK}
+    assert all("the source had 7" in str(check.description) for check in failed)
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_checks_fail_when_the_current_tables_cannot_be_read(
+    damage: str, landed: Settings, ephemeral: DagsterInstance
+) -> None:
+    evaluate(landed, ephemeral)
+    description = landed.source_tables_dir / CURRENT / CHAIN_FILE
+    if damage == "missing":
+        shutil.rmtree(landed.source_tables_dir)
+    else:
+        description.write_bytes(b"")
+    result = check_only(landed, ephemeral)
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert not result.success
+    assert str(landed.source_tables_dir) in str(failure.error)
+    assert "Refresh everything" in str(failure.error)
 
 
 def test_losing_more_than_half_of_a_published_table_is_stopped(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """An export cut short has every checksum right; only the published state shows what is missing."""
+    """The checksums of an export that was cut short are right; only the published file shows what is missing."""
     publish_rows(landed, tickets=1_000_000, bands=10)
     checks = evaluate(landed, ephemeral)
     failed = checks["tickets", VOLUME_CHECK]
@@ -155,9 +181,41 @@ def test_losing_more_than_half_of_a_published_table_is_stopped(landed: Settings,
 def test_a_loss_is_let_through_by_the_run_config_and_only_in_that_run(
     landed: Settings, ephemeral: DagsterInstance
 ) -> None:
-    """Somebody who knows that the loss is right must not have to edit code, nor leave the door open."""
+    """Accepting a loss needs no change of code and does not last."""
     publish_rows(landed, tickets=1_000_000)
     check = evaluate(landed, ephemeral, LET_THROUGH)["tickets", VOLUME_CHECK]
     assert check.passed
     assert check.metadata["published_rows"].value == 1_000_000
     assert not evaluate(landed, ephemeral)["tickets", VOLUME_CHECK].passed
+
+
+def test_damaged_published_file_leaves_nothing_to_compare_with(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Only a new publication repairs it, so the check must not stop one."""
+    landed.published_file.parent.mkdir(parents=True)
+    landed.published_file.write_bytes(b"damaged")
+    checks = evaluate(landed, ephemeral)
+    assert checks["tickets", VOLUME_CHECK].passed
+    assert str(checks["tickets", VOLUME_CHECK].description).startswith("There are no published rows to compare with.")
+    assert f"{landed.published_file} cannot be read" in str(checks["tickets", VOLUME_CHECK].description)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"])
+def test_fact_of_an_unreadable_published_file_fails_its_check(
+    settings: Settings, ephemeral: DagsterInstance, content: bytes | None
+) -> None:
+    """Without a build the check reads the published file; it must name that file instead of raising."""
+    if content is not None:
+        settings.published_file.parent.mkdir(parents=True)
+        settings.published_file.write_bytes(content)
+    result = materialize(
+        [AssetSpec(FACT), fact_amounts],
+        instance=ephemeral,
+        resources={"settings": settings},
+        selection=AssetSelection.checks(fact_amounts),
+        raise_on_error=False,
+    )
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    reason = str(check.metadata["reason"].value)
+    assert str(settings.published_file) in reason
+    assert "Run the job refresh" in reason

@@ -1,4 +1,4 @@
-"""How many rows are enough: against the manifest, the source, and what is published."""
+"""Row counts and sums are compared with the manifest, the source and the published file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from acl_assets.ingestion.export_batch import ManifestFile, ManifestTable
+from acl_assets.landing_zone.manifest import ManifestFile, ManifestTable
 from acl_assets.validation.row_counts import MOST_LOSS, disagreements, drift, lost_share, merged_disagreements
 
 
 def exported(rows_at_source: int | None, **rows: int | None) -> ManifestTable:
-    """A table as a manifest lists it: rows at the source, and rows per file."""
+    """Return a table as a manifest lists it: rows at the source, and rows per file."""
     files = tuple(ManifestFile(f"{name}.csv", bytes=1, sha256=None, rows=count) for name, count in rows.items())
     return ManifestTable(rows_at_source, files)
 
@@ -52,12 +52,12 @@ def exported(rows_at_source: int | None, **rows: int | None) -> ManifestTable:
 def test_rows_in_the_table_are_those_of_manifest_and_source(
     manifest: ManifestTable, converted: Mapping[str, int], found: list[str]
 ) -> None:
-    """Every disagreement is said with both numbers."""
+    """Every difference is reported with both numbers."""
     assert disagreements(manifest, converted) == found
 
 
 def test_an_incremental_batch_does_not_hold_the_rows_of_the_source() -> None:
-    """Its files are held against their manifest all the same."""
+    """Its files are compared with their manifest all the same."""
     assert disagreements(exported(1_000, bands=3), {"bands.csv": 3}, whole=False) == []
     found = disagreements(exported(1_000, bands=4), {"bands.csv": 3}, whole=False)
     assert found == ["bands.csv holds 3 rows, its manifest says 4"]
@@ -68,7 +68,7 @@ def test_an_incremental_batch_does_not_hold_the_rows_of_the_source() -> None:
     [(10, None), (12, "rows were deleted there, which increments do not say"), (9, "rows are missing")],
 )
 def test_a_merged_table_has_the_rows_of_its_source(rows: int, said: str | None) -> None:
-    """More can only be rows that are gone at the source, fewer only a fault; a full batch puts either right."""
+    """More rows were deleted at the source, fewer rows are a fault; a full batch corrects both."""
     found = merged_disagreements(exported(10, bands=3), rows)
     assert found == (
         []
@@ -78,8 +78,8 @@ def test_a_merged_table_has_the_rows_of_its_source(rows: int, said: str | None) 
     assert merged_disagreements(exported(None, bands=None), rows) == []
 
 
-def test_drift_is_said_with_both_numbers() -> None:
-    """Rows may agree where money does not; what the source was not asked for is not compared."""
+def test_drift_is_reported_with_both_numbers() -> None:
+    """Rows can agree where sums differ; sums that the manifest does not state are not compared."""
     stated = ManifestTable(2, (), {"price": 1_000})
     assert drift(stated, 2, {"price": 1_000}) == []
     assert drift(stated, 2, {"price": 995}) == ["price adds up to 995, at the source to 1,000"]
@@ -105,7 +105,6 @@ def test_the_share_of_published_rows_that_is_gone(rows: int, published: int | No
     assert lost_share(rows, published) == pytest.approx(lost)
 
 
-def test_half_of_a_table_may_go() -> None:
-    """More than half is stopped: half itself is not."""
+def test_losing_half_of_a_table_is_allowed() -> None:
     assert not lost_share(50, 100) > MOST_LOSS
     assert lost_share(49, 100) > MOST_LOSS

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
+from xml.etree import ElementTree
 
 import altair as alt
 import numpy as np
@@ -206,7 +208,113 @@ class TestBandSales:
     def test_the_standalone_picture_holds_every_top_venue(self, warehouse: SampleWarehouse) -> None:
         standings = charts.venue_standings(warehouse.products["ticket_sales_by_venue"])
         chart = charts.band_sales_of_top_venues_chart(warehouse.products["band_sales_by_venue"], standings, 900)
-        assert [panel["title"] for panel in chart.to_dict()["hconcat"]] == list(standings["venue_name"][:3])
+        assert [panel["title"]["text"] for panel in chart.to_dict()["hconcat"]] == list(standings["venue_name"][:3])
+
+
+def tick_labels(chart: alt.LayerChart, **parameters: object) -> list[list[str]]:
+    """The labels that can be read on each axis of the drawn chart, its parameters set to other values."""
+    specification = chart.to_dict()
+    for parameter in specification.get("params", []):
+        parameter["value"] = parameters.get(parameter["name"])
+    drawn = ElementTree.fromstring(vl_convert.vegalite_to_svg(specification))  # noqa: S314, drawn here
+    axes = drawn.findall(".//{*}g[@class='mark-text role-axis-label']")
+    return [
+        [str(label.text) for label in axis.findall("{*}text") if label.text and label.get("opacity") != "0"]
+        for axis in axes
+    ]
+
+
+def festival_sales(festivals: int, months: Sequence[int] = range(2, 11), tickets: int = 1000) -> pd.DataFrame:
+    """Grain festival year x sale month: as many festivals, the last one in 2021."""
+    return pd.DataFrame(
+        [(year, f"{year}-{month:02}-01", tickets) for year in range(2022 - festivals, 2022) for month in months],
+        columns=["festival_year", "sale_month", "tickets_sold"],
+    ).assign(revenue=1, is_completed=True)
+
+
+def venue_sales(festivals: int, tickets: int = 1000) -> pd.DataFrame:
+    """Grain venue x festival year, of one venue."""
+    columns = [
+        "share_of_tickets",
+        "total_tickets_sold",
+        "total_revenue",
+        "total_performances",
+        "capacity",
+        "venue_rank",
+    ]
+    return pd.DataFrame({"festival_year": range(2022 - festivals, 2022)}).assign(
+        venue_id=1,
+        venue_name="Live Oak Meadow",
+        is_completed=True,
+        is_top_venue=True,
+        performances=1,
+        tickets_sold=tickets,
+        **dict.fromkeys(columns, 1),
+    )
+
+
+class TestTicks:
+    @pytest.mark.parametrize("width", [300, 1100])
+    @pytest.mark.parametrize("festivals", [1, 2, 3, 20])
+    def test_every_tick_is_a_festival_or_a_month_of_its_own(self, festivals: int, width: int) -> None:
+        sales, years = festival_sales(festivals), [str(year) for year in range(2022 - festivals, 2022)]
+        by_festival, _ = tick_labels(charts.ticket_sales_over_time_chart(sales, width=width))
+        by_month, _ = tick_labels(charts.ticket_sales_by_month_chart(sales, width=width))
+        in_2021, _ = tick_labels(charts.ticket_sales_by_month_chart(sales, width=width), festival=2021)
+        by_venue, _ = tick_labels(charts.venue_sales_over_time_chart(venue_sales(festivals), width=width))
+        for labels in (by_festival, by_month, in_2021, by_venue):
+            assert labels
+            assert len(set(labels)) == len(labels)
+        assert {label[-2:] for label in by_festival} <= {year[-2:] for year in years}
+        assert set(by_venue) <= set(years)
+        assert set(in_2021) <= {f"{date(2021, month, 1):%b} 2021" for month in range(2, 11)}
+        assert by_month[0] == ("Feb " if festivals < 3 else "") + years[0]
+
+    @pytest.mark.parametrize(
+        ("months", "expected"), [([9], ["Sep 2021"]), ([9, 10], ["Sep 2021", "Oct 2021"]), ([12], ["Dec 2021"])]
+    )
+    @pytest.mark.parametrize("festival", [None, 2021])
+    def test_few_months_have_one_label_each(self, months: list[int], expected: list[str], festival: int | None) -> None:
+        chart = charts.ticket_sales_by_month_chart(festival_sales(1, months), width=600)
+        assert tick_labels(chart, festival=festival)[0] == expected
+
+    def test_months_more_than_a_year_apart_are_told_apart(self) -> None:
+        sales = festival_sales(1, [12]).assign(sale_month=["2020-12-01"])
+        chart = charts.ticket_sales_by_month_chart(pd.concat([sales, festival_sales(1, [12])]), width=1100)
+        labels, _ = tick_labels(chart, festival=2021)
+        assert labels[0] == "Dec 2020"
+        assert labels[-1] == "Dec 2021"
+        assert len(set(labels)) == len(labels) >= 7
+
+    @pytest.mark.parametrize(
+        ("tickets", "expected"),
+        [
+            (0, ["0"]),
+            (1, ["0", "1"]),
+            (2, ["0", "1", "2"]),
+            (3, ["0", "1", "2", "3"]),
+            (1500, ["0", "500", "1k", "1.5k"]),
+        ],
+    )
+    def test_tickets_are_counted_in_whole_ones(self, tickets: int, expected: list[str]) -> None:
+        sales = festival_sales(1, [9], tickets)
+        for chart in (
+            charts.ticket_sales_over_time_chart(sales, width=600),
+            charts.ticket_sales_by_month_chart(sales, width=600),
+            charts.venue_sales_over_time_chart(venue_sales(1, tickets), width=600),
+        ):
+            assert tick_labels(chart)[1] == expected
+
+    @pytest.mark.parametrize(
+        ("average", "expected"),
+        [(0.5, ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]), (1.5, ["0", "0.5", "1", "1.5"]), (2790, ["0", "1k", "2k"])],
+    )
+    def test_averages_below_a_thousand_are_plain_numbers(
+        self, warehouse: SampleWarehouse, average: float, expected: list[str]
+    ) -> None:
+        bands = warehouse.products["band_sales_by_venue"].query("venue_id == 1").head(1)
+        chart = charts.band_sales_chart(bands.assign(avg_tickets_per_performance=average), 1, 1, width=350)
+        assert tick_labels(chart) == [expected]
 
 
 class TestEveryPicture:

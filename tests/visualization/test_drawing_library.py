@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acl_assets.visualization.drawing_library import drawing_library, keep_drawing_library
+from acl_assets.visualization.drawing_library import drawing_library
 
 
 def test_it_is_kept_and_an_outdated_one_removed(tmp_path: Path) -> None:
@@ -13,15 +13,9 @@ def test_it_is_kept_and_an_outdated_one_removed(tmp_path: Path) -> None:
     folder.mkdir()
     outdated = folder / ".vega-0.1.js"
     outdated.write_text("old", encoding="utf-8")
-    keep_drawing_library(folder)
+    drawing_library(folder)
     [kept] = folder.glob(".vega-*.js")
     assert kept != outdated
     assert kept.read_text(encoding="utf-8") == drawing_library()
     kept.write_text("kept", encoding="utf-8")
     assert drawing_library(folder) == "kept"
-
-
-def test_its_folder_is_made(tmp_path: Path) -> None:
-    """It is put together while the report, whose folder it is, has not been written yet."""
-    keep_drawing_library(tmp_path / "report")
-    assert len(list((tmp_path / "report").glob(".vega-*.js"))) == 1

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
 import pytest
 import vl_convert
-from visualization.sample_warehouse import EXPORTED_AT, SampleWarehouse
+from visualization.sample_warehouse import EXPORTED_AT, SampleWarehouse, sample_warehouse
 
 from acl_assets.visualization import report
 from acl_assets.visualization.report import ReportData, ReportDataError, VenueAnswer
 
 ONE = "One venue sold 25% of all tickets. "
 THREE = "Three venues sold 75% of all tickets. "
+
+
+def _all_rows(specifications: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for specification in specifications.values():
+        for rows in specification["datasets"].values():
+            yield from rows
 
 
 class TestReading:
@@ -139,9 +148,19 @@ class TestPage:
         self, report_data: ReportData, tmp_path: Path, report_folder: Path
     ) -> None:
         [library] = report_folder.glob(".vega-*.js")
-        (tmp_path / library.name).write_text("const tag = '</script><!--';", encoding="utf-8")
+        (tmp_path / library.name).write_text("const tag = '</script></SCRIPT><!--';", encoding="utf-8")
         page = report.render_report(report_data, script_cache=tmp_path)
-        assert r"<script>const tag = '<\/script><\!--';</script>" in page
+        assert r"<script>const tag = '<\/script><\/SCRIPT><\!--';</script>" in page
+
+    def test_names_cannot_end_the_embedded_specifications(self, tmp_path: Path, report_folder: Path) -> None:
+        """They stand as JSON in a script element, where these texts would end it or its lines."""
+        name = "</script></SCRIPT ><!--<script>]]>\u2028\u2029'\"&\\"
+        warehouse = sample_warehouse(rename_bands={"The Velvet Cicadas": name})
+        data = report.read_report_data(warehouse.write(tmp_path / "acl.duckdb"))
+        page = report.render_report(data, script_cache=report_folder)
+        [embedded] = re.findall(r'<script type="application/json" id="specifications">(.*)</script>', page)
+        assert not re.search("[<>&\u2028\u2029]", embedded)
+        assert name in {row.get("band_name") for row in _all_rows(json.loads(embedded))}
 
 
 class TestWriting:

@@ -267,6 +267,38 @@ def test_the_longest_name_does_not_widen_the_page_on_a_phone(
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_of_200_characters_without_a_space_stay_readable(
+    opened: OpenPage, written: Callable[[SampleWarehouse], Path], width: int
+) -> None:
+    """On the page they take eight lines at most, in charts one, and tooltips stay on the screen."""
+    performances = invented_performances()
+    performances["venue_name"] = performances.venue_name.replace("Live Oak Meadow", "W" * 200)
+    bands = {
+        "The Velvet Cicadas": "M" * 200,
+        "NULL": "東" * 200,
+        "Okra Moonshine": "i" * 200,
+        "Cedar Static": "m" * 200,
+    }
+    page = opened(written(sample_warehouse(performances, bands)), width=width).page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    lines = "names => names.map(n => n.getBoundingClientRect().height / parseFloat(getComputedStyle(n).lineHeight))"
+    assert 7.9 < max(page.locator("bdi").evaluate_all(lines)) < 8.1
+    assert page.locator(f"bdi[title='{'M' * 200}']").count() == 2
+    beyond = """charts => charts.flatMap(chart => {
+        const box = chart.getBoundingClientRect();
+        const texts = [...chart.querySelectorAll("text:not([opacity='0'])")].map(text => text.getBoundingClientRect());
+        return texts.filter(text => text.left < box.left - 1 || text.right > box.right + 1);
+    })"""
+    assert page.locator(".chart svg").evaluate_all(beyond) == []
+    page.locator("#bands-at-venue-1 svg text", has_text="1. MMM").hover()
+    tooltip = page.locator("#vg-tooltip-element.visible").bounding_box()
+    assert tooltip is not None
+    assert tooltip["x"] >= 0 <= tooltip["y"]
+    assert tooltip["x"] + tooltip["width"] <= width
+    assert tooltip["y"] + tooltip["height"] <= 900
+
+
 def nothing_yet(performances: pd.DataFrame) -> pd.DataFrame:
     return performances.head(0)
 

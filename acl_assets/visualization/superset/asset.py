@@ -94,12 +94,18 @@ def _thumbnails(context: AssetExecutionContext, client: SupersetClient, bundle: 
 def _described(
     client: SupersetClient, charts: list[VerifiedChart], pictures: Mapping[str, bytes]
 ) -> dict[str, MetadataValue[Any]]:
-    """One entry for each chart: whether it is true, its rows, where it is, and its picture where there is one."""
+    """Return one entry for each chart: whether it is true, its rows, its address, and its picture if there is one.
+
+    A problem quotes rows of the data, so it is text; the rest is Markdown, which shows the picture.
+    """
     described: dict[str, MetadataValue[Any]] = {}
     for chart in charts:
-        text = chart.problem or f"as in the published warehouse, {chart.rows} rows"
-        if chart.id is not None:
-            text = f"[{text}]({client.url}/explore/?slice_id={chart.id})"
+        address = f"{client.url}/explore/?slice_id={chart.id}"
+        if chart.problem:
+            where = "" if chart.id is None else f" ({address})"
+            described[f"chart: {chart.name}"] = MetadataValue.text(chart.problem + where)
+            continue
+        text = f"[as in the published warehouse, {chart.rows} rows]({address})"
         if chart.name in pictures:
             encoded = base64.b64encode(pictures[chart.name]).decode()
             text += f"\n\n![{chart.name}](data:image/png;base64,{encoded})"

@@ -97,6 +97,7 @@ def signed_in_page(browser: Browser, url: str, user: str, password: str, width: 
 
 
 def _sign_in(page: Page, url: str, user: str, password: str) -> None:
+    from playwright.sync_api import Error
     from playwright.sync_api import TimeoutError as NeverCameError
 
     # On a busy machine the form can be filled in before it listens.
@@ -105,7 +106,11 @@ def _sign_in(page: Page, url: str, user: str, password: str) -> None:
         if "/login" not in page.url:
             return
         page.fill("[data-test='username-input']", user)
-        page.fill("[data-test='password-input']", password)
+        try:
+            page.fill("[data-test='password-input']", password)
+        except Error:
+            # Playwright's own message quotes what it was about to fill in.
+            raise SupersetError(f"{url}/login/ has no field that takes a password. Is this a Superset?") from None
         page.click("[data-test='login-button']")
         try:
             page.wait_for_url(

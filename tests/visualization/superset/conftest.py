@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from refreshes import copy_installation, festival_settings
 from shared import made_once, shared, shared_folder
+from visualization.superset.axis_charts import make_axis_charts
 from visualization.superset.bar_charts import make_bar_charts
 
 from acl_assets.settings import Settings
@@ -60,7 +61,7 @@ def superset_template(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
 def superset(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Iterator[SupersetUnderTest]:
-    """The Superset all tests share, with the repository's dashboards and the bar charts of `bar_charts`.
+    """The Superset all tests share, with the repository's dashboards and those of `bar_charts` and `axis_charts`.
 
     Tests read it only, or make things under names of their own.
     """
@@ -74,6 +75,7 @@ def superset(
             with SupersetClient(server.url, server.user, server.password) as client:
                 import_bundle(client, settings)
                 make_bar_charts(client)
+                make_axis_charts(client)
             yield [str(settings.data_dir), server.url, server.user, server.password]
 
     with shared(folder, "superset", make) as (data_dir, url, user, password):

@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dagster import MetadataValue
 from refreshes import refresh
 from visualization.superset.conftest import SupersetUnderTest
 from visualization.superset.test_verification import replace_published
 
 from acl_assets.settings import Settings
+from acl_assets.visualization.superset.asset import _described
 from acl_assets.visualization.superset.browsing import chromium_executable
 from acl_assets.visualization.superset.bundle import read_bundle
+from acl_assets.visualization.superset.client import SupersetClient
+from acl_assets.visualization.superset.verification import VerifiedChart
 
 DASHBOARD = 'key:"superset_dashboard"'
 KILL_PHOTOGRAPHER = "read -r _ _ _ photographer _ < /proc/$PPID/stat; kill -9 $photographer"
@@ -31,6 +35,27 @@ def test_nobody_at_the_address_fails_the_run(published: Settings) -> None:
     refreshed = refresh(settings, select=DASHBOARD)
     assert refreshed.failed_steps == {"superset_dashboard"}
     assert "http://127.0.0.1:9/api/v1/security/login got no answer" in refreshed.errors
+
+
+def test_rows_that_a_wrong_chart_shows_are_not_rendered_as_markdown() -> None:
+    """Dagster's UI would send the request of an image."""
+    image = "![i](/graphql?query=mutation)"
+    charts = [
+        VerifiedChart("True", 1, 3, None),
+        VerifiedChart("Wrong", 2, 3, f"shows 1 others, such as ('{image}',)"),
+        VerifiedChart("Gone", None, 0, "is not in Superset"),
+    ]
+    client = SupersetClient("http://127.0.0.1:9", "admin", "secret")
+    described = _described(client, charts, {})
+    assert described == {
+        "chart: True": MetadataValue.md(
+            "[as in the published warehouse, 3 rows](http://127.0.0.1:9/explore/?slice_id=1)"
+        ),
+        "chart: Wrong": MetadataValue.text(
+            f"shows 1 others, such as ('{image}',) (http://127.0.0.1:9/explore/?slice_id=2)"
+        ),
+        "chart: Gone": MetadataValue.text("is not in Superset"),
+    }
 
 
 @pytest.mark.server

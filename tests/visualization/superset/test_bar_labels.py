@@ -19,6 +19,7 @@ from browser import browser_is_required
 from playwright.sync_api import Browser
 from visualization.superset.bar_charts import BARS, SLUG, chart_name
 from visualization.superset.conftest import SupersetUnderTest
+from visualization.superset.invented_charts import record_texts, texts
 from visualization.superset.test_dashboard import look
 
 from acl_assets.visualization.superset.browsing import (
@@ -32,20 +33,6 @@ from acl_assets.visualization.superset.screenshots import WIDTHS
 
 pytestmark = pytest.mark.server
 
-# Remember of every text where it was last drawn on a canvas, in pixels of the canvas.
-RECORD_TEXTS = """() => {
-    const context = CanvasRenderingContext2D.prototype, fillText = context.fillText;
-    context.fillText = function (text, x, y, ...rest) {
-        const size = this.measureText(text), transform = this.getTransform();
-        const corner = (dx, dy) => transform.transformPoint({ x: x + dx, y: y + dy });
-        const start = corner(-size.actualBoundingBoxLeft, -size.actualBoundingBoxAscent);
-        const end = corner(size.actualBoundingBoxRight, size.actualBoundingBoxDescent);
-        this.canvas.texts ||= {};
-        this.canvas.texts[text] = { left: start.x, right: end.x, top: start.y, bottom: end.y };
-        return fillText.call(this, text, x, y, ...rest);
-    };
-}"""
-TEXTS = "chart => Object.entries(chart.querySelector('canvas').texts)"
 WIDTH_OF_A_CHINESE_CHARACTER = """() => {
     const context = document.createElement("canvas").getContext("2d");
     context.font = "100px sans-serif";
@@ -105,18 +92,18 @@ def test_every_label_stands_beside_its_own_bar(
     superset: SupersetUnderTest, browser_of_fonts: Browser, window: str
 ) -> None:
     with signed_in_page(browser_of_fonts, superset.url, superset.user, superset.password, WIDTHS[window]) as page:
-        page.add_init_script(f"({RECORD_TEXTS})()")
+        record_texts(page)
         open_dashboard(page, superset.url, SLUG)
         charts = painted_charts(page)
         for bars in BARS:
             chart = charts[chart_name(bars)]
-            assert_labels_stand_beside_their_bars(look(chart)["bars"], labels(chart.evaluate(TEXTS)), bars)
+            assert_labels_stand_beside_their_bars(look(chart)["bars"], labels(texts(chart)), bars)
 
 
-def labels(texts: list[tuple[str, dict[str, float]]]) -> dict[int, dict[str, float]]:
+def labels(drawn: list[tuple[str, dict[str, float]]]) -> dict[int, dict[str, float]]:
     """Places of the venues' names, by rank; the lines of a wrapped name count as one."""
     places: dict[int, dict[str, float]] = {}
-    for text, box in texts:
+    for text, box in drawn:
         ranks = set(re.findall(r"[a-z](\d\d)", text))
         if not ranks:
             continue

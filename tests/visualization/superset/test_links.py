@@ -236,6 +236,14 @@ def test_horizontal_bars_are_labelled_alike_and_without_line_breaks() -> None:
     assert "formatter" not in options
 
 
+def test_axes_of_festivals_are_categorical() -> None:
+    """An axis of numbers has ticks between two years, which are labelled like the years: "2020 2021 2021"."""
+    params = [chart.content["params"] for chart in BUNDLE.of_kind("charts")]
+    of_festivals = [param for param in params if param.get("x_axis") == "festival_year"]
+    assert of_festivals
+    assert all(param["xAxisForceCategorical"] for param in of_festivals)
+
+
 @of_kind("charts")
 def test_a_chart_reads_a_dataset_there_is(document: Document) -> None:
     assert document.content["dataset_uuid"] in {dataset.uuid for dataset in BUNDLE.of_kind("datasets")}

@@ -1,6 +1,6 @@
-"""CSV files are read as the contract says or not at all, and whatever is wrong is named with its line.
+"""CSV files are read exactly or refused, and every flaw is reported with its line.
 
-Every case stands for something exports really contain, or that lenient parsers repair in silence.
+Each case occurs in real exports, or is one that lenient parsers repair in silence.
 """
 
 import csv
@@ -18,10 +18,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from acl_assets.ingestion.csv_files import MOST_RECORD_BYTES, read_csv_file
-from acl_assets.ingestion.export_batch import BatchError
-from acl_assets.ingestion.rejects import MOST_REJECTS, RejectLog
 from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
+from acl_assets.landing_zone.manifest import BatchError
+from acl_assets.source_tables.csv_files import MOST_RECORD_BYTES, read_csv_file
+from acl_assets.source_tables.open_file import OpenFile
+from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
 
 VISITS = SourceTable(
     "visits",
@@ -37,8 +38,9 @@ def read(path: Path, content: bytes, **options: Any) -> tuple[list[Row], RejectL
     path.write_bytes(content)
     rejects = RejectLog()
     rows: list[Row] = []
-    for piece in read_csv_file(path, VISITS, rejects, **options):
-        rows += [(row["id"], row["name"], row["at"]) for row in piece.to_pylist()]
+    with path.open("rb") as stream:
+        for piece in read_csv_file(OpenFile(stream, path.name, str(path)), VISITS, rejects, **options):
+            rows += [(row["id"], row["name"], row["at"]) for row in piece.to_pylist()]
     return rows, rejects
 
 
@@ -77,14 +79,14 @@ ACCEPTED: dict[str, tuple[bytes, list[Row]]] = {
 
 
 @pytest.mark.parametrize(("content", "rows"), ACCEPTED.values(), ids=ACCEPTED)
-def test_accepts(content: bytes, rows: list[Row], path: Path) -> None:
+def test_reads_what_the_contract_allows(content: bytes, rows: list[Row], path: Path) -> None:
     found, rejects = read(path, content)
     assert found == rows
     assert not rejects
 
 
 @pytest.mark.parametrize("number", [0, 7, -1, 2**31 - 1, -(2**31)])
-def test_accepts_whole_numbers_of_32_bits(number: int, path: Path) -> None:
+def test_reads_whole_numbers_of_32_bits(number: int, path: Path) -> None:
     assert read(path, HEADER + f"{number},,\n".encode())[0] == [(number, None, None)]
 
 
@@ -115,7 +117,7 @@ REJECTED_NUMBERS = {
 
 
 @pytest.mark.parametrize(("text", "reason"), REJECTED_NUMBERS.items())
-def test_rejects_what_is_no_whole_number_in_plain_digits(text: str, reason: str | None, path: Path) -> None:
+def test_rejects_numbers_that_are_not_in_plain_digits(text: str, reason: str | None, path: Path) -> None:
     """Lenient parsers round 24.99 to 25 and read 0x1F as 31, 1e2 as 100 and 1_000 as 1000."""
     rows, rejects = read(path, HEADER + b"1,fine,\n" + f"{text},b,\n".encode())
     if reason is None:
@@ -135,14 +137,27 @@ ACCEPTED_INSTANTS = {
     "2021-10-01 19:30:00.5+00": utc(2021, 10, 1, 19, 30, 0, 500_000),
     "2021-10-01 19:30:00.123456-05": utc(2021, 10, 2, 0, 30, 0, 123_456),
     "2020-02-29 00:00:00+00": utc(2020, 2, 29),
+    "2021-10-01 19:30:00 +0000": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30:00 +00": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30:00 -05:30": utc(2021, 10, 2, 1),
+    "2021-10-01 19:30:00.123456 -0500": utc(2021, 10, 2, 0, 30, 0, 123_456),
+    "2021-10-01T19:30 +00:00": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30:00 UTC": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30:00.5 UTC": utc(2021, 10, 1, 19, 30, 0, 500_000),
     "0001-01-01 00:00:00+00": utc(1, 1, 1),
     "9999-12-31 23:59:59.999999+00": utc(9999, 12, 31, 23, 59, 59, 999_999),
 }
 
 
 @pytest.mark.parametrize(("text", "instant"), ACCEPTED_INSTANTS.items())
-def test_accepts_instants_with_any_offset(text: str, instant: datetime, path: Path) -> None:
+def test_reads_timestamps_with_any_offset(text: str, instant: datetime, path: Path) -> None:
     assert read(path, HEADER + f"1,,{text}\n".encode())[0] == [(1, None, instant)]
+
+
+def test_reads_a_column_whose_timestamps_are_written_in_several_ways(path: Path) -> None:
+    """One value with a space before its offset must not change how the others are read."""
+    body = "".join(f"1,,{text}\n" for text in ACCEPTED_INSTANTS)
+    assert read(path, HEADER + body.encode())[0] == [(1, None, instant) for instant in ACCEPTED_INSTANTS.values()]
 
 
 REJECTED_INSTANTS = {
@@ -150,8 +165,18 @@ REJECTED_INSTANTS = {
     "2021-10-01T19:30:00.5": "no offset",
     "2021-10-01": "ISO 8601",
     "10/01/2021 19:30:00+00": "ISO 8601",
-    "2021-10-01 19:30:00 +00": "ISO 8601",
-    "2021-10-01 19:30:00 UTC": "ISO 8601",
+    "2021-10-01 19:30:00  +00": "ISO 8601",
+    "2021-10-01 19:30:00 +0": "ISO 8601",
+    "2021-10-01 19:30:00 + 00": "ISO 8601",
+    "2021-10-01 19:30:00 Z": "ISO 8601",
+    "2021-10-01 19:30:00UTC": "ISO 8601",
+    "2021-10-01 19:30:00 utc": "ISO 8601",
+    "2021-10-01 19:30:00 GMT": "ISO 8601",
+    "2021-10-01 19:30:00+00 UTC": "ISO 8601",
+    "2021-10-01 19:30:00 +00 UTC": "ISO 8601",
+    "2021-10-01 19:30:00Z +00": "ISO 8601",
+    "2021-10-01 UTC": "ISO 8601",
+    "2021-10-01 +00": "ISO 8601",
     "2021-10-01 19:30:00 America/Chicago": "ISO 8601",
     " 2021-10-01 19:30:00+00": "ISO 8601",
     "1633116600": "ISO 8601",
@@ -177,7 +202,7 @@ REJECTED_INSTANTS = {
 
 
 @pytest.mark.parametrize(("text", "reason"), REJECTED_INSTANTS.items())
-def test_rejects_what_is_no_instant_with_an_offset(text: str, reason: str, path: Path) -> None:
+def test_rejects_timestamps_without_a_date_a_time_and_an_offset(text: str, reason: str, path: Path) -> None:
     _, rejects = read(path, HEADER + b"1,fine," + INSTANT + f"\n2,b,{text}\n".encode())
     [reject] = rejects.rejects
     assert (reject.line, reject.column, reject.text) == (3, "at", text.strip('"'))
@@ -209,7 +234,7 @@ REJECTED_LINES: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.parametrize(("body", "line", "reason"), REJECTED_LINES.values(), ids=REJECTED_LINES)
 def test_rejects_malformed_lines_and_reads_on(body: bytes, line: int, reason: str, path: Path) -> None:
-    """One flaw costs one line, wherever that leaves the quotes, so that the rejects name the lines to mend."""
+    """One flaw costs one line, whatever it does to the quotes, so that the rejects name the lines to correct."""
     rows, rejects = read(path, HEADER + body)
     [reject] = rejects.rejects
     assert (reject.line, reject.column) == (line, None)
@@ -226,6 +251,12 @@ REFUSED_HEADERS: dict[str, tuple[bytes, str]] = {
     "a column twice": (b"id,name,at,id\n", "'id' twice"),
     "a misspelt column": (b"id,nmae,at\n", "unknown 'nmae' (did you mean 'name'?)"),
     "capital letters": (b"ID,name,at\n", "unknown 'ID' (did you mean 'id'?)"),
+    "the index of pandas": (
+        b",id,name,at\n0,1,a,\n",
+        "unknown '' (an index that pandas wrote: export with index=False)",
+    ),
+    "the index of pandas, read and written again": (b"Unnamed: 0,id,name,at\n0,1,a,\n", "export with index=False"),
+    "the index of pandas as Arrow names it": (b"__index_level_0__,id,name,at\n", "export with index=False"),
     "a blank after the comma": (b"id, name,at\n", "unknown ' name' (did you mean 'name'?)"),
     "no header at all": (b"1,a,2021-10-01 19:30:00+00\n", "unknown '1'"),
     "semicolons": (b"id;name;at\n1;a;\n", "looks separated by ';'"),
@@ -240,7 +271,7 @@ REFUSED_HEADERS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("content", "message"), REFUSED_HEADERS.values(), ids=REFUSED_HEADERS)
 def test_refuses_a_header_that_is_not_the_tables(content: bytes, message: str, path: Path) -> None:
-    """Nothing below a wrong header can be trusted, so the file is refused as a whole."""
+    """No row below a wrong header can be trusted, so the file is refused as a whole."""
     with pytest.raises(BatchError, match=re.escape(message)) as raised:
         read(path, content)
     assert str(path) in str(raised.value)
@@ -249,14 +280,14 @@ def test_refuses_a_header_that_is_not_the_tables(content: bytes, message: str, p
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("read_bytes", [1, 5, 64, 8 << 20])
 @pytest.mark.parametrize("bad", ["x", "x,y"])
-def test_names_the_line_a_record_starts_on(bad: str, read_bytes: int, line_end: str, path: Path) -> None:
-    """Lines are those an editor shows: a record of several lines counts as many, its first one is named."""
+def test_reports_the_line_on_which_a_record_starts(bad: str, read_bytes: int, line_end: str, path: Path) -> None:
+    """Lines are counted as an editor counts them: a record can span several, and its first one is reported."""
     lines = ["id,name,at", '1,"a', "b", '",', "2,c,", f"{bad},d,", '3,"""', '",', f"{bad},e,", "4,,", f"{bad},f,"]
     _, rejects = read(path, line_end.join(lines).encode(), read_bytes=read_bytes)
     assert [reject.line for reject in rejects.rejects] == [6, 9, 11]
 
 
-def test_names_lines_deep_in_a_long_file(path: Path) -> None:
+def test_reports_lines_deep_in_a_long_file(path: Path) -> None:
     """Counted over several reads of the usual size."""
     lines = [f"{number},{'some name ' * 50},{INSTANT.decode()}" for number in range(2, 50_002)]
     for line, field in {2: "2.5", 25_001: "0x10", 49_999: "1e3", 50_001: "4,4"}.items():
@@ -271,7 +302,7 @@ def test_names_lines_deep_in_a_long_file(path: Path) -> None:
     ]
 
 
-def test_lists_every_flaw_of_a_line_in_the_order_of_the_lines(path: Path) -> None:
+def test_reports_every_flaw_of_a_line_in_the_order_of_the_lines(path: Path) -> None:
     _, rejects = read(path, HEADER + b"1,a,now\n2.5,b,then\n3.5,c,\n")
     found = [(reject.line, reject.column, reject.text) for reject in rejects.rejects]
     assert found == [(2, "at", "now"), (3, "id", "2.5"), (3, "at", "then"), (4, "id", "3.5")]
@@ -312,6 +343,11 @@ def zstd(content: bytes) -> bytes:
     return bytes(pa.compress(content, codec="zstd", asbytes=True))
 
 
+def skippable(content: bytes) -> bytes:
+    """A frame that decompressors skip, with which pzstd and seekable formats store positions: RFC 8878, 3.1.2."""
+    return b"\x5a\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+
+
 PLAIN = HEADER + b"".join(b"%d,%d,\n" % (number, number * 7919 % 104_729) for number in range(30_000))
 
 
@@ -328,6 +364,14 @@ def test_reads_compressed_files_of_one_part_or_several(suffix: str, path: Path, 
     assert read(compressed, compress(PLAIN[:50_000]) + compress(PLAIN[50_000:]))[0] == expected
 
 
+def test_reads_zstandard_data_with_skippable_frames(path: Path, tmp_path: Path) -> None:
+    """pzstd begins a file with one per frame."""
+    frames = [PLAIN[start : start + 50_000] for start in range(0, len(PLAIN), 50_000)]
+    content = b"".join(skippable(b"\x12\x00\x00\x00") + zstd(frame) for frame in frames) + skippable(b"\xff" * 9_000)
+    assert len(frames) > 3
+    assert read(tmp_path / "visits.csv.zst", content)[0] == read(path, PLAIN)[0]
+
+
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     [
@@ -338,7 +382,7 @@ def test_reads_compressed_files_of_one_part_or_several(suffix: str, path: Path, 
     ],
 )
 def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Path) -> None:
-    """What is left of a broken copy can end at a line: only the compressed stream shows that it broke."""
+    """A copy that broke off can end at a line end: only the compressed stream shows it."""
     whole = COMPRESSIONS[suffix](PLAIN)
     middle = len(whole) // 2
     content = {
@@ -356,12 +400,13 @@ def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Pat
 
 FIELD = re.compile(r'"((?:[^"]|"")*+)"|([^",\r\n]*+)')
 INSTANT_TEXT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?(?:Z|([+-])(\d\d):?(\d\d)?)", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?(?: UTC|Z| ?([+-])(\d\d):?(\d\d)?)",
+    re.ASCII,
 )
 
 
 def by_the_letter(content: bytes) -> list[Row] | None:
-    """What the contract says a file holds, field by field; None where it is to be refused."""
+    """Return what a file holds according to the contract, field by field, or None if it must be refused."""
     try:
         text = content.removeprefix(b"\xef\xbb\xbf").decode()
         records = list(records_of(text))
@@ -431,12 +476,12 @@ rows_of_any_kind = st.lists(
 )
 
 
-def written(rows: list[Row], quoting: int, line_end: str, byte_order_mark: bool) -> bytes:
-    """The rows as CSV; NULL as nothing, which Python's own writer can only tell from "" when told so."""
+def written(rows: list[Row], quoting: int, line_end: str, byte_order_mark: bool, offset: str) -> bytes:
+    """Return the rows as CSV with timestamps in UTC that end in `offset`."""
     stream = io.StringIO()
     writer = csv.writer(stream, quoting=quoting, lineterminator=line_end)
     writer.writerow(["id", "name", "at"])
-    writer.writerows(rows)
+    writer.writerows((number, name, at and str(at).replace("+00:00", offset)) for number, name, at in rows)
     return stream.getvalue().encode("utf-8-sig" if byte_order_mark else "utf-8")
 
 
@@ -446,13 +491,14 @@ csv_contents = st.builds(
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
+    st.sampled_from(["+00:00", "Z", " +0000", " +00", " UTC"]),
 )
 
 
 @settings(deadline=None)
 @given(rows_of_any_kind, st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 100))
 def test_gives_back_what_was_written(rows: list[Row], line_end: str, byte_order_mark: bool, read_bytes: int) -> None:
-    """Any table, written by another hand and read in pieces of any size, comes back as it was."""
+    """Any table, written by other code and read in pieces of any size, comes back unchanged."""
 
     def field(value: object) -> str:
         if value is None:
@@ -471,10 +517,10 @@ def test_gives_back_what_was_written(rows: list[Row], line_end: str, byte_order_
 @settings(deadline=None)
 @given(csv_contents, st.data(), st.integers(1, 100))
 @example(b"id,name,at\r\r\n", None, 8)
-def test_reads_damaged_files_by_the_letter_or_not_at_all(
+def test_reads_damaged_files_as_the_contract_says_or_refuses_them(
     content: bytes, data: st.DataObject | None, read_bytes: int
 ) -> None:
-    """Whatever a changed, lost or added byte does, no value differs in silence from what the contract says."""
+    """After any changed, lost or added byte, no value differs in silence from what the contract says."""
     if data is not None:
         position = data.draw(st.integers(0, len(content)))
         lost = data.draw(st.integers(0, 1))

@@ -1,17 +1,26 @@
-"""The source tables as assets: what a run converts, what it says about it, and what happens to a bad batch."""
+"""A run converts the batch chain, describes it in metadata and checks, and leaves the current tables if it fails."""
 
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult, materialize
+from dagster import (
+    AssetCheckEvaluation,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    TableMetadataValue,
+    TextMetadataValue,
+    materialize,
+)
 from refreshes import (
     LATER,
     WEEKS_LATER,
@@ -22,12 +31,11 @@ from refreshes import (
     sha256,
 )
 
-from acl_assets.ingestion import compaction
 from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.ingestion.source_schema import SOURCE_TABLES
-from acl_assets.ingestion.source_state import EXPORT_BATCHES, current_files
-from acl_assets.ingestion.source_tables import EXPORT_FILES_CHECK, source_asset_key, source_tables
 from acl_assets.settings import Settings
+from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_asset_key, source_tables
+from acl_assets.source_tables.current_state import CHAIN_FILE, EXPORT_BATCHES
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def plain(tmp_path: Path) -> Settings:
 
 
 def convert(settings: Settings, instance: DagsterInstance, *tables: str) -> ExecuteInProcessResult:
-    """Materialize some source tables and nothing else, all of them unless named."""
+    """Materialize the named source tables, or all of them, and nothing else."""
     return materialize(
         [source_tables],
         instance=instance,
@@ -86,10 +94,20 @@ def error_of(result: ExecuteInProcessResult) -> str:
     return event.step_failure_data.error.message
 
 
-def test_metadata_says_what_was_converted(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Row counts, bytes and the batch are what people look for when figures surprise them."""
+def current_file(settings: Settings, table: str) -> Path:
+    """Return the current file of a source table, without the link to its folder."""
+    return (settings.source_tables_dir / "current").resolve() / f"{table}.parquet"
+
+
+def current_rows(settings: Settings, table: str) -> list[dict[str, Any]]:
+    """Return the current rows of a source table in the order of ids."""
+    return list(pq.read_table(current_file(settings, table)).sort_by("id").to_pylist())
+
+
+def test_metadata_describes_what_was_converted(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """People look for row counts, bytes and the batch when figures surprise them."""
     tickets = metadata(convert(landed, ephemeral), "tickets")
-    converted = landed.source_tables_dir / "tickets" / "first.parquet"
+    converted = current_file(landed, "tickets")
     rows = pq.read_metadata(converted).num_rows
     assert tickets["dagster/row_count"] == rows
     assert tickets["rows_by_file"] == {"tickets.parquet": rows}
@@ -101,43 +119,53 @@ def test_metadata_says_what_was_converted(landed: Settings, ephemeral: DagsterIn
     assert isinstance(tickets["rows_per_second"], int)
 
 
-def test_the_preview_shows_the_first_rows(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """A look at five rows answers many questions; hard names must not break the table they stand in."""
-    preview = str(metadata(convert(landed, ephemeral), "bands")["preview"]).splitlines()
-    names = pq.read_table(landed.source_tables_dir / "bands" / "first.parquet").column("name").to_pylist()[:5]
-    assert preview[:2] == ["| id | name | fee |", "|---|---|---|"]
-    assert len(preview) == 2 + len(names)
-    for line, name in zip(preview[2:], names, strict=True):
-        assert name.replace("|", "\\|") in line
+def test_preview_shows_the_first_rows(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """A look at five rows answers many questions."""
+    preview = metadata(convert(landed, ephemeral), "bands")["preview"]
+    assert isinstance(preview, TableMetadataValue)
+    rows = pq.read_table(current_file(landed, "bands")).slice(0, 5).to_pylist()
+    assert [column.name for column in preview.schema.columns] == ["id", "name", "fee"]
+    assert [record.data for record in preview.records] == rows
 
 
-def test_the_preview_masks_names_of_people(landed: Settings, ephemeral: DagsterInstance) -> None:
+def test_preview_shows_rows_of_this_installation_only(settings: Settings, ephemeral: DagsterInstance) -> None:
+    """DuckDB takes paths for glob patterns, here one that finds the folder beside it too."""
+    for name, seed in (("data1", 21), ("data[12]", 20)):
+        odd = festival_settings(settings.data_dir / name)
+        land_batch(odd, seed=seed)
+        preview = metadata(convert(odd, ephemeral), "bands")["preview"]
+        assert isinstance(preview, TableMetadataValue)
+        assert [record.data for record in preview.records] == pq.read_table(current_file(odd, "bands"))[:5].to_pylist()
+
+
+def test_preview_masks_names_of_people(landed: Settings, ephemeral: DagsterInstance) -> None:
     """Metadata is kept for years in the event log, and everybody who opens the UI reads it."""
-    preview = str(metadata(convert(landed, ephemeral), "people")["preview"])
-    names = pq.read_table(landed.source_tables_dir / "people" / "first.parquet").column("name").to_pylist()
-    assert preview.count("(personal data)") == 5
-    assert not [name for name in names if name in preview]
+    preview = metadata(convert(landed, ephemeral), "people")["preview"]
+    assert isinstance(preview, TableMetadataValue)
+    assert [record.data["name"] for record in preview.records] == ["(personal data)"] * 5
+    names = pq.read_table(current_file(landed, "people")).column("name").to_pylist()
+    assert not [name for name in names if name in str(preview)]
 
 
-def test_the_state_is_an_asset_too(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """When the figures are from is the first thing people ask."""
+def test_the_batch_chain_is_an_asset(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """People ask first how old the figures are."""
     state = metadata(convert(landed, ephemeral), EXPORT_BATCHES)
     assert state["batch_id"] == "first"
     assert state["dagster/row_count"] == 1
     assert state["exported_at_is_file_time"] is False
 
 
-def test_a_batch_without_a_manifest_says_that_its_time_is_file_time(
+def test_metadata_marks_the_export_time_of_a_batch_without_a_manifest(
     plain: Settings, ephemeral: DagsterInstance
 ) -> None:
-    """Six plain files state no export time; the stand-in must not pass for the real thing."""
+    """Six plain files state no export time, and a file time must not be taken for one."""
     assert metadata(convert(plain, ephemeral), EXPORT_BATCHES)["exported_at_is_file_time"] is True
 
 
 def test_a_converted_batch_is_not_converted_again(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """At full size conversion is most of the work; refreshing after a change of a model must not repeat it."""
+    """At real size conversion takes long, and a refresh after a change of a model must not repeat it."""
     convert(landed, ephemeral)
-    converted = landed.source_tables_dir / "tickets" / "first.parquet"
+    converted = current_file(landed, "tickets")
     before = (converted.stat().st_ino, converted.stat().st_mtime_ns)
     tickets = metadata(convert(landed, ephemeral), "tickets")
     assert tickets["converted_in_this_run"] is False
@@ -145,40 +173,40 @@ def test_a_converted_batch_is_not_converted_again(landed: Settings, ephemeral: D
     assert (converted.stat().st_ino, converted.stat().st_mtime_ns) == before
 
 
-def test_changed_plain_files_are_converted_anew(plain: Settings, ephemeral: DagsterInstance) -> None:
-    """Without a manifest a folder can be filled again under the same name, and old rows must not stay."""
+def test_changed_plain_files_are_converted_again(plain: Settings, ephemeral: DagsterInstance) -> None:
+    """A folder without a manifest can be filled again under its name, and old rows must not stay."""
     convert(plain, ephemeral)
     bands = plain.exports_dir / "first" / "bands.csv"
     with bands.open("a", encoding="utf-8", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerow([1_000_000, "A Late Addition", 500])
     result = convert(plain, ephemeral)
     assert metadata(result, "bands")["converted_in_this_run"] is True
-    names = pq.read_table(plain.source_tables_dir / "current" / "bands").column("name").to_pylist()
+    names = pq.read_table(current_file(plain, "bands"))["name"].to_pylist()
     assert names[-1] == "A Late Addition"
 
 
 def test_a_selection_materializes_the_selected_tables(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """One table can be looked at alone, once its state is there."""
     convert(landed, ephemeral)
     result = convert(landed, ephemeral, "bands", "venues")
     assert result.success
     assert materialized(result) == {"bands", "venues"}
 
 
-def test_a_selection_moves_on_to_a_new_state_as_a_whole(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Models must never read the bands of one batch with the tickets of another, and the event log must say so."""
+def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Models must never read the bands of one batch with the tickets of another, and the event log records all."""
     convert(landed, ephemeral)
     land_batch(landed, "second", exported_at=LATER, seed=21)
     result = convert(landed, ephemeral, "bands")
     assert result.success
     assert materialized(result) == set(SOURCE_TABLES)
+    second = landed.exports_dir / "second"
     for table in SOURCE_TABLES:
-        current = landed.source_tables_dir / "current" / table
-        assert [file.name for file in current.iterdir()] == ["00000-second.parquet"]
+        exported = pq.read_table(second / f"{table}.parquet").select(SOURCE_TABLES[table].column_names)
+        assert pq.read_table(current_file(landed, table)).equals(exported)
 
 
-def test_a_selection_does_not_move_on_to_a_bad_state(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The selected table is fine, and still the state it belongs to must not be read."""
+def test_a_selection_fails_when_another_table_of_the_batch_is_bad(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The selected table is good, and still the batch it belongs to must not be read."""
     convert(landed, ephemeral)
     current = os.readlink(landed.source_tables_dir / "current")
     (land_batch(landed, "second", exported_at=LATER, seed=21) / "tickets.parquet").unlink()
@@ -188,7 +216,7 @@ def test_a_selection_does_not_move_on_to_a_bad_state(landed: Settings, ephemeral
 
 
 def test_every_bad_table_is_reported(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Whoever repairs an export wants to know all that is wrong with it, not one thing per night."""
+    """One refresh reports everything that is wrong with an export."""
     for table in ("bands", "tickets"):
         file = landed.exports_dir / "first" / f"{table}.parquet"
         file.write_bytes(file.read_bytes() + b"x")
@@ -197,25 +225,38 @@ def test_every_bad_table_is_reported(landed: Settings, ephemeral: DagsterInstanc
     for table in ("bands", "tickets"):
         assert f"{table}.parquet: it has" in error_of(result)
         assert not check(result, table).passed
-        assert f"{table}.parquet" in str(check(result, table).description)
+        assert f"{table}.parquet" in str(check(result, table).metadata["reason"].value)
     for table in ("venues", "performances", "people", "purchases"):
         assert check(result, table).passed
 
 
-def test_a_bad_table_leaves_the_current_state(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The models keep reading the last good state until a whole new one is there."""
+def test_text_of_a_rejected_line_stays_out_of_the_description_of_its_check(
+    plain: Settings, ephemeral: DagsterInstance
+) -> None:
+    """Dagster's UI renders descriptions as Markdown, and its browser would send the request of an image."""
+    image = "![i](/graphql?query=mutation)"
+    with (plain.exports_dir / "first" / "bands.csv").open("a", encoding="utf-8") as stream:
+        stream.write(f"1000000,A Band,{image}\n")
+    failed = check(convert(plain, ephemeral), "bands")
+    assert failed.description == "The files of bands break the contract: see the reason."
+    reason = failed.metadata["reason"]
+    assert isinstance(reason, TextMetadataValue)
+    assert image in reason.value
+
+
+def test_a_bad_table_leaves_the_current_tables_unchanged(landed: Settings, ephemeral: DagsterInstance) -> None:
     convert(landed, ephemeral)
     current = os.readlink(landed.source_tables_dir / "current")
-    digest = sha256(landed.source_tables_dir / "current" / "tickets" / "00000-first.parquet")
+    digest = sha256(current_file(landed, "tickets"))
     second = land_batch(landed, "second", exported_at=LATER, seed=21)
     (second / "tickets.parquet").unlink()
     assert not convert(landed, ephemeral).success
     assert os.readlink(landed.source_tables_dir / "current") == current
-    assert sha256(landed.source_tables_dir / "current" / "tickets" / "00000-first.parquet") == digest
+    assert sha256(current_file(landed, "tickets")) == digest
 
 
 def test_an_incremental_batch_adds_to_the_tables(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Only the new batch is converted; the metadata tells what it brought from what the table holds by then."""
+    """The metadata separates the rows of the batch from those of the table."""
     before = metadata(convert(landed, ephemeral), "tickets")
     land_increment(landed)
     tickets = metadata(convert(landed, ephemeral), "tickets")
@@ -228,29 +269,34 @@ def test_an_incremental_batch_adds_to_the_tables(landed: Settings, ephemeral: Da
     assert again["dagster/row_count"] == tickets["dagster/row_count"]
 
 
-def test_tables_of_many_batches_are_merged(
-    landed: Settings, ephemeral: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They have the rows they would have in many files; a later run finds what was merged, and converts nothing."""
-    monkeypatch.setattr(compaction, "MOST_FILES", 2)
-    monkeypatch.setattr(compaction, "FILES_LEFT", 1)
-    land_increment(landed, "second")
-    land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(weeks=1))
-    rows = [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
-    assert len(current_files(landed.source_tables_dir, "tickets")) == 2
-    again = metadata(convert(landed, ephemeral), "tickets")
-    assert again["converted_in_this_run"] is False
-    monkeypatch.setattr(compaction, "MOST_FILES", 8)
-    shutil.rmtree(landed.source_tables_dir)
-    rows += [again["dagster/row_count"], metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
-    assert len(current_files(landed.source_tables_dir, "tickets")) == 3
-    assert len(set(rows)) == 1
-
-
-def test_an_incremental_batch_without_its_predecessor_is_refused_in_words(
+def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
     landed: Settings, ephemeral: DagsterInstance
 ) -> None:
-    """What its predecessor brought would be missing, and nobody would see it."""
+    rows = [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    land_increment(landed, "second")
+    rows += [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(weeks=1))
+    rows += [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    one_by_one = {table: current_rows(landed, table) for table in SOURCE_TABLES}
+    shutil.rmtree(landed.source_tables_dir)
+    assert metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"] == rows[-1]
+    for table, expected in one_by_one.items():
+        assert current_rows(landed, table) == expected
+    assert rows == sorted(set(rows))
+
+
+def test_damaged_source_tables_are_made_again_and_logged(landed: Settings, ephemeral: DagsterInstance) -> None:
+    before = metadata(convert(landed, ephemeral), "tickets")
+    description = (landed.source_tables_dir / "current").resolve() / CHAIN_FILE
+    description.write_bytes(b"")
+    result = convert(landed, ephemeral)
+    assert metadata(result, "tickets")["dagster/row_count"] == before["dagster/row_count"]
+    warnings = [entry.user_message for entry in ephemeral.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert [str(description) in message for message in warnings] == [True]
+
+
+def test_an_incremental_batch_without_its_predecessor_is_refused(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The rows of its predecessor would be missing unnoticed."""
     second = land_increment(landed)
     land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(days=1))
     second.rename(landed.exports_dir / "_second")
@@ -258,16 +304,16 @@ def test_an_incremental_batch_without_its_predecessor_is_refused_in_words(
     assert f"Batch third continues from batch second, which is not in {landed.exports_dir}" in message
 
 
-def test_without_a_batch_it_says_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:
-    """The first thing many people will see of a fresh clone."""
+def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:
+    """Many people see this first after cloning the repository."""
     message = error_of(convert(settings, ephemeral))
     assert f"No complete full export batch in {settings.exports_dir}" in message
-    assert "Drop the six tables there" in message
+    assert "Put the files of the six tables" in message
     assert "make run" in message
 
 
-def test_the_run_names_the_batch_it_reads(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The log must tell which batch a run was about, also when it fails later."""
+def test_the_log_names_the_newest_batch(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The log shows which batch a run read, also when it fails later."""
     result = convert(landed, ephemeral)
     messages = [entry.user_message for entry in ephemeral.all_logs(result.run_id)]
-    assert any("is batch first, exported at 2022-08-01T06:00:00+00:00." in message for message in messages)
+    assert any("is first, exported at 2022-08-01T06:00:00+00:00." in message for message in messages)

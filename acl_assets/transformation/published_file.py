@@ -1,0 +1,61 @@
+"""Read the published file, which may be missing, damaged, or written by another version of DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from acl_assets.settings import Settings
+
+
+class PublishedFileError(Exception):
+    """The published file is missing or cannot be read; the message names it and says how to replace it."""
+
+
+@contextmanager
+def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the published file for reading; errors of queries inside the block count as damage too.
+
+    Raises:
+        PublishedFileError: the file is missing or cannot be read as a published warehouse.
+    """
+    file = settings.published_file
+    if not file.exists():
+        raise PublishedFileError(f"There is no published file {file}. Run the job refresh, which publishes one.")
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            ((expected,),) = connection.execute(
+                "select total_blocks * block_size from pragma_database_size()"
+            ).fetchall()
+            if file.stat().st_size < expected:
+                raise duckdb.IOException(f"it is cut short: {file.stat().st_size:,} bytes of at least {expected:,}")
+            yield connection
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise PublishedFileError(
+            f"The published file {file} cannot be read: {reason}. Run the job refresh, which replaces it."
+        ) from None
+
+
+def published_damage(settings: Settings) -> str | None:
+    """Return why the published file cannot be read and what to do, None if it can be read or there is none."""
+    if not settings.published_file.exists():
+        return None
+    try:
+        read_published_digest(settings)
+    except PublishedFileError as error:
+        return str(error)
+    return None
+
+
+def read_published_digest(settings: Settings) -> str:
+    """Return the digest of the state that is published.
+
+    Raises:
+        PublishedFileError: the file is missing or cannot be read as a published warehouse.
+    """
+    with open_published(settings) as connection:
+        ((digest,),) = connection.execute("select state_digest from publication.publications").fetchall()
+    return str(digest)

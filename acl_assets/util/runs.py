@@ -1,0 +1,44 @@
+"""Facts about a Dagster run that several steps need: the runs it re-executes and whether it selects any asset."""
+
+from __future__ import annotations
+
+from dagster import AssetExecutionContext, DagsterInstance, DagsterRun
+
+# Dagster's job for a selection of assets; the name is part of its run records and URLs.
+_ASSET_JOB = "__ASSET_JOB"
+
+
+class EmptySelectionError(Exception):
+    """The selection of a run matches no asset."""
+
+
+def require_selection(run: DagsterRun) -> None:
+    """Refuse a run that was started for a selection which matches no asset.
+
+    Dagster records an empty selection like none at all, and such a run would materialize every asset. `*` records
+    every asset, and a named job such as `refresh` needs no selection.
+
+    Raises:
+        EmptySelectionError: the selection matches no asset.
+    """
+    if run.job_name == _ASSET_JOB and not run.asset_selection and not run.asset_check_selection:
+        raise EmptySelectionError(
+            "The selection of this run matches no asset, so nothing was materialized. Correct the names after --select "
+            "or --assets; '*' selects every asset, and the asset graph in Dagster's UI shows their names."
+        )
+
+
+def selected_assets(context: AssetExecutionContext) -> tuple[str, ...]:
+    """Return the assets that are selected in the run of a step, as `layer/name`, those of other steps included."""
+    return tuple(sorted(key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys))
+
+
+def run_chain(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    """Return the id of a run and of the runs it re-executes, newest first."""
+    chain = [run.run_id]
+    parent = run.parent_run_id
+    while parent and parent not in chain:
+        chain.append(parent)
+        found = instance.get_run_by_id(parent)
+        parent = found.parent_run_id if found else None
+    return chain

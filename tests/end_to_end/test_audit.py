@@ -1,0 +1,201 @@
+"""No build is published without its audit: foreign dbt settings, deselected checks, re-executed and partial runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from dagster import (
+    AssetSelection,
+    DagsterInstance,
+    Definitions,
+    JobExecutionResult,
+    ReexecutionOptions,
+    define_asset_job,
+    execute_job,
+    reconstructable,
+)
+from refreshes import (
+    LATER,
+    Refreshed,
+    describe,
+    environment,
+    land_batch,
+    published_batches,
+    published_rows,
+    refresh,
+    refresh_job,
+    sha256,
+)
+
+from acl_assets.definitions import build_definitions
+from acl_assets.settings import DBT_PROJECT_DIR, Settings
+from acl_assets.simulator.defects import DEFECTS
+from acl_assets.transformation.assets import LeanDbtCliResource
+from acl_assets.transformation.dbt_process import guarded_dbt
+
+pytestmark = pytest.mark.slow
+
+EVERY_MODEL = 'key:"star_schema/*" or key:"data_products/*" or key:"source_keys/*"'
+FOREIGN = {
+    "DBT_EMPTY": "true",
+    "DBT_ENGINE_EMPTY": "true",
+    "DBT_EXCLUDE_RESOURCE_TYPES": "test",
+    "DBT_INDIRECT_SELECTION": "empty",
+    "DBT_FULL_REFRESH": "true",
+    "DBT_TARGET": "nowhere",
+    "DBT_PROFILE": "nobody",
+    "DBT_PROFILES_DIR": "/nowhere",
+    "DBT_PROJECT_DIR": "/nowhere",
+    "DBT_STORE_FAILURES": "false",
+    "DBT_QUIET": "true",
+    "DBT_LOG_LEVEL": "none",
+}
+
+
+def test_foreign_dbt_variables_change_nothing(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DBT_EMPTY=true alone would publish empty tables that pass every test."""
+    audited = "select asset_key, check_name from publication.audit_results order by all"
+    before = published_rows(published, audited)
+    for name, value in FOREIGN.items():
+        monkeypatch.setenv(name, value)
+    land_batch(published, "second", exported_at=LATER)
+    refreshed = refresh(published)
+    assert refreshed.success, refreshed.errors
+    assert published_batches(published) == ["second"]
+    tickets = json.loads((published.exports_dir / "second" / "manifest.json").read_text())["tables"]["tickets"]
+    assert published_rows(published, "select count(*) from star_schema.fct_ticket_sales") == [
+        (tickets["rows_at_source"],)
+    ]
+    assert published_rows(published, audited) == before
+
+
+def refresh_selection(settings: Settings, selection: AssetSelection) -> Refreshed:
+    """Run a job of the given selection."""
+    job = define_asset_job("selected", selection)
+    definitions = Definitions.merge(build_definitions(settings), Definitions(jobs=[job]))
+    with DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("selected").execute_in_process(instance=instance, raise_on_error=False)
+        return describe(instance, result)
+
+
+def test_build_without_its_checks_is_not_published(published: Settings) -> None:
+    before = sha256(published.published_file)
+    refreshed = refresh_selection(published, AssetSelection.assets("published_warehouse").upstream().without_checks())
+    assert refreshed.failed_steps == {"published_warehouse"}
+    assert "blocking checks have no result from this run" in refreshed.errors
+    assert "data_products/" in refreshed.errors
+    assert sha256(published.published_file) == before
+
+
+def test_build_without_one_of_its_checks_is_not_published(published: Settings) -> None:
+    deselected = AssetSelection.checks_for_assets("star_schema/dim_venues")
+    refreshed = refresh_selection(published, AssetSelection.assets("published_warehouse").upstream() - deselected)
+    assert refreshed.failed_steps == {"published_warehouse"}
+    assert "star_schema/dim_venues: " in refreshed.errors
+    assert "star_schema/dim_bands: " not in refreshed.errors
+
+
+@pytest.mark.parametrize("model", ["star_schema/fct_ticket_sales", "data_products/ticket_sales"])
+def test_selected_model_is_published_with_its_checks(published: Settings, model: str) -> None:
+    refreshed = refresh(published, select=f'key:"{model}" or key:"published_warehouse"')
+    assert refreshed.success, refreshed.errors
+    assert refreshed.metadata["published_warehouse"]["published"] is True
+
+
+def test_models_of_source_tables_that_failed_a_check_are_not_published(published: Settings) -> None:
+    """The source tables hold a refused batch; selecting the models alone must not let it through."""
+    before = sha256(published.published_file)
+    DEFECTS["lost_tickets"].plant(land_batch(published, "second", exported_at=LATER, form="parquet"))
+    assert refresh(published).failed_checks == {("festival/tickets", "volume_against_published")}
+    refreshed = refresh(published, select=f'{EVERY_MODEL} or key:"published_warehouse"')
+    assert refreshed.failed_steps == {"published_warehouse"}
+    assert "festival/bands: volume_against_published" in refreshed.errors
+    assert sha256(published.published_file) == before
+
+
+# Re-executed runs ---------------------------------------------------------------------------------------------
+
+
+def broken_dbt(settings: Settings) -> LeanDbtCliResource:
+    """dbt with a target that does not exist, which fails at once."""
+    folder = str(DBT_PROJECT_DIR)
+    command = guarded_dbt(settings.dbt_lock_file)
+    return LeanDbtCliResource(project_dir=folder, profiles_dir=folder, target="nowhere", **command)
+
+
+def re_execute(
+    settings: Settings,
+    instance: DagsterInstance,
+    run_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: Sequence[str] = (),
+) -> JobExecutionResult:
+    """Re-execute a run from its failure, or only the given steps of it."""
+    for name in ("ACL_DATA_DIR", "ACL_EXPORTS_DIR", "ACL_SETTLE_SECONDS"):
+        monkeypatch.setenv(name, environment(settings)[name])
+    options = (
+        ReexecutionOptions(run_id, step_selection=steps) if steps else ReexecutionOptions.from_failure(run_id, instance)
+    )
+    return execute_job(reconstructable(refresh_job), instance=instance, reexecution_options=options)
+
+
+def failures_of(result: JobExecutionResult) -> str:
+    return "".join(str(event.step_failure_data.error) for event in result.all_node_events if event.is_step_failure)
+
+
+def test_run_whose_dbt_failed_is_published_by_re_executing_it(
+    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checks of the source tables need not run again: the tables are those that the failed run checked."""
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    failed = refresh(published, instance=instance, dbt=broken_dbt(published))
+    assert failed.failed_steps == {"dbt_models"}
+    again = re_execute(published, instance, failed.run_id, monkeypatch)
+    assert again.success
+    assert "source_tables" not in {event.step_key for event in again.all_node_events}
+    assert published_batches(published) == ["second"]
+
+
+def test_checks_of_other_source_tables_do_not_count_for_a_re_executed_run(
+    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has moved the source tables on since the failed run checked them."""
+    before = sha256(published.published_file)
+    land_batch(published, "second", exported_at=LATER, seed=21)
+    failed = refresh(published, instance=instance, dbt=broken_dbt(published))
+    land_batch(published, "third", exported_at=LATER.replace(hour=23), seed=22)
+    assert refresh(published, instance=instance, select='key:"festival/*"').success
+    again = re_execute(published, instance, failed.run_id, monkeypatch)
+    assert not again.success
+    assert "festival/bands: export_files_as_manifest" in failures_of(again)
+    assert sha256(published.published_file) == before
+
+
+def test_publication_alone_cannot_be_re_executed_past_a_failed_check(
+    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sha256(published.published_file)
+    DEFECTS["lost_tickets"].plant(land_batch(published, "second", exported_at=LATER, form="parquet"))
+    stopped = refresh(published, instance=instance)
+    assert "published_warehouse" in stopped.skipped_steps
+    again = re_execute(published, instance, stopped.run_id, monkeypatch, ["published_warehouse"])
+    assert not again.success
+    assert sha256(published.published_file) == before
+
+
+def test_build_is_not_published_when_another_run_has_moved_the_source_tables_on(
+    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build is gone, so the run must not look as if it had published it."""
+    before = sha256(published.published_file)
+    DEFECTS["lost_tickets"].plant(land_batch(published, "second", exported_at=LATER, form="parquet"))
+    stopped = refresh(published, instance=instance)
+    assert "published_warehouse" in stopped.skipped_steps
+    land_batch(published, "third", exported_at=LATER.replace(hour=23), seed=22)
+    assert refresh(published, instance=instance, select='key:"festival/*"').success
+    again = re_execute(published, instance, stopped.run_id, monkeypatch)
+    assert not again.success
+    assert "another run has replaced the build" in failures_of(again)
+    assert sha256(published.published_file) == before

@@ -1,0 +1,123 @@
+"""A landing zone in a folder, and the batches that tests land in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
+from acl_assets.landing_zone.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestTable,
+    Predecessor,
+    begin_batch,
+    describe_file,
+    write_manifest,
+)
+from acl_assets.landing_zone.store import landing_zone_at
+
+EXPORTED_AT = datetime(2022, 8, 1, 6, tzinfo=UTC)
+SETTLE_SECONDS = 60.0
+NOBODY = 65_534
+"""The id of a user who owns nothing."""
+Document = dict[str, Any]
+
+
+def hours(number: float) -> datetime:
+    """Return a time after the first export."""
+    return EXPORTED_AT + timedelta(hours=number)
+
+
+class FolderZone:
+    """A landing zone in a folder of this machine, to which batches can be added."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def land(
+        self,
+        batch_id: str,
+        kind: Any = "full",
+        exported_at: datetime = EXPORTED_AT,
+        content: str = "id\n",
+        after: str | None = None,
+    ) -> Path:
+        """Write a batch the way an export does, the manifest last, and return its folder.
+
+        An incremental batch continues from the batch `after` as it is now, or from one that never landed.
+        """
+        batch = begin_batch(self.folder, batch_id)
+        tables: dict[str, ManifestTable] = {}
+        for table in SOURCE_TABLES:
+            (batch / f"{table}.csv").write_text(content)
+            tables[table] = ManifestTable(0, (describe_file(batch, f"{table}.csv", rows=0),))
+        continues_from = self.predecessor(after) if kind == "incremental" else None
+        write_manifest(batch, Manifest(batch_id, kind, exported_at, tables, continues_from=continues_from))
+        return batch
+
+    def predecessor(self, batch_id: str | None) -> Predecessor:
+        """Return how an incremental batch names the batch it continues from."""
+        if batch_id is None:
+            return Predecessor("unseen", "0" * 64)
+        manifest = self.folder / batch_id / MANIFEST_NAME
+        if manifest.exists():
+            return Predecessor(batch_id, hashlib.sha256(manifest.read_bytes()).hexdigest())
+        return Predecessor(batch_id, next(batch.digest for batch in self.chain().batches if batch.batch_id == batch_id))
+
+    def land_plain(self, batch_id: str, modified_at: float = 1_000_000, names: Any = None) -> Path:
+        """Write a folder of small files without a manifest, by default a CSV file per table, and return it."""
+        batch = self.folder / batch_id
+        batch.mkdir(parents=True, exist_ok=True)
+        for name in [f"{table}.csv" for table in SOURCE_TABLES] if names is None else names:
+            (batch / name).write_text("id\n")
+            os.utime(batch / name, (modified_at, modified_at))
+        return batch
+
+    def listing(self, now: float | None = None) -> Listing:
+        """List the landing zone at the present or at a second since the epoch."""
+        return list_batches(landing_zone_at(self.folder), SETTLE_SECONDS, now)
+
+    def settled(self) -> Listing:
+        """List the landing zone as it is when every file that is there now has been unchanged for long enough."""
+        return self.listing(now=datetime.now(UTC).timestamp() + 10 * SETTLE_SECONDS)
+
+    def chain(self) -> BatchChain:
+        """Resolve the chain of the settled landing zone."""
+        return resolve_chain(self.settled())
+
+    def ids(self) -> list[str]:
+        """Return the ids of the batches of the chain."""
+        return [batch.batch_id for batch in self.chain().batches]
+
+
+def listed_ids(listing: Listing) -> list[str]:
+    """Return the ids of the complete batches of a listing, oldest export first."""
+    return [header.found.batch_id for header in listing.headers]
+
+
+def rewrite(batch: Path, change: Callable[[Document], Any]) -> None:
+    """Change the manifest of a landed batch."""
+    path = batch / MANIFEST_NAME
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def as_ordinary_user(act: partial[Any]) -> Any:
+    """Call a function as a user whom file permissions concern: in a process of its own where this one is root.
+
+    The user may not pass the folders of pytest, so paths are to be relative to the current folder.
+    """
+    if os.geteuid() != 0:
+        return act()
+    with multiprocessing.get_context("fork").Pool(1, initializer=os.setuid, initargs=(NOBODY,)) as pool:
+        return pool.apply_async(act).get(timeout=30)

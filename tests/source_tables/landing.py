@@ -1,0 +1,125 @@
+"""Batches of one table in a landing zone, and the file that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.landing_zone.folder_store import FolderLandingZone
+from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, ManifestTable, describe_file
+from acl_assets.source_tables.conversion import TableOrder, make_table
+from acl_assets.source_tables.typed_columns import arrow_schema
+
+EXPORTED_AT = datetime(2022, 8, 1, tzinfo=UTC)
+START = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int32()),
+        ("performance_start", pa.timestamp("us", tz="UTC")),
+        ("band_id", pa.int32()),
+        ("venue_id", pa.int32()),
+    ]
+)
+"""The columns and types of performances."""
+
+
+class Landing:
+    """Lands batches of one table, a full one first, and makes the table of them.
+
+    Attributes:
+        table: the source table.
+        zone: the folder in which the batches are.
+        target: the Parquet file that is made, in a folder of its own.
+        rejects_file: where rejects are stored.
+        batches: what has landed.
+    """
+
+    def __init__(self, folder: Path, table: str = "performances") -> None:
+        self.table = SOURCE_TABLES[table]
+        self.zone = folder / "exports"
+        self.target = folder / "converted" / f"{table}.parquet"
+        self.target.parent.mkdir(parents=True)
+        self.rejects_file = folder / "rejects" / f"{table}.jsonl"
+        self.batches: list[ExportBatch] = []
+
+    def land(
+        self, files: Mapping[str, bytes], *, rows: Mapping[str, int] | None = None, has_manifest: bool = True
+    ) -> Path:
+        """Land a batch of these files, of which the manifest states `rows`, and return its folder."""
+        number = len(self.batches)
+        folder = self.zone / f"batch-{number}"
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        listed = [describe_file(folder, name, (rows or {}).get(name)) for name in files]
+        if not has_manifest:
+            listed = [ManifestFile(file.path, file.bytes, sha256=None, rows=None) for file in listed]
+        self.batches.append(
+            ExportBatch(
+                batch_id=folder.name,
+                folder=str(folder),
+                kind="incremental" if number else "full",
+                exported_at=EXPORTED_AT + timedelta(days=number),
+                digest=f"{number:064x}",
+                has_manifest=has_manifest,
+                tables={self.table.name: ManifestTable(None, tuple(listed))},
+            )
+        )
+        return folder
+
+    def make(
+        self, *, base: Path | None = None, log: Callable[[str], None] = lambda message: None
+    ) -> list[dict[str, int]]:
+        """Make the table of all batches, or of those after `base`; return the rows per file and batch."""
+        return make_table(self.order(base), log=log)
+
+    def order(self, base: Path | None = None) -> TableOrder:
+        """Return the order to make the table of all batches, or of those after `base`."""
+        batches = tuple(self.batches[1:] if base else self.batches)
+        return TableOrder(FolderLandingZone(self.zone), batches, self.table, base, self.target, self.rejects_file)
+
+    def convert(self, files: Mapping[str, bytes], **options: Any) -> dict[str, int]:
+        """Land one batch of these files and make the table of it; return the rows per file."""
+        self.land(files, **options)
+        return self.make()[0]
+
+    def made(self) -> list[dict[str, Any]]:
+        """Return the rows of the table that was made."""
+        return list(pq.read_table(self.target).to_pylist())
+
+    def rows_as_parquet(self, *rows: tuple[Any, ...]) -> bytes:
+        """Return rows of the table as a Parquet file."""
+        listed = [dict(zip(self.table.column_names, row, strict=True)) for row in rows]
+        return parquet_bytes(pa.Table.from_pylist(listed, arrow_schema(self.table)))
+
+
+def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
+    """Return an Arrow table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    return bytes(sink.getvalue())
+
+
+def performances(first: int, last: int) -> list[dict[str, Any]]:
+    """Return performances with consecutive ids."""
+    return [
+        {"id": number, "performance_start": START + timedelta(hours=number), "band_id": number % 7, "venue_id": None}
+        for number in range(first, last + 1)
+    ]
+
+
+def as_csv(rows: list[dict[str, Any]]) -> bytes:
+    """Return performances as a CSV file whose columns are in another order than declared."""
+    lines = [f"{row['band_id']},{row['id']},{row['performance_start']},\n" for row in rows]
+    return "".join(["band_id,id,performance_start,venue_id\n", *lines]).encode()
+
+
+def as_parquet(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA, **options: Any) -> bytes:
+    """Return rows as a Parquet file."""
+    return parquet_bytes(pa.Table.from_pylist(rows, schema), **options)
