@@ -26,11 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     arena = Arena(options.work_dir.absolute())
     chosen = [CONTENDERS[name] for name in options.contenders]
+    circumstances = Circumstances.now(_PACKAGES)
     with _spark_cluster(arena, SPARK in options.contenders) as cluster:
         warm_up(arena, chosen)
         for scale in sorted(options.scales):
             taking_part = [contender for contender in chosen if contender.takes_part(scale, max(options.scales))]
-            results.store(measure(arena, taking_part, scale, options.rounds, cluster), options.results)
+            runs = measure(arena, taking_part, scale, options.rounds, cluster)
+            equal_rows = compare(arena, taking_part)
+            result = RefreshResult(scale, circumstances, _tickets(arena, scale), equal_rows, runs)
+            results.store(result, options.results)
             page.write_refresh_page(results.read(RefreshResult, options.results), options.page)
     print(f"Results: {options.results}\nPage:    {options.page}")
 
@@ -72,14 +76,13 @@ def prepare(arena: Arena, chosen: Sequence[Contender], scale: float) -> None:
 
 def measure(
     arena: Arena, chosen: Sequence[Contender], scale: float, rounds: int, cluster: Sequence[int] = ()
-) -> RefreshResult:
-    """Measure contenders in turns, then compare every warehouse with the refresh's.
+) -> list[Run]:
+    """Measure contenders in turns; `cluster` has the process ids of Spark's.
 
     Raises:
-        CommandFailedError: a contender failed, or its warehouse differs.
+        CommandFailedError: a contender failed.
     """
     prepare(arena, chosen, scale)
-    circumstances = Circumstances.now(_PACKAGES)
     runs: list[Run] = []
     for turn in range(rounds):
         first = turn % len(chosen)
@@ -88,18 +91,22 @@ def measure(
             usage = contender.run(arena, scale, f"round {turn + 1}", servers)
             runs.append(Run(contender.name, turn + 1, **asdict(usage)))
             print(f"Scale {scale:g}, round {turn + 1}, {contender.name}: {usage.wall_seconds:.1f} s", flush=True)
-    equal_rows = _equal_rows(arena, chosen)
-    print(f"Scale {scale:g}: rows equal to the refresh's: {equal_rows}", flush=True)
-    return RefreshResult(scale, circumstances, _tickets(arena, scale), equal_rows, runs)
+    return runs
 
 
-def _equal_rows(arena: Arena, chosen: Sequence[Contender]) -> dict[str, int]:
-    """Compare the DuckDB files of the last round with the refresh's, and return how many rows are equal."""
+def compare(arena: Arena, chosen: Sequence[Contender], reference: str = REFRESH) -> dict[str, int]:
+    """Compare the DuckDB files of the last round with that of a contender, and return how many rows are equal.
+
+    Raises:
+        CommandFailedError: a file differs.
+    """
     files = {
         contender.name: arena.data(contender.name) / contender.warehouse for contender in chosen if contender.warehouse
     }
-    refreshed = files.pop(REFRESH, None)
-    return {name: int(arena.run_module("equality", refreshed, file)) for name, file in files.items() if refreshed}
+    expected = files.pop(reference, None)
+    equal_rows = {name: int(arena.run_module("equality", expected, file)) for name, file in files.items() if expected}
+    print(f"Rows equal to {reference}: {equal_rows}", flush=True)
+    return equal_rows
 
 
 def _tickets(arena: Arena, scale: float) -> int:

@@ -87,12 +87,14 @@ def text(found: Figure | None, unit: str) -> str:
     """Return a figure as its median and range."""
     if found is None:
         return ""
-    return f"{number(found.median, unit)} ({number(found.lowest, unit)} to {number(found.highest, unit)})"
+    lowest, highest = (number(value, unit).partition(" ")[0] for value in (found.lowest, found.highest))
+    return f"{number(found.median, unit)} ({lowest} to {highest})"
 
 
 def number(value: float, unit: str) -> str:
     """Return a number in the precision of its unit: x for a ratio, s, ms or MB."""
-    return {"x": f"{value:.2f}", "s": f"{value:,.1f} s", "ms": f"{value:,.2f} ms", "MB": f"{value:,.0f} MB"}[unit]
+    decimals = {"x": 2, "s": 1, "ms": 2, "MB": 0}[unit]
+    return f"{value:,.{decimals}f}" + (f" {unit}" if unit != "x" else "")
 
 
 def write_refresh_page(stored: Mapping[float, RefreshResult], page: Path = REFRESH_PAGE) -> None:

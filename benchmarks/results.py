@@ -22,7 +22,7 @@ Measured = TypeVar("Measured")
 
 @dataclass(frozen=True)
 class Circumstances:
-    """When and where something was measured; `load_before` is the load average of the minute before the first run."""
+    """When and where something was measured; `load_before` is the load average of the minute before."""
 
     measured_on: date
     machine: str

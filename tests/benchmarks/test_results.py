@@ -81,7 +81,7 @@ def test_pages_show_what_is_stored_and_what_is_not_measured(tmp_path: Path) -> N
     page.write_extraction_page({}, tmp_path / "extraction.md")
 
     lines = (tmp_path / "refresh.md").read_text().splitlines()
-    assert "| dbt build | 20.0 s (10.0 s to 20.0 s) | 0.50 (0.33 to 1.00) |" in "\n".join(lines)
+    assert "| dbt build | 20.0 s (10.0 to 20.0) | 0.50 (0.33 to 1.00) |" in "\n".join(lines)
     assert "2026-01-02" in "\n".join(lines)
     assert "Nothing has been measured yet." in (tmp_path / "extraction.md").read_text()
 
