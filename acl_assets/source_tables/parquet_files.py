@@ -21,27 +21,23 @@ from acl_assets.source_tables.typed_columns import ARROW_TYPES, convert_values, 
 
 MOST_VALUE_BYTES = 1 << 20
 _ROWS_AT_ONCE = 131_072
-_BYTES_AT_ONCE = 64 << 20
+_BYTES_AT_ONCE = 32 << 20
+_MOST_DICTIONARY_BYTES = 128 << 20
 
 
 def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) -> Iterator[pa.Table]:
     """Read a Parquet file as typed tables in the order of the file; values that do not fit go to `rejects`.
 
-    Texts are read as dictionaries and given in pieces, because a file of a few kilobytes can hold gigabytes of
-    repeated text.
-
     Raises:
         BatchError: the file's columns are not the table's, or it is damaged.
     """
-    texts = [column.name for column in table.columns if column.type == "text"]
     try:
-        with _open(file.stream, []) as parquet:
+        with _open(file.stream) as parquet:
             _require_columns(parquet, file, table)
-        with _open(file.stream, texts) as parquet:
             first_row = 1
             for batch in _batches(parquet, file.stream, table):
                 if typed := _typed(batch, first_row, file, table, rejects):
-                    yield from _pieces(typed)
+                    yield typed
                 if rejects.is_full:
                     return
                 first_row += batch.num_rows
@@ -65,12 +61,12 @@ def parquet_rows(file: OpenFile) -> int:
     return rows
 
 
-def _open(stream: BinaryIO, texts: list[str], int96_unit: str = "ns") -> pq.ParquetFile:
+def _open(stream: BinaryIO, dictionaries: list[str] | None = None, int96_unit: str = "ns") -> pq.ParquetFile:
     return pq.ParquetFile(
         stream,
         buffer_size=1 << 20,
         page_checksum_verification=True,
-        read_dictionary=texts,
+        read_dictionary=dictionaries,
         coerce_int96_timestamp_unit=int96_unit,
     )
 
@@ -104,8 +100,24 @@ def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str
             return None if _is_int96_utc(parquet, name) else "is int96, which has no time zone"
         is_instant = pa.types.is_timestamp(found) and found.tz is not None
         return None if is_instant else f"is {found}, which has no time zone"
+    return _text_problem(parquet, name, found)
+
+
+def _text_problem(parquet: pq.ParquetFile, name: str, found: pa.DataType) -> str | None:
     plain = found.value_type if pa.types.is_dictionary(found) else found
-    return None if plain in (pa.string(), pa.large_string(), pa.string_view()) else f"is {found}"
+    if plain not in (pa.string(), pa.large_string(), pa.string_view()):
+        return f"is {found}"
+    # The library keeps all texts of such a column until the end of the row group.
+    if pa.types.is_dictionary(found) and _largest_chunk(parquet, name) > _MOST_DICTIONARY_BYTES:
+        return f"is {found} and has more than 128 MiB in one row group; export it as plain text"
+    return None
+
+
+def _largest_chunk(parquet: pq.ParquetFile, name: str) -> int:
+    """Return how many bytes a column takes in its largest row group, before compression."""
+    position = parquet.schema_arrow.get_field_index(name)
+    groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
+    return max((group.column(position).total_uncompressed_size for group in groups), default=0)
 
 
 def _int96_columns(parquet: pq.ParquetFile) -> set[str]:
@@ -136,10 +148,12 @@ def _batches(parquet: pq.ParquetFile, stream: BinaryIO, table: SourceTable) -> I
     """Give the rows in batches of bounded size, int96 as timestamps in UTC."""
     columns = list(table.column_names)
     int96 = sorted(_int96_columns(parquet) & set(columns))
-    microseconds = _open(stream, [], int96_unit="us") if int96 else None
+    microseconds = _open(stream, int96_unit="us") if int96 else None
+    texts = [column.name for column in table.columns if column.type == "text"]
+    dictionaries = _open(stream, texts)
     # One iteration over all row groups would keep what it has read until the end.
     for group in range(parquet.num_row_groups):
-        rows = _rows_at_once(parquet.metadata.row_group(group))
+        rows = _rows_at_once(parquet.metadata.row_group(group), _longest_of_dictionaries(dictionaries, group, texts))
         batches = parquet.iter_batches(rows, row_groups=[group], columns=columns)
         if microseconds is None:
             yield from batches
@@ -149,10 +163,25 @@ def _batches(parquet: pq.ParquetFile, stream: BinaryIO, table: SourceTable) -> I
                 yield _with_instants(batch, exact)
 
 
-def _rows_at_once(group: pq.RowGroupMetaData) -> int:
-    """Return how many rows of a row group may be read at once, going by its size before compression."""
-    bytes_per_row = max(1, group.total_byte_size // max(1, group.num_rows))
+def _rows_at_once(group: pq.RowGroupMetaData, longest: int) -> int:
+    """Return how many rows of a row group may be read at once.
+
+    Texts take as much as the row group does before compression or, where they are in a dictionary, as the longest of
+    it in every row: a file of a few kilobytes can hold gigabytes of repeated text.
+    """
+    bytes_per_row = max(1, longest, group.total_byte_size // max(1, group.num_rows))
     return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
+
+
+def _longest_of_dictionaries(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
+    """Return how many bytes the longest text in the dictionaries of a row group has; 0 without dictionaries."""
+    if not texts:
+        return 0
+    # Any row comes with the whole dictionary. All rows would be kept until the end of the row group.
+    first_row = next(parquet.iter_batches(1, row_groups=[group], columns=texts), None)
+    columns = [] if first_row is None else first_row.columns
+    dictionaries = [column.dictionary for column in columns if pa.types.is_dictionary(column.type)]
+    return max((pc.max(pc.binary_length(found)).as_py() for found in dictionaries if len(found)), default=0)
 
 
 def _with_instants(batch: pa.RecordBatch, exact: pa.RecordBatch) -> pa.RecordBatch:
@@ -184,14 +213,11 @@ def _as_texts(microseconds: pa.Array, nanoseconds: pa.Array) -> pa.Array:
 def _typed(
     batch: pa.RecordBatch, first_row: int, file: OpenFile, table: SourceTable, rejects: RejectLog
 ) -> pa.Table | None:
-    """Convert a batch to the declared types, texts still as dictionaries; None where a value was rejected."""
+    """Convert a batch to the declared types; None where a value was rejected."""
     typed: dict[str, pa.Array] = {}
     for column in table.columns:
         values = batch.column(column.name)
-        if column.type == "text" and pa.types.is_dictionary(values.type):
-            convert = _checked_texts
-        else:
-            convert = partial(convert_values, column_type=column.type)
+        convert = _checked_texts if column.type == "text" else partial(convert_values, column_type=column.type)
         try:
             typed[column.name] = convert(values)
         except pa.ArrowInvalid:
@@ -201,15 +227,14 @@ def _typed(
     return pa.table(typed) if len(typed) == len(table.columns) else None
 
 
-def _checked_texts(texts: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Return texts as they are.
+def _checked_texts(values: pa.Array) -> pa.Array:
+    """Return texts as plain strings.
 
     Raises:
-        pyarrow.ArrowInvalid: one that is used is not UTF-8, or longer than 1 MiB.
+        pyarrow.ArrowInvalid: one is not UTF-8, or longer than 1 MiB.
     """
-    used = pc.take(texts.dictionary, pc.unique(texts.indices).drop_null())
-    used.validate(full=True)
-    longest = pc.max(pc.binary_length(used)).as_py()
+    texts = convert_values(values, "text")
+    longest = pc.max(pc.binary_length(texts)).as_py()
     if longest is not None and longest > MOST_VALUE_BYTES:
         raise pa.ArrowInvalid("longer than 1 MiB")
     return texts
@@ -225,26 +250,3 @@ def _flaw(value: pa.Scalar, column_type: ColumnType) -> tuple[str, str]:
     # Python's own calendar ends before Arrow's.
     text = str(value.cast(pa.string()))
     return text, explain(text, column_type)
-
-
-def _pieces(typed: pa.Table) -> Iterator[pa.Table]:
-    """Give a table in pieces of a bounded size, with plain texts instead of dictionaries."""
-    schema = pa.schema([_plain_field(field) for field in typed.schema])
-    rows = max(1, _BYTES_AT_ONCE // max(1, _longest_text(typed)))
-    for start in range(0, typed.num_rows, rows):
-        yield typed.slice(start, rows).cast(schema)
-
-
-def _plain_field(field: pa.Field) -> pa.Field:
-    return field.with_type(ARROW_TYPES["text"]) if pa.types.is_dictionary(field.type) else field
-
-
-def _longest_text(typed: pa.Table) -> int:
-    dictionaries = (
-        chunk.dictionary
-        for column in typed.columns
-        if pa.types.is_dictionary(column.type)
-        for chunk in column.chunks
-        if len(chunk.dictionary)
-    )
-    return max((pc.max(pc.binary_length(texts)).as_py() for texts in dictionaries), default=0)
