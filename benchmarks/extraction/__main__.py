@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from acl_assets.simulator.postgres_server import PostgresServer
@@ -28,10 +28,11 @@ _BYTES_NEEDED = 4 * 10**9
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen readers, store the result and make the page."""
     options = _parser().parse_args(arguments)
+    circumstances = Circumstances.now(_PACKAGES)
     server_dir = options.work_dir.absolute() / "server"
     shutil.rmtree(server_dir, ignore_errors=True)
     with running_source(server_dir, options.scale) as server:
-        results.store(measure(server, options), options.results)
+        results.store(measure(server, options, circumstances), options.results)
     shutil.rmtree(server_dir)
     page.write_extraction_page(results.read(ExtractionResult, options.results), options.page)
     print(f"Results: {options.results}\nPage:    {options.page}")
@@ -51,14 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(server: PostgresServer, options: argparse.Namespace) -> ExtractionResult:
+def measure(server: PostgresServer, options: argparse.Namespace, circumstances: Circumstances) -> ExtractionResult:
     """Measure pairs of blocks, with a reader and without, for every reader in turns.
 
     Raises:
         CommandFailedError: a reader failed.
         PurchasesFailedError: a buyer could not buy.
     """
-    circumstances = Circumstances.now(_PACKAGES)
     tickets = query(server, "select count(*) from tickets")[0][0]
     capacity = buyers.capacity(server)
     rate = max(1, round(_LOAD * capacity))
@@ -67,11 +67,11 @@ def measure(server: PostgresServer, options: argparse.Namespace) -> ExtractionRe
 
     def block(reader: str | None, seed: int) -> dict[int, float]:
         settle(server)
-        with _output_dir(log_dir.parent) as folder:
-            if reader is None:
-                return buyers.percentiles_ms(buyers.buy(server, rate, options.block_seconds, seed, log_dir))
-            with reading(READERS[reader], server, folder):
-                return buyers.percentiles_ms(buyers.buy(server, rate, options.block_seconds, seed, log_dir))
+        with (
+            _output_dir(log_dir.parent) as folder,
+            reading(READERS[reader], server, folder) if reader else nullcontext(),
+        ):
+            return buyers.percentiles_ms(buyers.buy(server, rate, options.block_seconds, seed, log_dir))
 
     for turn in range(1, options.rounds + 1):
         for reader in options.readers:

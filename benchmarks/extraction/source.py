@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def running_source(folder: Path, scale: float) -> Iterator[PostgresServer]:
         if half:
             # Sessions inherit the processors of the server; buyers and readers inherit those of this process.
             for process in process_tree(server.pid):
-                process.cpu_affinity(processors[:half])
+                with suppress(psutil.NoSuchProcess):
+                    process.cpu_affinity(processors[:half])
             psutil.Process().cpu_affinity(processors[half:])
         try:
             yield server

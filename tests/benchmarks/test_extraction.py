@@ -15,6 +15,7 @@ from benchmarks.extraction.buyers import Purchase, PurchasesFailedError, percent
 from benchmarks.extraction.readers import READERS, reading
 from benchmarks.extraction.source import running_source
 from benchmarks.measuring import CommandFailedError
+from benchmarks.results import Circumstances
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_percentiles_are_latencies_of_purchases() -> None:
 def test_every_reader_is_measured_in_pairs(server: PostgresServer, tmp_path: Path) -> None:
     options = argparse.Namespace(scale=0.001, rounds=1, block_seconds=2.0, work_dir=tmp_path, readers=list(READERS))
 
-    result = measure(server, options)
+    result = measure(server, options, Circumstances.now([]))
 
     assert [pair.reader for pair in result.pairs] == list(READERS)
     assert all(0 < pair.without[50] <= pair.without[95] for pair in result.pairs)
