@@ -118,8 +118,8 @@ spark-cluster: $(SPARK_CLUSTER) java ## a Spark cluster of two workers on 127.0.
 spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
 	$(PY) -m acl_assets.transformation.spark_cluster stop
 
-spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, an executor killed on the way, and compare row for row
-	$(PY) -m benchmarks.spark_parity --scale "$(SCALE)"
+spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, and compare row for row
+	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$(LOCAL_DIR)/spark_parity.json" --page /dev/null
 
 spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 
@@ -159,10 +159,10 @@ test-fast: $(INSTALLED) ## tests that need no server and no long run
 test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## tests that take a Spark cluster for minutes
 	$(PYTEST) -m spark
 
-bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh against other ways to do it, and how its cost grows (hours)
-	$(PY) -m benchmarks
+bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh against other ways to do it (SCALES="10 30" takes hours)
+	$(PY) -m benchmarks $(if $(SCALES),--scales $(SCALES)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-extraction: $(INSTALLED) ## measure what extracts cost buyers and server, and what increments save
+bench-extraction: $(INSTALLED) ## measure what buyers notice of an extract
 	$(PY) -m benchmarks.extraction
 
 docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshots of docs/ anew

@@ -1,5 +1,5 @@
-"""How fast a refresh is, against what, and how it grows: `python -m benchmarks`.
+"""Measure how long a refresh takes, and what an extract costs buyers, against other ways to do the same work.
 
-What belongs here: contenders that do the same work, measuring them from outside, and the page that shows the results.
-What does not: anything the product imports, and anything that makes a contender faster than people meet it.
+`python -m benchmarks` measures refreshes, `python -m benchmarks.extraction` extracts. Both store results as JSON in
+`benchmarks/results/` and make a page in `docs/` from them. Nothing in the product imports this package.
 """

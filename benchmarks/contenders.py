@@ -1,294 +1,208 @@
-"""What is compared: commands that make the same warehouse from the same export batch.
-
-What belongs here: each contender's command, and the state its output folder is in before it runs. What does not: how
-a command is measured (`measuring`).
-"""
+"""The contenders of the refresh benchmark: commands that make the same warehouse from the same rows."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR, Settings
-from benchmarks.measuring import call_apart, child_processes, run_measured
+from benchmarks.measuring import PROJECT_DIR, Usage, run_measured
 
 REFRESH = "refresh"
-REFRESH_CONVERTED = "refresh, tables converted"
+AFTER_INCREMENT = "refresh after a 1 % incremental batch"
+LIMITED = "refresh with ACL_MEMORY_LIMIT=2GB"
 DBT_BUILD = "dbt build"
-HAND_WRITTEN = "hand-written"
-HAND_WRITTEN_UNCHECKED = "hand-written, unchecked"
-REFRESH_2GB = "refresh, limited to 2 GB"
-POSTGRES = "PostgreSQL"
-POSTGRES_TUNED = "PostgreSQL, tuned"
+HAND_WRITTEN = "hand-written SQL"
+POSTGRES = "PostgreSQL, tuned"
 SPARK = "refresh on Spark"
-_SEED = 20
-# From here on runs take minutes, and a second refresh tells no more.
-_LARGE_SCALE = 5.0
-_HUGE_SCALE = 30.0
-# Beyond, its runs take longer than all others together; the tuned one's last shows where that leads.
-_POSTGRES_SCALE = 1.0
-_POSTGRES_TUNED_SCALE = 10.0
-_SPARK_SCALE = 10.0
-_SPARK_PORT = 15_012
+SPARK_PORT = 15_012
+# Kinds of batches, see batches.py.
+FULL, CSV, EARLIER, INCREMENTAL = "full", "csv", "earlier", "incremental"
+# At larger scales PostgreSQL and Spark take longer than all others together.
+_LARGEST_SCALE = 10.0
 
 
 @dataclass(frozen=True)
 class Arena:
-    """The folders of a benchmark; contenders share the export batches and nothing else.
-
-    A contender keeps one data folder over all scales, and with it what lasts from run to run in real life: dbt's
-    partial-parse state and Dagster's instance.
-    """
+    """The folders of a benchmark. A contender keeps its Dagster instance and dbt's parse state in its data folder."""
 
     folder: Path
 
-    def exports_dir(self, scale: float) -> Path:
-        """The landing zone that holds the one batch of a scale."""
-        return self.folder / "exports" / f"scale-{scale:g}"
+    def exports(self, scale: float, kind: str) -> Path:
+        """Return the landing zone with the batches of a kind."""
+        return self.folder / "exports" / f"{scale:g}" / kind
 
-    def batch(self, scale: float) -> Path:
-        """The export batch of a scale."""
-        return self.exports_dir(scale) / f"scale-{scale:g}"
+    def data(self, contender: str) -> Path:
+        """Return the data folder of a contender."""
+        return self.folder / "data" / contender
 
-    def csv_batch(self, scale: float) -> Path:
-        """The same rows as `batch`, as CSV."""
-        return self.folder / "exports" / f"csv-{scale:g}" / f"scale-{scale:g}"
+    def log(self, name: str) -> Path:
+        """Return the log file of a process."""
+        return self.folder / "logs" / f"{name}.log"
 
-    def output(self, contender: str) -> Path:
-        """Where a contender writes; a second refresh writes to the place of the first."""
-        name = REFRESH if contender == REFRESH_CONVERTED else contender
-        return self.folder / "outputs" / name.replace(",", "").replace(" ", "_")
+    def environment(self, data: Path, exports: Path, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables of a process: those of this one without its settings, and the given ones."""
+        settings = ("ACL_", "DAGSTER_", "DBT_", "FESTIVAL_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+        home = data / "dagster_home"
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT_DIR / "dagster.yaml", home)
+        folders = {"ACL_DATA_DIR": str(data), "ACL_EXPORTS_DIR": str(exports), "DAGSTER_HOME": str(home)}
+        return {**inherited, **folders, **variables}
 
-    @property
-    def dagster_home(self) -> Path:
-        """The Dagster instance of the refreshes."""
-        return self.folder / "dagster_home"
+    def convert(self, scale: float, kind: str) -> None:
+        """Convert the batches of a kind to source tables, unmeasured."""
+        source_tables = self.converted(kind)
+        shutil.rmtree(source_tables, ignore_errors=True)
+        variables = self.environment(source_tables.parent, self.exports(scale, kind), {})
+        run_measured(_materialize('key:"festival/*"'), variables, self.log(f"conversion of {kind}"))
 
-    def log_file(self, name: str) -> Path:
-        """Where the output of a command goes."""
-        file = self.folder / "logs" / f"{name}.log"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return file
+    def converted(self, kind: str) -> Path:
+        """Return the source tables that `convert` makes."""
+        return self.data(f"conversion of {kind}") / "source_tables"
+
+    def run_module(self, module: str, *arguments: object) -> str:
+        """Run a module of this package, unmeasured, in a process of its own, and return its output."""
+        log = self.log(module)
+        run_measured(_python(module, *arguments), os.environ, log)
+        return log.read_text()
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work.
+    """One way to make the warehouse.
 
     Attributes:
-        name: as the tables call it.
-        command: the process to start for the batch of a scale.
-        clear: brings the output folder into the state the contender starts from.
-        warehouse: the DuckDB file it leaves, below its output folder; None where it leaves none.
-        smallest_scale, largest_scale: at which it is measured.
-        variables: environment variables of its own.
+        warehouse: the DuckDB file it leaves, relative to its data folder; None if it leaves another database.
+        exports: kind of the batches in its landing zone.
+        starts_from: kind of the batches whose source tables are converted before a run.
+        largest_scale: the largest scale it is measured at.
+        largest_only: whether it is measured only at the largest scale of a benchmark.
+        variables: environment variables.
     """
 
     name: str
-    command: Callable[[Arena, float], Sequence[str]]
-    clear: Callable[[Arena], None]
     warehouse: str | None = None
-    smallest_scale: float = 0.0
+    exports: str = FULL
+    starts_from: str | None = None
     largest_scale: float = inf
+    largest_only: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def warehouse_file(self, arena: Arena) -> Path:
-        """The DuckDB file to compare with those of others: the contender's own, or one its tables are copied into."""
-        if self.warehouse is not None:
-            return arena.output(self.name) / self.warehouse
-        return arena.folder / f"{arena.output(self.name).name}.duckdb"
+    def command(self, data: Path, batch: Path) -> Sequence[str]:
+        """Return the command that is measured."""
+        raise NotImplementedError
 
-    def is_measured_at(self, scale: float) -> bool:
-        """Whether the contender is measured at a scale."""
-        return self.smallest_scale <= scale <= self.largest_scale
+    def clear(self, arena: Arena) -> None:
+        """Bring the data folder into the state before a run."""
+        shutil.rmtree(arena.data(self.name), ignore_errors=True)
 
+    def takes_part(self, scale: float, largest: float) -> bool:
+        """Return whether it is measured at a scale of a benchmark whose largest scale is given."""
+        return scale <= self.largest_scale and (scale == largest or not self.largest_only)
 
-def environment(arena: Arena, contender: str, scale: float) -> dict[str, str]:
-    """The environment of a contender's process: this one's, without the settings of this installation."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ACL_", "DAGSTER_", "DBT_"))}
-    return {
-        **inherited,
-        "ACL_DATA_DIR": str(arena.output(contender)),
-        "ACL_EXPORTS_DIR": str(arena.exports_dir(scale)),
-        "DAGSTER_HOME": str(arena.dagster_home),
-        **CONTENDERS[contender].variables,
-    }
+    def run(self, arena: Arena, scale: float, round_name: str, servers: Sequence[int] = ()) -> Usage:
+        """Run it once, and return what it used.
 
-
-def prepare_instance(arena: Arena) -> None:
-    """Make the Dagster instance as `make run` has it."""
-    arena.dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(PROJECT_DIR / "dagster.yaml", arena.dagster_home)
+        Raises:
+            CommandFailedError: it failed.
+        """
+        self.clear(arena)
+        exports = arena.exports(scale, self.exports)
+        variables = arena.environment(arena.data(self.name), exports, self.variables)
+        command = self.command(arena.data(self.name), exports / "later")
+        return run_measured(command, variables, arena.log(f"{self.name} {scale:g} {round_name}"), servers)
 
 
-def prepare_batch(arena: Arena, scale: float, batch_format: str = "parquet") -> Path:
-    """Simulate the export batch of a scale, unless an earlier benchmark left it; returns its folder."""
-    batch = arena.batch(scale) if batch_format == "parquet" else arena.csv_batch(scale)
-    if not (batch / "manifest.json").exists():
-        shutil.rmtree(batch, ignore_errors=True)
-        command = _python("acl_assets.simulator", "write-batch", "--exports-dir", str(batch.parent))
-        command += ["--batch-id", batch.name, "--scale", f"{scale:g}", "--seed", str(_SEED), "--format", batch_format]
-        _run(arena, command, REFRESH, scale)
-    return batch
+@dataclass(frozen=True)
+class Refresh(Contender):
+    """A refresh from the command line."""
+
+    warehouse: str | None = "published/acl.duckdb"
+
+    def command(self, data: Path, batch: Path) -> Sequence[str]:
+        """Return Dagster's command."""
+        return _materialize("*")
+
+    def clear(self, arena: Arena) -> None:
+        """Remove what a refresh leaves, and restore the source tables it starts from."""
+        data = arena.data(self.name)
+        for name in ("published", "report", "source_tables"):
+            shutil.rmtree(data / name, ignore_errors=True)
+        if self.starts_from:
+            shutil.copytree(
+                arena.converted(self.starts_from), data / "source_tables", symlinks=True, copy_function=os.link
+            )
 
 
-def prepare_source_tables(arena: Arena, scale: float) -> None:
-    """Convert the batch of a scale for `dbt build`, which starts from source tables."""
-    from acl_assets.landing_zone.batches import list_batches, resolve_chain
-    from acl_assets.landing_zone.store import landing_zone_at
-    from acl_assets.source_tables.chain_conversion import convert_chain
+class DbtBuild(Contender):
+    """The dbt command of a refresh, over source tables that are converted already."""
 
-    settings = Settings(data_dir=arena.output(DBT_BUILD), exports_dir=arena.exports_dir(scale), settle_seconds=0)
-    convert_chain(settings, resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)))
+    def command(self, data: Path, batch: Path) -> Sequence[str]:
+        """Return dbt's command."""
+        project, artifacts = str(PROJECT_DIR / "dbt"), str(data / "build" / "dbt")
+        return [
+            *(sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"),
+            *("--project-dir", project, "--profiles-dir", project),
+            *("--target-path", artifacts, "--log-path", artifacts),
+        ]
 
-
-def warm_up(arena: Arena, contenders: Sequence[Contender], scale: float) -> None:
-    """Run every contender once, unmeasured, so that parse state and Dagster's tables are there as in daily use."""
-    for contender in contenders:
-        contender.clear(arena)
-        _run(arena, contender.command(arena, scale), contender.name, scale)
-
-
-def _run(arena: Arena, command: Sequence[str], contender: str, scale: float) -> None:
-    run_measured(command, environment(arena, contender, scale), PROJECT_DIR, arena.log_file("preparation"))
-
-
-def _python(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", module, *arguments]
+    def clear(self, arena: Arena) -> None:
+        """Remove the build, and put converted source tables where dbt reads them."""
+        data = arena.data(self.name)
+        (data / "build").mkdir(parents=True, exist_ok=True)
+        for file in (data / "build").glob("acl.duckdb*"):
+            file.unlink()
+        shutil.rmtree(data / "source_tables", ignore_errors=True)
+        shutil.copytree(arena.converted(FULL) / "current", data / "source_tables" / "current", copy_function=os.link)
 
 
-def _dagster(selection: str) -> list[str]:
-    return _python("dagster", "asset", "materialize", "--select", selection, "-m", "acl_assets.definitions")
+class HandWritten(Contender):
+    """The work of a refresh in one SQL script."""
+
+    def command(self, data: Path, batch: Path) -> Sequence[str]:
+        """Return the command of the script."""
+        return _python("hand_written", batch, data)
 
 
-def _dbt(arena: Arena) -> list[str]:
-    # The flags a refresh gives to dbt, and folders of its own.
-    artifacts = str(arena.output(DBT_BUILD) / "build" / "dbt")
-    return [
-        *(sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"),
-        *("--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)),
-        *("--target-path", artifacts, "--log-path", artifacts),
-    ]
+class Postgres(Contender):
+    """The dbt project in PostgreSQL."""
+
+    def command(self, data: Path, batch: Path) -> Sequence[str]:
+        """Return the command that loads and builds."""
+        return _python("postgres_warehouse", "build", data, batch)
+
+    def clear(self, arena: Arena) -> None:
+        """Make the database empty."""
+        arena.run_module("postgres_warehouse", "prepare", arena.data(self.name))
 
 
-def _remove_folders(contender: str, *names: str) -> Callable[[Arena], None]:
-    def clear(arena: Arena) -> None:
-        for name in names:
-            shutil.rmtree(arena.output(contender) / name, ignore_errors=True)
-
-    return clear
+def _python(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
 
 
-def _clear_dbt(arena: Arena) -> None:
-    build = arena.output(DBT_BUILD) / "build"
-    build.mkdir(parents=True, exist_ok=True)
-    for file in build.glob("acl.duckdb*"):
-        file.unlink()
-
-
-def _remove_output(contender: str) -> Callable[[Arena], None]:
-    return lambda arena: shutil.rmtree(arena.output(contender), ignore_errors=True)
-
-
-def _hand_written(arena: Arena, scale: float) -> list[str]:
-    return _python("benchmarks.hand_written", str(arena.batch(scale)), str(arena.output(HAND_WRITTEN)))
-
-
-def _hand_written_unchecked(arena: Arena, scale: float) -> list[str]:
-    output = arena.output(HAND_WRITTEN_UNCHECKED)
-    return _python("benchmarks.hand_written", str(arena.batch(scale)), str(output), "--unchecked")
-
-
-def _postgres(name: str, *options: str) -> Callable[[Arena, float], list[str]]:
-    def command(arena: Arena, scale: float) -> list[str]:
-        folders = (str(arena.csv_batch(scale)), str(arena.output(name)))
-        return _python("benchmarks.postgres.warehouse", *folders, *options)
-
-    return command
-
-
-def prepare_postgres(output: Path, tuned: bool) -> None:
-    """Make the database of a PostgreSQL warehouse empty; in a process that does not keep its libraries."""
-    from benchmarks.postgres import warehouse
-
-    warehouse.prepare(output, tuned=tuned)
-
-
-def write_postgres_as_duckdb(arena: Arena, name: str) -> Path:
-    """Copy a PostgreSQL warehouse into a DuckDB file with the tables and types of the refresh's."""
-    from benchmarks.postgres import warehouse
-
-    like = CONTENDERS[REFRESH].warehouse_file(arena)
-    return warehouse.write_as_duckdb(arena.output(name), like, CONTENDERS[name].warehouse_file(arena))
-
-
-@contextmanager
-def spark_cluster(arena: Arena) -> Iterator[list[int]]:
-    """Run a Spark cluster of two workers on this machine, and give the ids of its processes."""
-    from acl_assets.transformation.spark_cluster import running_cluster
-
-    before = set(child_processes(os.getpid()))
-    folder = arena.output(SPARK) / "spark"
-    folder.mkdir(parents=True, exist_ok=True)
-    with running_cluster(folder, _SPARK_PORT):
-        yield sorted(set(child_processes(os.getpid())) - before)
+def _materialize(selection: str) -> list[str]:
+    command = [sys.executable, "-m", "dagster", "asset", "materialize"]
+    return [*command, "--select", selection, "-m", "acl_assets.definitions"]
 
 
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender(
-            REFRESH,
-            lambda arena, scale: _dagster("*"),
-            _remove_folders(REFRESH, "published", "report", "source_tables"),
-            "published/acl.duckdb",
-        ),
-        Contender(
-            REFRESH_CONVERTED,
-            lambda arena, scale: _dagster("*"),
-            _remove_folders(REFRESH, "published", "report"),
-            "published/acl.duckdb",
-            largest_scale=_LARGE_SCALE,
-        ),
-        Contender(
-            REFRESH_2GB,
-            lambda arena, scale: _dagster("*"),
-            _remove_folders(REFRESH_2GB, "published", "report", "source_tables"),
-            "published/acl.duckdb",
-            # Where less is needed a limit shows nothing.
-            smallest_scale=_HUGE_SCALE,
-            variables={"ACL_MEMORY_LIMIT": "2GB"},
-        ),
-        Contender(DBT_BUILD, lambda arena, scale: _dbt(arena), _clear_dbt, "build/acl.duckdb"),
-        Contender(HAND_WRITTEN, _hand_written, _remove_output(HAND_WRITTEN), "acl.duckdb"),
-        Contender(
-            HAND_WRITTEN_UNCHECKED, _hand_written_unchecked, _remove_output(HAND_WRITTEN_UNCHECKED), "acl.duckdb"
-        ),
-        Contender(
-            POSTGRES,
-            _postgres(POSTGRES),
-            lambda arena: call_apart(prepare_postgres, arena.output(POSTGRES), False),
-            largest_scale=_POSTGRES_SCALE,
-        ),
-        Contender(
-            POSTGRES_TUNED,
-            _postgres(POSTGRES_TUNED, "--tuned"),
-            lambda arena: call_apart(prepare_postgres, arena.output(POSTGRES_TUNED), True),
-            largest_scale=_POSTGRES_TUNED_SCALE,
-        ),
-        Contender(
+        Refresh(REFRESH),
+        Refresh(AFTER_INCREMENT, exports=INCREMENTAL, starts_from=EARLIER, largest_scale=_LARGEST_SCALE),
+        Refresh(LIMITED, largest_only=True, variables={"ACL_MEMORY_LIMIT": "2GB"}),
+        DbtBuild(DBT_BUILD, "build/acl.duckdb", starts_from=FULL),
+        HandWritten(HAND_WRITTEN, "acl.duckdb"),
+        Postgres(POSTGRES, exports=CSV, largest_scale=_LARGEST_SCALE),
+        Refresh(
             SPARK,
-            lambda arena, scale: _dagster("*"),
-            _remove_folders(SPARK, "published", "report", "source_tables"),
-            "published/acl.duckdb",
-            largest_scale=_SPARK_SCALE,
-            variables={"ACL_DBT_TARGET": "spark", "ACL_SPARK_REMOTE": f"sc://127.0.0.1:{_SPARK_PORT}"},
+            largest_scale=_LARGEST_SCALE,
+            variables={"ACL_DBT_TARGET": "spark", "ACL_SPARK_REMOTE": f"sc://127.0.0.1:{SPARK_PORT}"},
         ),
     )
 }

@@ -1,9 +1,9 @@
--- The work of a refresh written by hand for DuckDB alone, as fast as it goes: nothing here has to run on another
--- engine, to be tested model by model, or to explain a failing row. A rule that follows from others already checked
--- is not checked again. hand_written.py runs the parts, each begun by a line of its own; the variables batch
--- (folder of the export) and source_tables (folder of the typed tables) are set.
+-- The work of a refresh, written by hand for DuckDB alone and as fast as possible: it need not run on another engine, be
+-- tested model by model, or show failing rows. A rule that follows from rules already checked is not checked again.
+-- hand_written.py sets the variables batch (folder of the export) and source_tables (folder for the typed tables), and
+-- reads the table failures afterwards.
 
--- part: settings
+-- Settings -----------------------------------------------------------------------------------------------------------
 set preserve_insertion_order = false;
 create schema festival;
 create schema star_schema;
@@ -13,7 +13,7 @@ create temp table manifest as
 select cast(exported_at as timestamptz) as exported_at, tables
 from read_json(getvariable('batch') || '/manifest.json');
 
--- part: typed tables
+-- Typed tables -------------------------------------------------------------------------------------------------------
 copy (select cast(id as int) as id, cast(name as varchar) as name, cast(fee as int) as fee
       from read_parquet(getvariable('batch') || '/bands*.parquet'))
 to (getvariable('source_tables') || '/bands.parquet') (format parquet, compression zstd);
@@ -36,7 +36,7 @@ copy (select cast(id as int) as id, cast(price as int) as price, cast(performanc
       from read_parquet(getvariable('batch') || '/tickets*.parquet'))
 to (getvariable('source_tables') || '/tickets.parquet') (format parquet, compression zstd);
 
--- part: views
+-- Views --------------------------------------------------------------------------------------------------------------
 create view festival.bands as from read_parquet(getvariable('source_tables') || '/bands*.parquet');
 create view festival.venues as from read_parquet(getvariable('source_tables') || '/venues*.parquet');
 create view festival.performances as from read_parquet(getvariable('source_tables') || '/performances*.parquet');
@@ -44,7 +44,7 @@ create view festival.people as from read_parquet(getvariable('source_tables') ||
 create view festival.purchases as from read_parquet(getvariable('source_tables') || '/purchases*.parquet');
 create view festival.tickets as from read_parquet(getvariable('source_tables') || '/tickets*.parquet');
 
--- part: star schema
+-- Star schema --------------------------------------------------------------------------------------------------------
 create table star_schema.dim_bands as
 select id as band_id, name as band_name, fee from festival.bands;
 
@@ -56,9 +56,7 @@ select id as person_id from festival.people;
 
 create table star_schema.dim_performances as
 select
-    id as performance_id,
-    band_id,
-    venue_id,
+    id as performance_id, band_id, venue_id,
     performance_start at time zone 'UTC' as performance_start,
     cast(performance_start at time zone 'America/Chicago' as date) as performance_date,
     cast(year(performance_start at time zone 'America/Chicago') as int) as festival_year,
@@ -67,28 +65,20 @@ from festival.performances;
 
 create table star_schema.fct_ticket_sales as
 select
-    tickets.id as ticket_id,
-    tickets.ticketnum,
-    tickets.purchase_id,
-    tickets.performance_id,
-    performances.band_id,
-    performances.venue_id,
-    purchases.person_id,
-    purchases.purchased_at,
-    purchases.sale_date,
+    tickets.id as ticket_id, tickets.ticketnum, tickets.purchase_id, tickets.performance_id, performances.band_id,
+    performances.venue_id, purchases.person_id, purchases.purchased_at, purchases.sale_date,
     tickets.price as ticket_price
 from festival.tickets as tickets
 inner join (
     select
-        id,
-        person_id,
+        id, person_id,
         make_timestamp(epoch_us(purchase_date)) as purchased_at,
         cast(purchase_date at time zone 'America/Chicago' as date) as sale_date
     from festival.purchases
 ) as purchases on tickets.purchase_id = purchases.id
 inner join star_schema.dim_performances as performances using (performance_id);
 
--- One pass over the fact serves both everything per performance and everything per month.
+-- One pass over the fact serves the figures per performance and the figures per month.
 create temp table monthly_sales as
 select
     performance_id,
@@ -102,10 +92,7 @@ group by all;
 
 create table star_schema.fct_performances as
 select
-    performances.performance_id,
-    performances.band_id,
-    performances.venue_id,
-    performances.festival_year,
+    performances.performance_id, performances.band_id, performances.venue_id, performances.festival_year,
     performances.is_completed,
     cast(coalesce(sales.tickets_sold, 0) as bigint) as tickets_sold,
     cast(coalesce(sales.revenue, 0) as bigint) as revenue,
@@ -141,11 +128,10 @@ from (
 left join (select distinct festival_year from star_schema.dim_performances) as festivals
     on year(date_day) = festivals.festival_year;
 
--- part: data products
+-- Data products ------------------------------------------------------------------------------------------------------
 create table data_products.ticket_sales_over_time as
 select
-    festival_year,
-    sale_month,
+    festival_year, sale_month,
     cast(sum(tickets_sold) as bigint) as tickets_sold,
     cast(sum(revenue) as bigint) as revenue,
     festivals.is_completed,
@@ -177,10 +163,7 @@ ranked as (
     from totals
 )
 select
-    venue_id,
-    venue_name,
-    venues.capacity,
-    festival_year,
+    venue_id, venue_name, venues.capacity, festival_year,
     bool_and(is_completed) as is_completed,
     count(*) as performances,
     cast(sum(tickets_sold) as bigint) as tickets_sold,
@@ -200,8 +183,7 @@ group by all;
 create table data_products.band_sales_by_venue as
 with totals as (
     select
-        venue_id,
-        band_id,
+        venue_id, band_id,
         count(*) as performances,
         count(distinct festival_year) as festivals,
         min(festival_year) as first_festival_year,
@@ -226,18 +208,8 @@ ranked as (
     )
 )
 select
-    venue_id,
-    venue_name,
-    venue_rank,
-    band_id,
-    band_name,
-    performances,
-    festivals,
-    first_festival_year,
-    last_festival_year,
-    tickets_sold,
-    revenue,
-    avg_tickets_per_performance,
+    venue_id, venue_name, venue_rank, band_id, band_name, performances, festivals, first_festival_year,
+    last_festival_year, tickets_sold, revenue, avg_tickets_per_performance,
     cast(rank_in_venue as int) as rank_in_venue,
     coalesce(cast(scaled_fall as double) / nullif(scaled_average, 0), scaled_fall) as gap_to_next,
     cast(1 + count(*) filter (10 * scaled_fall > scaled_average) over (
@@ -253,24 +225,13 @@ inner join star_schema.dim_bands using (band_id);
 
 create table data_products.all_star_candidates as
 select
-    venue_rank,
-    venue_id,
-    venue_name,
-    rank_in_venue,
-    band_id,
-    band_name,
-    performances,
-    festivals,
-    avg_tickets_per_performance,
-    gap_to_next,
-    tier,
-    case
+    venue_rank, venue_id, venue_name, rank_in_venue, band_id, band_name, performances, festivals,
+    avg_tickets_per_performance, gap_to_next, tier, case
         when tier = 1 and count(*) filter (tier = 1) over (partition by venue_id) = 1 then 'must invite'
         when tier = 1 then 'near-equals'
         when tier = 2 then 'strong alternative'
         else 'reserve'
-    end as verdict,
-    case
+    end as verdict, case
         when tier > 1 then 'tier ' || tier
         when count(*) filter (tier = 1) over (partition by venue_id) = 1 then 'must invite'
         else 'near-equals'
@@ -283,19 +244,8 @@ qualify is_top_band;
 
 create table data_products.performance_attendance as
 select
-    performance_id,
-    performance_start,
-    performance_date,
-    sales.festival_year,
-    sales.is_completed,
-    band_id,
-    band_name,
-    venue_id,
-    venue_name,
-    tickets_sold,
-    revenue,
-    sales.capacity,
-    fill_rate
+    performance_id, performance_start, performance_date, sales.festival_year, sales.is_completed, band_id, band_name,
+    venue_id, venue_name, tickets_sold, revenue, sales.capacity, fill_rate
 from star_schema.fct_performances as sales
 inner join star_schema.dim_performances using (performance_id, band_id, venue_id)
 inner join star_schema.dim_bands using (band_id)
@@ -303,30 +253,16 @@ inner join star_schema.dim_venues using (venue_id);
 
 create view data_products.ticket_sales as
 select
-    ticket_id,
-    ticketnum,
-    ticket_price,
-    purchase_id,
-    person_id,
-    purchased_at,
-    sale_date,
+    ticket_id, ticketnum, ticket_price, purchase_id, person_id, purchased_at, sale_date,
     cast(date_trunc('month', sale_date) as date) as sale_month,
-    performance_id,
-    performance_start,
-    performance_date,
-    festival_year,
-    is_completed,
-    band_id,
-    band_name,
-    venue_id,
-    venue_name,
-    capacity
+    performance_id, performance_start, performance_date, festival_year, is_completed, band_id, band_name, venue_id,
+    venue_name, capacity
 from star_schema.fct_ticket_sales
 inner join star_schema.dim_performances using (performance_id, band_id, venue_id)
 inner join star_schema.dim_bands using (band_id)
 inner join star_schema.dim_venues using (venue_id);
 
--- part: source keys
+-- Source keys --------------------------------------------------------------------------------------------------------
 create table source_keys.source_bands as select id as band_id from festival.bands;
 create table source_keys.source_venues as select id as venue_id from festival.venues;
 create table source_keys.source_performances as
@@ -336,14 +272,14 @@ select performance_id, count(*) as tickets, cast(sum(price) as bigint) as dollar
 from festival.tickets
 group by performance_id;
 
--- part: checks
+-- Checks -------------------------------------------------------------------------------------------------------------
 create temp table failures (check_name varchar, failing bigint);
 create temp macro other_than_exported(row_count, exported) as cast(
     row_count <> exported.rows_at_source
     or row_count <> list_sum(list_transform(exported.files, lambda file: file.rows))
 as bigint);
 
--- Complete, believable and as many rows as exported: one pass per source table.
+-- Completeness, plausible values and row counts: one pass per source table.
 insert into failures
 unpivot (
     select
@@ -406,7 +342,7 @@ unpivot (
     from festival.venues
 ) on columns(*) into name check_name value failing;
 
--- Keys of the large tables: 64 neighbouring numbers share a group and have one bit each.
+-- Keys of the large tables: 64 neighbouring numbers share one group, and each has one bit of it.
 insert into failures
 select 'tickets_id_is_unique', sum(row_count) - sum(bit_count(bits))
 from (
@@ -421,7 +357,7 @@ from (
 insert into failures
 select 'ticketnum_is_unique', count(*) - count(distinct try_cast(ticketnum[3:] as bigint)) from festival.tickets;
 
--- Foreign keys. Those of tickets hold when no ticket was lost on the way to the fact, for what it joins is unique.
+-- Foreign keys. Those of tickets hold if the fact has every ticket, because it joins unique keys only.
 insert into failures
 select 'purchases_person_is_known', count(*)
 from festival.purchases anti join festival.people on purchases.person_id = people.id;
@@ -432,7 +368,7 @@ insert into failures
 select 'performances_venue_is_known', count(*)
 from festival.performances anti join festival.venues on performances.venue_id = venues.id;
 
--- Tickets and dollars at every hop.
+-- Tickets and dollars at every hop: source = fact = each data product.
 create temp table totals as
 select 'source' as hop, count(*) as tickets, sum(price) as dollars from festival.tickets
 union all
@@ -466,5 +402,5 @@ insert into failures
 select 'fct_performances_has_every_performance',
     (select count(*) from festival.performances) - (select count(*) from star_schema.fct_performances);
 
--- part: end
+-- End ----------------------------------------------------------------------------------------------------------------
 drop schema festival cascade;

@@ -1,9 +1,4 @@
-"""Run a command and measure it from outside: wall time, CPU time and peak memory of its whole process tree.
-
-What belongs here: how a number is obtained. What does not: which commands are compared (`contenders`) and what
-their numbers mean (`results`). This module keeps large libraries out of its process: a shared library that two
-processes map counts half for each.
-"""
+"""Run a command and measure it from outside: wall time, CPU time and peak memory of all its processes together."""
 
 from __future__ import annotations
 
@@ -11,104 +6,102 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
-SECONDS_BETWEEN_SAMPLES = 0.05
-# The unit in which the kernel reports what was written, whatever the disk's.
-_BLOCK_BYTES = 512
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+import psutil
 
-Parameters = ParamSpec("Parameters")
-Returned = TypeVar("Returned")
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+_SECONDS_BETWEEN_SAMPLES = 0.1
+_LINES_OF_A_FAILURE = 15
 
 
 class CommandFailedError(RuntimeError):
-    """A measured command failed; the message ends with what it said last."""
+    """A measured command failed; the message ends with the last lines of its output."""
 
 
 @dataclass(frozen=True)
-class ProcessUsage:
-    """What a finished command used.
+class Usage:
+    """What a command used.
 
     Attributes:
-        started_at: seconds since the epoch.
-        wall_seconds: from before the process was made until after it was gone.
-        cpu_seconds: user and system time of the process and all its descendants.
-        peak_memory_bytes: largest sum, over the process tree, of the proportional set size: memory that processes
-            share is counted once.
-        written_bytes: what the process and its descendants gave to be written to disks.
+        wall_seconds: from the start of its process to the end.
+        cpu_seconds: user and system time of the process and its descendants.
+        peak_memory_bytes: largest sum, over all processes, of the proportional set size, which counts shared memory
+            once.
     """
 
-    started_at: float
     wall_seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
-    written_bytes: int
-
-    @property
-    def ended_at(self) -> float:
-        """Seconds since the epoch."""
-        return self.started_at + self.wall_seconds
 
 
 def run_measured(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    log_file: Path,
-    servers: Sequence[int] = (),
-) -> ProcessUsage:
-    """Run a command to its end in `folder`, its output going to `log_file`.
+    command: Sequence[str], environment: Mapping[str, str], log_file: Path, servers: Iterable[int] = ()
+) -> Usage:
+    """Run a command in the project's folder until it ends, and return what it used.
 
-    What servers used meanwhile, given by their process ids, counts as the command's: CPU time and memory, not what
-    they wrote.
+    Args:
+        command: program and arguments.
+        environment: all variables of the process.
+        log_file: receives the output.
+        servers: process ids of servers that work for the command; what they use in this time is added.
 
     Raises:
-        CommandFailedError: it ended with another exit code than 0.
+        CommandFailedError: the exit code is not 0.
     """
-    server_cpu_before = sum(map(tree_cpu_seconds, servers))
+    servers = list(servers)
+    server_seconds = sum(map(cpu_seconds, servers))
+    log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("wb") as log:
-        started_at, start = time.time(), time.perf_counter()
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-        with _MemorySampler(process.pid, *servers) as memory:
-            # The usage of a waited-for child includes that of the children it waited for itself.
+        start = time.perf_counter()
+        process = subprocess.Popen(command, env=environment, cwd=PROJECT_DIR, stdout=log, stderr=subprocess.STDOUT)
+        with _MemorySampler([process.pid, *servers]) as memory:
+            # The usage of a child includes that of the children it has waited for.
             _, status, usage = os.wait4(process.pid, 0)
             wall_seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        last_lines = log_file.read_text(errors="replace").splitlines()[-15:]
+    if process.returncode:
+        last_lines = log_file.read_text(errors="replace").splitlines()[-_LINES_OF_A_FAILURE:]
         raise CommandFailedError(
-            f"{' '.join(command)} ended with exit code {process.returncode}. It said last (all of it is in "
-            f"{log_file}):\n" + "\n".join(last_lines)
+            f"{' '.join(command)} ended with exit code {process.returncode}. Read {log_file}; its last lines are:\n"
+            + "\n".join(last_lines)
         )
-    return ProcessUsage(
-        started_at,
-        wall_seconds,
-        cpu_seconds=usage.ru_utime + usage.ru_stime + sum(map(tree_cpu_seconds, servers)) - server_cpu_before,
+    return Usage(
+        wall_seconds=wall_seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime + sum(map(cpu_seconds, servers)) - server_seconds,
         peak_memory_bytes=memory.peak_bytes,
-        written_bytes=usage.ru_oublock * _BLOCK_BYTES,
     )
 
 
+def process_tree(pid: int) -> Iterator[psutil.Process]:
+    """Yield a process and its descendants; nothing when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        yield process
+        yield from process.children(recursive=True)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time so far of a process and its descendants, including those that have ended."""
+    total = 0.0
+    for process in process_tree(pid):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
 class _MemorySampler:
-    """Samples the memory of process trees in a thread while the block runs.
+    """Samples the memory of process trees in a thread while the block runs."""
 
-    The exact figure makes the kernel walk every page, so it is only asked for when the cheap upper bound, the sum of
-    the resident sizes, exceeds the peak so far.
-    """
-
-    def __init__(self, *pids: int) -> None:
+    def __init__(self, pids: Sequence[int]) -> None:
         self.peak_bytes = 0
         self._pids = pids
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample_until_ended)
+        self._thread = threading.Thread(target=self._sample)
 
     def __enter__(self) -> _MemorySampler:
         self._thread.start()
@@ -118,75 +111,21 @@ class _MemorySampler:
         self._ended.set()
         self._thread.join()
 
-    def _sample_until_ended(self) -> None:
-        while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
-            processes = [found for pid in self._pids for found in process_tree(pid)]
+    def _sample(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_SAMPLES):
+            processes = [process for pid in self._pids for process in process_tree(pid)]
+            # The kernel walks all pages for the exact figure: read it only where the upper bound exceeds the peak.
             if sum(map(_resident_bytes, processes)) > self.peak_bytes:
                 self.peak_bytes = max(self.peak_bytes, sum(map(_proportional_bytes, processes)))
 
 
-def process_tree(pid: int) -> Iterator[int]:
-    """A process and its descendants, from the kernel's own lists: looking through all processes takes too long."""
-    yield pid
-    for child in child_processes(pid):
-        yield from process_tree(child)
-
-
-def child_processes(pid: int) -> list[int]:
-    """The processes that a process has started and that have not ended; none of one that has ended itself."""
-    found: list[int] = []
-    with suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):
-                found += map(int, (thread / "children").read_text().split())
-    return found
-
-
-def tree_cpu_seconds(pid: int) -> float:
-    """User and system time so far of a process and its descendants, those that have ended included, such as a server's.
-
-    Asked twice, it tells what was used in between, as long as no descendant outlives the one that started it.
-    """
-    return sum(map(_cpu_ticks, process_tree(pid))) / _TICKS_PER_SECOND
-
-
-def _cpu_ticks(pid: int) -> int:
-    with suppress(OSError):
-        # Behind the command's name, which may have spaces and parentheses in it: utime, stime, cutime and cstime.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15]))
+def _resident_bytes(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.memory_info().rss)
     return 0
 
 
-def _resident_bytes(pid: int) -> int:
-    with suppress(OSError, ValueError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+def _proportional_bytes(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.memory_full_info().pss)
     return 0
-
-
-def _proportional_bytes(pid: int) -> int:
-    with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def bytes_below(folder: Path) -> int:
-    """Bytes of all regular files below a folder; hard links to one file count once, symbolic links not at all."""
-    sizes: dict[tuple[int, int], int] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent) / name
-            if not path.is_symlink():
-                found = path.stat()
-                sizes[found.st_dev, found.st_ino] = found.st_size
-    return sum(sizes.values())
-
-
-def call_apart(
-    function: Callable[Parameters, Returned], *arguments: Parameters.args, **options: Parameters.kwargs
-) -> Returned:
-    """Call a function in a process that ends afterwards, so that this one stays small."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
-        return process.submit(function, *arguments, **options).result()

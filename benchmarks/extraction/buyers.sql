@@ -1,4 +1,4 @@
--- One purchase, as pgbench's clients make it: who am I, what is left, two tickets.
+-- One purchase of a pgbench client: look up a person, count the seats left, buy two tickets.
 
 \set any_person random(1, :people)
 \set any_performance random(1, :performances)

@@ -1,118 +1,79 @@
-"""Ways to read a database in Python as people write them: `python -m benchmarks.extraction.readers WAY DSN FOLDER`.
-
-What belongs here: the way each library's documentation shows for large tables, into Parquet files. What does not:
-tuning beyond that, and the contenders that need no script (`contenders`).
-"""
+"""The readers of the extraction benchmark: commands that copy all tables of the ticketing database."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from benchmarks.extraction.source import DATABASE, TABLES
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.simulator.live_system import EXPORT_ROLE
+from acl_assets.simulator.postgres_server import PostgresServer
+from benchmarks.extraction.source import is_read
+from benchmarks.measuring import CommandFailedError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import sqlalchemy
-
-_ROWS_AT_ONCE = 100_000
-
-
-def read_with_pandas(dsn: str, folder: Path) -> None:
-    """`read_sql` in chunks, through a cursor on the server's side."""
-    import pandas as pd
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(_sqlalchemy_url(dsn)).execution_options(stream_results=True)
-    with engine.connect() as connection:
-        for table in TABLES:
-            query = sqlalchemy.text(f"select * from {table}")
-            _write(folder / f"{table}.parquet", pd.read_sql(query, connection, chunksize=_ROWS_AT_ONCE))
+EXTRACT = "extract"
+Command = Callable[[PostgresServer], list[str]]
+_EXTRACTION = (sys.executable, "-m", "acl_assets.ingestion.extraction", "--full")
+# Runs a command in a new folder again and again, until it fails.
+_AGAIN = 'while cd "$(mktemp --directory --tmpdir="$0")" && ACL_EXPORTS_DIR="$PWD" "$@"; do :; done; exit 1'
+_SECONDS_UNTIL_READING = 300.0
 
 
-def read_in_pages(dsn: str, folder: Path) -> None:
-    """`read_sql` of one page after the other, by LIMIT and OFFSET."""
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(_sqlalchemy_url(dsn))
-    with engine.connect() as connection:
-        for table in TABLES:
-            _write(folder / f"{table}.parquet", _pages(connection, table))
+def _copy(server: PostgresServer) -> list[str]:
+    copies = [f"--command=\\copy {table} to '{table}.csv' csv header" for table in SOURCE_TABLES]
+    return [str(server.bin_dir / "psql"), "--no-psqlrc", server.dsn("ticketing", EXPORT_ROLE), *copies]
 
 
-def _pages(connection: sqlalchemy.Connection, table: str) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-    import sqlalchemy
-
-    offset = 0
-    while True:
-        query = f"select * from {table} order by id limit {_ROWS_AT_ONCE} offset {offset}"
-        page = pd.read_sql(sqlalchemy.text(query), connection)
-        if len(page):
-            yield page
-        if len(page) < _ROWS_AT_ONCE:
-            return
-        offset += _ROWS_AT_ONCE
-
-
-def _write(file: Path, chunks: Iterator[pd.DataFrame]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    first = pa.Table.from_pandas(next(chunks), preserve_index=False)
-    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
-        writer.write_table(first)
-        for chunk in chunks:
-            writer.write_table(pa.Table.from_pandas(chunk, schema=first.schema, preserve_index=False))
-
-
-def read_with_connectorx(dsn: str, folder: Path) -> None:
-    """`read_sql` of whole tables into Arrow."""
-    import connectorx
-    import pyarrow.parquet as pq
-
-    for table in TABLES:
-        pq.write_table(
-            connectorx.read_sql(dsn, f"select * from {table}", return_type="arrow"),
-            folder / f"{table}.parquet",
-            compression="zstd",
-        )
-
-
-def read_with_dlt(dsn: str, folder: Path) -> None:
-    """The source `sql_database` with its Arrow backend into the destination `filesystem`."""
-    import dlt
-    from dlt.sources.sql_database import sql_database
-
-    pipeline = dlt.pipeline(
-        pipeline_name=DATABASE,
-        pipelines_dir=str(folder.parent / "pipelines"),
-        destination=dlt.destinations.filesystem(bucket_url=folder.as_uri()),
-        dataset_name=DATABASE,
-    )
-    source = sql_database(_sqlalchemy_url(dsn), table_names=list(TABLES), backend="pyarrow", chunk_size=_ROWS_AT_ONCE)
-    pipeline.run(source, loader_file_format="parquet", write_disposition="replace")
-
-
-def _sqlalchemy_url(dsn: str) -> str:
-    return dsn.replace("postgresql://", "postgresql+psycopg2://", 1)
-
-
-WAYS: Mapping[str, Callable[[str, Path], None]] = {
-    "pandas": read_with_pandas,
-    "pages": read_in_pages,
-    "connectorx": read_with_connectorx,
-    "dlt": read_with_dlt,
+READERS: Mapping[str, Command] = {
+    EXTRACT: lambda server: [*_EXTRACTION],
+    "extract, unthrottled": lambda server: [*_EXTRACTION, "--mb-per-second", "0"],
+    "psql \\copy": _copy,
 }
 
 
-def main() -> None:
-    """Read all tables in one way."""
-    way, dsn, folder = sys.argv[1:]
-    WAYS[way](dsn, Path(folder).absolute())
+@contextmanager
+def reading(command: Command, server: PostgresServer, folder: Path) -> Iterator[None]:
+    """Let a reader read again and again, from its first query until the end of the block.
+
+    Raises:
+        CommandFailedError: it failed, or did not begin to read.
+    """
+    settings = ("ACL_", "DAGSTER_", "PG")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    variables["ACL_TICKETING_DSN"] = server.dsn("ticketing", EXPORT_ROLE)
+    log_file = folder / "log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _AGAIN, str(folder), *command(server)],
+            env=variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    # Buyers share the processors with the reader here, but not in real life: the reader yields to them.
+    os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+    try:
+        deadline = time.monotonic() + _SECONDS_UNTIL_READING
+        while not is_read(server):
+            _require_running(process, log_file, deadline)
+            time.sleep(0.05)
+        yield
+        _require_running(process, log_file)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-if __name__ == "__main__":
-    main()
+def _require_running(process: subprocess.Popen[bytes], log_file: Path, deadline: float = inf) -> None:
+    if process.poll() is not None:
+        raise CommandFailedError(f"The reader failed. Its output is:\n{log_file.read_text(errors='replace')}")
+    if time.monotonic() > deadline:
+        raise CommandFailedError(f"The reader has not begun to read after {_SECONDS_UNTIL_READING:.0f} s.")

@@ -1,4 +1,4 @@
-"""The hand-written contender does the work of a refresh: otherwise comparing their times would mean nothing."""
+"""The hand-written script does the work of a refresh; otherwise a comparison of their times has no meaning."""
 
 from __future__ import annotations
 
@@ -15,35 +15,29 @@ from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build
 
-_STOPPING = [
+STOPPING = [
     defect.name
     for defect in DEFECTS.values()
     if defect.outcome == "check" and "parquet" in defect.forms and not defect.needs_published
 ]
 
 
-@pytest.fixture
-def by_hand(first_batch: Path, tmp_path: Path) -> Path:
-    return build(first_batch, tmp_path / "by_hand")
+def write_damaged(folder: Path, defect: str) -> Path:
+    history = TicketingHistory(SMALL, seed=20)
+    return write_defective_batch(folder, "bad", history, DEFECTS[defect], "parquet")
 
 
 @pytest.mark.slow
-def test_script_makes_the_warehouse_of_a_refresh(published: Settings, by_hand: Path) -> None:
-    rows = require_equal(published.published_file, by_hand)
+def test_script_makes_the_warehouse_of_a_refresh(published: Settings, first_batch: Path, tmp_path: Path) -> None:
+    rows = require_equal(published.published_file, build(first_batch, tmp_path / "by_hand"))
 
-    assert len(rows) == 17
-    assert all(rows.values())
-
-
-def test_script_without_checks_makes_the_same(first_batch: Path, by_hand: Path, tmp_path: Path) -> None:
-    unchecked = build(first_batch, tmp_path / "unchecked", checked=False)
-
-    assert require_equal(by_hand, unchecked)["data_products.ticket_sales"] > 0
+    assert rows["star_schema.fct_ticket_sales"] > 0
+    assert rows["data_products.all_star_candidates"] > 0
 
 
-@pytest.mark.parametrize("name", _STOPPING)
-def test_script_stops_at_what_stops_a_refresh(name: str, tmp_path: Path) -> None:
-    batch = write_defective_batch(tmp_path, "bad", TicketingHistory(SMALL, seed=20), DEFECTS[name], "parquet")
+@pytest.mark.parametrize("defect", STOPPING)
+def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path) -> None:
+    batch = write_damaged(tmp_path, defect)
 
     with pytest.raises(CheckFailedError):
         build(batch, tmp_path / "by_hand")
@@ -51,12 +45,9 @@ def test_script_stops_at_what_stops_a_refresh(name: str, tmp_path: Path) -> None
     assert not (tmp_path / "by_hand" / "acl.duckdb").exists()
 
 
-def test_script_stops_at_a_file_that_is_not_the_exported_one(tmp_path: Path) -> None:
-    history = TicketingHistory(SMALL, seed=20)
-    batch = write_defective_batch(tmp_path, "bad", history, DEFECTS["wrong_checksum"], "parquet")
-
+def test_script_stops_at_a_file_with_another_checksum(tmp_path: Path) -> None:
     with pytest.raises(CheckFailedError, match=r"tickets.*\.parquet"):
-        build(batch, tmp_path / "by_hand")
+        build(write_damaged(tmp_path, "wrong_checksum"), tmp_path / "by_hand")
 
 
 @pytest.mark.parametrize(
@@ -69,10 +60,22 @@ def test_script_stops_at_a_file_that_is_not_the_exported_one(tmp_path: Path) -> 
         ("alter table star_schema.dim_venues alter capacity type bigint", "dim_venues"),
     ],
 )
-def test_warehouses_that_differ_are_told_apart(by_hand: Path, tmp_path: Path, change: str, table: str) -> None:
+def test_comparison_finds_a_difference(first_batch: Path, tmp_path: Path, change: str, table: str) -> None:
+    by_hand = build(first_batch, tmp_path / "by_hand")
     other = Path(shutil.copy(by_hand, tmp_path / "other.duckdb"))
     with duckdb.connect(str(other)) as connection:
         connection.execute(change)
 
     with pytest.raises(WarehousesDifferError, match=table):
         require_equal(by_hand, other)
+
+
+def test_comparison_ignores_the_order_of_rows(first_batch: Path, tmp_path: Path) -> None:
+    by_hand = build(first_batch, tmp_path / "by_hand")
+    other = Path(shutil.copy(by_hand, tmp_path / "other.duckdb"))
+    with duckdb.connect(str(other)) as connection:
+        connection.execute(
+            "create or replace table star_schema.dim_bands as from star_schema.dim_bands order by all desc"
+        )
+
+    assert require_equal(by_hand, other)["star_schema.dim_bands"] > 0

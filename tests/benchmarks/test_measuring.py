@@ -1,4 +1,4 @@
-"""Measuring from outside: the whole process tree counts, not only the process that was started."""
+"""Commands are measured with all their processes."""
 
 from __future__ import annotations
 
@@ -9,63 +9,55 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measuring import (
-    CommandFailedError,
-    ProcessUsage,
-    bytes_below,
-    child_processes,
-    run_measured,
-    tree_cpu_seconds,
-)
+from benchmarks.measuring import CommandFailedError, Usage, cpu_seconds, run_measured
 
-_HOLD_MEMORY = "import time; held = bytearray(200_000_000); held[::4096] = b'x' * len(held[::4096]); time.sleep(1)"
-_IN_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD_MEMORY!r}], check=True)"
-_COMPUTE_IN_A_CHILD = (
-    "import subprocess, sys; "
-    "subprocess.run([sys.executable, '-c', 'import time\\nwhile time.process_time() < 1: pass'], check=True)"
-)
+HOLD_MEMORY = "import time; held = bytearray(200_000_000); held[::4096] = b'x' * len(held[::4096]); time.sleep(1)"
+COMPUTE = "import time\nwhile time.process_time() < 1: pass"
 
 
-def _run(tmp_path: Path, code: str) -> ProcessUsage:
-    return run_measured([sys.executable, "-c", code], os.environ, tmp_path, tmp_path / "log")
+def in_a_child(code: str) -> list[str]:
+    return [
+        sys.executable,
+        "-c",
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)",
+    ]
 
 
-def test_memory_of_descendants_counts(tmp_path: Path) -> None:
-    assert 200e6 < _run(tmp_path, _IN_A_CHILD).peak_memory_bytes < 300e6
+def measure(tmp_path: Path, command: list[str]) -> Usage:
+    return run_measured(command, os.environ, tmp_path / "logs" / "log")
 
 
-def test_cpu_time_of_descendants_counts(tmp_path: Path) -> None:
-    assert _run(tmp_path, _COMPUTE_IN_A_CHILD).cpu_seconds >= 1
+def test_peak_memory_includes_descendants(tmp_path: Path) -> None:
+    assert 200e6 < measure(tmp_path, in_a_child(HOLD_MEMORY)).peak_memory_bytes < 300e6
 
 
-def test_cpu_time_of_children_that_have_ended_counts() -> None:
-    """A database server's sessions come and go between two looks at it."""
-    before = tree_cpu_seconds(os.getpid())
+def test_cpu_time_includes_descendants(tmp_path: Path) -> None:
+    usage = measure(tmp_path, in_a_child(COMPUTE))
 
-    subprocess.run([sys.executable, "-c", _COMPUTE_IN_A_CHILD], check=True)
-
-    assert tree_cpu_seconds(os.getpid()) - before >= 1
+    assert 1 <= usage.cpu_seconds < 2
+    assert usage.wall_seconds >= 1
 
 
-def test_a_process_that_has_ended_has_no_children() -> None:
-    """Processes end while they are listed, and who lists them must go on looking at the others."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
+def test_cpu_time_of_a_server_includes_children_that_have_ended() -> None:
+    before = cpu_seconds(os.getpid())
 
-    assert child_processes(ended.pid) == []
+    subprocess.run(in_a_child(COMPUTE), check=True)
+
+    assert cpu_seconds(os.getpid()) - before >= 1
 
 
-def test_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
+def test_usage_of_servers_is_added(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as server:
+        try:
+            command = [sys.executable, "-c", "import time; time.sleep(1)"]
+            alone, served = (run_measured(command, os.environ, tmp_path / "log", pids) for pids in ([], [server.pid]))
+        finally:
+            server.kill()
+
+    assert served.cpu_seconds > alone.cpu_seconds + 0.1
+    assert served.peak_memory_bytes > alone.peak_memory_bytes
+
+
+def test_failed_command_raises_error_with_its_output(tmp_path: Path) -> None:
     with pytest.raises(CommandFailedError, match=r"(?s)exit code 3.*no such festival"):
-        _run(tmp_path, "print('no such festival'); raise SystemExit(3)")
-
-
-def test_links_to_one_file_count_once(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_bytes(b"123")
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "file").write_bytes(b"12345")
-    (folder / "hard link").hardlink_to(folder / "file")
-    (folder / "symbolic link").symlink_to(tmp_path / "elsewhere")
-
-    assert bytes_below(folder) == 5
+        measure(tmp_path, [sys.executable, "-c", "print('no such festival'); raise SystemExit(3)"])

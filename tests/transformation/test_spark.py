@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from executor_killer import ExecutorKiller
 from refreshes import (
     WEEKS_LATER,
     Refreshed,
@@ -38,7 +39,6 @@ from acl_assets.transformation.project import dbt_command
 from acl_assets.transformation.spark_cluster import running_cluster
 from acl_assets.transformation.spark_warehouse import note_publication
 from benchmarks.equality import require_equal
-from benchmarks.spark_parity import ExecutorKiller
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

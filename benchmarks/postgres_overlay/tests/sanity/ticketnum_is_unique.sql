@@ -1,4 +1,4 @@
--- As the project has it; PostgreSQL knows no try_cast.
+-- The project's test without try_cast, which PostgreSQL does not have.
 {%- set number = "cast(case when ticketnum ~ '^TT[0-9]{14}$' then substring(ticketnum, 3, 14) end as bigint)" %}
 
 with

@@ -1,4 +1,4 @@
-{#- Functions that DuckDB took over from PostgreSQL. -#}
+{#- DuckDB has these functions from PostgreSQL. -#}
 {% macro postgres__to_utc(instant) %}
     {{- return("timezone('UTC', " ~ instant ~ ")") -}}
 {% endmacro %}

@@ -1,4 +1,4 @@
--- What the project's models and tests expect of a database that is not DuckDB: names of types and functions.
+-- Names of types and functions that the models and tests of this project use and PostgreSQL does not have.
 create domain string as text;
 create domain double as double precision;
 

@@ -1,0 +1,3 @@
+{#- The source tables exist already: they are loaded with COPY. -#}
+{% macro register_source_tables() %}
+{% endmacro %}

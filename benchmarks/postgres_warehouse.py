@@ -1,0 +1,118 @@
+"""PostgreSQL as the warehouse: load CSV files with COPY, then build and test this project's dbt models there.
+
+`python -m benchmarks.postgres_warehouse prepare|build OUTPUT [BATCH]` runs one step. Only `build` is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg2
+import yaml
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 # a class under a lower-case name
+
+from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
+from benchmarks.measuring import PROJECT_DIR
+
+_HERE = Path(__file__).parent
+_TYPES = {"int": "integer", "text": "text", "timestamptz": "timestamptz"}
+# A server on a machine of its own that need not keep a log of what can be loaded again.
+_TUNED = {
+    "shared_buffers": "2GB",
+    "work_mem": "256MB",
+    "maintenance_work_mem": "512MB",
+    "effective_cache_size": "12GB",
+    "max_wal_size": "16GB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "synchronous_commit": "off",
+    "random_page_cost": "1.1",
+    "max_parallel_workers_per_gather": "2",
+}
+
+
+@contextmanager
+def running_warehouse(output: Path) -> Iterator[PostgresServer]:
+    """Run the server of an output folder on the same port every time, because dbt parses again when it changes."""
+    output.mkdir(parents=True, exist_ok=True)
+    port_file = output / "port"
+    port = int(port_file.read_text()) if port_file.exists() else None
+    with running_postgres(output / "server", configuration=_TUNED, port=port) as server:
+        port_file.write_text(str(server.port))
+        yield server
+
+
+@contextmanager
+def connected(server: PostgresServer, database: str = "warehouse") -> Iterator[Cursor]:
+    """Connect to a database of the server and give a cursor; every statement is committed."""
+    with closing(psycopg2.connect(server.dsn(database))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+
+
+def prepare(output: Path) -> None:
+    """Create an empty database, and a copy of the dbt project that PostgreSQL understands."""
+    project = output / "dbt"
+    shutil.copytree(PROJECT_DIR / "dbt", project, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(_HERE / "postgres_overlay", project, dirs_exist_ok=True)
+    settings = yaml.safe_load((project / "dbt_project.yml").read_text())
+    # Without statistics the planner may join large tables row by row.
+    settings["models"]["acl_assets"]["+post-hook"] = "analyze {{ this }}"
+    (project / "dbt_project.yml").write_text(yaml.safe_dump(settings))
+    with running_warehouse(output) as server:
+        with connected(server, "postgres") as cursor:
+            cursor.execute("drop database if exists warehouse")
+            cursor.execute("create database warehouse")
+        with connected(server) as cursor:
+            cursor.execute((_HERE / "postgres_warehouse.sql").read_text())
+
+
+def build(output: Path, batch: Path) -> None:
+    """Load the CSV files of a batch into the empty database, then build and test every model.
+
+    Raises:
+        CalledProcessError: a model or a test failed; dbt's output names it.
+    """
+    with running_warehouse(output) as server:
+        with connected(server) as cursor:
+            _load(cursor, batch)
+        command = [sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"]
+        folders = ["--project-dir", str(output / "dbt"), "--profiles-dir", str(output / "dbt")]
+        artifacts = ["--target-path", str(output / "target"), "--log-path", str(output / "target")]
+        environment = {**os.environ, "BENCHMARK_POSTGRES_PORT": str(server.port)}
+        subprocess.run([*command, *folders, *artifacts], env=environment, check=True)
+        # Everything is in the server's log: it need not write a checkpoint now.
+        server.stop("immediate")
+
+
+def _load(cursor: Cursor, batch: Path) -> None:
+    manifest = (batch / "manifest.json").read_bytes()
+    document = json.loads(manifest)
+    for table in SOURCE_TABLES.values():
+        columns = ", ".join(f"{column.name} {_TYPES[column.type]}" for column in table.columns)
+        cursor.execute(f"create table festival.{table.name} ({columns})")
+        for file in document["tables"][table.name]["files"]:
+            with (batch / file["path"]).open("rb") as stream:
+                header = stream.readline().decode().strip()
+                cursor.copy_expert(f"copy festival.{table.name} ({header}) from stdin with (format csv)", stream)
+    cursor.execute(
+        "insert into festival.export_batches values (%s, %s, %s, %s, true)",
+        [batch.name, document["kind"], document["exported_at"], hashlib.sha256(manifest).hexdigest()],
+    )
+    cursor.execute("analyze")
+
+
+if __name__ == "__main__":
+    step, *paths = sys.argv[1:]
+    steps: dict[str, Callable[..., object]] = {"prepare": prepare, "build": build}
+    steps[step](*map(Path, paths))

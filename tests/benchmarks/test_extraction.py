@@ -1,0 +1,77 @@
+"""Latencies come from pgbench's log of purchases made while a reader reads."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from acl_assets.simulator.postgres_server import PostgresServer
+from benchmarks.extraction.__main__ import measure
+from benchmarks.extraction.buyers import Purchase, PurchasesFailedError, percentiles_ms, read_log
+from benchmarks.extraction.readers import READERS, reading
+from benchmarks.extraction.source import running_source
+from benchmarks.measuring import CommandFailedError
+from benchmarks.results import Circumstances
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with running_source(tmp_path_factory.mktemp("source") / "server", 0.001) as server:
+        yield server
+
+
+def test_block_without_purchases_is_an_error() -> None:
+    with pytest.raises(PurchasesFailedError, match="longer block"):
+        percentiles_ms([])
+
+
+def test_log_gives_latency_since_a_purchase_was_due() -> None:
+    assert read_log(["0 1 2500 0 1700000000 500000 12"]) == [Purchase(due_at=1_700_000_000.4975, seconds=0.0025)]
+
+
+@pytest.mark.parametrize("word", ["failed", "skipped"])
+def test_purchase_that_failed_is_an_error(word: str) -> None:
+    with pytest.raises(PurchasesFailedError, match=word):
+        read_log([f"0 1 {word} 0 1700000000 500000 12"])
+
+
+def test_percentiles_are_latencies_of_purchases() -> None:
+    purchases = [Purchase(due_at=0.0, seconds=number / 1_000) for number in range(100, 0, -1)]
+
+    assert percentiles_ms(purchases) == pytest.approx({50: 50, 95: 95, 99: 99})
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_every_reader_is_measured_in_pairs(server: PostgresServer, tmp_path: Path) -> None:
+    options = argparse.Namespace(scale=0.001, rounds=1, block_seconds=2.0, work_dir=tmp_path, readers=list(READERS))
+
+    result = measure(server, options, Circumstances.now([]))
+
+    assert [pair.reader for pair in result.pairs] == list(READERS)
+    assert all(0 < pair.without[50] <= pair.without[95] for pair in result.pairs)
+    assert all(0 < pair.during[50] <= pair.during[95] for pair in result.pairs)
+
+
+@pytest.mark.server
+def test_reader_that_fails_raises_error_with_its_output(server: PostgresServer, tmp_path: Path) -> None:
+    failing = ["/bin/sh", "-c", "echo no such festival; exit 3"]
+
+    with (
+        pytest.raises(CommandFailedError, match="no such festival"),
+        reading(lambda server: failing, server, tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.server
+def test_reader_ends_with_the_block(server: PostgresServer, tmp_path: Path) -> None:
+    with reading(READERS["psql \\copy"], server, tmp_path):
+        readers = psutil.Process().children(recursive=True)
+        [shell] = [process for process in readers if str(tmp_path) in process.cmdline()]
+
+    assert not shell.is_running()
