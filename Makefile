@@ -119,7 +119,8 @@ spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
 	$(PY) -m acl_assets.transformation.spark_cluster stop
 
 spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, and compare row for row
-	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$(LOCAL_DIR)/spark_parity.json" --page /dev/null
+	@data_dir="$$($(call print_setting,data_dir))"; mkdir -p "$$data_dir"; \
+	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$$data_dir/spark_parity.json" --page /dev/null
 
 spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 
