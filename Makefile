@@ -18,7 +18,7 @@ SPARK_CLIENT := .venv/spark_client_installed
 SPARK_CLUSTER := spark/.venv/installed
 # What builds the warehouse needs, beside .venv as it is
 ENGINE := $(if $(filter spark,$(ACL_DBT_TARGET)),$(SPARK_CLIENT))
-SUPERSET := $(PY) -m acl_assets.visualization.superset
+SUPERSET := $(PY) -m acl_assets.superset
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 # Dagster takes an absolute DAGSTER_HOME alone.
 SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
@@ -113,10 +113,10 @@ superset-screenshots: $(INSTALLED) browser ## make the pictures of the dashboard
 spark-install: $(SPARK_CLIENT) ## set up what builds the warehouse on Apache Spark, from spark/client.lock
 
 spark-cluster: $(SPARK_CLUSTER) java ## a Spark cluster of two workers on 127.0.0.1:15002, until Ctrl-C
-	$(PY) -m acl_assets.transformation.spark_cluster start --port "$(or $(PORT),15002)"
+	$(PY) -m spark.cluster start --port "$(or $(PORT),15002)"
 
 spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
-	$(PY) -m acl_assets.transformation.spark_cluster stop
+	$(PY) -m spark.cluster stop
 
 spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, and compare row for row
 	@data_dir="$$($(call print_setting,data_dir))"; mkdir -p "$$data_dir"; \
@@ -128,12 +128,13 @@ demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl
 	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)"
 
 extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
-	$(PY) -m acl_assets.ingestion.extraction $(if $(FULL),--full)
+	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)
 
 check: $(INSTALLED) instance ## lint, types, SQL style, definitions
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
 	$(PY) -m sqlfluff lint --disable-progress-bar dbt
 	@$(SET_DAGSTER_HOME) $(PY) -m dagster definitions validate -m acl_assets.definitions
 

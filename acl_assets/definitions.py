@@ -16,20 +16,20 @@ from dagster import (
     in_process_executor,
 )
 
-from acl_assets.ingestion.extraction_job import extract, nightly_extract, ticketing_tables
-from acl_assets.ingestion.refresh_lock import RefreshLock
+from acl_assets.extraction.job import extract, nightly_extract, ticketing_tables
 from acl_assets.landing_zone.sensor import new_export_batch_sensor
-from acl_assets.publication.assets import build_published_warehouse
+from acl_assets.report.asset import all_stars_report
 from acl_assets.settings import Settings
 from acl_assets.source_tables.assets import source_tables
-from acl_assets.transformation.assets import LeanDbtCliResource, build_dbt_assets
-from acl_assets.transformation.dbt_process import guarded_dbt
-from acl_assets.transformation.project import dbt_project, load_manifest
-from acl_assets.transformation.spark_warehouse import SPARK, require_spark_client
+from acl_assets.superset.asset import superset_dashboard
+from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import require_selection
-from acl_assets.validation.checks import fact_amounts, source_row_counts
-from acl_assets.visualization.assets import all_stars_report
-from acl_assets.visualization.superset.asset import superset_dashboard
+from acl_assets.warehouse.checks import fact_amounts, source_row_counts
+from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
+from acl_assets.warehouse.dbt_process import guarded_dbt
+from acl_assets.warehouse.project import dbt_project, load_manifest
+from acl_assets.warehouse.publication_asset import build_published_warehouse
+from acl_assets.warehouse.spark_warehouse import SPARK, require_spark_client
 
 
 def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:

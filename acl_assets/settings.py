@@ -140,12 +140,12 @@ class Settings:
 
     @property
     def refresh_lock_file(self) -> Path:
-        """Locked by the run that refreshes, see `ingestion.refresh_lock`."""
+        """Locked by the run that refreshes, see `warehouse.refresh_lock`."""
         return self.build_dir / "refresh.lock"
 
     @property
     def dbt_lock_file(self) -> Path:
-        """Locked by the dbt process that builds, see `transformation.dbt_process`."""
+        """Locked by the dbt process that builds, see `warehouse.dbt_process`."""
         return self.build_dir / "dbt.lock"
 
     @property

@@ -122,7 +122,7 @@ def _spark_cluster(arena: Arena, wanted: bool) -> Iterator[list[int]]:
         return
     import psutil
 
-    from acl_assets.transformation.spark_cluster import running_cluster
+    from spark.cluster import running_cluster
 
     folder = arena.folder / "spark"
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,8 @@ import psycopg2
 import yaml
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 # a class under a lower-case name
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
+from acl_assets.source_schema import SOURCE_TABLES
 from benchmarks.measuring import PROJECT_DIR
 
 _HERE = Path(__file__).parent

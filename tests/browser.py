@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from acl_assets.visualization.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
+from acl_assets.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
 
 
 @dataclass

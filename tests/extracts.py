@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from postgres import execute
 from psycopg2.extensions import make_dsn
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.source_schema import SOURCE_TABLES
 
-EXPORT_ROLE_SQL = (PROJECT_DIR / "acl_assets" / "ingestion" / "export_role.sql").read_text()
+EXPORT_ROLE_SQL = (PROJECT_DIR / "acl_assets" / "extraction" / "export_role.sql").read_text()
 
 Row = tuple[Any, ...]
 
@@ -45,7 +45,7 @@ def run(connection: Any, statement: str) -> list[Row]:
 def when_logged(text: str, act: Callable[[], object]) -> Iterator[list[str]]:
     """Act once, in the middle of an extract, as soon as it logs something with that text; gives all it logs."""
     handler = _Acting(text, act)
-    logger = logging.getLogger("acl_assets.ingestion")
+    logger = logging.getLogger("acl_assets.extraction")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

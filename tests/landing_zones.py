@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
@@ -24,6 +23,7 @@ from acl_assets.landing_zone.manifest import (
     write_manifest,
 )
 from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.source_schema import SOURCE_TABLES
 
 EXPORTED_AT = datetime(2022, 8, 1, 6, tzinfo=UTC)
 SETTLE_SECONDS = 60.0

@@ -1,16 +1,14 @@
-"""What Dagster loads: a golden snapshot of the asset graph, and the rules the package's layout follows.
+"""What Dagster loads: a golden snapshot of the asset graph.
 
 After a wanted change, write the snapshot anew and read its diff: `python tests/test_definitions.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,6 @@ from acl_assets.settings import PROJECT_DIR
 
 SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 PACKAGE = PROJECT_DIR / "acl_assets"
-LANDING = ["landing_zone", "ingestion", "source_tables"]
-"""These import each other as long as `ingestion` holds what all three share."""
-ROOMS = [*LANDING, "transformation", "validation", "publication", "visualization"]
-SHARED = {"child_process", "server_lock", "settings", "util"}
-MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def describe(definitions: Definitions) -> dict[str, Any]:
@@ -181,48 +174,6 @@ def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
     assert {path.parts[0] for path in ours} == {"dbt"}
     assert [path for mode, path in opened if mode[0] in "wax"] == []
     assert not (tmp_path / "data").exists()
-
-
-# The layout ---------------------------------------------------------------------------------------------------
-
-
-def imported_modules(module: Path) -> Iterator[str]:
-    """Yield the modules that a module imports, wherever in its text."""
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-
-
-def room_of(module: str) -> str | None:
-    """Return the package of a dotted module name, None outside of this project."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == "acl_assets" and len(parts) > 1 else None
-
-
-def allowed_rooms(room: str) -> set[str]:
-    """Return the packages that a package may import: itself, those before it in the pipeline, and the shared ones."""
-    if room == "definitions":
-        return {*ROOMS, *SHARED}
-    if room == "simulator":
-        return {"simulator", *LANDING, *SHARED}
-    if room in LANDING:
-        return {*LANDING, *SHARED}
-    if room in ROOMS:
-        return {*ROOMS[: ROOMS.index(room) + 1], *SHARED}
-    if room == "util":
-        return {"util"}
-    return set()
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_packages_import_only_what_comes_before_them(module: Path) -> None:
-    """A package can be understood without those after it in the pipeline."""
-    room = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    imported = {found for name in imported_modules(module) if (found := room_of(name))}
-    assert imported <= allowed_rooms(room)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.manifest import (
     FILE_NAME,
     MANIFEST_NAME,
@@ -38,6 +37,7 @@ from acl_assets.landing_zone.manifest import (
     parse_manifest,
 )
 from acl_assets.landing_zone.store import LandedEntry, LandingZone
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.text import visible_text
 
 CLOCK_TOLERANCE = timedelta(minutes=15)

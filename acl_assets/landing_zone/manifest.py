@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.text import visible_text
 
 MANIFEST_NAME = "manifest.json"

@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from acl_assets.ingestion import object_storage
-from acl_assets.ingestion.object_storage import ObjectStorageError, StoredFile
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
@@ -25,6 +23,8 @@ from acl_assets.landing_zone.manifest import (
     contract_breach,
 )
 from acl_assets.landing_zone.store import FileStamp, LandedEntry
+from acl_assets.util import object_storage
+from acl_assets.util.object_storage import ObjectStorageError, StoredFile
 
 
 @dataclass(frozen=True)

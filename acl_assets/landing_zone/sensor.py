@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from dagster import (
-    AssetKey,
     DagsterInstance,
     DefaultSensorStatus,
     ResourceParam,
@@ -18,13 +17,11 @@ from dagster import (
     sensor,
 )
 
+from acl_assets.asset_keys import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
 from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import BatchError, MissingPredecessorError, NoBatchError
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
-
-STATE_DIGEST_METADATA = "state_digest"
-PUBLISHED_WAREHOUSE = AssetKey("published_warehouse")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The simulator's command line: `python -m acl_assets.simulator --help`.
 
-What belongs here: arguments and what is printed. What does not: the work (`sales`, `batch`, `defects`,
-`live_system`).
+What belongs here: arguments and what is printed. What does not: the work (`sales`, `batch`, `live_system`).
 """
 
 from __future__ import annotations
@@ -16,12 +15,10 @@ from pathlib import Path
 
 import psycopg2
 
-from acl_assets.ingestion.object_storage import ObjectStorageError
 from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings, folder_or_url
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
-from acl_assets.simulator.defects import DEFECTS, Defect, write_defective_batch
 from acl_assets.simulator.live_system import (
     EXPORT_ROLE,
     Demand,
@@ -32,6 +29,7 @@ from acl_assets.simulator.live_system import (
 )
 from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
+from acl_assets.util.object_storage import ObjectStorageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,12 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--exports-dir", help="folder or URL (default: $ACL_EXPORTS_DIR or data/exports)")
     write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
     _add_history_arguments(write)
-    write.add_argument("--format", choices=BATCH_FORMATS, help="of the files (parquet, or as --defect needs it)")
+    write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
     write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
         "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
     )
-    write.add_argument("--defect", choices=DEFECTS, metavar="NAME", help="plant a defect (see list-defects)")
 
     live = commands.add_parser("live", help="run a PostgreSQL database that sells tickets, until Ctrl-C")
     live.set_defaults(run=_live)
@@ -77,8 +74,6 @@ def _parser() -> argparse.ArgumentParser:
         help="set prices to 0, or delete tickets (%(default)s)",
     )
 
-    listing = commands.add_parser("list-defects", help="list the defects that can be planted in a batch")
-    listing.set_defaults(run=_list_defects)
     return parser
 
 
@@ -99,8 +94,6 @@ def _write_batch(options: argparse.Namespace) -> int:
     if options.exports_dir:
         exports_dir = folder_or_url(options.exports_dir, "--exports-dir")
     if isinstance(exports_dir, str):
-        if options.defect:
-            raise ValueError("defects are planted in a folder of this machine: give one as --exports-dir")
         with tempfile.TemporaryDirectory() as here:
             print(land_remotely(_write_batch_into(Path(here), history, options), exports_dir))
     else:
@@ -110,13 +103,9 @@ def _write_batch(options: argparse.Namespace) -> int:
 
 def _write_batch_into(exports_dir: Path, history: TicketingHistory, options: argparse.Namespace) -> Path:
     batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
-    if options.defect:
-        defect = DEFECTS[options.defect]
-        form = "plain" if options.plain else options.format or defect.forms[0]
-        return write_defective_batch(exports_dir, batch_id, history, defect, form)
     if options.plain:
         return write_plain_batch(exports_dir, batch_id, history)
-    return write_batch(exports_dir, batch_id, history, options.format or "parquet", options.rows_per_file)
+    return write_batch(exports_dir, batch_id, history, options.format, options.rows_per_file)
 
 
 def _live(options: argparse.Namespace) -> int:
@@ -137,20 +126,6 @@ def _live(options: argparse.Namespace) -> int:
 
 def _say(message: str) -> None:
     print(message, flush=True)
-
-
-def _list_defects(options: argparse.Namespace) -> int:
-    print("\n".join(_describe(defect) for defect in DEFECTS.values()))
-    return 0
-
-
-def _describe(defect: Defect) -> str:
-    caught_by = f" ({', '.join(defect.caught_by)})" if defect.caught_by else ""
-    published = ", once a good batch is published" if defect.needs_published else ""
-    return (
-        f"{defect.name}\n    {defect.summary}\n    {defect.outcome}{caught_by}{published}\n"
-        f"    in {', '.join(defect.forms)}"
-    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     BatchError,
@@ -36,6 +35,7 @@ from acl_assets.landing_zone.manifest import (
     write_manifest,
 )
 from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
+from acl_assets.source_schema import SOURCE_TABLES
 
 BatchFormat = Literal["parquet", "csv", "csv.gz", "csv.zst"]
 Rows = Iterable[tuple[str, pa.Table]]

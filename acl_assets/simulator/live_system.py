@@ -25,11 +25,11 @@ import pyarrow as pa
 from psycopg2 import extensions
 from psycopg2.extras import execute_values
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.simulator.batch import csv_lines
 from acl_assets.simulator.names import invent_people_names
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.simulator.sales import PRICE_STEPS, TICKETS_IN_A_PURCHASE, TicketingHistory, ticket_numbers
+from acl_assets.source_schema import SOURCE_TABLES
 
 Log = Callable[[str], None]
 
@@ -60,7 +60,7 @@ def open_ticketing_database(server: PostgresServer, history: TicketingHistory, l
         log("The history is there already, and what was sold since.")
     else:
         load_history(dsn, history, log)
-    _execute(dsn, files("acl_assets.ingestion").joinpath("export_role.sql").read_text(encoding="utf-8"))
+    _execute(dsn, files("acl_assets.extraction").joinpath("export_role.sql").read_text(encoding="utf-8"))
     return dsn
 
 

@@ -33,10 +33,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.names import HARD_BAND_NAMES, invent_band_names, invent_people_names
-from acl_assets.source_tables.typed_columns import arrow_schema
+from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

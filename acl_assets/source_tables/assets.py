@@ -11,7 +11,6 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
-    AssetKey,
     AssetMaterialization,
     AssetSpec,
     Failure,
@@ -25,15 +24,19 @@ from dagster import (
     multi_asset,
 )
 
-from acl_assets.child_process import ChildProcesses
-from acl_assets.ingestion.extraction_job import ticketing_asset_key
-from acl_assets.ingestion.object_storage import ObjectStorageError
-from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
+from acl_assets.asset_keys import (
+    COLUMN_SCHEMA_METADATA,
+    OWNERS,
+    ROW_COUNT_METADATA,
+    SOURCE_TABLES_GROUP,
+    source_table_key,
+    ticketing_key,
+)
 from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import BatchError, ExportBatch
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES, SourceTable
 from acl_assets.source_tables.chain_conversion import ChainConversion
 from acl_assets.source_tables.current_state import (
     EXPORT_BATCHES,
@@ -41,17 +44,14 @@ from acl_assets.source_tables.current_state import (
     table_file,
 )
 from acl_assets.util.metadata_tables import metadata_table
+from acl_assets.util.object_storage import ObjectStorageError
+from acl_assets.util.processes import ChildProcesses
+from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.sql import duckdb_files
 
-SOURCE_PREFIX = "festival"
 EXPORT_FILES_CHECK = "export_files_as_manifest"
 _PREVIEW_ROWS = 5
 _COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
-
-
-def source_asset_key(table: str) -> AssetKey:
-    """Return the asset key of a source table."""
-    return AssetKey([SOURCE_PREFIX, table])
 
 
 def _source_table_spec(table: SourceTable) -> AssetSpec:
@@ -65,26 +65,26 @@ def _source_table_spec(table: SourceTable) -> AssetSpec:
         for column in table.columns
     ]
     return AssetSpec(
-        source_asset_key(table.name),
-        deps=[ticketing_asset_key(table.name)],
+        source_table_key(table.name),
+        deps=[ticketing_key(table.name)],
         description=f"{table.description} As exported by the ticketing system, verified and typed.",
-        group_name="source_tables",
-        owners=["team:festival-data"],
+        group_name=SOURCE_TABLES_GROUP,
+        owners=list(OWNERS),
         kinds={"parquet", "table"},
         skippable=True,
-        metadata={"dagster/column_schema": TableSchema(columns)},
+        metadata={COLUMN_SCHEMA_METADATA: TableSchema(columns)},
     )
 
 
 EXPORT_BATCHES_SPEC = AssetSpec(
-    source_asset_key(EXPORT_BATCHES),
+    source_table_key(EXPORT_BATCHES),
     description="The export batches the source tables were read from, one row each: the provenance people read.",
-    group_name="source_tables",
-    owners=["team:festival-data"],
+    group_name=SOURCE_TABLES_GROUP,
+    owners=list(OWNERS),
     kinds={"parquet", "table"},
     skippable=True,
     metadata={
-        "dagster/column_schema": TableSchema(
+        COLUMN_SCHEMA_METADATA: TableSchema(
             [
                 TableColumn("batch_id", "varchar", "Folder of the batch in the landing zone."),
                 TableColumn("kind", "varchar", "full or incremental."),
@@ -103,7 +103,7 @@ EXPORT_BATCHES_SPEC = AssetSpec(
     check_specs=[
         AssetCheckSpec(
             EXPORT_FILES_CHECK,
-            asset=source_asset_key(table),
+            asset=source_table_key(table),
             description="Files have the manifest's size and SHA-256, the header is right, no line is rejected.",
             blocking=True,
         )
@@ -142,7 +142,7 @@ def source_tables(
         raise Failure("\n".join(map(str, errors.values())), allow_retries=False)
     folder, converted = conversion.finish()
     for table in SOURCE_TABLES.values():
-        key = source_asset_key(table.name)
+        key = source_table_key(table.name)
         metadata = _table_metadata(table, chain.newest, folder, converted, conversion)
         if key in context.selected_asset_keys:
             yield MaterializeResult(asset_key=key, metadata=metadata)
@@ -174,7 +174,7 @@ def _table_metadata(
     described = converted.tables[table.name]
     newest = converted.newest.tables[table.name]
     metadata: dict[str, Any] = {
-        "dagster/row_count": described.rows,
+        ROW_COUNT_METADATA: described.rows,
         "rows_of_batch": newest.rows,
         "batch_id": batch.batch_id,
         "exported_bytes": sum(file.bytes for file in batch.tables[table.name].files),
@@ -203,7 +203,7 @@ def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
 def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:
     newest = chain.newest
     metadata: dict[str, Any] = {
-        "dagster/row_count": len(chain.batches),
+        ROW_COUNT_METADATA: len(chain.batches),
         "batch_id": newest.batch_id,
         "exported_at": MetadataValue.timestamp(newest.exported_at),
         "exported_at_is_file_time": not newest.has_manifest,
@@ -218,7 +218,7 @@ def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:
 def _export_files_result(
     context: AssetExecutionContext, table: SourceTable, error: BatchError | None
 ) -> Iterator[AssetCheckResult]:
-    key = source_asset_key(table.name)
+    key = source_table_key(table.name)
     if AssetCheckKey(key, EXPORT_FILES_CHECK) in context.selected_asset_check_keys:
         yield AssetCheckResult(
             check_name=EXPORT_FILES_CHECK,

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from acl_assets.child_process import ChildProcess, ChildProcesses
-from acl_assets.ingestion.source_schema import SOURCE_TABLES, SourceTable
 from acl_assets.landing_zone.batches import BatchChain
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES, SourceTable
 from acl_assets.source_tables import remote
 from acl_assets.source_tables.conversion import TableOrder
 from acl_assets.source_tables.current_state import (
@@ -26,6 +25,7 @@ from acl_assets.source_tables.current_state import (
     switch_current,
     table_file,
 )
+from acl_assets.util.processes import ChildProcess, ChildProcesses
 
 _MAKE_TABLE = "acl_assets.source_tables.conversion:make_table"
 _TOTALS = "acl_assets.source_tables.conversion:totals_of"

@@ -18,15 +18,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.ingestion.source_schema import SourceTable
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, contract_breach
 from acl_assets.landing_zone.store import LandingZone
+from acl_assets.source_schema import SourceTable, arrow_schema
 from acl_assets.source_tables.csv_files import read_csv_file
 from acl_assets.source_tables.open_file import OpenFile, require_format
 from acl_assets.source_tables.parquet_files import parquet_rows, read_parquet_file
 from acl_assets.source_tables.rejects import RejectLog
-from acl_assets.source_tables.typed_columns import arrow_schema
 from acl_assets.util.sql import duckdb_files, quoted_text
 
 SECONDS_BETWEEN_PROGRESS = 5.0

@@ -26,8 +26,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
-from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
 from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.source_schema import SourceColumn, SourceTable
 from acl_assets.source_tables.open_file import OpenFile
 from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
 from acl_assets.source_tables.typed_columns import explain, failing_rows, parse_texts

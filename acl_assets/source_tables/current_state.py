@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import BatchChain, chain_digest
 from acl_assets.landing_zone.manifest import BatchKind, ExportBatch, ManifestFile, ManifestTable
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.atomic_write import fsync_path, write_atomically
 
 CURRENT = "current"

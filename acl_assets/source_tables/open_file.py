@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO, NamedTuple
 
-from acl_assets.ingestion.source_schema import SourceTable
 from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.source_schema import SourceTable
 
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 # Skippable frames, with which pzstd and seekable files begin: RFC 8878, section 3.1.2.

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from acl_assets.ingestion.source_schema import ColumnType, SourceTable
 from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.source_schema import ARROW_TYPES, ColumnType, SourceTable
 from acl_assets.source_tables.csv_files import describe_columns
 from acl_assets.source_tables.open_file import OpenFile
 from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
-from acl_assets.source_tables.typed_columns import ARROW_TYPES, convert_values, explain, failing_rows
+from acl_assets.source_tables.typed_columns import convert_values, explain, failing_rows
 
 MOST_VALUE_BYTES = 1 << 20
 _ROWS_AT_ONCE = 131_072

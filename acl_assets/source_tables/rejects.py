@@ -10,8 +10,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from acl_assets.ingestion.source_schema import SourceTable
 from acl_assets.landing_zone.manifest import BatchError
+from acl_assets.source_schema import SourceTable
 
 MOST_REJECTS = 1_000
 _REPORTED_REJECTS = 5

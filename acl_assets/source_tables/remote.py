@@ -12,9 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from acl_assets.ingestion import object_storage
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import BatchChain
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import (
     CHAIN_FILE,
     CURRENT,
@@ -22,6 +21,7 @@ from acl_assets.source_tables.current_state import (
     ConvertedChain,
     begin_folder,
 )
+from acl_assets.util import object_storage
 
 _MOST_CHAIN_BYTES = 64 << 20
 _DIGEST_BYTES = 64

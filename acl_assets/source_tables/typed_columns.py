@@ -1,4 +1,4 @@
-"""The Arrow types of the source tables, and the lossless conversion of values to them."""
+"""Lossless conversion of values to the Arrow types of the source tables."""
 
 from __future__ import annotations
 
@@ -10,23 +10,13 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from acl_assets.ingestion.source_schema import ColumnType, SourceTable
+from acl_assets.source_schema import ARROW_TYPES, ColumnType
 
-ARROW_TYPES: dict[ColumnType, pa.DataType] = {
-    "int": pa.int32(),
-    "text": pa.string(),
-    "timestamptz": pa.timestamp("us", tz="UTC"),
-}
 _EPOCH = datetime(1970, 1, 1)
 _FIRST_MICROSECOND = (datetime.min - _EPOCH) // timedelta(microseconds=1)
 _LAST_MICROSECOND = (datetime.max - _EPOCH) // timedelta(microseconds=1)
 
 Values: TypeAlias = pa.Array | pa.ChunkedArray
-
-
-def arrow_schema(table: SourceTable) -> pa.Schema:
-    """Return the declared columns of a source table as Arrow types, every column nullable."""
-    return pa.schema([pa.field(column.name, ARROW_TYPES[column.type]) for column in table.columns])
 
 
 def parse_texts(texts: Values, column_type: ColumnType) -> Values:

@@ -12,15 +12,15 @@ from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.simulator.live_system import EXPORT_ROLE
 from acl_assets.simulator.postgres_server import PostgresServer
+from acl_assets.source_schema import SOURCE_TABLES
 from benchmarks.extraction.source import is_read
 from benchmarks.measuring import CommandFailedError
 
 EXTRACT = "extract"
 Command = Callable[[PostgresServer], list[str]]
-_EXTRACTION = (sys.executable, "-m", "acl_assets.ingestion.extraction", "--full")
+_EXTRACTION = (sys.executable, "-m", "acl_assets.extraction.extract", "--full")
 # Runs a command in a new folder again and again, until it fails.
 _AGAIN = 'while cd "$(mktemp --directory --tmpdir="$0")" && ACL_EXPORTS_DIR="$PWD" "$@"; do :; done; exit 1'
 _SECONDS_UNTIL_READING = 300.0

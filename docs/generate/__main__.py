@@ -13,7 +13,7 @@ from typing import Any
 
 from acl_assets.definitions import defs
 from acl_assets.settings import PROJECT_DIR
-from acl_assets.transformation.project import dbt_project, load_manifest
+from acl_assets.warehouse.project import dbt_project, load_manifest
 from docs.generate.data_dictionary import Check, checks_of, data_dictionary
 from docs.generate.diagrams import lineage_diagram, source_system_diagram, star_schema_diagram
 from docs.generate.pages import current_pages, outdated_pages

@@ -24,7 +24,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.visualization.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
+from acl_assets.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 _DEFINITIONS = "acl_assets.definitions"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from defects.catalogue import DEFECTS, write_defective_batch
 from refreshes import SMALL
 
 from acl_assets.settings import Settings
-from acl_assets.simulator.defects import DEFECTS, write_defective_batch
 from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from acl_assets.definitions import defs
-from acl_assets.transformation.project import dbt_project, load_manifest
+from acl_assets.warehouse.project import dbt_project, load_manifest
 from docs.generate.__main__ import DDL_FILE, DOCS_DIR, main, make_sections
 from docs.generate.data_dictionary import Check, checks_of
 from docs.generate.pages import PlaceError, current_pages, outdated_pages

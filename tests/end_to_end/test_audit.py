@@ -16,6 +16,7 @@ from dagster import (
     execute_job,
     reconstructable,
 )
+from defects.catalogue import DEFECTS
 from refreshes import (
     LATER,
     Refreshed,
@@ -31,9 +32,8 @@ from refreshes import (
 
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import DBT_PROJECT_DIR, Settings
-from acl_assets.simulator.defects import DEFECTS
-from acl_assets.transformation.assets import LeanDbtCliResource
-from acl_assets.transformation.dbt_process import guarded_dbt
+from acl_assets.warehouse.dbt_assets import LeanDbtCliResource
+from acl_assets.warehouse.dbt_process import guarded_dbt
 
 pytestmark = pytest.mark.slow
 

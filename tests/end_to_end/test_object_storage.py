@@ -8,11 +8,11 @@ import pytest
 from object_storage import remote_settings
 from refreshes import differing_rows, published_batches, refresh
 
-from acl_assets.ingestion.object_storage import list_files
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import CHAIN_FILE, EXPORT_BATCHES
+from acl_assets.util.object_storage import list_files
 
 pytestmark = pytest.mark.slow
 

@@ -21,9 +21,9 @@ from processes import free_port, kill_family
 from refreshes import environment, festival_settings, land_batch, published_batches, wait_until
 from systemd import DEPLOYMENT, environment_file, start_command
 
-from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.simulator.postgres_server import PostgresServer
+from acl_assets.util.refresh_lock import RefreshLock
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

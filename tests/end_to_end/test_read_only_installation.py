@@ -13,7 +13,7 @@ import pytest
 from refreshes import dagster_home, environment
 
 from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR, Settings
-from acl_assets.transformation.project import dbt_project, load_manifest
+from acl_assets.warehouse.project import dbt_project, load_manifest
 
 REFRESH = [sys.executable, "-m", "dagster", "asset", "materialize", "--select", "*", "-m", "acl_assets.definitions"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from dagster import DagsterEventType, DagsterInstance, ReexecutionOptions, execute_job, reconstructable
+from defects.catalogue import DEFECTS
 from refreshes import (
     LATER,
     MEASURED_CHILDREN,
@@ -27,9 +28,8 @@ from refreshes import (
     wait_until,
 )
 
-from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.simulator.defects import DEFECTS
+from acl_assets.util.refresh_lock import RefreshLock
 
 pytestmark = pytest.mark.slow
 

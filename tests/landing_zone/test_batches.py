@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from landing_zones import EXPORTED_AT, SETTLE_SECONDS, FolderZone, hours, listed_ids, rewrite
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import (
@@ -21,6 +20,7 @@ from acl_assets.landing_zone.manifest import (
     NoBatchError,
 )
 from acl_assets.landing_zone.store import FileStamp, LandingZoneError, landing_zone_at
+from acl_assets.source_schema import SOURCE_TABLES
 
 
 def set_landed_at(batch: Path, second: float) -> None:

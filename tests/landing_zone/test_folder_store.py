@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 from landing_zones import SETTLE_SECONDS, FolderZone, as_ordinary_user, hours, listed_ids
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone import folder_store
 from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone, open_verified
 from acl_assets.landing_zone.manifest import BatchError, FileUnreadableError, ManifestFile
 from acl_assets.landing_zone.store import LandingZoneError
+from acl_assets.source_schema import SOURCE_TABLES
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from landing_zones import EXPORTED_AT, Document, FolderZone, hours, listed_ids, rewrite
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import (
     BatchError,
@@ -20,6 +19,7 @@ from acl_assets.landing_zone.manifest import (
     is_unfinished,
     write_manifest,
 )
+from acl_assets.source_schema import SOURCE_TABLES
 
 # Writing --------------------------------------------------------------------------------------------------------
 

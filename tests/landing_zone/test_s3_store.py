@@ -15,8 +15,6 @@ from dagster import DagsterInstance, SensorResult, build_sensor_context
 from object_storage import remote_settings
 from refreshes import festival_settings, land_batch, land_plain_batch, wait_until
 
-from acl_assets.ingestion.object_storage import ObjectStorageError, list_files, remove, write_file
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone import s3_store
 from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import open_verified
@@ -25,6 +23,8 @@ from acl_assets.landing_zone.s3_store import land_remotely, remove_unfinished
 from acl_assets.landing_zone.sensor import new_export_batch_sensor
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.util.object_storage import ObjectStorageError, list_files, remove, write_file
 
 
 @pytest.fixture

@@ -39,7 +39,6 @@ from refreshes import (
     wait_until,
 )
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone import batches
 from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import (
@@ -59,6 +58,7 @@ from acl_assets.landing_zone.sensor import (
 )
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.assets import find_chain
 
 FIRST_NIGHT = instant(2022, 8, 1, 6)

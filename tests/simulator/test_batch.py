@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import BatchError, ExportBatch
@@ -24,6 +23,7 @@ from acl_assets.simulator.batch import (
     write_plain_batch,
 )
 from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
+from acl_assets.source_schema import SOURCE_TABLES
 
 SQL_TYPES = {"int": "INTEGER", "text": "VARCHAR", "timestamptz": "TIMESTAMPTZ"}
 

@@ -12,7 +12,6 @@ import pytest
 from postgres import database, execute
 from refreshes import SMALL, wait_until
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.simulator.live_system import (
     EXPORT_ROLE,
     Demand,
@@ -25,6 +24,7 @@ from acl_assets.simulator.live_system import (
 )
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.simulator.sales import TicketingHistory
+from acl_assets.source_schema import SOURCE_TABLES
 
 pytestmark = pytest.mark.server
 

@@ -15,7 +15,6 @@ from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_ch
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.__main__ import main
-from acl_assets.simulator.defects import DEFECTS
 
 
 def chain_at(location: Path | str) -> BatchChain:
@@ -43,7 +42,6 @@ def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pyt
     assert capsys.readouterr().out == f"{bucket}/exports/chosen\n"
     assert chain_at(f"{bucket}/exports").newest.batch_id == "chosen"
     assert main([*arguments, "chosen"]) == 1
-    assert main([*arguments, "bad", "--defect", "nul_byte"]) == 1
 
 
 def test_a_later_export_becomes_the_newest_batch(tmp_path: Path):
@@ -62,38 +60,6 @@ def test_numbered_files_are_cut_as_told(tmp_path: Path):
     arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--rows-per-file", "1000"]
     assert main(arguments) == 0
     assert len(list(tmp_path.glob("*/tickets-*.parquet"))) == 4
-
-
-@pytest.mark.parametrize(
-    ("arguments", "file"),
-    [([], "bands.csv"), (["--plain"], "bands.csv"), (["--format", "csv"], "bands.csv")],
-    ids=["usual form", "plain", "csv"],
-)
-def test_a_defect_is_planted_in_the_form_it_needs(tmp_path: Path, arguments: list[str], file: str):
-    defect = ["--defect", "nul_byte"]
-    assert main(["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", *defect, *arguments]) == 0
-    (written,) = tmp_path.glob(f"*/{file}")
-    assert b"\0" in written.read_bytes()
-
-
-def test_what_cannot_be_done_is_said_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--batch-id", "same"]
-    assert main(arguments) == 0
-    assert main(arguments) == 1
-    assert main([*arguments, "--defect", "nul_byte", "--format", "parquet"]) == 1
-    assert main([*arguments, "--exported-at", "2001-01-01T00:00:00+00:00"]) == 1
-    errors = capsys.readouterr().err.splitlines()
-    assert [line.startswith("error: ") for line in errors] == [True] * 3
-    assert "immutable" in errors[0]
-    assert "not in parquet" in errors[1]
-    assert "before the first line-up" in errors[2]
-
-
-def test_every_defect_is_listed_with_its_outcome(capsys: pytest.CaptureFixture[str]):
-    assert main(["list-defects"]) == 0
-    listed = capsys.readouterr().out
-    for defect in DEFECTS.values():
-        assert f"{defect.name}\n    {defect.summary}\n    {defect.outcome}" in listed
 
 
 @pytest.mark.server

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.simulator.names import HARD_BAND_NAMES
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
-from acl_assets.source_tables.typed_columns import arrow_schema
+from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 
 PUBLISHED_TICKETS = dict(
     zip(

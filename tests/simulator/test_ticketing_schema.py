@@ -5,7 +5,7 @@ from importlib.resources import files
 import sqlglot
 from sqlglot import exp
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.source_schema import SOURCE_TABLES
 
 SQL_TYPES = {"int": "INT", "text": "TEXT", "timestamptz": "TIMESTAMPTZ"}
 STATEMENTS = sqlglot.parse(

@@ -10,11 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, ManifestTable, describe_file
+from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 from acl_assets.source_tables.conversion import TableOrder, make_table
-from acl_assets.source_tables.typed_columns import arrow_schema
 
 EXPORTED_AT = datetime(2022, 8, 1, tzinfo=UTC)
 START = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)

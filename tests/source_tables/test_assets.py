@@ -31,11 +31,12 @@ from refreshes import (
     sha256,
 )
 
-from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.asset_keys import source_table_key
 from acl_assets.settings import Settings
-from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_asset_key, source_tables
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_tables
 from acl_assets.source_tables.current_state import CHAIN_FILE, EXPORT_BATCHES
+from acl_assets.util.refresh_lock import RefreshLock
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def convert(settings: Settings, instance: DagsterInstance, *tables: str) -> Exec
         [source_tables],
         instance=instance,
         resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
-        selection=[source_asset_key(table) for table in tables] or None,
+        selection=[source_table_key(table) for table in tables] or None,
         raise_on_error=False,
     )
 
@@ -66,7 +67,7 @@ def convert(settings: Settings, instance: DagsterInstance, *tables: str) -> Exec
 def metadata(result: ExecuteInProcessResult, table: str) -> dict[str, object]:
     """Metadata values of a table's materialization."""
     (event,) = [
-        event for event in result.get_asset_materialization_events() if event.asset_key == source_asset_key(table)
+        event for event in result.get_asset_materialization_events() if event.asset_key == source_table_key(table)
     ]
     return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
 
@@ -82,7 +83,7 @@ def materialized(result: ExecuteInProcessResult) -> set[str]:
 
 def check(result: ExecuteInProcessResult, table: str) -> AssetCheckEvaluation:
     (evaluation,) = [
-        found for found in result.get_asset_check_evaluations() if found.asset_key == source_asset_key(table)
+        found for found in result.get_asset_check_evaluations() if found.asset_key == source_table_key(table)
     ]
     assert evaluation.check_name == EXPORT_FILES_CHECK
     return evaluation

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from acl_assets.ingestion.source_schema import SourceColumn, SourceTable
 from acl_assets.landing_zone.manifest import BatchError
+from acl_assets.source_schema import SourceColumn, SourceTable
 from acl_assets.source_tables.csv_files import MOST_RECORD_BYTES, read_csv_file
 from acl_assets.source_tables.open_file import OpenFile
 from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog

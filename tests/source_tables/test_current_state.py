@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from refreshes import LATER, copy_installation, festival_settings, land_batch, land_increment
 
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
 from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.chain_conversion import convert_chain
 from acl_assets.source_tables.current_state import (
     CHAIN_FILE,

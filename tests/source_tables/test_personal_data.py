@@ -15,12 +15,12 @@ from dagster import DagsterInstance, materialize
 from refreshes import festival_settings, land_plain_batch
 from source_tables.landing import Landing, parquet_bytes
 
-from acl_assets.ingestion.refresh_lock import RefreshLock
 from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.settings import Settings
 from acl_assets.source_tables.assets import source_tables
 from acl_assets.source_tables.current_state import REJECTS
-from acl_assets.validation.checks import source_row_counts
+from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.warehouse.checks import source_row_counts
 
 NAMES = ["Ada Lovelace", "Grace Hopper", "Björk Þorláksson", "Unnamed: Person"]
 WORDS = {"Ada", "Lovelace", "Grace", "Hopper", "Björk", "Þorláksson", "Person"}

@@ -15,17 +15,18 @@ from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 from object_storage import remote_settings
 from refreshes import WEEKS_LATER, festival_settings, land_batch, land_increment, land_plain_batch, sha256
 
-from acl_assets.ingestion.object_storage import list_files, read_file, remove, write_file
-from acl_assets.ingestion.refresh_lock import RefreshLock
-from acl_assets.ingestion.source_schema import SOURCE_TABLES
+from acl_assets.asset_keys import source_table_key
 from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.simulator.batch import BatchFormat
-from acl_assets.source_tables.assets import source_asset_key, source_tables
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.assets import source_tables
 from acl_assets.source_tables.current_state import CHAIN_FILE, CURRENT, EXPORT_BATCHES, read_current
 from acl_assets.source_tables.remote import fetch_prefix
+from acl_assets.util.object_storage import list_files, read_file, remove, write_file
+from acl_assets.util.refresh_lock import RefreshLock
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def converted_tables(result: ExecuteInProcessResult) -> set[str]:
         table
         for table in SOURCE_TABLES
         for event in result.get_asset_materialization_events()
-        if event.asset_key == source_asset_key(table)
+        if event.asset_key == source_table_key(table)
         and event.step_materialization_data.materialization.metadata["converted_in_this_run"].value
     }
 

@@ -1,0 +1,106 @@
+"""The extract in Dagster: a job, its schedule, and the six tables of the ticketing database as external assets.
+
+What belongs here: what people configure and see. What does not: how an extract works (`extraction`).
+"""
+
+from typing import Any
+
+from dagster import (
+    AssetObservation,
+    AssetSpec,
+    Config,
+    DefaultScheduleStatus,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    ResourceParam,
+    ScheduleDefinition,
+    job,
+    op,
+)
+from pydantic import Field
+
+from acl_assets.asset_keys import ROW_COUNT_METADATA, TICKETING_GROUP, TICKETING_OWNERS, ticketing_key
+from acl_assets.extraction.extracted_batch import ExtractedTable, Extraction, ExtractionError, remove_left_overs
+from acl_assets.settings import FESTIVAL_TIMEZONE, Settings
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.util.processes import ChildProcess, ChildProcessDiedError
+
+_EXTRACT = "acl_assets.extraction.extract:extract_and_tell"
+
+
+ticketing_tables = [
+    AssetSpec(
+        ticketing_key(table.name),
+        description=f"{table.description} In the ticketing database, which sells while it is read.",
+        group_name=TICKETING_GROUP,
+        owners=list(TICKETING_OWNERS),
+        kinds={"postgres", "table"},
+    )
+    for table in SOURCE_TABLES.values()
+]
+
+
+class ExtractConfig(Config):
+    """What can be asked of an extract."""
+
+    full: bool = Field(default=False, description="Take a full batch in any case.")
+    mb_per_second: float | None = Field(
+        default=None, ge=0, description="Read at most so fast, 0: as fast as possible. Unset: ACL_EXTRACT_MB_PER_S."
+    )
+
+
+@op(description="Reads the six tables at one instant and lands them as a batch, in a process of its own.")
+def extract_tables(context: OpExecutionContext, config: ExtractConfig, settings: ResourceParam[Settings]) -> None:
+    """Extract, hand the log on, and record what was seen of each table."""
+
+    def log(line: str) -> None:
+        level, _, message = line.partition(": ")
+        context.log.log(level, message)
+
+    try:
+        with ChildProcess() as process:
+            extraction = process.call(_EXTRACT, settings, full=config.full, mb_per_s=config.mb_per_second, log=log)
+    except ExtractionError as error:
+        raise Failure(str(error), allow_retries=False) from None
+    except ChildProcessDiedError as error:
+        remove_left_overs(settings.extracts_dir, settings.exports_url)
+        raise Failure(str(error)) from None
+    except BaseException:
+        # Cancelled: the process was killed with the block.
+        remove_left_overs(settings.extracts_dir, settings.exports_url)
+        raise
+    for name, table in extraction.tables.items():
+        context.log_event(AssetObservation(ticketing_key(name), metadata=_metadata(extraction, table)))
+
+
+def _metadata(extraction: Extraction, table: ExtractedTable) -> dict[str, Any]:
+    return {
+        ROW_COUNT_METADATA: table.rows_at_source,
+        "rows_in_batch": table.rows,
+        "bytes": table.bytes,
+        **{f"sum_of_{column}": total for column, total in table.sums_at_source.items()},
+        "batch_id": extraction.batch_id,
+        "kind": extraction.kind,
+        "full_because": extraction.full_because or "",
+        "exported_at": extraction.exported_at,
+        "snapshot": MetadataValue.json(dict(extraction.source_snapshot)),
+        "folder": MetadataValue.path(extraction.folder),
+    }
+
+
+@job(description="From the ticketing database to a new export batch, which the sensor then refreshes from.")
+def extract() -> None:
+    """One op: what Dagster runs beside the refresh, without its process and its locks."""
+    extract_tables()
+
+
+# An hour of the night that daylight saving time neither skips nor repeats.
+nightly_extract = ScheduleDefinition(
+    name="nightly_extract",
+    job=extract,
+    cron_schedule="30 4 * * *",
+    execution_timezone=FESTIVAL_TIMEZONE,
+    default_status=DefaultScheduleStatus.STOPPED,
+    description="Extracts every night at half past four, Austin time.",
+)

@@ -1,0 +1,61 @@
+"""The report as an asset: one HTML file from the published warehouse, with previews of its pictures as metadata."""
+
+import base64
+from contextlib import ExitStack
+from typing import Any
+
+from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
+
+from acl_assets.asset_keys import FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
+from acl_assets.settings import Settings
+from acl_assets.util.processes import ChildProcess
+
+_WRITE_REPORT = "acl_assets.report.page:report_on"
+_SPECIFY_PREVIEWS = "acl_assets.report.page:previews_of"
+_DRAW_PREVIEW = "acl_assets.report.previews:draw_preview"
+
+
+@asset(
+    deps=[PUBLISHED_WAREHOUSE],
+    group_name=VISUALIZATION_GROUP,
+    owners=list(OWNERS),
+    kinds={"altair", "html"},
+    freshness_policy=FRESHNESS,
+    description="The three pictures and the all-star table in one self-contained HTML file.",
+)
+def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
+    """Render the report from the published file alone."""
+    with ChildProcess() as writer:
+        writer.call(_WRITE_REPORT, settings.published_file, settings.report_file)
+        context.log.info(f"The report is in {settings.report_file}.")
+        specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
+    return MaterializeResult(
+        metadata={
+            "path": MetadataValue.path(str(settings.report_file)),
+            "report": MetadataValue.url(settings.report_file.as_uri()),
+            "bytes": settings.report_file.stat().st_size,
+            **_previews(context, specifications),
+        }
+    )
+
+
+def _previews(
+    context: AssetExecutionContext, specifications: dict[str, dict[str, Any]]
+) -> dict[str, MetadataValue[Any]]:
+    """Return each picture as an image, or the reason why there is none: the report does not need these images."""
+    previews: dict[str, MetadataValue[Any]] = {}
+    with ExitStack() as painters:
+        painter = painters.enter_context(ChildProcess())
+        for name, specification in specifications.items():
+            try:
+                image = base64.b64encode(painter.call(_DRAW_PREVIEW, specification)).decode()
+            # A library that fails raises anything, and ends its process where it aborts.
+            except Exception as error:
+                reason = f"The preview of {name} could not be drawn: {error}"
+                context.log.warning(f"{reason} The report holds that picture; open it in a browser.")
+                previews[name] = MetadataValue.text(reason)
+                painter = painters.enter_context(ChildProcess())
+            else:
+                # Markdown is the only metadata that shows an image. It holds text from data as pixels alone.
+                previews[name] = MetadataValue.md(f"![{name}](data:image/png;base64,{image})")
+    return previews

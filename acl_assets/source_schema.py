@@ -1,0 +1,116 @@
+"""The one declaration of the source tables: their columns, types and descriptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+ColumnType = Literal["int", "text", "timestamptz"]
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """One column at the source: `int` is 32 bits, `timestamptz` is an instant to the microsecond.
+
+    Personal data stays in the source tables: previews, logs and errors do not show it.
+    """
+
+    name: str
+    type: ColumnType
+    description: str
+    is_personal: bool = False
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """One table at the source; `id` is its primary key."""
+
+    name: str
+    description: str
+    columns: tuple[SourceColumn, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns in the declared order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def personal_columns(self) -> tuple[str, ...]:
+        """Names of the columns that hold personal data."""
+        return tuple(column.name for column in self.columns if column.is_personal)
+
+
+def _table(
+    name: str, description: str, *columns: tuple[str, ColumnType, str], personal: tuple[str, ...] = ()
+) -> SourceTable:
+    return SourceTable(
+        name, description, tuple(SourceColumn(*column, is_personal=column[0] in personal) for column in columns)
+    )
+
+
+_TABLES = (
+    _table(
+        "bands",
+        "Bands that were ever booked, including those that never played.",
+        ("id", "int", "Primary key."),
+        ("name", "text", "Name as the band writes it."),
+        ("fee", "int", "Fee for one performance, in whole dollars."),
+    ),
+    _table(
+        "venues",
+        "Stages of the festival, including those that never hosted.",
+        ("id", "int", "Primary key."),
+        ("name", "text", "Name of the venue."),
+        ("capacity", "int", "Most people the venue holds."),
+    ),
+    _table(
+        "performances",
+        "One band on one venue at one time.",
+        ("id", "int", "Primary key."),
+        ("performance_start", "timestamptz", "Instant the performance starts."),
+        ("band_id", "int", "The band that plays; references bands."),
+        ("venue_id", "int", "The venue it plays at; references venues."),
+    ),
+    _table(
+        "people",
+        "People who bought tickets. Holds personal data.",
+        ("id", "int", "Primary key."),
+        ("name", "text", "Full name. Personal data: stays in the source tables."),
+        personal=("name",),
+    ),
+    _table(
+        "purchases",
+        "One checkout of one person, of one or more tickets.",
+        ("id", "int", "Primary key."),
+        ("purchase_date", "timestamptz", "Instant of the purchase."),
+        ("person_id", "int", "The buyer; references people."),
+    ),
+    _table(
+        "tickets",
+        "One ticket sold to one performance.",
+        ("id", "int", "Primary key."),
+        ("price", "int", "Price paid, in whole dollars."),
+        ("performance_id", "int", "The performance it admits to; references performances."),
+        ("purchase_id", "int", "The purchase it was bought in; references purchases."),
+        ("ticketnum", "text", "Number printed on the ticket: TT and 14 digits."),
+    ),
+)
+
+SOURCE_TABLES: dict[str, SourceTable] = {table.name: table for table in _TABLES}
+
+SUMMED_COLUMNS: dict[str, tuple[str, ...]] = {"tickets": ("price",)}
+"""Amounts that every hop has to keep, by table."""
+
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "int": pa.int32(),
+    "text": pa.string(),
+    "timestamptz": pa.timestamp("us", tz="UTC"),
+}
+"""The Arrow type of each column type."""
+
+
+def arrow_schema(table: SourceTable) -> pa.Schema:
+    """Return the declared columns of a source table as Arrow types, every column nullable."""
+    return pa.schema([pa.field(column.name, ARROW_TYPES[column.type]) for column in table.columns])

@@ -1,0 +1,169 @@
+"""A dashboard in a headless Chromium, as a person at the screen sees it.
+
+What belongs here: signing in, opening a dashboard and its tabs, and knowing when everything is painted. What does not:
+what is done with what is seen (`screenshots`, tests).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from acl_assets.superset.client import SupersetError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+_MILLISECONDS_TO_PAINT = 60_000
+_MILLISECONDS_TO_SIGN_IN = 15_000
+_ATTEMPTS_TO_SIGN_IN = 3
+# Charts are drawn a moment after their data are there.
+_MILLISECONDS_TO_SETTLE = 1_000
+# What lies below the edge of the window is not painted: it is higher than any tab is long.
+_HEIGHT = 5_000
+_TABS = "[data-test='dashboard-component-tabs'] [role='tab']"
+# What stands in a place for another width of the window is hidden, and never loads.
+_ALL_PAINTED = """() => {
+    const charts = [...document.querySelectorAll("[data-test-chart-id]")].filter(chart => chart.offsetParent);
+    return charts.length > 0 && charts.every(chart =>
+        !chart.querySelector("[data-test='loading-indicator'], .loading") &&
+        chart.querySelector("[data-test='slice-container'], [role='alert'], .ant-empty"));
+}"""
+
+_HEIGHT_OF_TAB = """() => {
+    const rows = [...document.querySelectorAll(".grid-content > .dragdroppable-row")];
+    return Math.max(...rows.map(row => row.getBoundingClientRect().bottom)) + 16;
+}"""
+
+
+def chromium_executable() -> str | None:
+    """The path of the first Chromium found on PATH, or None."""
+    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The Chromium of this machine, headless.
+
+    Raises:
+        SupersetError: there is none, or not the package that drives it, or it fails.
+    """
+    if importlib.util.find_spec("playwright") is None:
+        raise SupersetError("The Python package playwright is missing; install the development dependencies.")
+    executable = chromium_executable()
+    if executable is None:
+        raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
+    from playwright.sync_api import Error, sync_playwright
+
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
+            try:
+                yield browser
+            finally:
+                browser.close()
+    except Error as error:
+        raise SupersetError(f"The browser {executable} failed: {error}") from error
+
+
+@contextmanager
+def signed_in_page(browser: Browser, url: str, user: str, password: str, width: int = 1400) -> Iterator[Page]:
+    """A page of a browser in which a user has signed in to Superset.
+
+    Raises:
+        SupersetError: Superset did not let the user in.
+    """
+    context = browser.new_context(viewport={"width": width, "height": _HEIGHT}, reduced_motion="reduce")
+    context.set_default_timeout(_MILLISECONDS_TO_PAINT)
+    try:
+        page = context.new_page()
+        _sign_in(page, url, user, password)
+        yield page
+    finally:
+        context.close()
+
+
+def _sign_in(page: Page, url: str, user: str, password: str) -> None:
+    from playwright.sync_api import Error
+    from playwright.sync_api import TimeoutError as NeverCameError
+
+    # On a busy machine the form can be filled in before it listens.
+    for _ in range(_ATTEMPTS_TO_SIGN_IN):
+        page.goto(f"{url}/login/")
+        if "/login" not in page.url:
+            return
+        page.fill("[data-test='username-input']", user)
+        try:
+            page.fill("[data-test='password-input']", password)
+        except Error:
+            # Playwright's own message quotes what it was about to fill in.
+            raise SupersetError(f"{url}/login/ has no field that takes a password. Is this a Superset?") from None
+        page.click("[data-test='login-button']")
+        try:
+            page.wait_for_url(
+                lambda address: "/login" not in address, wait_until="commit", timeout=_MILLISECONDS_TO_SIGN_IN
+            )
+            return
+        except NeverCameError:
+            continue
+    raise SupersetError(f"{url} did not let {user} in; look at the password.")
+
+
+def open_dashboard(page: Page, url: str, slug: str) -> list[str]:
+    """Open a dashboard, wait until its first tab is painted, and return the names of its tabs.
+
+    Raises:
+        SupersetError: it does not come.
+    """
+    page.goto(f"{url}/superset/dashboard/{slug}/")
+    _wait_until_painted(page, f"the dashboard {slug}")
+    return [tab.inner_text() for tab in page.locator(_TABS).all()]
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Go to a tab of an open dashboard and wait until all of it is painted.
+
+    Raises:
+        SupersetError: it is not painted in time.
+    """
+    # Where the window is narrow the tab may lie outside of what is seen, where no click reaches it.
+    whole_name = re.compile(rf"^\s*{re.escape(name)}\s*$")
+    page.locator(_TABS).filter(has_text=whole_name).evaluate("tab => tab.click()")
+    page.locator(f"{_TABS}[aria-selected='true']").filter(has_text=whole_name).wait_for(state="attached")
+    _wait_until_painted(page, f"the tab {name}")
+
+
+def height_of(page: Page) -> int:
+    """Pixels from the top of the window to the end of the open tab."""
+    return int(page.evaluate(_HEIGHT_OF_TAB))
+
+
+def painted_charts(page: Page) -> dict[str, Locator]:
+    """The charts of the open tab that can be seen, by their names."""
+    charts = page.locator("[data-test-chart-id]").all()
+    return {str(chart.get_attribute("data-test-chart-name")): chart for chart in charts if chart.is_visible()}
+
+
+def _wait_until_painted(page: Page, what: str) -> None:
+    from playwright.sync_api import TimeoutError as NeverCameError
+
+    try:
+        page.wait_for_function(_ALL_PAINTED)
+    except NeverCameError as error:
+        raise SupersetError(
+            f"Not all charts of {what} were painted within {_MILLISECONDS_TO_PAINT // 1000} s."
+        ) from error
+    page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)

@@ -1,0 +1,388 @@
+"""Export the dashboards from Superset into the YAML of `superset/bundle`, ready to be committed.
+
+Superset's export holds much that differs between installations or between two exports of the same dashboard: numbers of
+charts and datasets, which charts a filter reaches, derived colours. The canonical form leaves that out and fixes the
+order of everything else. A diff then shows what somebody changed, and without changes there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import json
+import re
+import zipfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from acl_assets.settings import Settings
+from acl_assets.superset.bundle import (
+    BUNDLE_DIR,
+    KINDS,
+    Bundle,
+    BundleError,
+    Document,
+    read_bundle,
+    without_mark,
+)
+from acl_assets.superset.client import SupersetClient, superset_client
+from acl_assets.superset.layout import ChartOfDashboard, completed_layout
+
+_FIRST_KEYS = (
+    "dashboard_title",
+    "slice_name",
+    "table_name",
+    "database_name",
+    "label",
+    "column_name",
+    "metric_name",
+    "verbose_name",
+    "slug",
+    "viz_type",
+    "type",
+    "description",
+)
+_LAST_KEYS = ("params", "query_context", "position", "metadata", "css", "columns", "metrics", "sql", "uuid", "version")
+# A number or a derivation that belongs to one installation.
+_VOLATILE_KEYS = frozenset(
+    {
+        "chartsInScope",
+        "color_namespace",
+        "color_scheme_domain",
+        "dashboardId",
+        "dashboards",
+        "datasource",
+        "datasource_id",
+        "datasource_name",
+        "default_filters",
+        "force",
+        "map_label_colors",
+        "own_color_scheme",
+        "dashboard_color_scheme",
+        "shared_label_colors",
+        "slice_id",
+        "tabsInScope",
+        "url_params",
+    }
+)
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+# The layout is read without asking whether they are there.
+_KEPT_WHEN_EMPTY = frozenset({"children", "excluded", "meta", "rootPath"})
+
+
+def add_command(subparsers: Any) -> None:
+    """Add the command `export` to the command line."""
+    parser = subparsers.add_parser("export", help="write the dashboards as edited in Superset back to superset/bundle")
+    parser.add_argument("--bundle-dir", type=Path, default=BUNDLE_DIR, help="where the YAML is (%(default)s)")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+    with superset_client(settings) as client:
+        changed = export_bundle(client, arguments.bundle_dir)
+    print("\n".join(changed) if changed else "Nothing changed.")
+    return 0
+
+
+def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str]:
+    """Write the bundle's dashboards, charts, datasets and saved queries from Superset over the files of the bundle.
+
+    Charts that were put on one of its dashboards are added; charts that were taken off all of them leave the folder.
+    Datasets of the bundle are exported whether or not a chart uses them, saved queries if they belong to the client's
+    user.
+
+    Returns:
+        The files that are new, changed or gone, by path within the folder, in order.
+
+    Raises:
+        BundleError: the folder is no bundle, Superset lacks something of it, or a dashboard uses what a bundle cannot
+            hold. No file is changed.
+        SupersetError: Superset refused an export.
+    """
+    bundle = read_bundle(folder)
+    fetched = _fetch(client, bundle)
+    _require_known_sources(fetched, bundle)
+    exported = canonical_bundle(fetched)
+    on_dashboards = {document.uuid for document in exported.of_kind("charts")}
+    kept = {document.uuid for document in exported.documents}
+    gone = [
+        document.path
+        for document in bundle.documents
+        if document.uuid in kept or (document.kind == "charts" and document.uuid not in on_dashboards)
+    ]
+    return _replace(folder, gone, {document.path: as_yaml(document) for document in exported.documents})
+
+
+def _fetch(client: SupersetClient, bundle: Bundle) -> Bundle:
+    """Return Superset's documents of a bundle, without the repository's mark and with complete layouts."""
+    found: dict[tuple[str, str], Document] = {}
+    for kind, resource in (("dashboards", "dashboard"), ("datasets", "dataset"), ("queries", "saved_query")):
+        numbers = _numbers(client, bundle, kind, resource)
+        if not numbers:
+            continue
+        for document in _documents(client.download(f"/api/v1/{resource}/export/", q=[*numbers.values()])):
+            found.setdefault((document.kind, document.uuid), without_mark(document))
+        if kind == "dashboards":
+            for uuid, number in numbers.items():
+                dashboard = found[kind, uuid]
+                layout = _layout(client, number)
+                found[kind, uuid] = Document(dashboard.path, {**dashboard.content, "position": layout})
+    return Bundle(tuple(found.values()))
+
+
+def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
+    """Return the layout of a dashboard as stored: the exported one has charts in it under names of each export."""
+    stored = client.get(f"/api/v1/dashboard/{dashboard}")["result"]["position_json"]
+    charts = {
+        int(chart["id"]): ChartOfDashboard(str(chart["uuid"]), str(chart["slice_name"]))
+        for chart in client.everything("/api/v1/chart/")
+        if dashboard in [entry["id"] for entry in chart["dashboards"]]
+    }
+    return completed_layout(json.loads(stored or "{}"), charts)
+
+
+def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
+    """Refuse what reads a dataset or a database that is not in the bundle: an import would not find it.
+
+    Raises:
+        BundleError: the message names everything that does.
+    """
+    known = {document.uuid for kind in ("databases", "datasets") for document in bundle.of_kind(kind)}
+    names = {document.uuid: document.name for kind in ("databases", "datasets") for document in fetched.of_kind(kind)}
+    strange = [
+        f"{reader} reads {repr(names[source]) if source in names else 'a dataset that was deleted'}"
+        for reader, source in _sources(fetched, known)
+        if source not in known
+    ]
+    if strange:
+        raise BundleError(
+            f"The bundle does not hold every dataset that its dashboards use: {'; '.join(sorted(strange))}. Make them "
+            "from a dataset of the bundle, or take them off the dashboard, and export again."
+        )
+
+
+def _sources(fetched: Bundle, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield every chart, filter and known dataset of a bundle, in words, with the uuid of what it reads."""
+    for chart in fetched.of_kind("charts"):
+        yield f"the chart {chart.name!r}", str(chart.content.get("dataset_uuid"))
+    for dashboard in fetched.of_kind("dashboards"):
+        for chosen in (dashboard.content.get("metadata") or {}).get("native_filter_configuration", []):
+            for target in chosen.get("targets", []):
+                # A filter of times has a target without a dataset.
+                if "datasetUuid" in target:
+                    yield f"the filter {chosen.get('name')!r}", str(target["datasetUuid"])
+    for dataset in fetched.of_kind("datasets"):
+        if dataset.uuid in known:
+            yield f"the dataset {dataset.name!r}", str(dataset.content["database_uuid"])
+
+
+def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -> dict[str, int]:
+    """Return Superset's numbers of the bundle's documents of one kind, by uuid, saved queries by label.
+
+    Superset lists saved queries only to the user who made them; those of others are left out.
+    """
+    # Superset's list of saved queries has no uuids.
+    key = "label" if kind == "queries" else "uuid"
+    numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{resource}/")}
+    wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
+    missing = [name for name in wanted if name not in numbers]
+    if missing and kind != "queries":
+        raise BundleError(
+            f"{client.url} does not hold {', '.join(missing)} of {kind}. Import the bundle first "
+            "(python -m acl_assets.superset import)."
+        )
+    return {name: numbers[name] for name in wanted if name in numbers}
+
+
+def _documents(archive: bytes) -> Iterator[Document]:
+    """Yield the documents of an archive that Superset exported, whose paths start with a folder of its own.
+
+    Raises:
+        BundleError: one of them is of a kind that a bundle cannot hold.
+    """
+    import yaml
+
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        for name in files.namelist():
+            path = name.split("/", 1)[-1]
+            if path == "metadata.yaml":
+                continue
+            document = Document(path, yaml.safe_load(files.read(name)))
+            if document.kind not in KINDS:
+                raise BundleError(
+                    f"A dashboard uses {path}, and Superset does not import {document.kind} with a bundle. Remove it "
+                    "from the dashboard in Superset and export again."
+                )
+            yield document
+
+
+def _replace(folder: Path, old: Iterable[str], new: Mapping[str, str]) -> list[str]:
+    """Write the new files and remove the old ones that are not among them; returns what is not as before."""
+    changed = []
+    for path in old:
+        if path not in new:
+            (folder / path).unlink()
+            changed.append(path)
+    for path, text in new.items():
+        file = folder / path
+        if not file.is_file() or file.read_text() != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            changed.append(path)
+    return sorted(changed)
+
+
+# The canonical form -----------------------------------------------------------------------------------------
+
+
+def canonical_bundle(bundle: Bundle) -> Bundle:
+    """A bundle in the form the repository keeps: files named like what they hold, nothing of one installation in it.
+
+    Raises:
+        BundleError: two documents would share a file.
+    """
+    databases = {document.uuid: _slug(document.name) for document in bundle.of_kind("databases")}
+    documents: dict[str, Document] = {}
+    for document in bundle.documents:
+        canonical = Document(_path(document, databases), _canonical_content(document))
+        if canonical.path in documents:
+            raise BundleError(f"Two of {document.kind} are named {document.name!r}; rename one of them in Superset.")
+        documents[canonical.path] = canonical
+    return Bundle(tuple(documents[path] for path in sorted(documents)))
+
+
+def as_yaml(document: Document) -> str:
+    """The text of a document's file: keys in a fixed order, long texts as blocks that can be read and compared."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, represent_text)
+    return yaml.dump(document.content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def stable_number(uuid: str) -> int:
+    """The number that stands for a chart in the YAML, where Superset has one that differs between installations."""
+    return int(uuid.replace("-", "")[:7], 16)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _path(document: Document, databases: Mapping[str, str]) -> str:
+    folder = document.kind
+    if document.kind in ("datasets", "queries"):
+        folder = f"{document.kind}/{databases[str(document.content['database_uuid'])]}"
+    # A dashboard has a slug of its own, which links depend on; its title may change.
+    return f"{folder}/{_slug(document.content.get('slug') or document.name)}.yaml"
+
+
+def _canonical_content(document: Document) -> dict[str, Any]:
+    content = dict(document.content)
+    # Superset's export knows this setting by two names, depending on what is exported along with it.
+    if "allow_file_upload" in content:
+        content["allow_csv_upload"] = content.pop("allow_file_upload")
+    if document.kind == "charts" and content.get("query_context"):
+        query_context = json.loads(content["query_context"])
+        # What it was made from, which is in `params`.
+        query_context.pop("form_data", None)
+        content["query_context"] = json.dumps(_ordered(query_context), indent=2, ensure_ascii=False)
+    if document.kind == "dashboards":
+        content = _with_stable_numbers(content)
+    if document.kind == "datasets":
+        for children, name in (("columns", "column_name"), ("metrics", "metric_name")):
+            content[children] = sorted(content.get(children) or [], key=lambda child: str(child[name]))
+    if content.get("sql"):
+        content["sql"] = "\n".join(line.rstrip() for line in content["sql"].strip().splitlines()) + "\n"
+    canonical: dict[str, Any] = _canonical(content)
+    return canonical
+
+
+def _canonical(value: Any) -> Any:
+    """Mappings in order, without what is empty or belongs to one installation."""
+    return _ordered(value, drop_empty=True)
+
+
+def _ordered(value: Any, drop_empty: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        ordered = {key: _ordered(child, drop_empty) for key, child in value.items() if not _is_noise(key)}
+        kept = {
+            key: child
+            for key, child in ordered.items()
+            if not drop_empty or key in _KEPT_WHEN_EMPTY or child not in _EMPTY
+        }
+        return dict(sorted(kept.items(), key=lambda item: _place(item[0])))
+    if isinstance(value, list):
+        return [_ordered(child, drop_empty) for child in value]
+    return value
+
+
+def _is_noise(key: str) -> bool:
+    # Superset writes the settings of grids of charts into every chart, also where that feature is off.
+    return key in _VOLATILE_KEYS or key.startswith("matrixify_")
+
+
+def _place(key: str) -> tuple[int, str]:
+    if key in _FIRST_KEYS:
+        return _FIRST_KEYS.index(key) - len(_FIRST_KEYS), ""
+    if key in _LAST_KEYS:
+        return 1 + _LAST_KEYS.index(key), ""
+    return 0, key
+
+
+def _with_stable_numbers(dashboard: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dashboard that refers to its charts by the same numbers in every installation.
+
+    Raises:
+        BundleError: a chart in its layout has no uuid.
+    """
+    position = copy.deepcopy(dashboard.get("position") or {})
+    metadata = copy.deepcopy(dashboard.get("metadata") or {})
+    numbers: dict[int, int] = {}
+    for name, component in position.items():
+        if isinstance(component, dict) and component.get("type") == "CHART":
+            meta = component["meta"]
+            if not meta.get("uuid"):
+                raise BundleError(
+                    f"The dashboard {dashboard.get('slug')} has a chart without a uuid: {name}, "
+                    f"{meta.get('sliceName')!r}. Write the uuid of the chart's file into its meta."
+                )
+            numbers[meta["chartId"]] = meta["chartId"] = stable_number(meta["uuid"])
+    return {**dashboard, "position": position, "metadata": _renumbered(metadata, numbers)}
+
+
+def _renumbered(metadata: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    """Change the numbers of charts in the metadata of a dashboard; those of charts it does not hold are left out."""
+
+    def renumber(scope: Any) -> None:
+        if isinstance(scope, dict):
+            excluded = scope.get("excluded", [])
+            scope["excluded"] = sorted(numbers[number] for number in excluded if number in numbers)
+
+    for native_filter in metadata.get("native_filter_configuration", []):
+        renumber(native_filter.get("scope"))
+    renumber(metadata.get("global_chart_configuration", {}).get("scope"))
+    own_scopes = {}
+    for number, configuration in metadata.pop("chart_configuration", {}).items():
+        scope = configuration.get("crossFilters", {}).get("scope")
+        # Every chart has an entry; only those with a scope of their own say something.
+        if isinstance(scope, dict) and int(number) in numbers:
+            renumber(scope)
+            stable = numbers[int(number)]
+            own_scopes[str(stable)] = {"id": stable, "crossFilters": {"scope": scope}}
+    immune = metadata.pop("timed_refresh_immune_slices", [])
+    expanded = metadata.pop("expanded_slices", {})
+    return {
+        **metadata,
+        "chart_configuration": own_scopes,
+        "timed_refresh_immune_slices": sorted(numbers[number] for number in immune if number in numbers),
+        "expanded_slices": {str(numbers[int(key)]): value for key, value in expanded.items() if int(key) in numbers},
+    }

@@ -1,0 +1,54 @@
+"""The pictures of the dashboards in the documentation: every tab, in a wide and in a narrow window.
+
+What belongs here: what is photographed, and the files. What does not: how a dashboard is opened (`browsing`), and what
+it looks like, which the bundle decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.superset.browsing import chromium, height_of, open_dashboard, open_tab, signed_in_page
+from acl_assets.superset.client import superset_client
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+IMAGES_DIR = PROJECT_DIR / "docs" / "images"
+DASHBOARD = "acl-all-stars"
+WIDTHS = {"wide": 1400, "narrow": 420}
+
+
+def add_command(commands: Any) -> None:
+    """Add `screenshots` to the command line."""
+    parser = commands.add_parser("screenshots", help="photograph the dashboards in a running Superset for docs/")
+    parser.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where the pictures go (%(default)s)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    with superset_client(settings) as client, chromium() as browser:
+        pictures = take_screenshots(client.url, client.user, client.password, options.images_dir, browser)
+    print("\n".join(str(picture) for picture in pictures))
+    return 0
+
+
+def take_screenshots(url: str, user: str, password: str, images_dir: Path, browser: Browser) -> list[Path]:
+    """Photograph every tab of the dashboard in each of WIDTHS as `superset_<tab>_<width>.png`; returns the files.
+
+    Raises:
+        SupersetError: the dashboard does not come, or is not painted.
+    """
+    images_dir.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for name, width in WIDTHS.items():
+        with signed_in_page(browser, url, user, password, width) as page:
+            for tab in open_dashboard(page, url, DASHBOARD):
+                open_tab(page, tab)
+                picture = images_dir / f"superset_{tab.lower().replace(' ', '_')}_{name}.png"
+                page.screenshot(path=picture, clip={"x": 0, "y": 0, "width": width, "height": height_of(page)})
+                pictures.append(picture)
+    return pictures

@@ -1,0 +1,214 @@
+"""The published warehouse as an asset: the audited build of the run, swapped in."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetsDefinition,
+    AssetSpec,
+    DagsterEventType,
+    DagsterInstance,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    asset,
+)
+
+from acl_assets.asset_keys import (
+    FRESHNESS,
+    OWNERS,
+    PUBLICATION_GROUP,
+    PUBLISHED_WAREHOUSE,
+    STATE_DIGEST_METADATA,
+    source_table_key,
+)
+from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, DamagedStateError, read_chain
+from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.util.runs import run_chain, selected_assets
+from acl_assets.warehouse.build_file import BuildRecord, read_build, remove_build
+from acl_assets.warehouse.publication import (
+    AuditResult,
+    CheckName,
+    PublicationError,
+    published_digest,
+    require_publishable,
+    seal_build,
+    swap_in,
+)
+from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
+from acl_assets.warehouse.spark_warehouse import SPARK, note_publication
+
+_SOURCE_KEYS = [source_table_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
+_SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
+
+
+def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec]) -> AssetsDefinition:
+    """Define the published DuckDB file, downstream of every model and of every source table.
+
+    Its dependencies name every model, so that it waits for the models also in a run that selects only some. They name
+    the source tables too, because the models' step evaluates checks on these itself: Dagster exempts such a step from
+    waiting for other blocking checks on them, so those must gate the publication.
+
+    Args:
+        models: the models.
+        checks: all checks; the blocking ones of the assets that a run builds are required for a publication.
+    """
+    blocking = [check for check in checks if check.blocking]
+    models = list(models)
+
+    @asset(
+        key=PUBLISHED_WAREHOUSE,
+        deps=[*(model.key for model in models), *_SOURCE_KEYS],
+        group_name=PUBLICATION_GROUP,
+        owners=list(OWNERS),
+        kinds={"duckdb"},
+        freshness_policy=FRESHNESS,
+        pool="warehouse",
+        description="The audited star schema and data products in one DuckDB file, replaced as a whole: what people, "
+        "the report and the dashboards read.",
+    )
+    def published_warehouse(
+        context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
+    ) -> MaterializeResult[Any]:
+        refresh_lock.acquire(context.run.run_id, context.log.info)
+        chain = run_chain(context.instance, context.run)
+        record = read_build(settings, chain)
+        if record is None:
+            _refuse_lost_build(context, settings, models)
+            return _nothing_to_publish(context, settings)
+        try:
+            results = list(audit_results(context.instance, chain, record))
+            required = _required_checks(context, settings, record, blocking)
+            require_publishable(settings, record, required, results)
+            publication = seal_build(
+                settings,
+                record,
+                results,
+                datetime.now(UTC).replace(tzinfo=None),
+                _source_rows(settings, record),
+            )
+            swap_in(settings, record)
+            if settings.dbt_target == SPARK:
+                note_publication(settings)
+        except PublicationError as error:
+            raise Failure(str(error), allow_retries=False) from None
+        remove_build(settings)
+        return MaterializeResult(
+            metadata={
+                "published": True,
+                STATE_DIGEST_METADATA: publication.state_digest,
+                "batches": ", ".join(publication.batch_ids),
+                "exported_at": MetadataValue.timestamp(publication.exported_at.replace(tzinfo=UTC)),
+                "path": MetadataValue.path(str(settings.published_file)),
+                "bytes": publication.bytes,
+            }
+        )
+
+    return published_warehouse
+
+
+def _refuse_lost_build(context: AssetExecutionContext, settings: Settings, models: Iterable[AssetSpec]) -> None:
+    if {model.key.to_user_string() for model in models}.intersection(selected_assets(context)):
+        raise Failure(
+            f"{settings.build_file} does not hold the models of this run: another run has replaced the build. Nothing "
+            "was published. Refresh again.",
+            allow_retries=False,
+        )
+
+
+def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
+    reason = "this run built no model, so there is nothing new to publish"
+    try:
+        digest = read_published_digest(settings)
+    except PublishedFileError as error:
+        raise Failure(f"{error} Nothing was published now: {reason}.", allow_retries=False) from None
+    context.log.warning(f"{settings.published_file} stays as it is: {reason}.")
+    return MaterializeResult(
+        metadata={
+            "published": False,
+            "reason": reason,
+            STATE_DIGEST_METADATA: digest,
+            "path": MetadataValue.path(str(settings.published_file)),
+        }
+    )
+
+
+def _source_rows(settings: Settings, record: BuildRecord) -> dict[str, int]:
+    """Return how many rows every source table has that the build was made from.
+
+    Raises:
+        PublicationError: these source tables are not there any more.
+    """
+    folder = settings.source_tables_dir / record.state
+    try:
+        chain = read_chain(folder)
+    except DamagedStateError as error:
+        raise PublicationError(f"{error}. Refresh again to make a new build.") from None
+    if chain is None:
+        raise PublicationError(f"{folder}, which was built from, is no longer kept. Refresh again to make a new build.")
+    return {table: chain.tables[table].rows for table in SOURCE_TABLES}
+
+
+def _required_checks(
+    context: AssetExecutionContext,
+    settings: Settings,
+    record: BuildRecord,
+    blocking: Iterable[AssetCheckSpec],
+) -> set[CheckName]:
+    """Return the blocking checks of the assets that were selected for the build or for this run.
+
+    The checks of the source tables are required too when these hold another state than the published one: that
+    state may have been refused by a check of an earlier run.
+    """
+    assets = {*record.assets, *selected_assets(context)}
+    if record.state != published_digest(settings):
+        assets |= _SOURCES
+    names = ((check.asset_key.to_user_string(), check.name) for check in blocking)
+    return {(asset, name) for asset, name in names if asset in assets}
+
+
+def audit_results(instance: DagsterInstance, chain: Sequence[str], record: BuildRecord) -> Iterator[AuditResult]:
+    """Yield the results of the checks that are about this build, oldest first.
+
+    The results of the run that built count, and those of later runs that re-execute it. A run before the build, which
+    a re-execution from failure continues, counts for the source tables alone, and only if it left them in the state
+    that was built from.
+    """
+    since_build = chain[: chain.index(record.run_id) + 1]
+    for run_id in reversed(chain):
+        if run_id in since_build:
+            yield from _results_of(instance, run_id)
+        elif _state_left_by(instance, run_id) == record.state:
+            yield from (result for result in _results_of(instance, run_id) if result.asset_key in _SOURCES)
+
+
+def _state_left_by(instance: DagsterInstance, run_id: str) -> object:
+    """Return the digest of the state that a run made the current one, None if it made none."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
+        event = entry.dagster_event
+        if event and event.asset_key == source_table_key(EXPORT_BATCHES):
+            recorded = event.step_materialization_data.materialization.metadata.get(STATE_DIGEST_METADATA)
+            return recorded.value if recorded else None
+    return None
+
+
+def _results_of(instance: DagsterInstance, run_id: str) -> Iterator[AuditResult]:
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
+        if entry.dagster_event is None:
+            continue
+        evaluation = entry.dagster_event.asset_check_evaluation_data
+        yield AuditResult(
+            asset_key=evaluation.asset_key.to_user_string(),
+            check_name=evaluation.check_name,
+            passed=evaluation.passed,
+            severity=evaluation.severity.value,
+            blocking=bool(evaluation.blocking),
+            description=evaluation.description,
+            checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+        )

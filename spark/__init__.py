@@ -1,0 +1,1 @@
+"""A Spark cluster on this machine, to test and practise on."""

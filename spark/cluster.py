@@ -1,0 +1,443 @@
+"""A Spark cluster on this machine to test on: a master, workers and a Spark Connect server.
+
+What belongs here: starting and ending its processes, which run what is installed in `spark/.venv`, and its command
+line (`python -m spark.cluster --help`). What does not: what the pipeline has Spark do; it
+does not care which cluster that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
+from acl_assets.util.locks import LockHeldError, end_holder, held_lock
+from spark import guard
+
+_ENVIRONMENT = PROJECT_DIR / "spark" / ".venv"
+_HOST = "127.0.0.1"
+_JAVA_AT_LEAST = 17
+# What the pipeline is told, such as a password of the ticketing database, and what would configure another Spark.
+_NOT_HANDED_ON = ("ACL_", "DAGSTER_", "PYSPARK_", "PYTHON", "SPARK_", "SUPERSET")
+# Heap of master and workers, which do no work themselves, and of the Spark Connect server, which plans it.
+_DAEMON_MEMORY_MB = 256
+_DRIVER_MEMORY_MB = 1024
+
+_START_SECONDS = 180.0
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+_LOG_LINES_SHOWN = 15
+
+
+class SparkClusterError(Exception):
+    """The cluster is not installed, or cannot be started or stopped; says where, and what its log has on it."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many, with how many cores each, and with how many megabytes, which its executor gets as heap."""
+
+    count: int = 2
+    cores: int = 1
+    memory_mb: int = 2048
+
+
+@dataclass(frozen=True)
+class SparkCluster:
+    """A cluster whose workers have registered and whose Spark Connect server answers.
+
+    Attributes:
+        remote: where, as `ACL_SPARK_REMOTE` takes it.
+        folder: of its warehouse, its logs and the working files of its processes.
+        interfaces: addresses of the web interfaces of master and running application, by name.
+    """
+
+    remote: str
+    folder: Path
+    interfaces: Mapping[str, str]
+    _processes: Mapping[str, subprocess.Popen[bytes]] = field(repr=False)
+
+    @property
+    def log_folder(self) -> Path:
+        """The folder with a log for each process."""
+        return _log_folder(self.folder)
+
+    def wait(self) -> None:
+        """Wait until one of the processes has ended by itself.
+
+        Raises:
+            SparkClusterError: it has.
+        """
+        while True:
+            _require_running(self._processes, self.folder)
+            time.sleep(1.0)
+
+
+def cluster_folder(settings: Settings) -> Path:
+    """The folder of everything the cluster of an installation keeps."""
+    return settings.data_dir / "spark"
+
+
+@contextmanager
+def running_cluster(
+    folder: Path,
+    port: int | None = None,
+    workers: Workers = Workers(),
+    log: Callable[[str], None] = lambda message: None,
+) -> Iterator[SparkCluster]:
+    """Run a cluster on 127.0.0.1 until the block, or this process, ends.
+
+    Its warehouse stays in the folder, and is there again when a cluster runs there the next time.
+
+    Args:
+        folder: of its warehouse, its logs and the working files of its processes.
+        port: of the Spark Connect server; a free one when None.
+        workers: how many, and how large.
+        log: is told what takes its time.
+
+    Raises:
+        SparkClusterError: the cluster is not installed, there is no Java, a cluster runs in the folder already, the
+            port is taken, or it does not start.
+    """
+    _require_installed()
+    java = _java()
+    _require_free(port)
+    with ExitStack() as stack:
+        stack.enter_context(_locked(folder))
+        for scratch in ("work", "scratch"):
+            shutil.rmtree(folder / scratch, ignore_errors=True)
+        _log_folder(folder).mkdir(exist_ok=True)
+        processes: dict[str, subprocess.Popen[bytes]] = {}
+        stack.callback(_end, processes)
+        environment = _environment(folder, java)
+
+        def start(name: str, command: Sequence[str | Path], memory_mb: int = _DAEMON_MEMORY_MB) -> None:
+            memory = {"SPARK_DAEMON_MEMORY": f"{memory_mb}m"}
+            processes[name] = _start(name, command, folder, {**environment, **memory})
+
+        def said(name: str, pattern: str) -> str:
+            return _wait_for_log(processes, folder, name, pattern)
+
+        log("Starting the master ...")
+        start("master", _daemon("master.Master", "--port", "0", "--webui-port", "0"))
+        master = said("master", r"Starting Spark master at (spark://\S+)")
+        interface = said("master", r"Bound MasterWebUI to .* started at \S+:(\d+)")
+        master_interface = f"http://{_HOST}:{interface}"
+        log(f"Starting {workers.count} workers and the Spark Connect server ...")
+        for number in range(1, workers.count + 1):
+            size = ("--cores", str(workers.cores), "--memory", f"{workers.memory_mb}m")
+            work_dir = ("--work-dir", str(folder / "work" / f"worker-{number}"))
+            start(f"worker-{number}", _daemon("worker.Worker", "--webui-port", "0", *size, *work_dir, master))
+        start("connect", _connect_server(folder, master, port, workers), _DRIVER_MEMORY_MB)
+        _wait_for_workers(processes, folder, master_interface, workers.count)
+        bound = said("connect", r"Spark Connect server started at: \S+:(\d+)")
+        _wait_until_answers(processes, folder, int(bound))
+        application = said("connect", r"Successfully started service 'SparkUI' on port (\d+)")
+        interfaces = {"master": master_interface, "application": f"http://{_HOST}:{application}"}
+        yield SparkCluster(f"sc://{_HOST}:{bound}", folder, interfaces, processes)
+
+
+def stop_cluster(folder: Path) -> bool:
+    """End the cluster of a folder, which another process runs.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        SparkClusterError: it has not ended in time.
+    """
+    try:
+        return end_holder(folder / "cluster.lock", _STOP_SECONDS)
+    except TimeoutError:
+        raise SparkClusterError(
+            f"The cluster of {folder} has not ended {_STOP_SECONDS:.0f} s after it was told to; see "
+            f"{_log_folder(folder)}."
+        ) from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_lock(folder / "cluster.lock"))
+        except LockHeldError as error:
+            raise SparkClusterError(
+                f"The cluster of {folder} runs already, in process {error.holder}. Use it, or end it with: make "
+                "spark-cluster-stop"
+            ) from None
+        yield
+
+
+# What it needs ----------------------------------------------------------------------------------------------------
+
+
+def _require_installed() -> None:
+    if not (_ENVIRONMENT / "installed").exists():
+        raise SparkClusterError(f"Spark is not installed in {_ENVIRONMENT}; run: make spark-cluster-install")
+
+
+def _spark_home() -> Path:
+    (home,) = _ENVIRONMENT.glob("lib/python3*/site-packages/pyspark")
+    return home
+
+
+def _java() -> Path:
+    """The home of a Java that Spark runs on."""
+    homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    on_path = shutil.which("java")
+    homes += [Path(on_path).resolve().parents[1]] if on_path else []
+    for home in homes:
+        # Its first line ends with the version in quotes, such as "17.0.15" or "21".
+        said = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, check=False).stderr
+        version = re.search(r'version "(\d+)', said)
+        if version and int(version[1]) >= _JAVA_AT_LEAST:
+            return home
+    raise SparkClusterError(
+        f"Spark needs Java {_JAVA_AT_LEAST} or newer, and there is none on the PATH or in JAVA_HOME. On Debian and "
+        "Ubuntu install default-jre-headless."
+    )
+
+
+def _require_free(port: int | None) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((_HOST, port or 0))
+        except (OSError, OverflowError) as error:
+            raise SparkClusterError(
+                f"Port {port} of {_HOST} cannot be used: {error}. Choose another one: make spark-cluster PORT=15003"
+            ) from error
+
+
+# Its processes ----------------------------------------------------------------------------------------------------
+
+
+def _daemon(name: str, *arguments: str) -> list[str | Path]:
+    return [_spark_home() / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", "--host", _HOST, *arguments]
+
+
+def _connect_server(folder: Path, master: str, port: int | None, workers: Workers) -> list[str | Path]:
+    configuration = {
+        "spark.connect.grpc.binding.address": _HOST,
+        "spark.connect.grpc.binding.port": port or 0,
+        "spark.driver.host": _HOST,
+        "spark.driver.bindAddress": _HOST,
+        "spark.executor.memory": f"{workers.memory_mb}m",
+        # Not `as_uri`: Hadoop takes %20 for a part of the name.
+        "spark.sql.warehouse.dir": f"file://{folder / 'warehouse'}",
+        # Tables outlive the cluster with their metastore, as on a cluster that stays. It is in the folder, in which the
+        # server is started: Derby has no way to write a path with a semicolon.
+        "spark.sql.catalogImplementation": "hive",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:;databaseName=metastore;create=true",
+        # Enough that a partition of the fact fits in memory; Spark joins small ones by itself, and its own 200 are made
+        # for hundreds of cores.
+        "spark.sql.shuffle.partitions": 16 * workers.count * workers.cores,
+        # Queries of dbt's threads share the cores instead of waiting for each other.
+        "spark.scheduler.mode": "FAIR",
+        "spark.ui.port": 0,
+    }
+    options = [text for name, value in configuration.items() for text in ("--conf", f"{name}={value}")]
+    return [
+        *(_spark_home() / "bin" / "spark-submit", "--master", master, "--name", "acl_assets"),
+        *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
+        *options,
+        "spark-internal",
+    ]
+
+
+def _environment(folder: Path, java: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)}
+    scratch = _java_property("java.io.tmpdir", folder / "scratch")
+    metastore_log = _java_property("derby.stream.error.file", _log_folder(folder) / "metastore.log")
+    return {
+        **kept,
+        "JAVA_HOME": str(java),
+        "SPARK_HOME": str(_spark_home()),
+        "SPARK_LOCAL_IP": _HOST,
+        "SPARK_LOCAL_DIRS": str(folder / "scratch"),
+        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.master.rest.enabled=false {scratch}",
+        # Half of the CPU time of a session of some hundred queries would go into compiling for thousands after them.
+        "SPARK_SUBMIT_OPTS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {scratch} {metastore_log}",
+    }
+
+
+def _java_property(name: str, path: Path) -> str:
+    """Return an option of Java as Spark's launcher splits them: at spaces outside of quotes."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"-D{name}={escaped}"'
+
+
+def _start(
+    name: str, command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    (folder / "scratch").mkdir(exist_ok=True)
+    with _log_file(folder, name).open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-P", guard.__file__, *command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for this process, which ends the others in order.
+            start_new_session=True,
+        )
+
+
+def _end(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """End them in order: those that use others first."""
+    for process in reversed(list(processes.values())):
+        if process.stdin:
+            process.stdin.close()
+        process.wait()
+
+
+def _log_folder(folder: Path) -> Path:
+    return folder / "logs"
+
+
+def _log_file(folder: Path, name: str) -> Path:
+    return _log_folder(folder) / f"{name}.log"
+
+
+# Waiting ----------------------------------------------------------------------------------------------------------
+
+
+def _require_running(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path) -> None:
+    for name, process in processes.items():
+        if process.poll() is not None:
+            log_file = _log_file(folder, name)
+            end = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+            raise SparkClusterError(
+                f"Spark's process {name} has ended by itself, with exit code {process.returncode}. The end of "
+                f"{log_file}:\n{end}"
+            )
+
+
+def _wait(
+    processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, happened: Callable[[], bool], what: str
+) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not happened():
+        _require_running(processes, folder)
+        if time.monotonic() > deadline:
+            raise SparkClusterError(f"After {_START_SECONDS:.0f} s {what}; see {_log_folder(folder)}.")
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait_for_log(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, name: str, pattern: str) -> str:
+    """What the group of a pattern matched in a process's log."""
+    found: list[str] = []
+
+    def is_said() -> bool:
+        match = re.search(pattern, _log_file(folder, name).read_text(errors="replace"))
+        found.extend(match.groups() if match else ())
+        return bool(match)
+
+    _wait(processes, folder, is_said, f"Spark's process {name} is not ready")
+    return found[0]
+
+
+def _wait_for_workers(
+    processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, interface: str, workers: int
+) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def have_registered() -> bool:
+        with suppress(OSError), direct.open(f"{interface}/json/", timeout=_START_SECONDS) as answer:
+            return bool(json.load(answer)["aliveworkers"] == workers)
+        return False
+
+    _wait(processes, folder, have_registered, f"the {workers} workers have not registered")
+
+
+def _wait_until_answers(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, port: int) -> None:
+    # Of what gRPC says first, the settings of HTTP/2: a port that is only open says nothing.
+    greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
+
+    def answers() -> bool:
+        with suppress(OSError), socket.create_connection((_HOST, port), timeout=1.0) as connection:
+            connection.sendall(greeting)
+            return bool(connection.recv(1))
+        return False
+
+    _wait(processes, folder, answers, "the Spark Connect server does not answer")
+
+
+# Command line -----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options, cluster_folder(Settings.from_environment())))
+    except (SettingsError, SparkClusterError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m spark.cluster", description="A Spark cluster on this machine.")
+    commands = parser.add_subparsers(title="commands", required=True)
+    start = commands.add_parser("start", help="run master, workers and Spark Connect server, until Ctrl-C")
+    start.set_defaults(run=_run_until_interrupted)
+    start.add_argument("--port", type=int, default=15002, help="of Spark Connect; 0 for any free one (%(default)s)")
+    start.add_argument("--workers", type=int, default=2, help="how many (%(default)s)")
+    start.add_argument("--worker-cores", type=int, default=1, help="cores of each (%(default)s)")
+    start.add_argument("--worker-memory", type=int, default=2048, help="megabytes of each (%(default)s)")
+    stop = commands.add_parser("stop", help="end the cluster that another process runs")
+    stop.set_defaults(run=_stop)
+    return parser
+
+
+def _run_until_interrupted(options: argparse.Namespace, folder: Path) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        workers = Workers(options.workers, options.worker_cores, options.worker_memory)
+        with running_cluster(folder, options.port or None, workers, _say) as cluster:
+            _say(_how_to_use(cluster))
+            cluster.wait()
+    except KeyboardInterrupt:
+        _say("The Spark cluster has stopped; its warehouse is kept.")
+    return 0
+
+
+def _how_to_use(cluster: SparkCluster) -> str:
+    return (
+        f"The Spark cluster is ready.\n"
+        f"Logs:            {cluster.log_folder}\n"
+        f"Master:          {cluster.interfaces['master']}\n"
+        f"Spark Connect:   {cluster.interfaces['application']}\n"
+        "To build on it, in another terminal:\n"
+        f"  export ACL_DBT_TARGET=spark ACL_SPARK_REMOTE={cluster.remote}\n"
+        "  make run\n"
+        "Ctrl-C or make spark-cluster-stop ends it."
+    )
+
+
+def _stop(_options: argparse.Namespace, folder: Path) -> int:
+    _say("The Spark cluster has stopped." if stop_cluster(folder) else "No Spark cluster of this installation runs.")
+    return 0
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Runs one command as its child process, and ends it when the process that wanted it is no more.
+
+The owner holds the other end of this process's standard input, whose end means that the owner has let go of it or is
+gone, however it went: a JVM cannot notice that by itself. What belongs here: this script, which needs nothing
+installed, not even this package. What does not: which commands (`cluster`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+_SECONDS_TO_END = 15.0
+
+
+def main() -> None:
+    """Start the command of the arguments, and end with its exit code when it has ended."""
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    threading.Thread(target=_end_with_owner, args=(child,), daemon=True).start()
+    code = child.wait()
+    # A usual exit would wait for the thread that reads standard input.
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _end_with_owner(child: subprocess.Popen[bytes]) -> None:
+    sys.stdin.buffer.read()
+    child.terminate()
+    try:
+        child.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""An extract into a landing zone on object storage: written on this machine, sent as a whole, and nothing left here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from extracts import landed_chain
+from postgres import execute
+
+from acl_assets.extraction.extract import extract
+from acl_assets.extraction.extracted_batch import ExtractionError
+from acl_assets.landing_zone.batches import list_batches
+from acl_assets.landing_zone.manifest import begin_batch
+from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.settings import Settings
+from acl_assets.util.object_storage import list_files, write_file
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def remote(extractable: Settings, bucket: str) -> Settings:
+    """An installation without any data, whose landing zone is on object storage, beside a ticketing database."""
+    return replace(extractable, exports_dir=f"{bucket}/exports")
+
+
+def test_a_full_batch_and_what_changed_after_it_are_landed(remote: Settings, ticketing_dsn: str) -> None:
+    """The second continues the first: rows it counts as known lie in files that are only on object storage."""
+    full = extract(remote)
+    assert (full.kind, full.folder) == ("full", f"{remote.exports_dir}/{full.batch_id}")
+    execute(ticketing_dsn, "insert into bands (name, fee) values ('Late', 1)")
+    changes = extract(remote)
+    assert (changes.kind, changes.full_because) == ("incremental", None)
+    assert changes.tables["bands"].rows == 1
+    assert [batch.batch_id for batch in landed_chain(remote).batches] == [full.batch_id, changes.batch_id]
+    assert [path.name for path in remote.extracts_dir.iterdir()] == [".extract.lock"]
+
+
+def test_deleted_rows_are_noticed_by_ids_on_object_storage(remote: Settings, ticketing_dsn: str) -> None:
+    extract(remote)
+    execute(ticketing_dsn, "delete from bands where id not in (select band_id from performances)")
+    again = extract(remote)
+    assert again.kind == "full"
+    assert "rows of bands have been deleted" in str(again.full_because)
+
+
+def test_what_a_killed_extract_left_in_both_places_is_removed(remote: Settings) -> None:
+    """It was killed while it sent its files: here they are all, there some."""
+    killed = begin_batch(remote.extracts_dir, "ticketing-killed")
+    (killed / "bands.parquet").touch()
+    url = f"{remote.exports_dir}/{killed.name}"
+    for name in (".manifest.json.unfinished", "bands.parquet"):
+        write_file(f"{url}/{name}", b"")
+    extraction = extract(remote)
+    assert not killed.exists()
+    listing = list_batches(landing_zone_at(remote.exports_dir), 0.0)
+    assert [header.found.batch_id for header in listing.headers] == [extraction.batch_id]
+    assert (listing.broken, listing.skipped) == ((), {})
+
+
+def test_an_extract_that_cannot_be_sent_leaves_nothing(remote: Settings, bucket: str) -> None:
+    nowhere = replace(remote, exports_dir=f"{bucket}-2/exports")
+    with pytest.raises(ExtractionError, match=rf"Cannot list {bucket}-2/exports.*Nothing was landed"):
+        extract(nowhere)
+    assert list_files(bucket) == {}
+    assert not list(remote.extracts_dir.glob("ticketing-*"))

@@ -1,0 +1,42 @@
+"""Fixtures of the report's tests: a sample warehouse, the report made of it, and a browser to open it in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from report.sample_warehouse import SampleWarehouse, sample_warehouse
+
+from acl_assets.report.page import ReportData, read_report_data, write_report
+
+
+@pytest.fixture(scope="session")
+def warehouse() -> SampleWarehouse:
+    """The full-size sample, 2022 on sale."""
+    return sample_warehouse()
+
+
+@pytest.fixture(scope="session")
+def published_file(warehouse: SampleWarehouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as a published DuckDB file."""
+    return warehouse.write(tmp_path_factory.mktemp("published") / "acl.duckdb")
+
+
+@pytest.fixture(scope="session")
+def report_data(published_file: Path) -> ReportData:
+    """What the report reads of it."""
+    return read_report_data(published_file)
+
+
+@pytest.fixture(scope="session")
+def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for every page of these tests, so that the drawing library is put together once."""
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="session")
+def report_file(report_data: ReportData, report_folder: Path) -> Path:
+    """The report of the full-size sample."""
+    target = report_folder / "index.html"
+    write_report(report_data, target)
+    return target

@@ -1,0 +1,217 @@
+"""The same project on Apache Spark: what it publishes is what DuckDB publishes, row for row."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from executor_killer import ExecutorKiller
+from refreshes import (
+    WEEKS_LATER,
+    Refreshed,
+    copy_installation,
+    dagster_home,
+    festival_settings,
+    land_batch,
+    land_increment,
+    open_instance,
+    published_rows,
+    refresh,
+)
+
+from acl_assets.definitions import build_definitions
+from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.current_state import EXPORT_BATCHES
+from acl_assets.util.processes import ChildProcess
+from acl_assets.warehouse import spark_warehouse
+from acl_assets.warehouse.project import dbt_command
+from acl_assets.warehouse.spark_warehouse import note_publication
+from benchmarks.equality import require_equal
+from spark.cluster import running_cluster
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+FACT = "star_schema.fct_ticket_sales"
+# Large enough that the fact takes Spark a while, in which an executor can be killed.
+SCALE = 0.1
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The same batches, refreshed by both engines; the one on Spark lost an executor on the way."""
+
+    duckdb: Settings
+    spark: Settings
+    refreshed: Refreshed
+    killed: str | None
+    failed_tasks: int
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Where a cluster answers, and its web interface. It ends here: idle it still takes time of others."""
+    with running_cluster(tmp_path_factory.mktemp("spark") / "cluster") as cluster:
+        yield cluster.remote, cluster.interfaces["application"]
+
+
+@pytest.fixture(scope="module")
+def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Parity:
+    """A full and three incremental batches, refreshed by both engines."""
+    remote, application = spark
+    folder = tmp_path_factory.mktemp("parity")
+    on_duckdb = festival_settings(folder / "duckdb")
+    land_batches(on_duckdb)
+    on_spark = replace(
+        festival_settings(folder / "spark"),
+        exports_dir=on_duckdb.exports_dir,
+        dbt_target="spark",
+        spark_remote=remote,
+    )
+    with open_instance(dagster_home(folder / "home")) as instance:
+        assert refresh(on_duckdb, instance=instance).success
+        with ExecutorKiller(application, FACT) as killer:
+            refreshed = refresh(on_spark, instance=instance)
+        assert refreshed.success, refreshed.errors
+        return Parity(on_duckdb, on_spark, refreshed, killer.killed, killer.failed_tasks())
+
+
+def land_batches(settings: Settings) -> None:
+    """Two of the increments correct the same tickets, and the later one has the last word."""
+    second, third, fourth = (WEEKS_LATER + timedelta(weeks=weeks) for weeks in range(3))
+    land = partial(land_increment, settings, scale=SCALE)
+    land_batch(settings, scale=SCALE)
+    land("second", exported_at=second)
+    land("third", after="second", since=second, exported_at=third, change=partial(corrected, price=1))
+    land("fourth", after="third", since=third, exported_at=fourth, change=partial(corrected, price=2))
+
+
+def corrected(table: str, rows: pa.Table, price: int) -> pa.Table:
+    """Some tickets had been sold for another price."""
+    if table != "tickets":
+        return rows
+    prices = pc.if_else(pc.equal(pc.bit_wise_and(rows["id"], 63), 5), price, rows["price"])
+    place = rows.schema.get_field_index("price")
+    return rows.set_column(place, rows.schema.field(place), prices.cast(rows.schema.field(place).type))
+
+
+def test_publishes_what_duckdb_publishes_although_an_executor_dies(parity: Parity) -> None:
+    """Row for row, with names and types of columns: who reads the published file cannot tell which engine built it.
+
+    One test, as every process that runs one of several would refresh on Spark by itself.
+    """
+    rows = require_equal(parity.duckdb.published_file, parity.spark.published_file)
+    assert len(rows) == 17
+    assert rows[FACT] > 300_000
+    assert parity.killed is not None
+    assert parity.failed_tasks > 0
+    require_source_tables_are_gone(parity.spark)
+    require_equal_surroundings(parity)
+    require_samples_of_failing_rows(parity)
+
+
+def require_equal_surroundings(parity: Parity) -> None:
+    """Where the data comes from, what was checked and how it ended."""
+    for query in (
+        "from publication.export_batches order by all",
+        "from publication.source_tables order by all",
+        "select asset_key, check_name, passed, severity, blocking from publication.audit_results order by all",
+        "select table_schema, table_name, table_type from information_schema.tables where table_schema = 'audit'",
+        "select table_name, column_name from duckdb_columns() where not is_nullable and schema_name <> 'publication' "
+        "order by all",
+    ):
+        assert published_rows(parity.spark, query) == published_rows(parity.duckdb, query), query
+
+
+def require_samples_of_failing_rows(parity: Parity) -> None:
+    key = ("star_schema/fct_performances", "performances_have_tickets")
+    assert key in parity.refreshed.warnings
+    _, metadata = parity.refreshed.check_results[key]
+    columns = [column.name for column in metadata["failing_rows"].schema.columns]
+    assert columns[:4] == ["performance_id", "band_id", "venue_id", "festival_year"]
+
+
+def require_source_tables_are_gone(settings: Settings) -> None:
+    """Spark's catalog knows the models and none of the views on source tables.
+
+    Asked in a process, as builds do: Spark's client takes one of pytest-xdist for its own doctests.
+    """
+    tables = [*SOURCE_TABLES, EXPORT_BATCHES]
+    views = [f"festival.{table}" for table in tables]
+    with ChildProcess() as process:
+        missing = process.call(f"{spark_warehouse.__name__}:missing_relations", settings.spark_remote, [*views, FACT])
+    assert missing == views
+
+
+def dbt_test(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*dbt_command(), "--log-path", folder, "test", "--target", "spark", "--target-path", folder]
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=DBT_PROJECT_DIR,
+        env={**os.environ, **settings.dbt_variables, "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.spark
+def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Path) -> None:
+    ended = dbt_test(parity.spark, tmp_path, "--select", "test_type:unit")
+    assert ended.returncode == 0, ended.stdout
+    assert "WARN=0 ERROR=0 SKIP=0" in ended.stdout
+
+
+@pytest.mark.spark
+def test_a_run_that_fails_leaves_no_source_tables_in_spark(parity: Parity, tmp_path: Path) -> None:
+    """They hold names of people, and others read the catalog too."""
+    ended = dbt_test(
+        parity.spark, tmp_path, "--select", "ticket_price_is_believable", "--vars", "{max_ticket_price: 1}"
+    )
+    assert ended.returncode == 1, ended.stdout
+    assert "Got 1000 results, configured to fail if != 0" in ended.stdout
+    require_source_tables_are_gone(parity.spark)
+
+
+@pytest.mark.spark
+def test_single_models_are_built_beside_the_others_and_too_large_ones_stay_in_spark(
+    parity: Parity, tmp_path: Path
+) -> None:
+    """What a fact that stays adds up to can still be held against the source."""
+    settings = replace(parity.spark, data_dir=tmp_path / "data", spark_published_rows=10_000)
+    copy_installation(parity.spark.data_dir, settings.data_dir)
+    note_publication(settings)
+    refreshed = refresh(
+        settings,
+        select='key:"star_schema/fct_ticket_sales" or key:"data_products/ticket_sales" or key:"published_warehouse"',
+    )
+    assert refreshed.success, refreshed.errors
+    ((tickets,),) = published_rows(parity.duckdb, f"select count(*) from {FACT}")
+    left = published_rows(settings, "from publication.left_in_spark order by relation")
+    assert left == [("data_products.ticket_sales", tickets), (FACT, tickets)]
+    assert refreshed.metadata["star_schema/fct_ticket_sales"]["dagster/row_count"] == tickets
+    _, totals = refreshed.check_results["star_schema/fct_ticket_sales", "amounts_as_source"]
+    assert totals["rows"] == tickets
+    with pytest.raises(duckdb.CatalogException, match="fct_ticket_sales"):
+        published_rows(settings, f"from {FACT}")
+    others = "select count(*), sum(tickets_sold) from star_schema.fct_performances"
+    assert published_rows(settings, others) == published_rows(parity.duckdb, others)
+
+
+def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(spark_warehouse, "version", version)
+    with pytest.raises(SettingsError, match="needs the package dbt-spark, which is not installed; run: make spark-in"):
+        build_definitions(replace(settings, dbt_target="spark", spark_remote="sc://127.0.0.1:1"))

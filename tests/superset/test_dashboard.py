@@ -1,0 +1,446 @@
+"""The dashboard "ACL all stars" as people see it: painted in a real browser, and compared with the data products.
+
+Painting takes long, so each tab is painted once in a wide and once in a narrow window for all processes of a test run;
+the tests look at what was seen. Only filters are used live.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+from refreshes import published_rows
+from shared import made_once, shared_folder
+from superset.conftest import SupersetUnderTest
+
+from acl_assets.report.charts import PAPER
+from acl_assets.superset.browsing import open_dashboard, open_tab, painted_charts, signed_in_page
+from acl_assets.superset.bundle import Document, read_bundle
+from acl_assets.superset.screenshots import DASHBOARD, WIDTHS, take_screenshots
+
+pytestmark = pytest.mark.server
+
+TABS = ["Sales over time", "Venues", "Bands", "All stars", "Attendance"]
+ERRORS = "[role='alert'], .ant-alert, .ant-empty"
+# A chart as seen: its text, the cells of its table, and of its canvas how often each colour is in it and the horizontal
+# bars, from top to bottom. A bar is an area of one of the given colours, thicker than the icons of a legend.
+LOOK = """(chart, barColours) => {
+    const seen = { text: chart.innerText };
+    seen.cells = [...chart.querySelectorAll("tbody tr")].map(row => [...row.cells].map(
+        cell => [cell.innerText.trim(), getComputedStyle(cell).backgroundColor]));
+    const canvas = chart.querySelector("canvas");
+    seen.bars = [];
+    seen.colours = {};
+    if (!canvas) return seen;
+    const { width, height } = canvas;
+    const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    const colour = (x, y) => "#" + [0, 1, 2].map(
+        part => pixels[4 * (y * width + x) + part].toString(16).padStart(2, "0")).join("");
+    const narrowest = 20, thinnest = 16;
+    let open = null;
+    for (let y = 0; y < height; y++) {
+        let found = null;
+        for (let x = 0, left = 0, last = null; x <= width; x++) {
+            const here = x < width ? colour(x, y) : null;
+            if (here) seen.colours[here] = (seen.colours[here] || 0) + 1;
+            if (here === last) continue;
+            if (!found && barColours.includes(last) && x - left >= narrowest) found = { colour: last, left, right: x };
+            [left, last] = [x, here];
+        }
+        const same = open && found && ["colour", "left", "right"].every(part => open[part] === found[part]);
+        if (same) {
+            open.bottom = y + 1;
+        } else {
+            if (open && open.bottom - open.top >= thinnest) seen.bars.push(open);
+            open = found && { ...found, top: y, bottom: y + 1 };
+        }
+    }
+    return seen;
+}"""
+# Left edge and width of everything that can be seen; a chart may be seen in two places.
+PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
+    const { left, width } = chart.getBoundingClientRect();
+    return [chart.dataset.testChartName, left, width];
+})"""
+
+
+@dataclass
+class SeenTab:
+    """A tab as it was painted.
+
+    Attributes:
+        charts: what `LOOK` saw of each chart, by name.
+        places: name, left edge and width of every chart, as `PLACES` saw them.
+        errors: texts of the boxes that report one, or that there is nothing to show.
+        width: pixels that the page takes.
+    """
+
+    charts: dict[str, dict[str, Any]]
+    places: list[tuple[str, float, float]]
+    errors: list[str]
+    width: int
+
+
+@dataclass
+class SeenDashboard:
+    """The dashboard as it was painted in one window.
+
+    Attributes:
+        names: of its tabs, in order.
+        tabs: by name.
+        foreign: addresses it asked for elsewhere than at Superset.
+        complaints: errors in the console, and exceptions.
+        asked: queries of its requests for data, by the numbers of the charts.
+    """
+
+    names: list[str] = field(default_factory=list)
+    tabs: dict[str, SeenTab] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def chart(self, tab: str, name: str) -> dict[str, Any]:
+        """What `LOOK` saw of a chart."""
+        return self.tabs[tab].charts[name]
+
+
+def look(chart: Locator) -> dict[str, Any]:
+    """Return what `LOOK` sees of a chart."""
+    seen: dict[str, Any] = chart.evaluate(LOOK, list(dashboard_colours().values()))
+    return seen
+
+
+def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int) -> SeenDashboard:
+    seen = SeenDashboard()
+
+    def note_request(request: Any) -> None:
+        if not request.url.startswith((superset.url, "data:", "blob:")):
+            seen.foreign.append(request.url)
+        if "/api/v1/chart/data" in request.url:
+            body = request.post_data_json
+            # Filters ask for their values in the same way, and are no charts.
+            if "slice_id" in body["form_data"]:
+                seen.asked[str(body["form_data"]["slice_id"])] = body["queries"]
+
+    def note_blocked(request: Any) -> None:
+        # Superset's pages hold a counting pixel, which the Content-Security-Policy keeps from leaving the browser.
+        if request.failure == "csp" and request.url in seen.foreign:
+            seen.foreign.remove(request.url)
+
+    def note_console(message: Any) -> None:
+        if message.type == "error" and "violates the following Content Security Policy" not in message.text:
+            seen.complaints.append(message.text)
+
+    with signed_in_page(browser, superset.url, superset.user, superset.password, width) as page:
+        page.on("request", note_request)
+        page.on("requestfailed", note_blocked)
+        page.on("console", note_console)
+        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        seen.names = open_dashboard(page, superset.url, DASHBOARD)
+        for name in seen.names:
+            open_tab(page, name)
+            seen.tabs[name] = SeenTab(
+                charts={title: look(chart) for title, chart in painted_charts(page).items()},
+                places=page.locator("[data-test-chart-id]").evaluate_all(PLACES),
+                errors=page.locator(ERRORS).all_inner_texts(),
+                width=page.evaluate("document.documentElement.scrollWidth"),
+            )
+    return seen
+
+
+def seen_once(browser: Browser, superset: SupersetUnderTest, folder: Path, width: int) -> SeenDashboard:
+    def make(made: Path) -> None:
+        made.mkdir(exist_ok=True)
+        (made / "seen.json").write_text(json.dumps(asdict(look_at_dashboard(browser, superset, width))))
+
+    seen = json.loads((made_once(folder / f"dashboard_{width}", make) / "seen.json").read_text())
+    return SeenDashboard(**{**seen, "tabs": {name: SeenTab(**tab) for name, tab in seen["tabs"].items()}})
+
+
+@pytest.fixture(scope="session")
+def wide(
+    browser: Browser, superset: SupersetUnderTest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> SeenDashboard:
+    """The dashboard as seen in a wide window."""
+    return seen_once(browser, superset, shared_folder(tmp_path_factory, worker_id), WIDTHS["wide"])
+
+
+@pytest.fixture(scope="session")
+def narrow(
+    browser: Browser, superset: SupersetUnderTest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> SeenDashboard:
+    """The dashboard as seen in a window as narrow as a phone."""
+    return seen_once(browser, superset, shared_folder(tmp_path_factory, worker_id), WIDTHS["narrow"])
+
+
+def rows(superset: SupersetUnderTest, query: str) -> list[tuple[Any, ...]]:
+    return published_rows(superset.settings, query)
+
+
+def charts_by_number(superset: SupersetUnderTest) -> dict[str, Document]:
+    documents = {document.uuid: document for document in read_bundle().of_kind("charts")}
+    with superset.client() as client:
+        numbers = {str(entry["id"]): entry["uuid"] for entry in client.everything("/api/v1/chart/")}
+    return {number: documents[uuid] for number, uuid in numbers.items() if uuid in documents}
+
+
+def dashboard_colours() -> dict[str, str]:
+    colours: dict[str, str] = read_bundle().of_kind("dashboards")[0].content["metadata"]["label_colors"]
+    return colours
+
+
+@pytest.mark.parametrize("window", WIDTHS)
+def test_every_tab_is_painted_without_an_error_and_without_asking_anyone_else(
+    request: pytest.FixtureRequest, window: str
+) -> None:
+    """The browser may have no internet, and the Content-Security-Policy must let everything through that is needed."""
+    seen: SeenDashboard = request.getfixturevalue(window)
+    assert seen.names == TABS
+    assert {name: tab.errors for name, tab in seen.tabs.items() if tab.errors or not tab.charts} == {}
+    assert seen.foreign == []
+    assert seen.complaints == []
+
+
+def test_what_is_painted_is_what_is_verified(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
+    """Charts are verified through the query they carry; the browser makes its own from their settings."""
+    charts = charts_by_number(superset)
+    assert wide.asked.keys() == charts.keys()
+    for number, chart in charts.items():
+        carried = json.loads(chart.content["query_context"])["queries"]
+        assert [asks(query) for query in wide.asked[number]] == [asks(query) for query in carried], chart.name
+
+
+def asks(query: dict[str, Any]) -> dict[str, Any]:
+    """What a query asks for, without where it was asked from."""
+    parts = ("columns", "metrics", "filters", "orderby", "row_limit", "post_processing", "granularity", "time_range")
+    return {part: query.get(part) for part in parts}
+
+
+def test_big_numbers_are_those_of_the_data_products(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
+    sold, on_sale = rows(
+        superset,
+        "select sum(tickets_sold) filter (is_completed), sum(tickets_sold) filter (not is_completed) "
+        "from data_products.ticket_sales_over_time",
+    )[0]
+    verdicts = dict(rows(superset, "select verdict, count(*) from data_products.all_star_candidates group by verdict"))
+    assert number_of(wide.chart("Sales over time", "Tickets sold")) == f"{sold:,}"
+    assert number_of(wide.chart("Sales over time", "On sale now")) == f"{on_sale:,}"
+    assert number_of(wide.chart("All stars", "Must invite")) == str(verdicts.get("must invite", 0))
+    assert number_of(wide.chart("All stars", "Near-equals")) == str(verdicts.get("near-equals", 0))
+
+
+def number_of(chart: dict[str, Any]) -> str:
+    """What a big number says, above its subtitle."""
+    return str(chart["text"]).strip().split("\n")[-2]
+
+
+def test_the_festival_on_sale_stands_apart(wide: SeenDashboard) -> None:
+    colours = dashboard_colours()
+    assert colours["completed"] == PAPER.accent
+    painted = wide.chart("Sales over time", "Tickets by festival")["colours"]
+    assert painted[colours["completed"]] > painted[colours["on sale"]] > 1000
+
+
+def test_the_top_venues_stand_out_in_order(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
+    venues = rows(
+        superset,
+        "select distinct venue_rank, venue_standing, total_tickets_sold from data_products.ticket_sales_by_venue "
+        "order by venue_rank",
+    )
+    bars = wide.chart("Venues", "Tickets by venue")["bars"]
+    assert [bar["colour"] for bar in bars[:3]] == [PAPER.venue(1), PAPER.venue(2), PAPER.venue(3)]
+    assert_drawn(bars, [(standing, tickets) for _, standing, tickets in venues])
+
+
+@pytest.mark.parametrize("window", WIDTHS)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_each_top_venue_shows_its_bands_in_order_with_their_tiers(
+    request: pytest.FixtureRequest, superset: SupersetUnderTest, rank: int, window: str
+) -> None:
+    seen: SeenDashboard = request.getfixturevalue(window)
+    [(venue, tickets)] = rows(
+        superset,
+        "select distinct venue_name, total_tickets_sold from data_products.ticket_sales_by_venue "
+        f"where venue_rank = {rank}",
+    )
+    [row] = seen.chart("Bands", f"Top venue {rank}")["cells"]
+    assert [text for text, _ in row[:2]] == [venue, f"{tickets:,}"]
+    bands = rows(
+        superset,
+        "select tier_name, avg_tickets_per_performance from data_products.all_star_candidates "
+        f"where venue_rank = {rank} order by rank_in_venue",
+    )
+    assert bands
+    assert_drawn(seen.chart("Bands", f"Bands at top venue {rank}")["bars"], bands)
+
+
+def assert_drawn(bars: list[dict[str, Any]], expected: list[tuple[Any, ...]]) -> None:
+    """Assert that the bars have the colours of their groups and lengths in proportion, give or take their edges."""
+    colours = dashboard_colours()
+    assert [bar["colour"] for bar in bars] == [colours[group] for group, _ in expected]
+    lengths = [bar["right"] - bar["left"] for bar in bars]
+    most = max(value for _, value in expected)
+    for length, (group, value) in zip(lengths, expected, strict=True):
+        assert length / max(lengths) == pytest.approx(value / most, abs=0.02), group
+
+
+def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
+    wide: SeenDashboard, superset: SupersetUnderTest
+) -> None:
+    candidates = rows(
+        superset,
+        "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, verdict "
+        "from data_products.all_star_candidates order by venue_rank, rank_in_venue",
+    )
+    listed = wide.chart("All stars", "All-star candidates")["cells"]
+    assert [[text for text, _ in row[:5]] for row in listed] == [
+        # Pages show no spaces at the ends, and round halves up.
+        [venue.strip(), str(rank), band.strip(), f"{math.floor(average + 0.5):,}", verdict]
+        for venue, rank, band, average, verdict in candidates
+    ]
+    colours = {tuple(row[4]) for row in listed}
+    assert len(colours) == len({verdict for verdict, _ in colours}) == len({colour for _, colour in colours})
+
+
+def test_a_narrow_window_shows_every_chart_within_its_width(narrow: SeenDashboard) -> None:
+    for name, tab in narrow.tabs.items():
+        assert tab.width <= WIDTHS["narrow"], name
+        for title, left, width in tab.places:
+            # As wide as the window but for its margins: nothing stands side by side.
+            assert left >= 0, title
+            assert 300 <= width <= WIDTHS["narrow"], title
+
+
+@pytest.mark.parametrize("window", WIDTHS)
+def test_no_chart_is_seen_twice(request: pytest.FixtureRequest, window: str) -> None:
+    """Charts that stand side by side have a second place for narrow windows; one of the two is hidden."""
+    seen: SeenDashboard = request.getfixturevalue(window)
+    for name, tab in seen.tabs.items():
+        assert sorted(title for title, _, _ in tab.places) == sorted(tab.charts), name
+
+
+def test_narrow_and_wide_windows_show_the_same_charts(wide: SeenDashboard, narrow: SeenDashboard) -> None:
+    """None may be forgotten in either place."""
+    for name, tab in narrow.tabs.items():
+        assert {title.removesuffix(", compact") for title in tab.charts} == wide.tabs[name].charts.keys()
+
+
+@contextmanager
+def live_dashboard(browser: Browser, superset: SupersetUnderTest, tab: str) -> Iterator[Page]:
+    with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
+        open_dashboard(page, superset.url, DASHBOARD)
+        open_tab(page, tab)
+        yield page
+
+
+def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
+    browser: Browser, superset: SupersetUnderTest, wide: SeenDashboard
+) -> None:
+    year, venue, shown = rows(
+        superset,
+        "select festival_year, venue_name, count(*) from data_products.performance_attendance "
+        "where is_completed group by festival_year, venue_name order by festival_year, venue_name limit 1",
+    )[0]
+    tickets = rows(
+        superset, f"select sum(tickets_sold) from data_products.ticket_sales_over_time where festival_year = {year}"
+    )[0][0]
+    with live_dashboard(browser, superset, "Venues") as page:
+        choose(page, "Festival", str(year))
+        choose(page, "Venue", venue)
+        with page.expect_response(lambda response: "/api/v1/chart/data" in response.url):
+            page.click("[data-test='filter-bar__apply-button']")
+        open_tab(page, "Venues")
+        assert (
+            look(painted_charts(page)["Tickets by venue"])["bars"] == wide.chart("Venues", "Tickets by venue")["bars"]
+        )
+        open_tab(page, "Attendance")
+        assert number_of(look(painted_charts(page)["Performances"])) == f"{shown:,}"
+        open_tab(page, "Sales over time")
+        assert number_of(look(painted_charts(page)["Tickets sold"])) == f"{tickets:,}"
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    """Choose a value in a filter of the open tab."""
+    control = page.locator("[data-test='filter-bar']").get_by_role("combobox", name=name)
+    control.click()
+    control.fill(value)
+    # The list closes and opens while it is searched, so that a pointer may miss it.
+    page.locator(".ant-select-item-option").filter(has_text=value).first.evaluate("option => option.click()")
+    page.keyboard.press("Escape")
+
+
+def test_a_tab_is_known_by_its_whole_name(browser: Browser) -> None:
+    """Another may begin with it."""
+    page = browser.new_page()
+    select = "this.ariaSelected = true; this.previousElementSibling.ariaSelected = false"
+    page.set_content(
+        f"""<div data-test="dashboard-component-tabs">
+            <div role="tab" aria-selected="true">Bands and venues</div><div role="tab" onclick="{select}"> Bands </div>
+        </div>
+        <div data-test-chart-id="1"><div data-test="slice-container">painted</div></div>"""
+    )
+    open_tab(page, "Bands")
+    assert page.locator("[aria-selected='true']").inner_text().strip() == "Bands"
+    page.close()
+
+
+def test_the_pictures_of_the_documentation_are_of_every_tab(
+    browser: Browser, superset: SupersetUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one window here, as each takes its time."""
+    monkeypatch.setattr("acl_assets.superset.screenshots.WIDTHS", {"narrow": WIDTHS["narrow"]})
+    pictures = take_screenshots(superset.url, superset.user, superset.password, tmp_path, browser)
+    names = [tab.lower().replace(" ", "_") for tab in TABS]
+    assert [picture.name for picture in pictures] == [f"superset_{name}_narrow.png" for name in names]
+    for picture in pictures:
+        width, height = struct.unpack(">II", picture.read_bytes()[16:24])
+        # As high as the tab, and no higher: the window it is painted in is 5000 high.
+        assert width == WIDTHS["narrow"]
+        assert 800 < height < 4500
+
+
+# Saved queries ----------------------------------------------------------------------------------------------------
+
+
+def saved_query(superset: SupersetUnderTest, label_start: str) -> list[dict[str, Any]]:
+    """What SQL Lab shows for a query of the bundle."""
+    [query] = [item for item in read_bundle().of_kind("queries") if item.name.startswith(label_start)]
+    with superset.client() as client:
+        [database] = list(client.everything("/api/v1/database/"))
+        answer = client.post(
+            "/api/v1/sqllab/execute/",
+            json={"database_id": database["id"], "sql": query.content["sql"], "schema": query.content["schema"]},
+        )
+    data: list[dict[str, Any]] = answer["data"]
+    return data
+
+
+def test_no_ticket_is_of_an_unknown_performance_venue_or_band(superset: SupersetUnderTest) -> None:
+    [counts] = saved_query(superset, "1.")
+    assert counts == {"tickets_without_performance": 0, "tickets_without_venue": 0, "tickets_without_band": 0}
+
+
+def test_performances_in_tickets_are_those_there_are_less_those_that_sold_nothing(superset: SupersetUnderTest) -> None:
+    [counts] = saved_query(superset, "2.")
+    assert counts["only_in_tickets"] == 0
+    assert counts["in_performances"] == counts["in_tickets"] + counts["only_in_performances"] > 0
+    assert len(saved_query(superset, "3.")) == counts["only_in_performances"]
+
+
+@pytest.mark.parametrize("label", ["4.", "5."])
+def test_tickets_and_dollars_are_equal_at_every_hop(superset: SupersetUnderTest, label: str) -> None:
+    hops = saved_query(superset, label)
+    assert len(hops) >= 3
+    assert all(hop["is_equal"] and hop["tickets"] > 0 for hop in hops), hops
+
+
+def test_nothing_is_sold_above_capacity(superset: SupersetUnderTest) -> None:
+    assert saved_query(superset, "6.") == []

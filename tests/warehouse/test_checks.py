@@ -1,0 +1,221 @@
+"""Checks compare the source tables with their manifests, their source and the published file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import duckdb
+import pytest
+from dagster import (
+    AssetCheckEvaluation,
+    AssetSelection,
+    AssetSpec,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    materialize,
+)
+from refreshes import LATER, land_batch, land_increment, land_plain_batch
+
+from acl_assets.landing_zone.manifest import MANIFEST_NAME
+from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.assets import source_tables
+from acl_assets.source_tables.current_state import CHAIN_FILE, CURRENT
+from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.warehouse.checks import AMOUNTS_CHECK, FACT, ROWS_CHECK, VOLUME_CHECK, fact_amounts, source_row_counts
+
+CHECKS = (ROWS_CHECK, VOLUME_CHECK, AMOUNTS_CHECK)
+LET_THROUGH = {"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}}
+
+
+@pytest.fixture
+def ephemeral() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def evaluate(
+    settings: Settings, instance: DagsterInstance, run_config: Mapping[str, Any] | None = None
+) -> dict[tuple[str, str], AssetCheckEvaluation]:
+    """Convert the newest batch and evaluate its checks, by (table, check name)."""
+    result = materialize(
+        [source_tables, source_row_counts],
+        instance=instance,
+        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
+        run_config=run_config,
+        raise_on_error=False,
+    )
+    return {
+        (evaluation.asset_key.path[-1], evaluation.check_name): evaluation
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.check_name in CHECKS
+    }
+
+
+def publish_rows(settings: Settings, **rows: int) -> None:
+    """Write a published file that states how many rows its source tables had."""
+    settings.published_file.parent.mkdir(parents=True)
+    with duckdb.connect(str(settings.published_file)) as connection:
+        connection.execute("create schema publication")
+        connection.execute("create table publication.source_tables (table_name varchar, row_count bigint)")
+        connection.executemany("insert into publication.source_tables values (?, ?)", list(rows.items()))
+
+
+def edit_tickets_entry(settings: Settings, **values: Any) -> None:
+    manifest = settings.exports_dir / "first" / MANIFEST_NAME
+    document = json.loads(manifest.read_bytes())
+    document["tables"]["tickets"].update(values)
+    manifest.write_text(json.dumps(document))
+
+
+def test_every_source_table_is_checked(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Each check must be able to stop a publication."""
+    checks = evaluate(landed, ephemeral)
+    assert set(checks) == {(table, name) for table in SOURCE_TABLES for name in CHECKS}
+    assert all(check.passed for check in checks.values())
+    assert all(check.blocking for check in checks.values())
+
+
+def test_a_row_missing_from_the_export_fails(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The source counted one row more than was exported, and only this check can find that."""
+    rows = duckdb.sql(f"select count(*) from '{landed.exports_dir}/first/tickets.parquet'").fetchall()[0][0]
+    edit_tickets_entry(landed, rows_at_source=rows + 1)
+    checks = evaluate(landed, ephemeral)
+    assert checks["tickets", ROWS_CHECK].description == (f"the batch holds {rows:,} rows, the source had {rows + 1:,}")
+    failed = {key for key, check in checks.items() if not check.passed}
+    assert failed == {("tickets", ROWS_CHECK), ("tickets", AMOUNTS_CHECK)}
+
+
+def test_money_missing_from_the_export_fails(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Every row was exported, and one lost its price."""
+    dollars = duckdb.sql(f"select sum(price) from '{landed.exports_dir}/first/tickets.parquet'").fetchall()[0][0]
+    edit_tickets_entry(landed, sums_at_source={"price": int(dollars) + 10})
+    checks = evaluate(landed, ephemeral)
+    said = f"price adds up to {dollars:,}, at the source to {dollars + 10:,}"
+    assert checks["tickets", AMOUNTS_CHECK].description == said
+    assert {key for key, check in checks.items() if not check.passed} == {("tickets", AMOUNTS_CHECK)}
+
+
+def test_amounts_pass_with_a_remark_when_the_manifest_states_no_sums(
+    landed: Settings, ephemeral: DagsterInstance
+) -> None:
+    edit_tickets_entry(landed, sums_at_source={})
+    check = evaluate(landed, ephemeral)["tickets", AMOUNTS_CHECK]
+    assert check.passed
+    assert check.description == "The manifest states no sums of tickets."
+
+
+def test_several_batches_are_checked_as_one_table(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Each batch is compared with its manifest, the merged table with the source at the newest batch."""
+    land_increment(landed)
+    checks = evaluate(landed, ephemeral)
+    assert [key for key, check in checks.items() if not check.passed] == []
+    exported = json.loads((landed.exports_dir / "second" / MANIFEST_NAME).read_bytes())["tables"]["tickets"]
+    rows = checks["tickets", AMOUNTS_CHECK].metadata["rows"].value
+    assert rows == exported["rows_at_source"] > exported["files"][0]["rows"]
+
+
+def test_rows_pass_with_a_remark_when_there_is_no_manifest(settings: Settings, ephemeral: DagsterInstance) -> None:
+    """A pass without anything to compare with must be recognisable."""
+    land_plain_batch(settings)
+    check = evaluate(settings, ephemeral)["tickets", ROWS_CHECK]
+    assert check.passed
+    assert check.description == "The batch has no manifest that states row counts."
+    assert check.metadata["manifest_states_rows"].value is False
+    amounts = evaluate(settings, ephemeral)["tickets", AMOUNTS_CHECK]
+    assert (amounts.passed, amounts.description) == (True, "The manifest states no rows or sums of tickets.")
+
+
+def check_only(settings: Settings, instance: DagsterInstance) -> ExecuteInProcessResult:
+    """Evaluate the checks of the current source tables without converting anything."""
+    return materialize(
+        [source_tables, source_row_counts],
+        instance=instance,
+        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
+        selection=AssetSelection.checks(source_row_counts),
+        raise_on_error=False,
+    )
+
+
+def test_checks_of_current_tables_need_no_landing_zone(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The source tables keep what their manifests stated, and are checked against that."""
+    edit_tickets_entry(landed, rows_at_source=7)
+    evaluate(landed, ephemeral)
+    land_batch(landed, "second", exported_at=LATER, seed=21)
+    shutil.rmtree(landed.exports_dir / "first")
+    failed = [check for check in check_only(landed, ephemeral).get_asset_check_evaluations() if not check.passed]
+    assert {check.check_name for check in failed} == {ROWS_CHECK, AMOUNTS_CHECK}
+    assert all("the source had 7" in str(check.description) for check in failed)
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_checks_fail_when_the_current_tables_cannot_be_read(
+    damage: str, landed: Settings, ephemeral: DagsterInstance
+) -> None:
+    evaluate(landed, ephemeral)
+    description = landed.source_tables_dir / CURRENT / CHAIN_FILE
+    if damage == "missing":
+        shutil.rmtree(landed.source_tables_dir)
+    else:
+        description.write_bytes(b"")
+    result = check_only(landed, ephemeral)
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert not result.success
+    assert str(landed.source_tables_dir) in str(failure.error)
+    assert "Refresh everything" in str(failure.error)
+
+
+def test_losing_more_than_half_of_a_published_table_is_stopped(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """The checksums of an export that was cut short are right; only the published file shows what is missing."""
+    publish_rows(landed, tickets=1_000_000, bands=10)
+    checks = evaluate(landed, ephemeral)
+    failed = checks["tickets", VOLUME_CHECK]
+    assert {key for key, check in checks.items() if not check.passed} == {("tickets", VOLUME_CHECK)}
+    assert "where 1,000,000 are published" in str(failed.description)
+    assert "accept_volume_loss: true" in str(failed.description)
+
+
+def test_a_loss_is_let_through_by_the_run_config_and_only_in_that_run(
+    landed: Settings, ephemeral: DagsterInstance
+) -> None:
+    """Accepting a loss needs no change of code and does not last."""
+    publish_rows(landed, tickets=1_000_000)
+    check = evaluate(landed, ephemeral, LET_THROUGH)["tickets", VOLUME_CHECK]
+    assert check.passed
+    assert check.metadata["published_rows"].value == 1_000_000
+    assert not evaluate(landed, ephemeral)["tickets", VOLUME_CHECK].passed
+
+
+def test_damaged_published_file_leaves_nothing_to_compare_with(landed: Settings, ephemeral: DagsterInstance) -> None:
+    """Only a new publication repairs it, so the check must not stop one."""
+    landed.published_file.parent.mkdir(parents=True)
+    landed.published_file.write_bytes(b"damaged")
+    checks = evaluate(landed, ephemeral)
+    assert checks["tickets", VOLUME_CHECK].passed
+    assert str(checks["tickets", VOLUME_CHECK].description).startswith("There are no published rows to compare with.")
+    assert f"{landed.published_file} cannot be read" in str(checks["tickets", VOLUME_CHECK].description)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"])
+def test_fact_of_an_unreadable_published_file_fails_its_check(
+    settings: Settings, ephemeral: DagsterInstance, content: bytes | None
+) -> None:
+    """Without a build the check reads the published file; it must name that file instead of raising."""
+    if content is not None:
+        settings.published_file.parent.mkdir(parents=True)
+        settings.published_file.write_bytes(content)
+    result = materialize(
+        [AssetSpec(FACT), fact_amounts],
+        instance=ephemeral,
+        resources={"settings": settings},
+        selection=AssetSelection.checks(fact_amounts),
+        raise_on_error=False,
+    )
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    reason = str(check.metadata["reason"].value)
+    assert str(settings.published_file) in reason
+    assert "Run the job refresh" in reason
