@@ -25,13 +25,15 @@ SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGS
 # Print a setting: $(call print_setting,exports_dir)
 print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.settings import Settings; print(Settings.from_environment().$(1))'
 # Tests choose their own data and instance.
+# Two test processes: more would disturb the tests that run servers and browsers.
+PARALLEL := -n 2 --dist worksteal --durations 25
 PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(PY) -m pytest
 
 ifeq ($(wildcard acl_assets/settings.py),)
 $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
-.PHONY: help install run dev demo-source extract check test test-fast test-spark bench bench-extraction docs lock clean
+.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
@@ -151,12 +153,15 @@ java:
 	@if ! command -v java >/dev/null && [ -z "$${JAVA_HOME:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing default-jre-headless for Spark ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jre-headless >/dev/null; fi
 
-test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, all tests but those of make test-spark, coverage
+test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, tests with real servers, coverage
 	$(PY) -m coverage erase
-	$(PYTEST) -n logical --maxprocesses 4 --dist worksteal --durations 25 -m "not spark" --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) $(PARALLEL) -m "not exhaustive and not spark" --cov --cov-report=term-missing:skip-covered
+
+test-all: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales
+	$(PYTEST) $(PARALLEL)
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
-	$(PYTEST) -m "not server and not slow"
+	$(PYTEST) -m "not server and not slow and not exhaustive"
 
 test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## tests that take a Spark cluster for minutes
 	$(PYTEST) -m spark
