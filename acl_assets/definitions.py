@@ -1,10 +1,12 @@
 """The one page that wires everything: assets, checks, jobs, schedule, sensor and resources.
 
-`build_definitions` takes what a test or a deployment wants to replace; `defs` is what Dagster loads.
+`build_definitions` takes what a test or a deployment wants to replace. `defs` is what Dagster loads: these definitions
+and those in `acl_assets/defs`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dagster import (
@@ -14,6 +16,7 @@ from dagster import (
     ResourceDefinition,
     define_asset_job,
     in_process_executor,
+    load_from_defs_folder,
 )
 
 from acl_assets.extraction.job import extract, nightly_extract, ticketing_tables
@@ -97,4 +100,4 @@ def _settings_resource(settings: Settings) -> ResourceDefinition:
     return ResourceDefinition(provide)
 
 
-defs = build_definitions()
+defs = Definitions.merge(build_definitions(), load_from_defs_folder(path_within_project=Path(__file__).parent))
