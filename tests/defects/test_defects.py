@@ -85,6 +85,7 @@ def names(checks: frozenset[tuple[str, str]]) -> set[str]:
     return {name for _, name in checks}
 
 
+@pytest.mark.exhaustive
 @defects_that("batch error")
 def test_a_batch_that_cannot_be_read_is_refused(published: Settings, good_batch: GoodBatch, defect: Defect) -> None:
     """The error names what was found and where, no model is built, and readers notice nothing."""
@@ -98,6 +99,7 @@ def test_a_batch_that_cannot_be_read_is_refused(published: Settings, good_batch:
     assert sha256(published.published_file) == before
 
 
+@pytest.mark.exhaustive
 @defects_that("check")
 def test_bad_rows_are_caught_by_their_check(published: Settings, good_batch: GoodBatch, defect: Defect) -> None:
     """The check meant for it fails, and because it blocks, nothing is published."""
@@ -110,6 +112,7 @@ def test_bad_rows_are_caught_by_their_check(published: Settings, good_batch: Goo
     assert sha256(published.published_file) == before
 
 
+@pytest.mark.exhaustive
 @defects_that("warning")
 def test_doubtful_rows_are_published_with_a_warning(published: Settings, good_batch: GoodBatch, defect: Defect) -> None:
     """Odd but possible: people are told, and get their figures."""

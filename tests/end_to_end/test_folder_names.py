@@ -24,6 +24,7 @@ def figures(settings: Settings) -> list[list[tuple[object, ...]]]:
     return [published_rows(settings, query) for query in QUERIES]
 
 
+@pytest.mark.exhaustive
 def test_refresh_reads_its_own_folder_and_no_sibling(tmp_path: Path) -> None:
     odd = festival_settings(tmp_path / 'it\'s [a-z] {x} # * ä "q"')
     sibling = festival_settings(tmp_path / 'it\'s b {x} # zz ä "q"')
