@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acl_assets.landing_zone.batches import BatchChain, chain_digest
 from acl_assets.landing_zone.manifest import BatchKind, ExportBatch, ManifestFile, ManifestTable
-from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 from acl_assets.util.atomic_write import fsync_path, write_atomically
 
 CURRENT = "current"
@@ -144,20 +144,23 @@ def read_chain(folder: Path) -> ConvertedChain | None:
     if chain.format != _FORMAT or chain.tables.keys() != {*SOURCE_TABLES, EXPORT_BATCHES} or not chain.batches:
         raise DamagedStateError(f"{description} is of another version")
     for table, described in chain.tables.items():
-        _require_intact(table_file(folder, table), described)
+        _require_intact(table_file(folder, table), described, table)
     return chain
 
 
-def _require_intact(file: Path, described: TableFile) -> None:
+def _require_intact(file: Path, described: TableFile, table: str) -> None:
     try:
         size = file.stat().st_size
-        rows = pq.read_metadata(file).num_rows if size == described.bytes else None
+        if size != described.bytes:
+            raise DamagedStateError(f"{file} has {size:,} bytes where {described.bytes:,} were written")
+        metadata = pq.read_metadata(file)
     except (OSError, pa.ArrowException) as error:
         raise DamagedStateError(f"{file} cannot be read ({type(error).__name__})") from None
-    if size != described.bytes:
-        raise DamagedStateError(f"{file} has {size:,} bytes where {described.bytes:,} were written")
-    if rows != described.rows:
-        raise DamagedStateError(f"{file} has {rows:,} rows where {described.rows:,} were written")
+    if metadata.num_rows != described.rows:
+        raise DamagedStateError(f"{file} has {metadata.num_rows:,} rows where {described.rows:,} were written")
+    declared = _EXPORT_BATCHES_SCHEMA if table == EXPORT_BATCHES else arrow_schema(SOURCE_TABLES[table])
+    if metadata.schema.names != declared.names:
+        raise DamagedStateError(f"{file} has other columns than are declared now")
 
 
 def read_current(source_tables_dir: Path) -> ConvertedChain:
