@@ -7,7 +7,6 @@ replaced atomically. The previous folder is kept.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from acl_assets.landing_zone.batches import BatchChain, chain_digest
 from acl_assets.landing_zone.manifest import BatchKind, ExportBatch, ManifestFile, ManifestTable
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
-from acl_assets.util.atomic_write import fsync_path, write_atomically
+from acl_assets.util.atomic_write import fsync_path, replace_durably, write_atomically
 
 CURRENT = "current"
 CHAIN_FILE = "chain.json"
@@ -255,8 +254,7 @@ def finish_folder(
     folder = unfinished.with_name(chain.digest)
     # What is there is damaged, otherwise nothing would have been made.
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
-    fsync_path(folder.parent)
+    replace_durably(unfinished, folder)
     return folder, chain
 
 
@@ -288,8 +286,7 @@ def switch_current(source_tables_dir: Path, folder: Path) -> None:
     link = source_tables_dir / f"{CURRENT}.unfinished"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name, target_is_directory=True)
-    os.replace(link, current)
-    fsync_path(source_tables_dir)
+    replace_durably(link, current)
     _prune(source_tables_dir, folder.name, previous)
     shutil.rmtree(source_tables_dir / REJECTS, ignore_errors=True)
 

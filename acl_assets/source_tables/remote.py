@@ -22,6 +22,7 @@ from acl_assets.source_tables.current_state import (
     begin_folder,
 )
 from acl_assets.util import object_storage
+from acl_assets.util.atomic_write import replace_durably
 
 _MOST_CHAIN_BYTES = 64 << 20
 _DIGEST_BYTES = 64
@@ -61,7 +62,7 @@ def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchCh
     folder = source_tables_dir / digest
     # What is there is damaged, otherwise nothing would have been fetched.
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    replace_durably(unfinished, folder)
 
 
 def _file_names() -> list[str]:
