@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from acl_assets.extraction.extracted_batch import ExtractionError, RoleError, SourceUnreachableError
 from acl_assets.source_schema import SOURCE_TABLES, SourceTable, arrow_schema
+from acl_assets.util.sql import quoted_name, quoted_text
 
 APPLICATION_NAME = "acl_assets extract"
 EXPORT_ROLE_SQL = "acl_assets/extraction/export_role.sql"
@@ -344,16 +345,6 @@ def _same_setting(found: str, wanted: str) -> bool:
 def qualified(schema: str, table: str) -> str:
     """A table's name with its schema, quoted for SQL."""
     return f"{quoted_name(schema)}.{quoted_name(table)}"
-
-
-def quoted_name(name: str) -> str:
-    """A name quoted for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quoted_text(text: str) -> str:
-    """A text quoted for SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 # The role -----------------------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ from acl_assets.extraction.connection import (
     SourceConnection,
     begin_reading,
     qualified,
-    quoted_name,
     require_export_role,
     require_guard_rails,
 )
@@ -71,6 +70,7 @@ from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable, arrow_schema
 from acl_assets.util.object_storage import ObjectStorageError
+from acl_assets.util.sql import quoted_name
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 LONG_SNAPSHOT_SECONDS = 300.0

@@ -6,8 +6,8 @@ landing zone. What does not: the extract itself (`extraction`), and anything tha
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from typing import Any
 
 from acl_assets.landing_zone.manifest import BatchKind, is_unfinished
 from acl_assets.landing_zone.s3_store import remove_unfinished
+from acl_assets.util.locks import LockHeldError, acquire_lock
 
 BATCH_PREFIX = "ticketing-"
 _LOCK_NAME = ".extract.lock"
@@ -95,16 +96,15 @@ def only_extract(exports_dir: Path, exports_url: str | None = None) -> Iterator[
         ObjectStorageError: what a killed one left behind cannot be removed.
     """
     lock_file = exports_dir / _LOCK_NAME
-    with landing(exports_dir):
-        exports_dir.mkdir(parents=True, exist_ok=True)
-        stream = lock_file.open("a")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExtractionError(
-                f"Another extract into {exports_dir} is running (it holds {lock_file}); let it end, or end it."
-            ) from None
+    try:
+        with landing(exports_dir):
+            lock = acquire_lock(lock_file, str(os.getpid()))
+    except LockHeldError as error:
+        raise ExtractionError(
+            f"Another extract into {exports_dir} is running (process {error.holder} holds {lock_file}); let it end, or "
+            "end it."
+        ) from None
+    try:
         for folder in exports_dir.glob(f"{BATCH_PREFIX}*"):
             # An extract makes no links.
             if not folder.is_symlink() and (exports_url or is_unfinished(folder)):
@@ -114,6 +114,8 @@ def only_extract(exports_dir: Path, exports_url: str | None = None) -> Iterator[
                     shutil.rmtree(folder)
                 _log.info(f"Removed {folder.name}, which an extract that was killed left behind.")
         yield
+    finally:
+        lock.release()
 
 
 def remove_left_overs(exports_dir: Path, exports_url: str | None = None) -> None:

@@ -24,7 +24,7 @@ from acl_assets.superset.bundle import (
 )
 from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
 from acl_assets.superset.verification import VerifiedChart, verify_charts
-from acl_assets.util.processes import ChildProcess, ChildProcessDiedError
+from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
 
 _THUMBNAILS = "acl_assets.superset.thumbnails:take_thumbnails"
 
@@ -80,7 +80,7 @@ def _thumbnails(context: AssetExecutionContext, client: SupersetClient, bundle: 
     """Pictures by the charts' names; without a browser, or when it fails, the reason is logged and there are none."""
     charts = [chart.name for chart in bundle.of_kind("charts")]
     try:
-        with ChildProcess() as photographer:
+        with ChildProcesses() as photographer:
             pictures: Mapping[str, bytes] = photographer.call(
                 _THUMBNAILS, client.url, client.user, client.password, _slugs(bundle), charts
             )

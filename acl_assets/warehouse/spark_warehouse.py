@@ -23,7 +23,7 @@ from acl_assets.settings import Settings, SettingsError
 from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.object_storage import download
-from acl_assets.util.processes import ChildProcess
+from acl_assets.util.processes import ChildProcesses
 from acl_assets.util.sql import duckdb_files
 from acl_assets.warehouse.build_file import BuildError, file_identity
 from acl_assets.warehouse.memory import build_memory_limit
@@ -148,7 +148,7 @@ def copy_from_spark(
         export_batches=table_file(source_tables, EXPORT_BATCHES),
         memory_limit=settings.memory_limit or build_memory_limit(source_tables),
     )
-    with ChildProcess() as process:
+    with ChildProcesses() as process:
         left_out: list[str] = process.call(f"{__name__}:copy_relations", order)
     return left_out
 
@@ -366,7 +366,7 @@ def _difference_from_published(settings: Settings, upstream: Sequence[str]) -> s
 def _missing_from_spark(settings: Settings, names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    with ChildProcess() as process:
+    with ChildProcesses() as process:
         missing: list[str] = process.call(f"{__name__}:missing_relations", settings.spark_remote, names)
     return missing
 

@@ -118,7 +118,9 @@ def while_tickets_are_read(settings: Settings, act: Any) -> Iterator[None]:
 
 
 def extracting_process() -> psutil.Process:
-    (process,) = [child for child in psutil.Process().children() if "processes.py" in " ".join(child.cmdline())]
+    (process,) = [
+        child for child in psutil.Process().children() if "multiprocessing.spawn" in " ".join(child.cmdline())
+    ]
     return process
 
 
@@ -126,7 +128,7 @@ def extracting_process() -> psutil.Process:
 def test_a_killed_process_fails_the_run_and_leaves_nothing(extractable: Settings, instance: DagsterInstance) -> None:
     with while_tickets_are_read(extractable, lambda: extracting_process().kill()):
         result = run_extract(extractable, instance, mb_per_second=0.02)
-    assert "ended with exit code -9 before it had answered" in error_of(result)
+    assert "ended before it had answered" in error_of(result)
     assert folders(extractable) == []
     assert run_extract(extractable, instance).success
 

@@ -312,7 +312,7 @@ def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, e
     """Many people see this first after cloning the repository."""
     message = error_of(convert(settings, ephemeral))
     assert f"No complete full export batch in {settings.exports_dir}" in message
-    assert "Put the files of the six tables" in message
+    assert "Put the files of all tables" in message
     assert "make run" in message
 
 

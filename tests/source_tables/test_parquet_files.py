@@ -355,7 +355,7 @@ from pathlib import Path
 from typing import Any
 from acl_assets.source_tables.conversion import make_table
 
-print(make_table(pickle.load(sys.stdin.buffer)))
+print(make_table(pickle.load(sys.stdin.buffer)).rows_by_file)
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 ROWS = 16_384

@@ -33,7 +33,7 @@ from acl_assets.definitions import build_definitions
 from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import EXPORT_BATCHES
-from acl_assets.util.processes import ChildProcess
+from acl_assets.util.processes import ChildProcesses
 from acl_assets.warehouse import spark_warehouse
 from acl_assets.warehouse.project import dbt_command
 from acl_assets.warehouse.spark_warehouse import note_publication
@@ -163,7 +163,7 @@ def require_source_tables_are_gone(settings: Settings) -> None:
     """
     tables = [*SOURCE_TABLES, EXPORT_BATCHES]
     views = [f"festival.{table}" for table in tables]
-    with ChildProcess() as process:
+    with ChildProcesses() as process:
         missing = process.call(f"{spark_warehouse.__name__}:missing_relations", settings.spark_remote, [*views, FACT])
     assert missing == views
 

@@ -275,7 +275,7 @@ def test_the_limit_of_the_copy_is_that_of_the_refresh(
         orders.append(order)
         return []
 
-    monkeypatch.setattr(spark_warehouse.ChildProcess, "call", call)
+    monkeypatch.setattr(spark_warehouse.ChildProcesses, "call", call)
     copy_from_spark(replace(on_spark, memory_limit=limit), {}, [], Path(), [])
     assert [order.memory_limit for order in orders] == [limit or build_memory_limit(on_spark.source_tables_dir)]
 
