@@ -30,9 +30,12 @@ from acl_assets.util.runs import require_selection
 from acl_assets.warehouse.checks import fact_amounts, source_row_counts
 from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
+from acl_assets.warehouse.duckdb_engine import DuckDBEngine
 from acl_assets.warehouse.project import dbt_project, load_manifest
 from acl_assets.warehouse.publication_asset import build_published_warehouse
-from acl_assets.warehouse.spark_warehouse import SPARK, require_spark_client
+from acl_assets.warehouse.spark_engine import SparkEngine
+
+_ENGINES = {engine.name: engine for engine in (DuckDBEngine, SparkEngine)}
 
 
 def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:
@@ -47,13 +50,13 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         DbtProjectError: the dbt project does not parse.
     """
     settings = settings or Settings.from_environment()
-    if settings.dbt_target == SPARK:
-        require_spark_client()
+    engine = _ENGINES[settings.dbt_target](settings)
+    engine.require_installed()
     project = dbt_project()
-    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), settings.dbt_target)
+    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), engine)
     checked = (source_tables, dbt_models, source_row_counts, fact_amounts)
     published_warehouse = build_published_warehouse(
-        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs]
+        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs], engine
     )
     refresh = define_asset_job(
         "refresh",
@@ -81,7 +84,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
             "dbt": LeanDbtCliResource(
                 project_dir=str(project.project_dir),
                 profiles_dir=str(project.profiles_dir),
-                target=settings.dbt_target,
+                target=engine.name,
                 **guarded_dbt(settings.dbt_lock_file),
             ),
             **resources,

@@ -67,7 +67,7 @@ from acl_assets.landing_zone.manifest import (
 )
 from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
-from acl_assets.settings import Settings, SettingsError
+from acl_assets.settings import Settings, SettingsError, secret_text
 from acl_assets.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable, arrow_schema
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.sql import quoted_name
@@ -105,7 +105,9 @@ def extract(
     Raises:
         ExtractionError: with what went wrong, where, and what to do.
     """
-    addresses = [dsn for dsn in (settings.ticketing_standby_dsn, settings.ticketing_dsn) if dsn]
+    addresses = [
+        dsn for secret in (settings.ticketing_standby_dsn, settings.ticketing_dsn) if (dsn := secret_text(secret))
+    ]
     if not addresses:
         raise ExtractionError(
             "ACL_TICKETING_DSN is not set, so there is no database to extract from. Set it to the address of the "

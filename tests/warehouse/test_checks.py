@@ -19,13 +19,14 @@ from dagster import (
 )
 from refreshes import LATER, land_batch, land_increment, land_plain_batch
 
+from acl_assets.asset_keys import TICKET_SALES_FACT
 from acl_assets.landing_zone.manifest import MANIFEST_NAME
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.assets import source_tables
 from acl_assets.source_tables.current_state import CHAIN_FILE, CURRENT
 from acl_assets.util.refresh_lock import RefreshLock
-from acl_assets.warehouse.checks import AMOUNTS_CHECK, FACT, ROWS_CHECK, VOLUME_CHECK, fact_amounts, source_row_counts
+from acl_assets.warehouse.checks import AMOUNTS_CHECK, ROWS_CHECK, VOLUME_CHECK, fact_amounts, source_row_counts
 
 CHECKS = (ROWS_CHECK, VOLUME_CHECK, AMOUNTS_CHECK)
 LET_THROUGH = {"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}}
@@ -208,7 +209,7 @@ def test_fact_of_an_unreadable_published_file_fails_its_check(
         settings.published_file.parent.mkdir(parents=True)
         settings.published_file.write_bytes(content)
     result = materialize(
-        [AssetSpec(FACT), fact_amounts],
+        [AssetSpec(TICKET_SALES_FACT), fact_amounts],
         instance=ephemeral,
         resources={"settings": settings},
         selection=AssetSelection.checks(fact_amounts),

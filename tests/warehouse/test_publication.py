@@ -15,7 +15,6 @@ from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.warehouse.build_file import (
     BuildRecord,
-    BuildSelection,
     begin_build,
     file_identity,
 )
@@ -35,12 +34,9 @@ SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
     """Build what dbt leaves behind, in small: views on the source tables, a model, stores of failing rows."""
-    record = begin_build(
-        settings,
-        run_id,
-        chain_digest([(batch, f"digest of {batch}")]),
-        BuildSelection(complete=complete, self_sufficient=True),
-    )
+    state = chain_digest([(batch, f"digest of {batch}")])
+    record = BuildRecord(run_id, file_identity(settings.published_file), complete, state)
+    begin_build(settings, record, self_sufficient=True)
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("create schema festival")
         for table in SOURCE_TABLES:
