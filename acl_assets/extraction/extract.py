@@ -105,9 +105,8 @@ def extract(
     Raises:
         ExtractionError: with what went wrong, where, and what to do.
     """
-    addresses = [
-        dsn for secret in (settings.ticketing_standby_dsn, settings.ticketing_dsn) if (dsn := secret_text(secret))
-    ]
+    secrets = (settings.ticketing_standby_dsn, settings.ticketing_dsn)
+    addresses = [dsn for secret in secrets if (dsn := secret_text(secret))]
     if not addresses:
         raise ExtractionError(
             "ACL_TICKETING_DSN is not set, so there is no database to extract from. Set it to the address of the "
