@@ -6,7 +6,6 @@ import csv
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,6 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_tables
 from acl_assets.source_tables.current_state import CHAIN_FILE, EXPORT_BATCHES
 from acl_assets.util.refresh_lock import RefreshLock
-
-
-@pytest.fixture
-def ephemeral() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,12 +26,6 @@ from acl_assets.source_tables.current_state import CHAIN_FILE, CURRENT, EXPORT_B
 from acl_assets.source_tables.remote import fetch_prefix
 from acl_assets.util.object_storage import list_files, read_file, remove, write_file
 from acl_assets.util.refresh_lock import RefreshLock
-
-
-@pytest.fixture
-def ephemeral() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
