@@ -44,11 +44,14 @@ def credentials(address: str, **variables: str | None) -> Iterator[None]:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        fsspec.filesystem("s3").clear_instance_cache()
+        # Making a client takes half a second, so it is made again for other credentials only.
+        if variables:
+            fsspec.filesystem("s3").clear_instance_cache()
         try:
             yield
         finally:
-            fsspec.filesystem("s3").clear_instance_cache()
+            if variables:
+                fsspec.filesystem("s3").clear_instance_cache()
 
 
 def make_bucket() -> str:

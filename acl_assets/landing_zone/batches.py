@@ -27,6 +27,7 @@ from acl_assets.landing_zone.manifest import (
     BatchKind,
     ExportBatch,
     FileUnreadableError,
+    Manifest,
     ManifestFile,
     ManifestTable,
     MissingPredecessorError,
@@ -297,8 +298,8 @@ def _read_header(zone: LandingZone, found: LandedFolder) -> BatchHeader:
     if size > MOST_MANIFEST_BYTES:
         raise contract_breach(where, "it is larger than 16 MiB")
     content = zone.read_manifest(found.folder)
-    kind, exported_at = parse_header(content, where)
-    return BatchHeader(found, kind, exported_at, hashlib.sha256(content).hexdigest(), content)
+    header = parse_header(content, where)
+    return BatchHeader(found, header.kind, header.exported_at, hashlib.sha256(content).hexdigest(), content)
 
 
 def _time_of(nanoseconds: int) -> datetime:
@@ -365,32 +366,16 @@ def _read_batch(header: BatchHeader) -> ExportBatch:
     """Parse the whole manifest of a batch, or describe one without a manifest by its files."""
     found = header.found
     if header.manifest is None:
-        return ExportBatch(
-            batch_id=found.batch_id,
-            folder=found.folder,
-            kind=header.kind,
-            exported_at=header.exported_at,
-            digest=header.digest,
-            has_manifest=False,
-            tables=_plain_tables(found),
-        )
-    manifest = parse_manifest(header.manifest, found.batch_id, f"{found.folder}/{MANIFEST_NAME}")
-    return ExportBatch(
-        batch_id=found.batch_id,
-        folder=found.folder,
-        kind=manifest.kind,
-        exported_at=manifest.exported_at,
-        digest=header.digest,
-        has_manifest=True,
-        tables=manifest.tables,
-        source_snapshot=manifest.source_snapshot,
-        continues_from=manifest.continues_from,
-    )
+        manifest = Manifest(found.batch_id, header.kind, header.exported_at, _plain_tables(found))
+    else:
+        manifest = parse_manifest(header.manifest, found.batch_id, f"{found.folder}/{MANIFEST_NAME}")
+    return ExportBatch(**vars(manifest), folder=found.folder, digest=header.digest, has_manifest=found.has_manifest)
 
 
 def _plain_tables(found: LandedFolder) -> dict[str, ManifestTable]:
     files: dict[str, list[ManifestFile]] = {table: [] for table in SOURCE_TABLES}
     for name, size, modified_ns in found.stamp:
-        table = re.split(r"[-.]", name, maxsplit=1)[0]
-        files[table].append(ManifestFile(name, size, sha256=None, rows=None, modified_ns=modified_ns))
+        files[re.split(r"[-.]", name, maxsplit=1)[0]].append(
+            ManifestFile(name, size, sha256=None, rows=None, modified_ns=modified_ns)
+        )
     return {table: ManifestTable(None, tuple(described)) for table, described in files.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,6 @@ UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
 MOST_MANIFEST_BYTES = 16 << 20
 _FILE_NAME = re.compile(r"(?P<table>[a-z][a-z0-9_]*)(-(?P<part>\d+))?\.(csv|csv\.gz|csv\.zst|parquet)", re.ASCII)
 MOST_NAME_CHARACTERS = 128
-_CHUNK_BYTES = 1 << 20
 
 BatchKind = Literal["full", "incremental"]
 
@@ -134,13 +134,13 @@ class Manifest:
     batch_id: str
     kind: BatchKind
     exported_at: datetime
-    tables: Mapping[str, ManifestTable]
-    source_snapshot: Mapping[str, Any] | None = None
+    tables: Mapping[str, ManifestTable] = field(repr=False)
+    source_snapshot: Mapping[str, Any] | None = field(default=None, repr=False)
     continues_from: Predecessor | None = None
 
 
-@dataclass(frozen=True)
-class ExportBatch:
+@dataclass(frozen=True, kw_only=True)
+class ExportBatch(Manifest):
     """One complete batch of the landing zone.
 
     `folder` is the path or URL of its folder. `digest` names its content: the SHA-256 of the manifest or, without
@@ -148,15 +148,9 @@ class ExportBatch:
     modification time.
     """
 
-    batch_id: str
     folder: str
-    kind: BatchKind
-    exported_at: datetime
     digest: str
     has_manifest: bool
-    tables: Mapping[str, ManifestTable] = field(repr=False)
-    source_snapshot: Mapping[str, Any] | None = field(default=None, repr=False)
-    continues_from: Predecessor | None = None
 
 
 # Parsing --------------------------------------------------------------------------------------------------------
@@ -203,11 +197,16 @@ class _PredecessorEntry(_Entry):
     manifest_digest: _Sha256
 
 
-class _Document(_Entry):
+class ManifestHeader(_Entry):
+    """The part of a manifest that orders its batch among the others."""
+
     manifest_version: Literal[1]
-    batch_id: _Name
     kind: BatchKind
     exported_at: _Instant
+
+
+class _Document(ManifestHeader):
+    batch_id: _Name
     source_snapshot: dict[str, Any] | None = None
     continues_from: _PredecessorEntry | None = None
     tables: dict[str, _TableEntry]
@@ -216,27 +215,13 @@ class _Document(_Entry):
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class ManifestHeader(NamedTuple):
-    """The part of a manifest that orders its batch among the others."""
-
-    kind: BatchKind
-    exported_at: datetime
-
-
-class _HeaderDocument(_Entry):
-    manifest_version: Literal[1]
-    kind: BatchKind
-    exported_at: _Instant
-
-
 def parse_header(content: bytes, where: str) -> ManifestHeader:
     """Return kind and export time of a manifest, without looking at its tables.
 
     Raises:
         BatchError: the content is not a JSON object, or this part of it breaks the contract.
     """
-    header = _validated(_HeaderDocument, content, where)
-    return ManifestHeader(header.kind, header.exported_at)
+    return _validated(ManifestHeader, content, where)
 
 
 def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
@@ -260,7 +245,9 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
         name: _table(name, document.tables[name], document.kind, where) if name in document.tables else absent
         for name in SOURCE_TABLES
     }
-    _require_distinct((file.path for table in tables.values() for file in table.files), where)
+    paths = Counter(file.path for table in tables.values() for file in table.files)
+    if twice := [path for path, count in paths.items() if count > 1]:
+        raise contract_breach(where, f"it lists {twice[0]} twice")
     predecessor = None
     if document.kind == "incremental":
         if document.continues_from is None:
@@ -324,14 +311,6 @@ def _require_file_name(table: str, path: str, where: str) -> None:
         )
 
 
-def _require_distinct(paths: Iterable[str], where: str) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise contract_breach(where, f"it lists {path} twice")
-        seen.add(path)
-
-
 def require_batch_id(batch_id: str, where: str) -> None:
     """Refuse a name that cannot name a batch with a manifest.
 
@@ -378,13 +357,9 @@ def is_unfinished(folder: Path) -> bool:
 
 def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:
     """Describe a finished file of a batch for its manifest: size and SHA-256 as they are on disk."""
-    digest = hashlib.sha256()
-    size = 0
     with (folder / path).open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return ManifestFile(path, size, digest.hexdigest(), rows)
+        digest = hashlib.file_digest(stream, "sha256")
+        return ManifestFile(path, stream.tell(), digest.hexdigest(), rows)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
