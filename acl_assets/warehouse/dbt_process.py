@@ -1,8 +1,8 @@
-"""Run dbt in a process of its own: with an environment of ours, under a lock, and ending with the run that started it.
+"""Run dbt in a process with a controlled environment, under a lock; the process ends with the run that started it.
 
 A killed run cannot stop its dbt process, which would go on writing into the build of the next run. So this file is
 also the script that runs dbt: it holds a lock until it ends, and it ends when its parent does. The script finds the
-package from its own location, so the package need not be installed.
+package by its own location, so the package need not be installed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class DbtCommand(TypedDict):
 def dbt_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a dbt process: that of this process, with the given variables as the only settings.
 
-    dbt takes every flag from `DBT_*` and `DBT_ENGINE_*` variables too. One that is set by chance changes what is
-    built: `DBT_EMPTY=true` gives empty tables whose tests pass.
+    dbt reads every flag from `DBT_*` variables too, and one of them can change the result: `DBT_EMPTY=true` builds
+    empty tables whose tests pass.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {**inherited, **variables}
