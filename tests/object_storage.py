@@ -1,7 +1,4 @@
-"""An S3 server on this machine, as tests need it.
-
-What belongs here: plain functions without fixtures. What does not: expectations.
-"""
+"""An S3 server on this machine, credentials for it, and buckets."""
 
 from __future__ import annotations
 
@@ -20,19 +17,15 @@ from refreshes import festival_settings
 from acl_assets.settings import Settings
 
 
-@contextmanager
-def running_s3() -> Iterator[str]:
-    """An S3 server on a free port of 127.0.0.1 that ends with the block; its address."""
+def start_s3() -> str:
+    """Start an S3 server on a free port of 127.0.0.1 and return its address; its thread ends with this process."""
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    return f"http://{host}:{port}"
 
 
 @contextmanager

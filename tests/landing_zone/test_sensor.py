@@ -427,6 +427,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.server
 def test_daemon_publishes_files_that_are_copied_into_a_folder(dagster_dev: tuple[Settings, DagsterInstance]) -> None:
     """Six files as psql's copy command leaves them are published, once."""
