@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from acl_assets.superset.verification import VerifiedChart
 from dagster import MetadataValue
 from refreshes import refresh
 from superset.conftest import SupersetUnderTest
@@ -15,7 +16,6 @@ from acl_assets.superset.asset import _described
 from acl_assets.superset.browsing import chromium_executable
 from acl_assets.superset.bundle import read_bundle
 from acl_assets.superset.client import SupersetClient
-from acl_assets.superset.verification import VerifiedChart
 
 DASHBOARD = 'key:"superset_dashboard"'
 KILL_PHOTOGRAPHER = "read -r _ _ _ photographer _ < /proc/$PPID/stat; kill -9 $photographer"
