@@ -1,7 +1,4 @@
-"""The extract in Dagster: a job, its schedule, and the six tables of the ticketing database as external assets.
-
-What belongs here: what people configure and see. What does not: how an extract works (`extraction`).
-"""
+"""Run the extract in Dagster: a job, its schedule, and the source tables as external assets."""
 
 from typing import Any
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import resource
@@ -46,7 +47,7 @@ from acl_assets.extraction.extracted_batch import (
     only_extract,
     remove_left_overs,
 )
-from acl_assets.extraction.throttle import StressLimits
+from acl_assets.extraction.throttle import ThrottleLimits
 from acl_assets.landing_zone.manifest import MANIFEST_NAME, UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
@@ -58,7 +59,7 @@ from acl_assets.source_tables.conversion import TableOrder, make_table
 
 pytestmark = pytest.mark.server
 
-EVERY_BATCH = StressLimits(seconds_between_looks=0.0)
+EVERY_BATCH = ThrottleLimits(seconds_between_looks=0.0, probe_ms=(1e9, 1e9))
 
 
 def backend_of_extract(dsn: str) -> int:
@@ -664,7 +665,7 @@ def test_a_locked_table_is_not_waited_for(extractable: Settings, ticketing_dsn: 
     with closing(session(ticketing_dsn)) as owner:
         run(owner, "lock table tickets in access exclusive mode")
         with pytest.raises(ExtractionError, match=r"lock timeout. Somebody changes the table's structure"):
-            extract(extractable, limits=StressLimits(canary_ceiling_ms=(1e9, 1e9)))
+            extract(extractable, limits=ThrottleLimits(probe_ms=(math.inf, math.inf)))
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 

@@ -8,7 +8,7 @@ import traceback
 import psycopg2
 import pytest
 
-from acl_assets.extraction.connection import SourceConnection, connection_info, describe_dsn, told_by_server
+from acl_assets.extraction.connection import SourceConnection, connection_info, describe_dsn, server_message
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnreachableError
 from acl_assets.settings import Settings
@@ -107,9 +107,9 @@ def test_what_the_server_says_is_told_on_one_line_without_secrets() -> None:
         'NOT_FOUND: [libpq] Failed: ERROR:  relation "x" does not exist\nLINE 1: select * from x\n'
         "                      ^\n\nQuery was: select * from x. SQLSTATE: 42P01"
     )
-    assert told_by_server(text, "host=db") == 'relation "x" does not exist'
+    assert server_message(text, "host=db") == 'relation "x" does not exist'
     dsn = "host=db password=geheim sslpassword=wort"
-    assert told_by_server("FATAL:  no entry for geheim\nDETAIL:  wort\n", dsn) == "no entry for ***; DETAIL:  ***"
+    assert server_message("FATAL:  no entry for geheim\nDETAIL:  wort\n", dsn) == "no entry for ***; DETAIL:  ***"
 
 
 def test_libpq_s_own_error_of_a_misplaced_password_is_what_this_guards_against() -> None:
