@@ -52,6 +52,8 @@ def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchCh
         return
     if found.digest != digest or found.batch_digests != wanted[: len(found.batches)] or len(found.batches) <= held:
         return
+    if found.tables.keys() != {*SOURCE_TABLES, EXPORT_BATCHES}:
+        return
     sizes = {name: file.size for name, file in present.items()}
     if any(sizes.get(f"{digest}/{table}.parquet") != described.bytes for table, described in found.tables.items()):
         return

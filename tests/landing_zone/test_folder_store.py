@@ -219,25 +219,58 @@ def test_file_as_its_manifest_describes_it_is_read(people: tuple[Path, ManifestF
     assert content_of(people) == b"id\n1\n"
 
 
-def test_missing_file_is_refused(people: tuple[Path, ManifestFile]) -> None:
-    (people[0] / "people.csv").unlink()
-    assert "it is not there" in refusal(people)
-
-
-def test_cut_file_is_refused(people: tuple[Path, ManifestFile]) -> None:
-    (people[0] / "people.csv").write_text("id\n")
-    assert "it has 3 bytes where 5 were exported" in refusal(people)
-
-
-def test_file_whose_content_changed_is_refused(people: tuple[Path, ManifestFile]) -> None:
-    (people[0] / "people.csv").write_text("id\n2\n")
-    assert "its SHA-256 is" in refusal(people)
-
-
 def test_file_without_a_checksum_is_compared_by_size(plain_people: tuple[Path, ManifestFile]) -> None:
     folder, file = plain_people
     assert content_of(plain_people) == b"id\n"
     assert "it has 3 bytes where 6" in refusal((folder, replace(file, bytes=6)))
+
+
+def removed(file: Path) -> None:
+    file.unlink()
+
+
+def cut(file: Path) -> None:
+    file.write_text("id\n")
+
+
+def changed(file: Path) -> None:
+    file.write_text("id\n2\n")
+
+
+def fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def link_to_the_same_content(file: Path) -> None:
+    file.rename(file.parents[1] / "elsewhere.csv")
+    file.symlink_to("../elsewhere.csv")
+
+
+REFUSED_FILES: dict[Callable[[Path], None], str] = {
+    removed: "it is not there",
+    cut: "it has 3 bytes where 5 were exported",
+    changed: "its SHA-256 is",
+    fifo: "it is not a regular file",
+    link_to_the_same_content: "symbolic link",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED_FILES, ids=lambda change: change.__name__)
+def test_file_that_is_not_the_described_one_is_refused(
+    change: Callable[[Path], None], people: tuple[Path, ManifestFile]
+) -> None:
+    change(people[0] / "people.csv")
+    assert REFUSED_FILES[change] in refusal(people)
+
+
+@pytest.mark.parametrize("change", [changed, fifo, link_to_the_same_content])
+def test_plain_file_replaced_after_it_was_listed_is_refused(
+    change: Callable[[Path], None], plain_people: tuple[Path, ManifestFile]
+) -> None:
+    """Its size and time are all that is known of it."""
+    change(plain_people[0] / "people.csv")
+    refusal(plain_people)
 
 
 def test_refused_files_leave_no_descriptor_open(people: tuple[Path, ManifestFile]) -> None:
@@ -247,19 +280,6 @@ def test_refused_files_leave_no_descriptor_open(people: tuple[Path, ManifestFile
     for _ in range(5):
         refusal(people)
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_file_that_is_a_fifo_is_refused_without_waiting(people: tuple[Path, ManifestFile]) -> None:
-    (people[0] / "people.csv").unlink()
-    os.mkfifo(people[0] / "people.csv")
-    assert "it is not a regular file" in refusal(people)
-
-
-def test_link_out_of_the_folder_is_refused(people: tuple[Path, ManifestFile], tmp_path: Path) -> None:
-    """Even one to the same content: the target is not part of an immutable batch."""
-    (people[0] / "people.csv").rename(tmp_path / "elsewhere.csv")
-    (people[0] / "people.csv").symlink_to(tmp_path / "elsewhere.csv")
-    assert "symbolic link" in refusal(people)
 
 
 def test_errors_name_a_copied_file_where_it_landed(people: tuple[Path, ManifestFile]) -> None:
@@ -327,27 +347,3 @@ def test_file_overwritten_after_it_was_hashed_is_refused(people: tuple[Path, Man
     folder, file = people
     with pytest.raises(BatchError, match=r"people\.csv: it changed while it was read"), open_verified(folder, file):
         (folder / "people.csv").write_text("id\n2\n")
-
-
-def replace_by_link(folder: Path) -> None:
-    (folder / "people.csv").rename(folder / "elsewhere.csv")
-    (folder / "people.csv").symlink_to("elsewhere.csv")
-
-
-def replace_by_file(folder: Path) -> None:
-    (folder / "people.csv").unlink()
-    (folder / "people.csv").write_text("no\n")
-
-
-def replace_by_fifo(folder: Path) -> None:
-    (folder / "people.csv").unlink()
-    os.mkfifo(folder / "people.csv")
-
-
-@pytest.mark.parametrize("change", [replace_by_file, replace_by_link, replace_by_fifo])
-def test_plain_file_replaced_after_it_was_listed_is_refused(
-    change: Callable[[Path], None], plain_people: tuple[Path, ManifestFile]
-) -> None:
-    """Its size and time are all that is known of it."""
-    change(plain_people[0])
-    refusal(plain_people)

@@ -162,24 +162,16 @@ def test_merges_timestamps_to_the_microsecond(tmp_path: Path, monkeypatch: pytes
     assert table.schema.types == [pa.int32(), pa.timestamp("us", tz="UTC"), pa.int32()]
 
 
-def test_links_the_table_of_earlier_batches_when_an_increment_brings_no_file(venues: Landing, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_file", [True, False], ids=["a file without rows", "no file"])
+def test_links_the_table_of_earlier_batches_when_an_increment_brings_no_row(
+    has_file: bool, venues: Landing, tmp_path: Path
+) -> None:
     """A table that did not change takes no space twice."""
     base = tmp_path / "base.parquet"
     base.write_bytes(venues.rows_as_parquet((1, "a", 10)))
     venues.land({})
-    venues.land({})
-    assert venues.make(base=base) == [{}]
-    assert os.path.samefile(venues.target, base)
-
-
-def test_links_the_table_of_earlier_batches_when_an_increment_brings_a_file_without_rows(
-    venues: Landing, tmp_path: Path
-) -> None:
-    base = tmp_path / "base.parquet"
-    base.write_bytes(venues.rows_as_parquet((1, "a", 10)))
-    venues.land({})
-    venues.land({"venues.parquet": venues.rows_as_parquet()})
-    assert venues.make(base=base) == [{"venues.parquet": 0}]
+    venues.land({"venues.parquet": venues.rows_as_parquet()} if has_file else {})
+    assert venues.make(base=base) == [{"venues.parquet": 0} if has_file else {}]
     assert os.path.samefile(venues.target, base)
 
 

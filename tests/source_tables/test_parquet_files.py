@@ -225,14 +225,6 @@ def test_refuses_int96_without_a_time_zone(landing: Landing) -> None:
         landing.convert({"performances.parquet": int96([0], "us")})
 
 
-def test_refuses_int96_that_arrow_wrote_without_a_time_zone(landing: Landing) -> None:
-    naive = pa.table({**{name: pa.array([1], pa.int32()) for name in ("id", "band_id", "venue_id")}})
-    naive = naive.append_column("performance_start", pa.array([0], pa.int64()).cast(pa.timestamp("us")))
-    content = parquet_bytes(naive, use_deprecated_int96_timestamps=True)
-    with pytest.raises(BatchError, match="'performance_start' is int96, which has no time zone"):
-        landing.convert({"performances.parquet": content})
-
-
 @pytest.mark.parametrize("year", [2, 1677, 2263, 9998])
 def test_reads_int96_of_years_that_nanoseconds_do_not_reach(year: int, landing: Landing) -> None:
     landing.convert({"performances.parquet": int96([seconds_of(2021), seconds_of(year)], "s", spark=True)})
