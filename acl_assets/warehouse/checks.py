@@ -109,25 +109,21 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
             with open_published(settings) as connection:
                 digest, totals = _read_fact(connection)
         chain = read_chain(settings.source_tables_dir / digest)
+        if chain is None:
+            raise DamagedStateError(
+                "The source tables that the fact was built from are no longer kept, so there is nothing to compare "
+                f"with. {_ADVICE}"
+            )
     except (PublishedFileError, DamagedStateError) as error:
-        return _failed_fact(str(error))
-    if chain is None:
-        return _failed_fact(
-            f"The source tables that the fact was built from are no longer kept, so there is nothing to compare with. "
-            f"{_ADVICE}"
+        return AssetCheckResult(
+            check_name=AMOUNTS_CHECK,
+            asset_key=TICKET_SALES_FACT,
+            passed=False,
+            severity=AssetCheckSeverity.ERROR,
+            description="There is nothing to compare the fact with: see the reason.",
+            metadata={"reason": MetadataValue.text(str(error))},
         )
     return _amounts_result(TICKET_SALES_FACT, "tickets", chain, totals)
-
-
-def _failed_fact(reason: str) -> AssetCheckResult:
-    return AssetCheckResult(
-        check_name=AMOUNTS_CHECK,
-        asset_key=TICKET_SALES_FACT,
-        passed=False,
-        severity=AssetCheckSeverity.ERROR,
-        description="There is nothing to compare the fact with: see the reason.",
-        metadata={"reason": MetadataValue.text(reason)},
-    )
 
 
 def _read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[str, Totals]:

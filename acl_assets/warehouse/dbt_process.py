@@ -13,17 +13,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 PARENT_VARIABLE = "ACL_DBT_PARENT"
 _FOREIGN = ("ACL_", "DBT_")
-
-
-class DbtCommand(TypedDict):
-    """The part of a command line before dbt's own arguments, as `DbtCliResource` takes it."""
-
-    dbt_executable: str
-    global_config_flags: list[str]
 
 
 def dbt_environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -54,8 +47,11 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
     os.environ.update(wanted)
 
 
-def guarded_dbt(lock_file: Path) -> DbtCommand:
-    """Return the command that runs dbt under guard; `PARENT_VARIABLE` must hold the id of its parent process."""
+def guarded_dbt(lock_file: Path) -> dict[str, Any]:
+    """Return the arguments by which `DbtCliResource` runs dbt under the lock.
+
+    `PARENT_VARIABLE` must hold the id of the parent process.
+    """
     # -P: this file's folder must not become the first place where dbt looks for modules.
     return {"dbt_executable": sys.executable, "global_config_flags": ["-P", __file__, str(lock_file)]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,30 +9,33 @@ from typing import Any, ClassVar
 from acl_assets.settings import Settings
 
 
-class Engine(ABC):
-    """An engine that builds the models of one installation; `name` is its dbt target and the kind of its assets."""
+class Engine:
+    """An engine for the models of one installation. The defaults are those of an engine that needs no preparation.
+
+    Attributes:
+        name: its dbt target, and the kind of the assets that it builds.
+        settings: of the installation.
+    """
 
     name: ClassVar[str]
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    @abstractmethod
     def require_installed(self) -> None:
         """Raise SettingsError if a package that the engine needs is not installed."""
 
-    @abstractmethod
     def source_tables_location(self, digest: str) -> str:
         """Return the folder or URL where the engine reads the source tables of a batch chain.
 
         It is that of the chain, not the link `current`: an engine may cache what it has read under a path.
         """
+        return str(self.settings.source_tables_dir / digest)
 
-    @abstractmethod
     def dbt_environment(self) -> Mapping[str, str]:
-        """Return the variables that dbt needs for this engine, besides `Settings.dbt_variables`."""
+        """Return the variables that dbt needs for this engine, in addition to `Settings.dbt_variables`."""
+        return {}
 
-    @abstractmethod
     def begin_build(self, *, complete: bool, upstream: Sequence[str]) -> None:
         """Prepare the engine for dbt, or raise BuildError if it cannot build.
 
@@ -42,11 +44,10 @@ class Engine(ABC):
             upstream: relations that the models are built from and that are not built with them.
         """
 
-    @abstractmethod
     def copy_results(
         self, manifest: Mapping[str, Any], target_path: Path, models: Sequence[str], stores: Sequence[str]
     ) -> Mapping[str, int]:
-        """Bring into the build file what dbt built, and return the rows of the relations that stay in the engine.
+        """Copy what dbt built into the build file, and return the rows of the relations that stay in the engine.
 
         Args:
             manifest: of the dbt project.
@@ -57,7 +58,7 @@ class Engine(ABC):
         Raises:
             BuildError: the results cannot be read.
         """
+        return {}
 
-    @abstractmethod
     def note_publication(self) -> None:
         """Note that the engine holds what has just been published."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import duckdb
 
@@ -40,15 +41,12 @@ class AuditResult:
     checked_at: datetime
 
 
-@dataclass(frozen=True)
-class Publication:
-    """What was published: the state's digest, its newest batch and the file's size."""
+class Publication(NamedTuple):
+    """What was published: the state's digest, its batches, and when the newest of them was exported (UTC)."""
 
     state_digest: str
     batch_ids: list[str]
     exported_at: datetime
-    published_at: datetime
-    bytes: int
 
 
 def require_publishable(
@@ -134,13 +132,7 @@ def seal_build(
         connection.execute("commit")
         connection.execute("checkpoint")
     fsync_path(settings.build_file)
-    return Publication(
-        state_digest=digest,
-        batch_ids=[batch_id for batch_id, _, _ in batches],
-        exported_at=batches[-1][2],
-        published_at=published_at,
-        bytes=settings.build_file.stat().st_size,
-    )
+    return Publication(digest, [batch_id for batch_id, _, _ in batches], batches[-1][2])
 
 
 def read_build_digest(settings: Settings) -> str:
@@ -185,7 +177,7 @@ def read_source_rows(settings: Settings, record: BuildRecord) -> dict[str, int]:
 def _write_audit_results(
     connection: duckdb.DuckDBPyConnection, record: BuildRecord, results: Iterable[AuditResult]
 ) -> None:
-    """Keep the newest result of every check; a partial build keeps those it did not evaluate again."""
+    """Keep the newest result of every check; a partial build keeps the earlier results of other checks."""
     if record.complete:
         connection.execute("drop table if exists publication.audit_results")
     connection.execute(

@@ -111,7 +111,7 @@ def build_published_warehouse(
                 "batches": ", ".join(publication.batch_ids),
                 "exported_at": MetadataValue.timestamp(publication.exported_at.replace(tzinfo=UTC)),
                 "path": MetadataValue.path(str(settings.published_file)),
-                "bytes": publication.bytes,
+                "bytes": settings.published_file.stat().st_size,
             }
         )
 

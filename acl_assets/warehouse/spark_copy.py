@@ -45,14 +45,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Relation:
-    """What dbt built of a model.
-
-    Attributes:
-        name: schema and name, such as `star_schema.dim_bands`.
-        columns: of its contract.
-        view: the query of a view, which is created again where it is copied to; None for a table.
-        made_from: names of the models it is built from.
-    """
+    """A model as `schema.name`, with the query of a view (None for a table) and the models that it is made from."""
 
     name: str
     columns: tuple[Column, ...]
@@ -62,17 +55,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class CopyOrder:
-    """What is copied from where to where.
-
-    Attributes:
-        remote: address of Spark Connect.
-        build_file: the DuckDB file to copy into.
-        relations: the built models.
-        stores: tables with failing rows of tests; those that do not exist are left out.
-        max_rows: tables with more rows stay in Spark, and so do views on them.
-        export_batches: the Parquet file with the batches of the source tables.
-        memory_limit: of the DuckDB that copies.
-    """
+    """What is copied from the Spark at `remote` into a build file; tables of more than `max_rows` stay in Spark."""
 
     remote: str
     build_file: Path
