@@ -19,9 +19,9 @@ from dagster import (
     load_from_defs_folder,
 )
 
-from acl_assets.extraction.job import extract, nightly_extract, ticketing_tables
+from acl_assets.extraction.job import build_nightly_extract, extract, ticketing_tables
 from acl_assets.landing_zone.sensor import new_export_batch_sensor
-from acl_assets.report.asset import all_stars_report
+from acl_assets.report.asset import build_all_stars_report
 from acl_assets.settings import Settings
 from acl_assets.source_tables.assets import source_tables
 from acl_assets.superset.asset import superset_dashboard
@@ -31,7 +31,7 @@ from acl_assets.warehouse.checks import fact_amounts, source_row_counts
 from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
 from acl_assets.warehouse.duckdb_engine import DuckDBEngine
-from acl_assets.warehouse.project import dbt_project, load_manifest
+from acl_assets.warehouse.project import dbt_project, festival_timezone, load_manifest
 from acl_assets.warehouse.publication_asset import build_published_warehouse
 from acl_assets.warehouse.spark_engine import SparkEngine
 
@@ -53,7 +53,9 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     engine = _ENGINES[settings.dbt_target](settings)
     engine.require_installed()
     project = dbt_project()
-    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), engine)
+    manifest = load_manifest(project, settings.dbt_variables)
+    time_zone = festival_timezone(manifest)
+    dbt_models = build_dbt_assets(project, manifest, engine)
     checked = (source_tables, dbt_models, source_row_counts, fact_amounts)
     published_warehouse = build_published_warehouse(
         dbt_models.specs, [spec for definition in checked for spec in definition.check_specs], engine
@@ -69,12 +71,12 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
             source_tables,
             dbt_models,
             published_warehouse,
-            all_stars_report,
+            build_all_stars_report(time_zone),
             superset_dashboard,
         ],
         asset_checks=[source_row_counts, fact_amounts],
         jobs=[extract, refresh],
-        schedules=[nightly_extract],
+        schedules=[build_nightly_extract(time_zone)],
         sensors=[new_export_batch_sensor],
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,

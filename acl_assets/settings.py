@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-FESTIVAL_TIMEZONE = "America/Chicago"  # until the report and the schedule read the manifest
 DBT_PROJECT_DIR = PROJECT_DIR / "dbt"
 _PREFIX = "ACL_"
 

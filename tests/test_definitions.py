@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import Definitions
+from dagster import Definitions, materialize
 
+import acl_assets.definitions
 from acl_assets.definitions import build_definitions
-from acl_assets.settings import PROJECT_DIR
+from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR, Settings
+from acl_assets.warehouse.project import dbt_project
 
 SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 PACKAGE = PROJECT_DIR / "acl_assets"
@@ -175,6 +177,21 @@ def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
     assert {path.parts[0] for path in ours} == {"dbt", "pyproject.toml"}
     assert [path for mode, path in opened if mode[0] in "wax"] == []
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(
+    published: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = shutil.copytree(DBT_PROJECT_DIR, tmp_path / "dbt", ignore=shutil.ignore_patterns("target", "logs"))
+    project_file = elsewhere / "dbt_project.yml"
+    project_file.write_text(project_file.read_text().replace("America/Chicago", "Asia/Kolkata"))
+    monkeypatch.setattr(acl_assets.definitions, "dbt_project", lambda: dbt_project(elsewhere))
+    definitions = build_definitions(published)
+    assert definitions.resolve_schedule_def("nightly_extract").execution_timezone == "Asia/Kolkata"
+    report = definitions.resolve_assets_def("all_stars_report")
+    assert materialize([report], resources={"settings": published}).success
+    assert "in Asia/Kolkata)" in published.report_file.read_text()
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from acl_assets.asset_keys import ROW_COUNT_METADATA, TICKETING_GROUP, TICKETING_OWNERS, ticketing_key
 from acl_assets.extraction.extracted_batch import ExtractedTable, Extraction, ExtractionError, remove_left_overs
-from acl_assets.settings import FESTIVAL_TIMEZONE, Settings
+from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
 
@@ -92,12 +92,14 @@ def extract() -> None:
     extract_tables()
 
 
-# An hour of the night that daylight saving time neither skips nor repeats.
-nightly_extract = ScheduleDefinition(
-    name="nightly_extract",
-    job=extract,
-    cron_schedule="30 4 * * *",
-    execution_timezone=FESTIVAL_TIMEZONE,
-    default_status=DefaultScheduleStatus.STOPPED,
-    description="Extracts every night at half past four, Austin time.",
-)
+def build_nightly_extract(time_zone: str) -> ScheduleDefinition:
+    """Return the schedule of the job `extract`, in the festival's time zone."""
+    return ScheduleDefinition(
+        name="nightly_extract",
+        job=extract,
+        # An hour that daylight saving time neither skips nor repeats.
+        cron_schedule="30 4 * * *",
+        execution_timezone=time_zone,
+        default_status=DefaultScheduleStatus.STOPPED,
+        description=f"Extracts every night at half past four, {time_zone} time.",
+    )

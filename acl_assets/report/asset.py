@@ -4,7 +4,7 @@ import base64
 from contextlib import ExitStack
 from typing import Any
 
-from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue, ResourceParam, asset
 
 from acl_assets.asset_keys import FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
@@ -15,28 +15,33 @@ _SPECIFY_PREVIEWS = "acl_assets.report.page:previews_of"
 _DRAW_PREVIEW = "acl_assets.report.previews:draw_preview"
 
 
-@asset(
-    deps=[PUBLISHED_WAREHOUSE],
-    group_name=VISUALIZATION_GROUP,
-    owners=list(OWNERS),
-    kinds={"altair", "html"},
-    freshness_policy=FRESHNESS,
-    description="The three pictures and the all-star table in one self-contained HTML file.",
-)
-def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
-    """Render the report from the published file alone."""
-    with ChildProcesses() as writer:
-        writer.call(_WRITE_REPORT, settings.published_file, settings.report_file)
-        context.log.info(f"The report is in {settings.report_file}.")
-        specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
-    return MaterializeResult(
-        metadata={
-            "path": MetadataValue.path(str(settings.report_file)),
-            "report": MetadataValue.url(settings.report_file.as_uri()),
-            "bytes": settings.report_file.stat().st_size,
-            **_previews(context, specifications),
-        }
+def build_all_stars_report(time_zone: str) -> AssetsDefinition:
+    """Return the asset of the report, which shows instants in UTC and in the festival's time zone."""
+
+    @asset(
+        deps=[PUBLISHED_WAREHOUSE],
+        group_name=VISUALIZATION_GROUP,
+        owners=list(OWNERS),
+        kinds={"altair", "html"},
+        freshness_policy=FRESHNESS,
+        description="The three pictures and the all-star table in one self-contained HTML file.",
     )
+    def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
+        """Render the report from the published file alone."""
+        with ChildProcesses() as writer:
+            writer.call(_WRITE_REPORT, settings.published_file, settings.report_file, time_zone)
+            context.log.info(f"The report is in {settings.report_file}.")
+            specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file, time_zone)
+        return MaterializeResult(
+            metadata={
+                "path": MetadataValue.path(str(settings.report_file)),
+                "report": MetadataValue.url(settings.report_file.as_uri()),
+                "bytes": settings.report_file.stat().st_size,
+                **_previews(context, specifications),
+            }
+        )
+
+    return all_stars_report
 
 
 def _previews(

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from altair.utils.schemapi import debug_mode
 from acl_assets.report import charts
 from acl_assets.report.drawable_text import drawable_frame
 from acl_assets.report.drawing_library import drawing_library
-from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -50,6 +50,7 @@ class ReportData:
         export_batches: `publication.export_batches`, instants in UTC.
         audit_results: `publication.audit_results`, grain check, instants in UTC.
         publication: the row of `publication.publications`, instants in UTC.
+        time_zone: the festival's, in which the page shows instants beside UTC.
     """
 
     sales_over_time: pd.DataFrame
@@ -60,6 +61,7 @@ class ReportData:
     export_batches: pd.DataFrame
     audit_results: pd.DataFrame
     publication: pd.Series
+    time_zone: str
 
 
 @dataclass(frozen=True)
@@ -90,25 +92,25 @@ class VenueAnswer:
         return None if pd.isna(gap) else float(gap)
 
 
-def report_on(published_file: Path, target: Path) -> None:
-    """Write the report on a published file to `target`.
+def report_on(published_file: Path, target: Path, time_zone: str) -> None:
+    """Write the report on a published file to `target`, with instants in UTC and in a time zone.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
     """
-    write_report(read_report_data(published_file), target)
+    write_report(read_report_data(published_file, time_zone), target)
 
 
-def previews_of(published_file: Path) -> dict[str, dict[str, Any]]:
+def previews_of(published_file: Path, time_zone: str) -> dict[str, dict[str, Any]]:
     """Return the `preview_specifications` of a published file.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
     """
-    return preview_specifications(read_report_data(published_file))
+    return preview_specifications(read_report_data(published_file, time_zone))
 
 
-def read_report_data(published_file: Path) -> ReportData:
+def read_report_data(published_file: Path, time_zone: str) -> ReportData:
     """Read what the report shows from the published file, opened read-only; the ticket grain is never touched.
 
     Characters that no chart can draw are replaced in every text.
@@ -138,6 +140,7 @@ def read_report_data(published_file: Path) -> ReportData:
                 export_batches=_read(warehouse, "from publication.export_batches order by exported_at, batch_id"),
                 audit_results=_read(warehouse, "from publication.audit_results order by asset_key, check_name"),
                 publication=publications.iloc[0],
+                time_zone=time_zone,
             )
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise ReportDataError(f"{published_file} is not complete, refresh it: {error}") from error
@@ -159,7 +162,7 @@ def render_report(data: ReportData, script_cache: Path | None = None) -> str:
         count=lambda number: f"{number:,.0f}",
         dollars=lambda number: f"${number:,.0f}",
         percent=lambda share: f"{share:.1%}",
-        instant=_instant,
+        instant=partial(_instant, time_zone=data.time_zone),
         number_word=_number_word,
     )
     library = _inline_script(drawing_library(script_cache))
@@ -289,7 +292,7 @@ def _page(data: ReportData) -> dict[str, Any]:
         "warnings": _records(audit[audit.outcome != "passed"]),
         "checked_at": data.audit_results.checked_at.max() if len(data.audit_results) else None,
         "publication": data.publication,
-        "festival_timezone": FESTIVAL_TIMEZONE,
+        "festival_timezone": data.time_zone,
         "tier_glyphs": TIER_GLYPHS,
     }
 
@@ -339,11 +342,11 @@ def _number_word(number: int) -> str:
     return NUMBER_WORDS[number] if 0 <= number < len(NUMBER_WORDS) else f"{number:,}"
 
 
-def _instant(moment: pd.Timestamp) -> str:
+def _instant(moment: pd.Timestamp, time_zone: str) -> str:
     """A UTC instant without zone, in words: in UTC and on the festival's clock."""
     utc = pd.Timestamp(moment).tz_localize("UTC")
-    local = utc.tz_convert(FESTIVAL_TIMEZONE)
-    return f"{utc.day} {utc:%B %Y, %H:%M} UTC ({local.day} {local:%B, %H:%M} in {FESTIVAL_TIMEZONE})"
+    local = utc.tz_convert(time_zone)
+    return f"{utc.day} {utc:%B %Y, %H:%M} UTC ({local.day} {local:%B, %H:%M} in {time_zone})"
 
 
 def _inline_script(script: str) -> str:

@@ -33,7 +33,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.names import HARD_BAND_NAMES, invent_band_names, invent_people_names
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 
@@ -548,7 +547,7 @@ def _people_by_festival(scale: float) -> list[int]:
 
 
 def _local(day: date, at: time) -> datetime:
-    return datetime.combine(day, at, ZoneInfo(FESTIVAL_TIMEZONE))
+    return datetime.combine(day, at, ZoneInfo("America/Chicago"))
 
 
 def _announced_at(year: int) -> float:

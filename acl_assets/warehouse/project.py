@@ -47,6 +47,12 @@ def dbt_command() -> list[str]:
     return [sys.executable, "-P", "-m", "dbt.cli.main"]
 
 
+def festival_timezone(manifest: Mapping[str, Any]) -> str:
+    """Return the time zone of the festival, which `dbt_project.yml` copies from its var into the meta of the models."""
+    models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    return str(next(models)["meta"]["festival_timezone"])
+
+
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
     """Read the manifest, parsing the project first if the manifest is missing, outdated or damaged.
 

@@ -31,7 +31,6 @@ from defects.damage import (
 )
 
 from acl_assets.landing_zone.manifest import MANIFEST_NAME, BatchError
-from acl_assets.settings import FESTIVAL_TIMEZONE
 from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
 from acl_assets.simulator.sales import MUST_INVITE_STAGE, TicketingHistory
 
@@ -993,7 +992,7 @@ def _parquet_defects() -> list[Defect]:
         loads(
             "parquet_local_zone",
             "purchase_date carries the festival's time zone.",
-            _cast_column("purchases", "purchase_date", pa.timestamp("us", tz=FESTIVAL_TIMEZONE)),
+            _cast_column("purchases", "purchase_date", pa.timestamp("us", tz="America/Chicago")),
         ),
         loads("parquet_large_text", "name is of Arrow's large type.", _cast_column("bands", "name", pa.large_string())),
     ]

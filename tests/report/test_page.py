@@ -45,29 +45,29 @@ class TestReading:
         to_come = attendance[attendance.performance_start > EXPORTED_AT].assign(tickets_sold=0)
         products = warehouse.products | {"performance_attendance": pd.concat([attendance, to_come])}
         published = SampleWarehouse(products).write(tmp_path / "acl.duckdb")
-        assert report.read_report_data(published).unsold_performances == 1
+        assert report.read_report_data(published, "America/Chicago").unsold_performances == 1
 
     def test_reads_along_with_other_readers(self, published_file: Path) -> None:
         """Opened for writing, the file could not be read by anyone else."""
         with duckdb.connect(published_file, read_only=True):
-            assert len(report.read_report_data(published_file).candidates) == 24
+            assert len(report.read_report_data(published_file, "America/Chicago").candidates) == 24
 
     def test_a_missing_file_is_named_with_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(ReportDataError, match=r"acl\.duckdb does not exist; materialize published_warehouse first"):
-            report.read_report_data(tmp_path / "acl.duckdb")
+            report.read_report_data(tmp_path / "acl.duckdb", "America/Chicago")
 
     def test_a_missing_table_is_named(self, warehouse: SampleWarehouse, tmp_path: Path) -> None:
         products = {name: frame for name, frame in warehouse.products.items() if name != "all_star_candidates"}
         published = SampleWarehouse(products).write(tmp_path / "acl.duckdb")
         with pytest.raises(ReportDataError, match="all_star_candidates"):
-            report.read_report_data(published)
+            report.read_report_data(published, "America/Chicago")
 
     def test_a_file_that_was_never_published_is_refused(self, warehouse: SampleWarehouse, tmp_path: Path) -> None:
         published = warehouse.write(tmp_path / "acl.duckdb")
         with duckdb.connect(published) as connection:
             connection.execute("delete from publication.publications")
         with pytest.raises(ReportDataError, match="was never published"):
-            report.read_report_data(published)
+            report.read_report_data(published, "America/Chicago")
 
 
 class TestAnswer:
@@ -156,7 +156,7 @@ class TestPage:
         """They stand as JSON in a script element, where these texts would end it or its lines."""
         name = "</script></SCRIPT ><!--<script>]]>\u2028\u2029'\"&\\"
         warehouse = sample_warehouse(rename_bands={"The Velvet Cicadas": name})
-        data = report.read_report_data(warehouse.write(tmp_path / "acl.duckdb"))
+        data = report.read_report_data(warehouse.write(tmp_path / "acl.duckdb"), "America/Chicago")
         page = report.render_report(data, script_cache=report_folder)
         [embedded] = re.findall(r'<script type="application/json" id="specifications">(.*)</script>', page)
         assert not re.search("[<>&\u2028\u2029]", embedded)

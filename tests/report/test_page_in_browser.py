@@ -54,7 +54,7 @@ def written(report_folder: Path, tmp_path: Path) -> Callable[[SampleWarehouse], 
     """Write the report of a warehouse, next to the drawing library that is already there."""
 
     def write(warehouse: SampleWarehouse) -> Path:
-        data = read_report_data(warehouse.write(tmp_path / "acl.duckdb"))
+        data = read_report_data(warehouse.write(tmp_path / "acl.duckdb"), "America/Chicago")
         target = report_folder / f"{tmp_path.name}.html"
         write_report(data, target)
         return target

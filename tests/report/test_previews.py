@@ -26,6 +26,6 @@ def test_there_is_one_of_each_picture_small_enough_for_metadata(report_data: Rep
 def test_a_festival_without_performances_has_pictures_too(tmp_path: Path) -> None:
     """A refresh of an empty ticketing system must not fail at its last step."""
     published = sample_warehouse(invented_performances().head(0)).write(tmp_path / "acl.duckdb")
-    specifications = preview_specifications(read_report_data(published))
+    specifications = preview_specifications(read_report_data(published, "America/Chicago"))
     assert len(specifications) == 3
     assert all(draw_preview(chart).startswith(PNG_SIGNATURE) for chart in specifications.values())
