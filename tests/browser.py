@@ -1,21 +1,26 @@
 """A headless Chromium for tests that look at a page the way a reader does.
 
-What belongs here: finding the browser and opening pages in it. What does not: anything about a particular page.
-`tests/conftest.py` imports the fixtures, and nobody else: two browsers of one process cannot be open at a time.
+Only `tests/conftest.py` imports the fixtures: a process can have one Playwright browser open at a time.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+from processes import kill
 
 from acl_assets.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
+
+_CLOSE_SECONDS = 30.0
 
 
 @dataclass
@@ -49,10 +54,17 @@ def browser() -> Iterator[Browser]:
         if browser_is_required():
             pytest.fail(reason + "; a browser is required here")
         pytest.skip(reason)
+    before = psutil.Process().children(recursive=True)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
+        started = [process for process in psutil.Process().children(recursive=True) if process not in before]
         yield chromium
-        chromium.close()
+        # Closing waits for the browser without a limit.
+        ending = threading.Timer(_CLOSE_SECONDS, kill, [started])
+        ending.start()
+        with suppress(Error):
+            chromium.close()
+    ending.cancel()
 
 
 @pytest.fixture

@@ -1,22 +1,23 @@
-"""What tests of all rooms share: settings of an installation of their own, one that has published a festival,
-and ticketing databases."""
+"""Fixtures of all tests: settings, an installation that has published a festival, servers, and limits on their end."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from browser import browser, open_page
 from dagster import DagsterInstance
-from object_storage import credentials, make_bucket, running_s3
+from object_storage import credentials, make_bucket, start_s3
 from postgres import QUICK, database, execute, server_folder
 from refreshes import (
     SMALL,
+    Festival,
     Refreshed,
     copy_installation,
     dagster_home,
@@ -32,6 +33,48 @@ from acl_assets.simulator.postgres_server import PostgresServer, running_postgre
 from acl_assets.simulator.sales import TicketingHistory
 
 __all__ = ["browser", "open_page"]
+
+_TESTS = Path(__file__).parent
+# Folders whose tests share servers: each runs in one process, and the longest begin first.
+_ONE_PROCESS_EACH = ("superset", "spark", "end_to_end", "defects")
+_END_SECONDS = 120.0
+_stderr = pytest.StashKey[TextIO]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Output is not captured yet here.
+    config.stash[_stderr] = os.fdopen(os.dup(2), "w")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share fixtures in one process of pytest-xdist, and begin with those that take longest."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    ranks = {name: rank for rank, name in enumerate(_ONE_PROCESS_EACH)}
+    items.sort(key=lambda item: ranks.get(groups[item].split("/")[0], len(ranks)))
+
+
+def _group(item: pytest.Item) -> str:
+    file = item.path.relative_to(_TESTS)
+    return file.parts[0] if file.parts[0] in {"superset", "spark"} else file.as_posix()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test, end a process whose fixtures do not end in time, and show where it waits."""
+    if nextitem is None:
+        _end_in_time(item.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        _end_in_time(session.config)
+
+
+def _end_in_time(config: pytest.Config) -> None:
+    faulthandler.dump_traceback_later(_END_SECONDS, exit=True, file=config.stash[_stderr])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,10 +98,9 @@ def _heeded_interrupts() -> None:
 
 
 @pytest.fixture(scope="session")
-def s3_address() -> Iterator[str]:
+def s3_address() -> str:
     """The address of an S3 server that everybody may use."""
-    with running_s3() as address:
-        yield address
+    return start_s3()
 
 
 @pytest.fixture
@@ -85,21 +127,6 @@ def landed(settings: Settings, first_batch: Path) -> Settings:
     """An installation in which the batch `first` has landed, and nothing has happened since."""
     shutil.copytree(first_batch, settings.exports_dir / "first")
     return settings
-
-
-@dataclass(frozen=True)
-class Festival:
-    """An installation that refreshed once, from the batch `first`, and never again.
-
-    Attributes:
-        data_dir: where it was when it refreshed; nothing is there now.
-        template: its data, to be copied there.
-        refreshed: what came of the refresh.
-    """
-
-    data_dir: Path
-    template: Path
-    refreshed: Refreshed
 
 
 @pytest.fixture(scope="session")

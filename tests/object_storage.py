@@ -1,7 +1,4 @@
-"""An S3 server on this machine, as tests need it.
-
-What belongs here: plain functions without fixtures. What does not: expectations.
-"""
+"""An S3 server on this machine, credentials for it, and buckets."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -20,19 +16,15 @@ from refreshes import festival_settings
 from acl_assets.settings import Settings
 
 
-@contextmanager
-def running_s3() -> Iterator[str]:
-    """An S3 server on a free port of 127.0.0.1 that ends with the block; its address."""
+def start_s3() -> str:
+    """Start an S3 server on a free port of 127.0.0.1 and return its address; its thread ends with this process."""
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    return f"http://{host}:{port}"
 
 
 @contextmanager
@@ -52,11 +44,14 @@ def credentials(address: str, **variables: str | None) -> Iterator[None]:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        fsspec.filesystem("s3").clear_instance_cache()
+        # Making a client takes half a second, so it is made again for other credentials only.
+        if variables:
+            fsspec.filesystem("s3").clear_instance_cache()
         try:
             yield
         finally:
-            fsspec.filesystem("s3").clear_instance_cache()
+            if variables:
+                fsspec.filesystem("s3").clear_instance_cache()
 
 
 def make_bucket() -> str:
@@ -78,4 +73,4 @@ def asking_for_permissions(address: str) -> Iterator[None]:
 
 def remote_settings(data_dir: Path, data_url: str) -> Settings:
     """Settings of an installation that keeps what it can on object storage, and the rest on this machine."""
-    return replace(festival_settings(data_dir), exports_dir=f"{data_url}/exports", data_url=data_url)
+    return festival_settings(data_dir).with_changes(exports_dir=f"{data_url}/exports", data_url=data_url)

@@ -1,8 +1,4 @@
-"""Landing batches and refreshing from them, as tests do it.
-
-What belongs here: plain functions without fixtures, over the real simulator and the real Dagster definitions. What
-does not: expectations.
-"""
+"""Landing batches and refreshing from them, with the real simulator and the real Dagster definitions."""
 
 from __future__ import annotations
 
@@ -76,6 +72,21 @@ class Refreshed:
     skipped_steps: frozenset[str]
     metadata: Mapping[str, Mapping[str, Any]] = field(repr=False)
     log: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Festival:
+    """An installation that refreshed once, from the batch `first`.
+
+    Attributes:
+        data_dir: where it was when it refreshed; a test may copy it there.
+        template: its data, to be copied.
+        refreshed: the result of the refresh.
+    """
+
+    data_dir: Path
+    template: Path
+    refreshed: Refreshed
 
 
 def festival_settings(data_dir: Path) -> Settings:
@@ -229,32 +240,6 @@ def published_rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 def published_batches(settings: Settings) -> list[str]:
     """Ids of the batches the published file was made from."""
     return [batch for (batch,) in published_rows(settings, "select batch_id from publication.export_batches")]
-
-
-def differing_rows(one: Path, other: Path) -> dict[str, tuple[int, int]]:
-    """Per table of the models: the rows only one of two warehouses has, and those only the other.
-
-    A table that agrees is left out; the order of rows does not matter, how often one is there does.
-    """
-    found: dict[str, tuple[int, int]] = {}
-    with duckdb.connect() as connection:
-        for name, file in (("one", one), ("other", other)):
-            path = str(file).replace("'", "''")
-            connection.execute(f"attach '{path}' as {name} (read_only)")
-        tables = connection.execute(
-            "select distinct schema_name || '.' || table_name from duckdb_tables() "
-            "where schema_name in ('star_schema', 'data_products', 'source_keys')"
-        ).fetchall()
-        for (table,) in tables:
-            differences = [
-                connection.execute(f"select count(*) from (from {a}.{table} except all from {b}.{table})").fetchall()
-                for a, b in (("one", "other"), ("other", "one"))
-            ]
-            (only_one,), (only_other,) = differences[0][0], differences[1][0]
-            if only_one or only_other:
-                found[table] = (only_one, only_other)
-    assert tables
-    return found
 
 
 def environment(settings: Settings, dagster_home: Path | None = None) -> dict[str, str]:

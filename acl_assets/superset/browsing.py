@@ -1,12 +1,7 @@
-"""A dashboard in a headless Chromium, as a person at the screen sees it.
-
-What belongs here: signing in, opening a dashboard and its tabs, and knowing when everything is painted. What does not:
-what is done with what is seen (`screenshots`, tests).
-"""
+"""Open a dashboard in a headless Chromium and wait until it is painted, for `screenshots` and tests."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from collections.abc import Iterator
@@ -30,12 +25,12 @@ CHROMIUM_ARGUMENTS = (
 _MILLISECONDS_TO_PAINT = 60_000
 _MILLISECONDS_TO_SIGN_IN = 15_000
 _ATTEMPTS_TO_SIGN_IN = 3
-# Charts are drawn a moment after their data are there.
+# Charts are drawn a moment after their data has arrived.
 _MILLISECONDS_TO_SETTLE = 1_000
-# What lies below the edge of the window is not painted: it is higher than any tab is long.
+# Charts below the edge of the window are not painted, so the window is higher than any tab.
 _HEIGHT = 5_000
 _TABS = "[data-test='dashboard-component-tabs'] [role='tab']"
-# What stands in a place for another width of the window is hidden, and never loads.
+# Charts for another width of the window are hidden and never load.
 _ALL_PAINTED = """() => {
     const charts = [...document.querySelectorAll("[data-test-chart-id]")].filter(chart => chart.offsetParent);
     return charts.length > 0 && charts.every(chart =>
@@ -50,19 +45,17 @@ _HEIGHT_OF_TAB = """() => {
 
 
 def chromium_executable() -> str | None:
-    """The path of the first Chromium found on PATH, or None."""
+    """Return the path of the first Chromium found on PATH, or None."""
     return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The Chromium of this machine, headless.
+    """Run the Chromium of this machine, headless.
 
     Raises:
-        SupersetError: there is none, or not the package that drives it, or it fails.
+        SupersetError: there is none, or it fails.
     """
-    if importlib.util.find_spec("playwright") is None:
-        raise SupersetError("The Python package playwright is missing; install the development dependencies.")
     executable = chromium_executable()
     if executable is None:
         raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
@@ -81,10 +74,10 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def signed_in_page(browser: Browser, url: str, user: str, password: str, width: int = 1400) -> Iterator[Page]:
-    """A page of a browser in which a user has signed in to Superset.
+    """Open a page in which a user has signed in to Superset.
 
     Raises:
-        SupersetError: Superset did not let the user in.
+        SupersetError: Superset did not accept the user or the password.
     """
     context = browser.new_context(viewport={"width": width, "height": _HEIGHT}, reduced_motion="reduce")
     context.set_default_timeout(_MILLISECONDS_TO_PAINT)
@@ -109,7 +102,7 @@ def _sign_in(page: Page, url: str, user: str, password: str) -> None:
         try:
             page.fill("[data-test='password-input']", password)
         except Error:
-            # Playwright's own message quotes what it was about to fill in.
+            # Playwright's own message quotes the password.
             raise SupersetError(f"{url}/login/ has no field that takes a password. Is this a Superset?") from None
         page.click("[data-test='login-button']")
         try:
@@ -119,14 +112,14 @@ def _sign_in(page: Page, url: str, user: str, password: str) -> None:
             return
         except NeverCameError:
             continue
-    raise SupersetError(f"{url} did not let {user} in; look at the password.")
+    raise SupersetError(f"{url} did not accept the user {user}; check ACL_SUPERSET_PASSWORD.")
 
 
 def open_dashboard(page: Page, url: str, slug: str) -> list[str]:
     """Open a dashboard, wait until its first tab is painted, and return the names of its tabs.
 
     Raises:
-        SupersetError: it does not come.
+        SupersetError: it is not painted in time.
     """
     page.goto(f"{url}/superset/dashboard/{slug}/")
     _wait_until_painted(page, f"the dashboard {slug}")
@@ -139,7 +132,7 @@ def open_tab(page: Page, name: str) -> None:
     Raises:
         SupersetError: it is not painted in time.
     """
-    # Where the window is narrow the tab may lie outside of what is seen, where no click reaches it.
+    # In a narrow window the tab may be outside the visible area, where a pointer cannot click it.
     whole_name = re.compile(rf"^\s*{re.escape(name)}\s*$")
     page.locator(_TABS).filter(has_text=whole_name).evaluate("tab => tab.click()")
     page.locator(f"{_TABS}[aria-selected='true']").filter(has_text=whole_name).wait_for(state="attached")
@@ -147,12 +140,12 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def height_of(page: Page) -> int:
-    """Pixels from the top of the window to the end of the open tab."""
+    """Return the pixels from the top of the window to the end of the open tab."""
     return int(page.evaluate(_HEIGHT_OF_TAB))
 
 
 def painted_charts(page: Page) -> dict[str, Locator]:
-    """The charts of the open tab that can be seen, by their names."""
+    """Return the visible charts of the open tab by name."""
     charts = page.locator("[data-test-chart-id]").all()
     return {str(chart.get_attribute("data-test-chart-name")): chart for chart in charts if chart.is_visible()}
 

@@ -1,7 +1,4 @@
-"""Superset's REST API: signing in, asking, and an error that says what went wrong where.
-
-What belongs here: how to talk to Superset. What does not: what is said (`bundle`, `verification`).
-"""
+"""Client of Superset's REST API, whose errors name the request, the reason and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from acl_assets.settings import Settings
+from acl_assets.settings import Settings, secret_text
 from acl_assets.superset.server import password_file
 
 if TYPE_CHECKING:
@@ -22,18 +19,19 @@ _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_ANSWER = 120
 # Superset gives no more rows of a list at once.
 _PAGE_SIZE = 100
+_ADVICE = {401: " Check ACL_SUPERSET_USER and ACL_SUPERSET_PASSWORD.", 403: " The user needs the role Admin."}
 
 
 class SupersetError(RuntimeError):
-    """Superset did not do what it was asked to; the message says what, where and what to do."""
+    """A request to Superset failed; the message names the request, the reason and what to do."""
 
 
 class SupersetClient:
-    """A signed-in session with one Superset; signed in by entering the block, left with it.
+    """A session with one Superset, signed in for the length of a `with` block.
 
-    Paths are those of Superset's REST API, such as `/api/v1/chart/`. Parameters that are lists or mappings are sent as
-    JSON. Every method raises SupersetError where Superset cannot be reached, refuses, or answers with anything else
-    than what was asked for: without a valid CSRF token, for one, it answers 200 with a page and does nothing.
+    Parameters that are lists or mappings are sent as JSON. Every method raises SupersetError if Superset cannot be
+    reached, refuses, or answers with another type of content: without a valid CSRF token it answers 200 with a page
+    and does nothing.
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
@@ -47,14 +45,13 @@ class SupersetClient:
         self._failure = requests.RequestException
         self._token = ""
         self._session = requests.Session()
-        # As a function: a header alone would be replaced by what a .netrc file says of this host.
+        # A function, because requests replaces a header by the entry of a .netrc file for this host.
         self._session.auth = self._authorized
-        # A proxy's own 127.0.0.1 is another machine.
+        # To a proxy 127.0.0.1 is the proxy's own machine.
         self._proxies = {"no_proxy": "*"} if urlsplit(self.url).hostname in _THIS_MACHINE else None
         try:
             credentials = {"username": self.user, "password": self.password, "provider": "db"}
             self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
-            # Superset checks it against the session cookie that comes with it.
             self._session.headers["X-CSRFToken"] = self.get("/api/v1/security/csrf_token/")["result"]
             self._session.headers["Referer"] = self.url
         except BaseException:
@@ -66,30 +63,30 @@ class SupersetClient:
         self._session.close()
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
-        """The answer to a GET request."""
+        """Return the JSON answer to a GET request."""
         return self._parsed(self._request("GET", path, params=parameters))
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        """The answer to a POST request, whose body is what `requests` takes as `json`, `data` and `files`."""
+        """Return the JSON answer to a POST request; `body` is what `requests` takes, such as `json` and `files`."""
         return self._parsed(self._request("POST", path, **body))
 
     def put(self, path: str, **body: Any) -> dict[str, Any]:
-        """The answer to a PUT request, whose body is what `requests` takes as `json`, `data` and `files`."""
+        """Return the JSON answer to a PUT request; `body` as in `post`."""
         return self._parsed(self._request("PUT", path, **body))
 
     def delete(self, path: str, **parameters: Any) -> dict[str, Any]:
-        """The answer to a DELETE request."""
+        """Return the JSON answer to a DELETE request."""
         return self._parsed(self._request("DELETE", path, params=parameters))
 
     def download(self, path: str, **parameters: Any) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         response = self._request("GET", path, params=parameters)
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise self._not_what_was_asked(response, "a file")
         return response.content
 
     def everything(self, path: str) -> Iterator[dict[str, Any]]:
-        """Every entry of a list, such as `/api/v1/chart/`, in the order of their ids."""
+        """Yield every entry of a list, such as `/api/v1/chart/`, in the order of their ids."""
         entries: list[dict[str, Any]] = []
         page = 0
         while found := self.get(path, q={"page": page, "page_size": _PAGE_SIZE})["result"]:
@@ -97,13 +94,17 @@ class SupersetClient:
             page += 1
         yield from sorted(entries, key=lambda entry: int(entry["id"]))
 
+    def numbers(self, path: str) -> dict[str, int]:
+        """Return the ids of the entries of a list by their uuids."""
+        return {str(entry["uuid"]): int(entry["id"]) for entry in self.everything(path)}
+
     def _authorized(self, request: PreparedRequest) -> PreparedRequest:
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
     def _request(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, **body: Any) -> Response:
-        sent = {name: _as_text(value) for name, value in (params or {}).items()}
+        sent = {name: value if isinstance(value, str) else json.dumps(value) for name, value in (params or {}).items()}
         try:
             response = self._session.request(
                 method,
@@ -116,12 +117,12 @@ class SupersetClient:
         except self._failure as error:
             raise SupersetError(
                 f"{method} {self.url}{path} got no answer ({type(error).__name__}). Start Superset (make superset), or "
-                "mend ACL_SUPERSET_URL."
+                "correct ACL_SUPERSET_URL."
             ) from error
         if not response.ok:
             raise SupersetError(
                 f"{method} {self.url}{path} was refused with status {response.status_code}: {_reason(response)}"
-                + _advice(response.status_code)
+                + _ADVICE.get(response.status_code, "")
             )
         return response
 
@@ -135,7 +136,7 @@ class SupersetClient:
         return answer
 
     def _not_what_was_asked(self, response: Response, wanted: str) -> SupersetError:
-        # Who is not signed in is sent on to the page to sign in on.
+        # Superset redirects to its sign-in page when the session is not valid.
         asked = (response.history or [response])[0].request
         kind = response.headers.get("Content-Type", "nothing that says what it is")
         return SupersetError(
@@ -145,12 +146,12 @@ class SupersetClient:
 
 
 def superset_client(settings: Settings) -> SupersetClient:
-    """The session of the settings' user with their Superset; that of `make superset` where they name none.
+    """Return a client for the Superset of the settings, by default the one that `make superset` runs.
 
     Raises:
         SupersetError: there is no password to sign in with.
     """
-    password = settings.superset_password
+    password = secret_text(settings.superset_password)
     if password is None:
         file = password_file(settings)
         if not file.exists():
@@ -159,12 +160,8 @@ def superset_client(settings: Settings) -> SupersetClient:
     return SupersetClient(settings.superset_url or LOCAL_URL, settings.superset_user, password)
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _reason(response: Response) -> str:
-    """What Superset says of a refusal; what broke in it, it says in its log alone."""
+    """Return the reason that Superset gives for a refusal; internal errors are in its log only."""
     try:
         answer = response.json()
     except ValueError:
@@ -174,11 +171,3 @@ def _reason(response: Response) -> str:
     errors = answer.get("errors") or []
     details = [f"{error.get('message')} {json.dumps(error['extra']) if error.get('extra') else ''}" for error in errors]
     return " ".join(details).strip() or json.dumps(answer.get("message", answer))
-
-
-def _advice(status: int) -> str:
-    if status == 401:
-        return " Check ACL_SUPERSET_USER and ACL_SUPERSET_PASSWORD."
-    if status == 403:
-        return " The user needs the role Admin."
-    return ""

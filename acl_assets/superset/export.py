@@ -13,7 +13,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,44 +31,18 @@ from acl_assets.superset.client import SupersetClient, superset_client
 from acl_assets.superset.layout import ChartOfDashboard, completed_layout
 
 _FIRST_KEYS = (
-    "dashboard_title",
-    "slice_name",
-    "table_name",
-    "database_name",
-    "label",
-    "column_name",
-    "metric_name",
-    "verbose_name",
-    "slug",
-    "viz_type",
-    "type",
-    "description",
-)
+    "dashboard_title", "slice_name", "table_name", "database_name", "label", "column_name", "metric_name",
+    "verbose_name", "slug", "viz_type", "type", "description",
+)  # fmt: skip
 _LAST_KEYS = ("params", "query_context", "position", "metadata", "css", "columns", "metrics", "sql", "uuid", "version")
-# A number or a derivation that belongs to one installation.
-_VOLATILE_KEYS = frozenset(
-    {
-        "chartsInScope",
-        "color_namespace",
-        "color_scheme_domain",
-        "dashboardId",
-        "dashboards",
-        "datasource",
-        "datasource_id",
-        "datasource_name",
-        "default_filters",
-        "force",
-        "map_label_colors",
-        "own_color_scheme",
-        "dashboard_color_scheme",
-        "shared_label_colors",
-        "slice_id",
-        "tabsInScope",
-        "url_params",
-    }
-)
+# Numbers and derived values that differ between installations.
+_VOLATILE_KEYS = frozenset((
+    "chartsInScope", "color_namespace", "color_scheme_domain", "dashboardId", "dashboards", "datasource",
+    "datasource_id", "datasource_name", "default_filters", "force", "map_label_colors", "own_color_scheme",
+    "dashboard_color_scheme", "shared_label_colors", "slice_id", "tabsInScope", "url_params",
+))  # fmt: skip
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-# The layout is read without asking whether they are there.
+# Superset fails on a layout without them.
 _KEPT_WHEN_EMPTY = frozenset({"children", "excluded", "meta", "rootPath"})
 
 
@@ -87,14 +61,10 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str]:
-    """Write the bundle's dashboards, charts, datasets and saved queries from Superset over the files of the bundle.
+    """Write Superset's state of the bundle over its files, and return the files that were added, changed or removed.
 
-    Charts that were put on one of its dashboards are added; charts that were taken off all of them leave the folder.
-    Datasets of the bundle are exported whether or not a chart uses them, saved queries if they belong to the client's
-    user.
-
-    Returns:
-        The files that are new, changed or gone, by path within the folder, in order.
+    Charts that were put on a dashboard of the bundle are added, those taken off all dashboards are removed. Saved
+    queries are exported if they belong to the client's user.
 
     Raises:
         BundleError: the folder is no bundle, Superset lacks something of it, or a dashboard uses what a bundle cannot
@@ -105,14 +75,21 @@ def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str
     fetched = _fetch(client, bundle)
     _require_known_sources(fetched, bundle)
     exported = canonical_bundle(fetched)
-    on_dashboards = {document.uuid for document in exported.of_kind("charts")}
-    kept = {document.uuid for document in exported.documents}
-    gone = [
-        document.path
-        for document in bundle.documents
-        if document.uuid in kept or (document.kind == "charts" and document.uuid not in on_dashboards)
-    ]
-    return _replace(folder, gone, {document.path: as_yaml(document) for document in exported.documents})
+    new = {document.path: as_yaml(document) for document in exported.documents}
+    uuids = {document.uuid for document in exported.documents}
+    changed = []
+    for document in bundle.documents:
+        # Charts that are on no dashboard any more, and files whose object has another name now.
+        if (document.kind == "charts" or document.uuid in uuids) and document.path not in new:
+            (folder / document.path).unlink()
+            changed.append(document.path)
+    for path, text in new.items():
+        file = folder / path
+        if not file.is_file() or file.read_text() != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            changed.append(path)
+    return sorted(changed)
 
 
 def _fetch(client: SupersetClient, bundle: Bundle) -> Bundle:
@@ -133,7 +110,7 @@ def _fetch(client: SupersetClient, bundle: Bundle) -> Bundle:
 
 
 def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
-    """Return the layout of a dashboard as stored: the exported one has charts in it under names of each export."""
+    """Return the stored layout of a dashboard: the exported one names charts differently in each export."""
     stored = client.get(f"/api/v1/dashboard/{dashboard}")["result"]["position_json"]
     charts = {
         int(chart["id"]): ChartOfDashboard(str(chart["uuid"]), str(chart["slice_name"]))
@@ -144,13 +121,11 @@ def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
 
 
 def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
-    """Refuse what reads a dataset or a database that is not in the bundle: an import would not find it.
-
-    Raises:
-        BundleError: the message names everything that does.
-    """
-    known = {document.uuid for kind in ("databases", "datasets") for document in bundle.of_kind(kind)}
-    names = {document.uuid: document.name for kind in ("databases", "datasets") for document in fetched.of_kind(kind)}
+    """Raise BundleError if something reads a dataset or a database that the bundle does not hold."""
+    known, names = (
+        {document.uuid: document.name for kind in ("databases", "datasets") for document in found.of_kind(kind)}
+        for found in (bundle, fetched)
+    )
     strange = [
         f"{reader} reads {repr(names[source]) if source in names else 'a dataset that was deleted'}"
         for reader, source in _sources(fetched, known)
@@ -158,19 +133,19 @@ def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
     ]
     if strange:
         raise BundleError(
-            f"The bundle does not hold every dataset that its dashboards use: {'; '.join(sorted(strange))}. Make them "
-            "from a dataset of the bundle, or take them off the dashboard, and export again."
+            f"The bundle does not hold every dataset that its dashboards use: {'; '.join(sorted(strange))}. Use a "
+            "dataset of the bundle instead, or remove them from the dashboard, and export again."
         )
 
 
 def _sources(fetched: Bundle, known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield every chart, filter and known dataset of a bundle, in words, with the uuid of what it reads."""
+    """Yield a description of every chart, filter and known dataset of a bundle, and the uuid of its source."""
     for chart in fetched.of_kind("charts"):
         yield f"the chart {chart.name!r}", str(chart.content.get("dataset_uuid"))
     for dashboard in fetched.of_kind("dashboards"):
         for chosen in (dashboard.content.get("metadata") or {}).get("native_filter_configuration", []):
             for target in chosen.get("targets", []):
-                # A filter of times has a target without a dataset.
+                # The target of a time filter has no dataset.
                 if "datasetUuid" in target:
                     yield f"the filter {chosen.get('name')!r}", str(target["datasetUuid"])
     for dataset in fetched.of_kind("datasets"):
@@ -179,11 +154,10 @@ def _sources(fetched: Bundle, known: Collection[str]) -> Iterator[tuple[str, str
 
 
 def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -> dict[str, int]:
-    """Return Superset's numbers of the bundle's documents of one kind, by uuid, saved queries by label.
+    """Return Superset's numbers of the bundle's documents of one kind, by uuid.
 
-    Superset lists saved queries only to the user who made them; those of others are left out.
+    Superset lists saved queries only to their owner, and without uuids: they are returned by label, if listed.
     """
-    # Superset's list of saved queries has no uuids.
     key = "label" if kind == "queries" else "uuid"
     numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{resource}/")}
     wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
@@ -197,11 +171,7 @@ def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -
 
 
 def _documents(archive: bytes) -> Iterator[Document]:
-    """Yield the documents of an archive that Superset exported, whose paths start with a folder of its own.
-
-    Raises:
-        BundleError: one of them is of a kind that a bundle cannot hold.
-    """
+    """Yield the documents of an archive that Superset exported; raise BundleError if an import cannot hold one."""
     import yaml
 
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -218,31 +188,8 @@ def _documents(archive: bytes) -> Iterator[Document]:
             yield document
 
 
-def _replace(folder: Path, old: Iterable[str], new: Mapping[str, str]) -> list[str]:
-    """Write the new files and remove the old ones that are not among them; returns what is not as before."""
-    changed = []
-    for path in old:
-        if path not in new:
-            (folder / path).unlink()
-            changed.append(path)
-    for path, text in new.items():
-        file = folder / path
-        if not file.is_file() or file.read_text() != text:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-            changed.append(path)
-    return sorted(changed)
-
-
-# The canonical form -----------------------------------------------------------------------------------------
-
-
 def canonical_bundle(bundle: Bundle) -> Bundle:
-    """A bundle in the form the repository keeps: files named like what they hold, nothing of one installation in it.
-
-    Raises:
-        BundleError: two documents would share a file.
-    """
+    """Return a bundle in the form the repository keeps, or raise BundleError if two documents would share a file."""
     databases = {document.uuid: _slug(document.name) for document in bundle.of_kind("databases")}
     documents: dict[str, Document] = {}
     for document in bundle.documents:
@@ -254,7 +201,7 @@ def canonical_bundle(bundle: Bundle) -> Bundle:
 
 
 def as_yaml(document: Document) -> str:
-    """The text of a document's file: keys in a fixed order, long texts as blocks that can be read and compared."""
+    """Return the text of a document's file, with long texts as blocks that a diff can compare line by line."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -269,7 +216,7 @@ def as_yaml(document: Document) -> str:
 
 
 def stable_number(uuid: str) -> int:
-    """The number that stands for a chart in the YAML, where Superset has one that differs between installations."""
+    """Return the number of a chart in the YAML, because Superset's own differ between installations."""
     return int(uuid.replace("-", "")[:7], 16)
 
 
@@ -281,18 +228,18 @@ def _path(document: Document, databases: Mapping[str, str]) -> str:
     folder = document.kind
     if document.kind in ("datasets", "queries"):
         folder = f"{document.kind}/{databases[str(document.content['database_uuid'])]}"
-    # A dashboard has a slug of its own, which links depend on; its title may change.
+    # Links depend on the slug of a dashboard; its title may change.
     return f"{folder}/{_slug(document.content.get('slug') or document.name)}.yaml"
 
 
 def _canonical_content(document: Document) -> dict[str, Any]:
     content = dict(document.content)
-    # Superset's export knows this setting by two names, depending on what is exported along with it.
+    # Superset exports this setting under two names, depending on what else is exported.
     if "allow_file_upload" in content:
         content["allow_csv_upload"] = content.pop("allow_file_upload")
     if document.kind == "charts" and content.get("query_context"):
         query_context = json.loads(content["query_context"])
-        # What it was made from, which is in `params`.
+        # A copy of `params`.
         query_context.pop("form_data", None)
         content["query_context"] = json.dumps(_ordered(query_context), indent=2, ensure_ascii=False)
     if document.kind == "dashboards":
@@ -302,32 +249,24 @@ def _canonical_content(document: Document) -> dict[str, Any]:
             content[children] = sorted(content.get(children) or [], key=lambda child: str(child[name]))
     if content.get("sql"):
         content["sql"] = "\n".join(line.rstrip() for line in content["sql"].strip().splitlines()) + "\n"
-    canonical: dict[str, Any] = _canonical(content)
+    canonical: dict[str, Any] = _ordered(content, drop_empty=True)
     return canonical
 
 
-def _canonical(value: Any) -> Any:
-    """Mappings in order, without what is empty or belongs to one installation."""
-    return _ordered(value, drop_empty=True)
-
-
 def _ordered(value: Any, drop_empty: bool = False) -> Any:
+    """Return a value with the keys of mappings in a fixed order, without those that differ between installations."""
     if isinstance(value, Mapping):
-        ordered = {key: _ordered(child, drop_empty) for key, child in value.items() if not _is_noise(key)}
-        kept = {
-            key: child
-            for key, child in ordered.items()
-            if not drop_empty or key in _KEPT_WHEN_EMPTY or child not in _EMPTY
-        }
-        return dict(sorted(kept.items(), key=lambda item: _place(item[0])))
+        kept = {}
+        for key in sorted(value, key=_place):
+            child = _ordered(value[key], drop_empty)
+            # Superset writes the settings of grids of charts into every chart, even when that feature is off.
+            is_noise = key in _VOLATILE_KEYS or key.startswith("matrixify_")
+            if not is_noise and not (drop_empty and child in _EMPTY and key not in _KEPT_WHEN_EMPTY):
+                kept[key] = child
+        return kept
     if isinstance(value, list):
         return [_ordered(child, drop_empty) for child in value]
     return value
-
-
-def _is_noise(key: str) -> bool:
-    # Superset writes the settings of grids of charts into every chart, also where that feature is off.
-    return key in _VOLATILE_KEYS or key.startswith("matrixify_")
 
 
 def _place(key: str) -> tuple[int, str]:
@@ -339,11 +278,7 @@ def _place(key: str) -> tuple[int, str]:
 
 
 def _with_stable_numbers(dashboard: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dashboard that refers to its charts by the same numbers in every installation.
-
-    Raises:
-        BundleError: a chart in its layout has no uuid.
-    """
+    """Return a dashboard that refers to its charts by `stable_number`; raise BundleError if a chart has no uuid."""
     position = copy.deepcopy(dashboard.get("position") or {})
     metadata = copy.deepcopy(dashboard.get("metadata") or {})
     numbers: dict[int, int] = {}
@@ -360,7 +295,7 @@ def _with_stable_numbers(dashboard: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renumbered(metadata: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
-    """Change the numbers of charts in the metadata of a dashboard; those of charts it does not hold are left out."""
+    """Replace the numbers of charts in the metadata of a dashboard; drop those of charts it does not hold."""
 
     def renumber(scope: Any) -> None:
         if isinstance(scope, dict):
@@ -373,7 +308,7 @@ def _renumbered(metadata: dict[str, Any], numbers: Mapping[int, int]) -> dict[st
     own_scopes = {}
     for number, configuration in metadata.pop("chart_configuration", {}).items():
         scope = configuration.get("crossFilters", {}).get("scope")
-        # Every chart has an entry; only those with a scope of their own say something.
+        # Every chart has an entry; those without a scope of their own are defaults.
         if isinstance(scope, dict) and int(number) in numbers:
             renumber(scope)
             stable = numbers[int(number)]

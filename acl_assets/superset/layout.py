@@ -1,7 +1,6 @@
-"""Layout of a dashboard, completed for the bundle: every chart of the dashboard is in it, with its uuid.
+"""Complete the layout of a dashboard for the bundle, because Superset's import cannot read all layouts it stores.
 
-Superset's pages leave layouts behind that its import cannot read. Explore adds a chart to a tab without the chart's
-uuid, and under a name that holds the chart's number. A chart that was deleted keeps its place.
+Explore adds a chart without its uuid, under a name that holds the chart's number. A deleted chart keeps its place.
 """
 
 from __future__ import annotations
@@ -16,12 +15,7 @@ _WIDTH, _HEIGHT = 4, 50
 
 
 class ChartOfDashboard(NamedTuple):
-    """A chart that Superset has on a dashboard.
-
-    Attributes:
-        uuid: of the chart.
-        name: of the chart.
-    """
+    """Uuid and name of a chart that Superset has on a dashboard."""
 
     uuid: str
     name: str
@@ -96,23 +90,7 @@ def _place(layout: dict[str, Any], number: int, chart: ChartOfDashboard) -> None
     while row in layout:
         row += "-"
     place["children"].append(row)
-    layout[row] = {
-        "id": row,
-        "type": "ROW",
-        "children": [name],
-        "parents": parents,
-        "meta": {"background": "BACKGROUND_TRANSPARENT"},
-    }
-    layout[name] = {
-        "id": name,
-        "type": "CHART",
-        "children": [],
-        "parents": [*parents, row],
-        "meta": {
-            "chartId": number,
-            "uuid": chart.uuid,
-            "sliceName": chart.name,
-            "width": _WIDTH,
-            "height": _HEIGHT,
-        },
-    }
+    transparent = {"background": "BACKGROUND_TRANSPARENT"}
+    layout[row] = {"id": row, "type": "ROW", "children": [name], "parents": parents, "meta": transparent}
+    meta = {"chartId": number, "uuid": chart.uuid, "sliceName": chart.name, "width": _WIDTH, "height": _HEIGHT}
+    layout[name] = {"id": name, "type": "CHART", "children": [], "parents": [*parents, row], "meta": meta}

@@ -1,8 +1,4 @@
-"""The pictures of the dashboards in the documentation: every tab, in a wide and in a narrow window.
-
-What belongs here: what is photographed, and the files. What does not: how a dashboard is opened (`browsing`), and what
-it looks like, which the bundle decides.
-"""
+"""Take the pictures of the dashboard for the documentation: every tab, in a wide and in a narrow window."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ WIDTHS = {"wide": 1400, "narrow": 420}
 
 def add_command(commands: Any) -> None:
     """Add `screenshots` to the command line."""
-    parser = commands.add_parser("screenshots", help="photograph the dashboards in a running Superset for docs/")
+    parser = commands.add_parser("screenshots", help="make the pictures of the dashboards for docs/")
     parser.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where the pictures go (%(default)s)")
     parser.set_defaults(run=_run)
 
@@ -37,10 +33,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def take_screenshots(url: str, user: str, password: str, images_dir: Path, browser: Browser) -> list[Path]:
-    """Photograph every tab of the dashboard in each of WIDTHS as `superset_<tab>_<width>.png`; returns the files.
+    """Write a picture of every tab in each of WIDTHS as `superset_<tab>_<width>.png`, and return the files.
 
     Raises:
-        SupersetError: the dashboard does not come, or is not painted.
+        SupersetError: the dashboard is not painted in time.
     """
     images_dir.mkdir(parents=True, exist_ok=True)
     pictures = []

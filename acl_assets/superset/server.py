@@ -1,8 +1,4 @@
-"""Superset as a process of this installation: its secrets, its metadata, its start and its end.
-
-What belongs here: what runs in Superset's own environment, `superset/.venv`, and the folder of its state. What does
-not: what is said to a running Superset (`client`), and how it is configured (`superset/superset_config.py`).
-"""
+"""Set up, start and stop Superset, which runs in an environment of its own, `superset/.venv`."""
 
 from __future__ import annotations
 
@@ -18,19 +14,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.settings import PROJECT_DIR, Settings, secret_text
+from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.locks import LockHeldError, end_holder, held_lock
 
 SUPERSET_DIR = PROJECT_DIR / "superset"
 _PYTHON = SUPERSET_DIR / ".venv" / "bin" / "python"
 _METADATA_VARIABLE = "SUPERSET__SQLALCHEMY_DATABASE_URI"
 _OPERATORS_VARIABLES = {_METADATA_VARIABLE, "SUPERSET_SECRET_KEY", "SUPERSET_REDIS_URL", "SUPERSET_HTTPS"}
-# What the pipeline is told, and what would put another configuration in the place of the repository's.
+# Settings of the pipeline, and variables that would replace the repository's configuration of Superset.
 _NOT_HANDED_ON = ("ACL_", "DAGSTER_", "FLASK_", "GUNICORN_", "PYTHON", "SUPERSET")
 
 _START_SECONDS = 180.0
@@ -40,7 +37,7 @@ _LOG_LINES_SHOWN = 15
 
 
 class SupersetServerError(Exception):
-    """Superset is not installed, cannot be set up, started or stopped; says where, and what its log has on it."""
+    """Superset is not installed, or cannot be set up, started or stopped; the message quotes the log."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,10 @@ class SupersetServer:
     """A Superset that answers.
 
     Attributes:
-        url: where, without a slash at the end.
+        url: without a slash at the end.
         user: name of the administrator.
-        password: the administrator's.
-        home: the folder of its state.
+        password: of the administrator.
+        home: folder of its state.
     """
 
     url: str
@@ -60,17 +57,8 @@ class SupersetServer:
     home: Path
     _process: subprocess.Popen[bytes] = field(repr=False)
 
-    @property
-    def pid(self) -> int:
-        """Process id of the server, the parent of the processes that answer."""
-        return self._process.pid
-
     def wait(self) -> None:
-        """Wait until the server has ended by itself.
-
-        Raises:
-            SupersetServerError: it has.
-        """
+        """Wait for the server, and raise SupersetServerError when it ends by itself."""
         code = self._process.wait()
         raise SupersetServerError(
             f"Superset has ended by itself, with exit code {code}. {_end_of(_log_file(self.home))}"
@@ -78,13 +66,9 @@ class SupersetServer:
 
 
 def set_up_superset(settings: Settings, log: Callable[[str], None] = lambda message: None) -> None:
-    """Bring Superset's metadata to the version installed, and see to the administrator; takes a moment when they are.
+    """Migrate Superset's metadata to the installed version, and create the administrator or set their password.
 
-    The administrator is made, or given the password of the settings, or else the one in the `password_file`.
-
-    Args:
-        settings: of the installation; the state is in the folder `superset` of its data.
-        log: is told what takes its time.
+    Returns at once if that was done already. The password is that of the settings, or else is in the `password_file`.
 
     Raises:
         SupersetServerError: Superset is not installed, runs already, or cannot be set up.
@@ -97,12 +81,7 @@ def set_up_superset(settings: Settings, log: Callable[[str], None] = lambda mess
 def running_superset(
     settings: Settings, port: int | None = None, log: Callable[[str], None] = lambda message: None
 ) -> Iterator[SupersetServer]:
-    """Run Superset on 127.0.0.1 until the block, or this process, ends; set up before, as `set_up_superset` does.
-
-    Args:
-        settings: of the installation; the state is in the folder `superset` of its data, and stays.
-        port: a free one when None.
-        log: is told what takes its time.
+    """Set Superset up and run it on a port of 127.0.0.1, by default a free one, until the block or this process ends.
 
     Raises:
         SupersetServerError: Superset is not installed, runs already, cannot be set up, or does not start.
@@ -121,31 +100,27 @@ def running_superset(
 
 
 def stop_superset(settings: Settings) -> bool:
-    """End the Superset of an installation, which another process runs, in order.
-
-    Returns:
-        Whether there was one.
+    """Stop the Superset that another process runs, and return whether there was one.
 
     Raises:
-        SupersetServerError: it has not ended in time.
+        SupersetServerError: it has not stopped in time.
     """
     home = superset_home(settings)
     try:
         return end_holder(home / "server.lock", 2 * _STOP_SECONDS)
     except TimeoutError:
         raise SupersetServerError(
-            f"The Superset of {home} has not ended {2 * _STOP_SECONDS:.0f} s "
-            f"after it was told to; see {_log_file(home)}."
+            f"The Superset of {home} has not stopped within {2 * _STOP_SECONDS:.0f} s; see {_log_file(home)}."
         ) from None
 
 
 def superset_home(settings: Settings) -> Path:
-    """The folder of everything Superset keeps, unless its metadata are in a database elsewhere."""
+    """Return the folder of Superset's state."""
     return settings.data_dir / "superset"
 
 
 def password_file(settings: Settings) -> Path:
-    """Where the administrator's password is kept that was made because none was given."""
+    """Return the file of the administrator's generated password."""
     return superset_home(settings) / "admin_password"
 
 
@@ -155,44 +130,35 @@ def _log_file(home: Path) -> Path:
 
 @contextmanager
 def _opened_home(settings: Settings) -> Iterator[Path]:
-    """The folder of the state, locked."""
+    """Lock the folder of the state and return it."""
     if not _PYTHON.exists():
         raise SupersetServerError(f"Superset is not installed in {_PYTHON.parents[1]}; run: make superset-install")
     home = superset_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held_lock(home / "server.lock"))
-        except LockHeldError as error:
-            raise SupersetServerError(
-                f"The Superset of {home} runs already, in process {error.holder}. "
-                "Use it, or end it with: make superset-stop"
-            ) from None
-        yield home
+    try:
+        with held_lock(home / "server.lock"):
+            yield home
+    except LockHeldError as error:
+        raise SupersetServerError(
+            f"The Superset of {home} runs already, in process {error.holder}. Use it, or run: make superset-stop"
+        ) from None
 
 
 def _password(settings: Settings) -> str:
-    return settings.superset_password or _kept_secret(password_file(settings))
+    return secret_text(settings.superset_password) or _kept_secret(password_file(settings))
 
 
 def _kept_secret(file: Path) -> str:
-    """The secret in a file only its owner can read; made when there is none."""
+    """Return the secret in a file that only its owner can read; generate it if there is none."""
     if not file.exists():
-        new = file.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(secrets.token_urlsafe(32) + "\n")
-        new.replace(file)
+        write_atomically(file, secrets.token_urlsafe(32) + "\n", mode=0o600)
     file.chmod(0o600)
     return file.read_text().strip()
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """What Superset's processes get to know: none of the pipeline's settings, so nothing of the ticketing database.
-
-    The set-up gets to know the administrator's password as well, the server does not.
-    """
+    """Return the environment of Superset's processes, without settings and secrets of the pipeline."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -202,29 +168,25 @@ def _environment(home: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(SUPERSET_DIR), "SUPERSET_HOME": str(home), "SUPERSET_SECRET_KEY": secret}
 
 
-# Setting up -------------------------------------------------------------------------------------------------------
-
-
 def _set_up(home: Path, environment: Mapping[str, str], user: str, password: str, log: Callable[[str], None]) -> None:
-    """Bring the metadata to what is installed, unless they are."""
     done = home / "set_up.digest"
     digest = _set_up_digest(environment, user, password)
-    own_metadata = None if environment.get(_METADATA_VARIABLE) else home / "metadata.db"
-    is_there = own_metadata is None or own_metadata.exists()
-    if is_there and done.exists() and hmac.compare_digest(done.read_text(), digest):
+    is_elsewhere = bool(environment.get(_METADATA_VARIABLE))
+    metadata = home / "metadata.db"
+    if (is_elsewhere or metadata.exists()) and done.exists() and hmac.compare_digest(done.read_text(), digest):
         return
     log("Setting up Superset's metadata ...")
     variables = {**environment, "ACL_SUPERSET_USER": user, "ACL_SUPERSET_PASSWORD": password}
-    if own_metadata is None:
+    if is_elsewhere:
         _run_set_up(home, variables)
     else:
-        with _replaced_when_done(own_metadata) as new:
+        with _replaced_when_done(metadata) as new:
             _run_set_up(home, {**variables, _METADATA_VARIABLE: f"sqlite:///{new}"})
     done.write_text(digest)
 
 
 def _set_up_digest(environment: Mapping[str, str], user: str, password: str) -> str:
-    """What the metadata depend on, in a form that gives no secret away."""
+    """Return a digest of everything the metadata depends on, keyed because it covers the password."""
     parts = [
         (SUPERSET_DIR / "requirements.lock").read_bytes(),
         (SUPERSET_DIR / "set_up.py").read_bytes(),
@@ -238,34 +200,26 @@ def _set_up_digest(environment: Mapping[str, str], user: str, password: str) -> 
 
 @contextmanager
 def _replaced_when_done(database: Path) -> Iterator[Path]:
-    """A copy of a SQLite file to work on: SQLite cannot take back half a migration, the file before can stay."""
+    """Work on a copy of a SQLite file, because SQLite cannot roll back half a migration."""
     new = database.with_suffix(".new.db")
-    _remove_database(new)
-    if not database.exists():
-        # What is left of one that is gone would be taken for a part of the new one.
-        _remove_database(database)
-    else:
+    # SQLite would read a write-ahead log that a lost file left behind as part of the new file.
+    for file in (new, *([] if database.exists() else [database])):
+        for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+            file.with_name(name).unlink(missing_ok=True)
+    if database.exists():
         try:
             with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
                 source.backup(copy)
         except sqlite3.DatabaseError as error:
             raise SupersetServerError(
-                f"Superset's metadata in {database} cannot be read: {error}. Move that file away, with "
-                f"{database.name}-wal, and bring back a copy. Without one the dashboards of the repository come back, "
-                "what people made in Superset does not."
+                f"Superset's metadata in {database} cannot be read: {error}. Restore it and {database.name}-wal from a "
+                "backup, or remove both: then only the dashboards of the repository come back."
             ) from error
     yield new
     with closing(sqlite3.connect(new)) as copy:
-        # What was written ahead goes into the file, and the file to the disk.
         copy.execute("pragma wal_checkpoint(truncate)")
     new.chmod(0o600)
     new.replace(database)
-
-
-def _remove_database(database: Path) -> None:
-    """Remove a SQLite file and those that belong to it, as far as there are any."""
-    for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
-        database.with_name(name).unlink(missing_ok=True)
 
 
 def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
@@ -284,16 +238,13 @@ def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
         raise SupersetServerError(f"Superset's metadata could not be set up. {_end_of(log_file)}")
 
 
-# Starting and ending ----------------------------------------------------------------------------------------------
-
-
 def _listen(port: int | None) -> socket.socket:
-    """A socket for the server, made here: nobody takes its port before the server answers."""
+    """Reserve the port before the set-up, so that no other process takes it in between."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port or 0))
-        # Until somebody listens, others can bind to the same port.
+        # Before that, SO_REUSEADDR lets others bind to the same port.
         listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
@@ -304,7 +255,7 @@ def _listen(port: int | None) -> socket.socket:
 
 
 def _start(home: Path, environment: Mapping[str, str], listener: socket.socket) -> subprocess.Popen[bytes]:
-    # Only the server keeps listening: once it has ended, nobody waits for an answer.
+    # This process closes its copy, so that connections are refused once the server has ended.
     with listener, _private_log(_log_file(home)) as stream:
         return subprocess.Popen(
             [
@@ -317,7 +268,7 @@ def _start(home: Path, environment: Mapping[str, str], listener: socket.socket) 
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for this process, which ends the server in order.
+            # Ctrl-C reaches this process only, which then stops the server.
             start_new_session=True,
         )
 
@@ -333,7 +284,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, home: Path) ->
 
 
 def _answers(url: str) -> bool:
-    """Whether people can sign in: the page they do it on needs the metadata, which /health does not."""
+    """Return whether the sign-in page is served: it needs the metadata, which /health does not."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"{url}/login/", timeout=_START_SECONDS) as answer:
@@ -352,7 +303,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _private_log(file: Path) -> IO[bytes]:
-    """A log begun anew; the one before is kept."""
+    """Open an empty log, and keep the previous one."""
     if file.exists():
         file.replace(file.with_suffix(".before.log"))
     return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

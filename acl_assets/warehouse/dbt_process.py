@@ -7,7 +7,6 @@ package by its own location, so the package need not be installed.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
@@ -59,25 +58,26 @@ def guarded_dbt(lock_file: Path) -> dict[str, Any]:
 
 def wait_for_dbt(lock_file: Path) -> None:
     """Wait until no dbt process of an earlier run is left: a moment, because it ends with its run."""
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    from acl_assets.util.locks import held_lock
+
+    with held_lock(lock_file, seconds=-1):
+        return
 
 
 def main() -> None:
     """Run dbt with the arguments after the lock file, holding the lock until this process ends."""
     # Last on the path: the folder of the project has one named dbt in it.
     sys.path.append(str(Path(__file__).resolve().parents[2]))
+    from acl_assets.util.locks import held_lock
     from acl_assets.util.processes import end_with
 
     parent = int(os.environ[PARENT_VARIABLE])
-    stream = Path(sys.argv.pop(1)).open("a")  # noqa: SIM115 # closed, and so unlocked, by the end of the process
-    fcntl.flock(stream, fcntl.LOCK_EX)
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    with held_lock(Path(sys.argv.pop(1)), seconds=-1):
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
-    from dbt.cli.main import cli
+        from dbt.cli.main import cli
 
-    cli()
+        cli()
 
 
 if __name__ == "__main__":

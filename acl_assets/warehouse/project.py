@@ -19,7 +19,7 @@ import msgpack
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
-from acl_assets.util.atomic_write import fsync_path
+from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.warehouse.dbt_process import dbt_environment
 
 _LOG = logging.getLogger(__name__)
@@ -162,5 +162,4 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{output}")
         for name in (_PARSER_STATE, "manifest.json"):
             fsync_path(Path(folder) / name)
-            os.replace(Path(folder) / name, target / name)
-        fsync_path(target)
+            replace_durably(Path(folder) / name, target / name)

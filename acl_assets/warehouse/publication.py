@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import DamagedStateError, read_chain
-from acl_assets.util.atomic_write import fsync_path
+from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildRecord, file_identity
 from acl_assets.warehouse.published_file import published_digest
 
@@ -213,5 +212,4 @@ def swap_in(settings: Settings, record: BuildRecord) -> None:
             f"{published} was replaced while run {record.run_id} was building. Nothing was published by this run; "
             "refresh again to build on what is published now."
         )
-    os.replace(settings.build_file, published)
-    fsync_path(published.parent)
+    replace_durably(settings.build_file, published)

@@ -17,7 +17,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 from acl_assets.settings import SettingsError, secret_text
 from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.util.atomic_write import write_atomically
-from acl_assets.util.processes import ChildProcess
+from acl_assets.util.processes import ChildProcesses
 from acl_assets.warehouse import spark_copy
 from acl_assets.warehouse.build_file import BuildError, file_identity
 from acl_assets.warehouse.engine import Engine
@@ -120,7 +120,7 @@ class SparkEngine(Engine):
 
 def _call(function: str, *arguments: Any) -> Any:
     """Call a function of `spark_copy` in a process of its own."""
-    with ChildProcess() as process:
+    with ChildProcesses() as process:
         return process.call(f"{spark_copy.__name__}:{function}", *arguments)
 
 

@@ -45,6 +45,7 @@ def test_percentiles_are_latencies_of_purchases() -> None:
     assert percentiles_ms(purchases) == pytest.approx({50: 50, 95: 95, 99: 99})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.server
 @pytest.mark.slow
 def test_every_reader_is_measured_in_pairs(server: PostgresServer, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 from defects.catalogue import DEFECTS, write_defective_batch
 from refreshes import SMALL
 
-from acl_assets.settings import Settings
 from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build
@@ -22,20 +21,31 @@ STOPPING = [
 ]
 
 
+@pytest.fixture(scope="module")
+def by_hand(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse that the script makes of the batch `first`."""
+    return build(first_batch, tmp_path_factory.mktemp("by_hand"))
+
+
+def changed(warehouse: Path, folder: Path, statement: str) -> Path:
+    other = Path(shutil.copy(warehouse, folder / "other.duckdb"))
+    with duckdb.connect(str(other)) as connection:
+        connection.execute(statement)
+    return other
+
+
 def write_damaged(folder: Path, defect: str) -> Path:
     history = TicketingHistory(SMALL, seed=20)
     return write_defective_batch(folder, "bad", history, DEFECTS[defect], "parquet")
 
 
-@pytest.mark.slow
-def test_script_makes_the_warehouse_of_a_refresh(published: Settings, first_batch: Path, tmp_path: Path) -> None:
-    rows = require_equal(published.published_file, build(first_batch, tmp_path / "by_hand"))
-
-    assert rows["star_schema.fct_ticket_sales"] > 0
-    assert rows["data_products.all_star_candidates"] > 0
-
-
-@pytest.mark.parametrize("defect", STOPPING)
+@pytest.mark.parametrize(
+    "defect",
+    [
+        defect if defect in {"orphan_ticket", "negative_price"} else pytest.param(defect, marks=pytest.mark.exhaustive)
+        for defect in STOPPING
+    ],
+)
 def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path) -> None:
     batch = write_damaged(tmp_path, defect)
 
@@ -60,22 +70,18 @@ def test_script_stops_at_a_file_with_another_checksum(tmp_path: Path) -> None:
         ("alter table star_schema.dim_venues alter capacity type bigint", "dim_venues"),
     ],
 )
-def test_comparison_finds_a_difference(first_batch: Path, tmp_path: Path, change: str, table: str) -> None:
-    by_hand = build(first_batch, tmp_path / "by_hand")
-    other = Path(shutil.copy(by_hand, tmp_path / "other.duckdb"))
-    with duckdb.connect(str(other)) as connection:
-        connection.execute(change)
+def test_comparison_finds_a_difference(by_hand: Path, tmp_path: Path, change: str, table: str) -> None:
+    other = changed(by_hand, tmp_path, change)
 
     with pytest.raises(WarehousesDifferError, match=table):
         require_equal(by_hand, other)
 
 
-def test_comparison_ignores_the_order_of_rows(first_batch: Path, tmp_path: Path) -> None:
-    by_hand = build(first_batch, tmp_path / "by_hand")
-    other = Path(shutil.copy(by_hand, tmp_path / "other.duckdb"))
-    with duckdb.connect(str(other)) as connection:
-        connection.execute(
-            "create or replace table star_schema.dim_bands as from star_schema.dim_bands order by all desc"
-        )
+def test_comparison_ignores_the_order_of_rows(by_hand: Path, tmp_path: Path) -> None:
+    other = changed(
+        by_hand,
+        tmp_path,
+        "create or replace table star_schema.dim_bands as from star_schema.dim_bands order by all desc",
+    )
 
     assert require_equal(by_hand, other)["star_schema.dim_bands"] > 0

@@ -16,6 +16,7 @@ from benchmarks import postgres_warehouse
 from benchmarks.equality import require_equal
 
 
+@pytest.mark.exhaustive
 @pytest.mark.server
 @pytest.mark.slow
 def test_models_in_postgres_make_the_warehouse_of_a_refresh(published: Settings, tmp_path: Path) -> None:

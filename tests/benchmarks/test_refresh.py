@@ -19,6 +19,7 @@ from benchmarks.contenders import (
 )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_contenders_make_equal_warehouses_and_are_measured(tmp_path: Path) -> None:
     chosen = [CONTENDERS[name] for name in (AFTER_INCREMENT, DBT_BUILD, HAND_WRITTEN)]

@@ -1,8 +1,7 @@
 """Named defects to plant in a finished export batch, each with what must come of it.
 
-What belongs here: the catalogue. What does not: the tools that edit a batch (`damage`), the good batch (`batch`).
-A defect is planted so that nothing else is wrong: unless it is about the manifest, the manifest agrees with the
-damaged file, and the check meant to find it has to.
+Unless a defect is about the manifest, the manifest agrees with the damaged file, so that only the check meant for the
+defect can find it.
 """
 
 from __future__ import annotations
@@ -131,6 +130,7 @@ def _row_defects() -> list[Defect]:
         ("repeated_ticket_row", "tickets", {}),
     ]
     bad_values = [
+        ("zero_capacity", "A venue holds nobody.", "venues", "capacity", 0, "venue_capacity_is_positive"),
         ("null_ticket_id", "A ticket has no id.", "tickets", "id", None, "tickets_are_complete"),
         ("null_band_id", "A band has no id.", "bands", "id", None, "bands_are_complete"),
         (
@@ -177,7 +177,6 @@ def _row_defects() -> list[Defect]:
             "band_name_is_readable",
         ),
         ("negative_fee", "A band has a negative fee.", "bands", "fee", -1, "band_fee_is_not_negative"),
-        ("zero_capacity", "A venue holds nobody.", "venues", "capacity", 0, "venue_capacity_is_positive"),
         (
             "malformed_ticket_number",
             "A ticket number has letters among its digits.",
@@ -237,8 +236,9 @@ def _row_defects() -> list[Defect]:
             for name, table, values in duplicates
         ),
         *(
-            Defect(name, summary, _ALL_FORMS, edit_rows(table, put(column, value)), "check", (check,))
-            for name, summary, table, column, value, check in bad_values
+            # Each in a row of its own, so that all of them can be planted in one batch.
+            Defect(name, summary, _ALL_FORMS, edit_rows(table, put(column, value, at=row)), "check", (check,))
+            for row, (name, summary, table, column, value, check) in enumerate(bad_values)
         ),
         Defect(
             "duplicate_ticket_number",

@@ -1,8 +1,4 @@
-"""Edits a finished batch: its rows, the text of a file, its manifest.
-
-What belongs here: the tools that plant defects, which keep everything else about the batch in agreement, so that
-the defect is all there is to find. What does not: the defects (`defects`).
-"""
+"""Edits of a finished batch: its rows, the text of a file, its manifest."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.util.refresh_lock import RefreshLock
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.exhaustive]
 
 CODE_SERVER, DAEMON, WEBSERVER = "acl-assets-code-server", "acl-assets-daemon", "acl-assets-webserver"
 PASSWORD = "pass word@with:all/of%it"  # noqa: S105 # of a server that ends with the test

@@ -46,6 +46,7 @@ def heeding_modes(command: list[str]) -> list[str]:
     return [setpriv, "--bounding-set=-dac_override,-dac_read_search", *command]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_refresh_succeeds_twice(installation: Path, landed: Settings, tmp_path: Path) -> None:
     """dbt writes its parser state where the first refresh has put a copy of the installation's."""

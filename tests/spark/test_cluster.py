@@ -20,6 +20,7 @@ from spark import guard as spark_guard
 from spark.cluster import SparkClusterError, cluster_folder, running_cluster, stop_cluster
 
 
+@pytest.mark.exhaustive
 @pytest.mark.server
 @pytest.mark.spark
 def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(tmp_path: Path) -> None:

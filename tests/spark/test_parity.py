@@ -1,4 +1,4 @@
-"""The same project on Apache Spark: what it publishes is what DuckDB publishes, row for row."""
+"""A refresh on Apache Spark publishes what a refresh on DuckDB publishes, row for row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from acl_assets.definitions import build_definitions
 from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError, secret_text
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import EXPORT_BATCHES
-from acl_assets.util.processes import ChildProcess
+from acl_assets.util.processes import ChildProcesses
 from acl_assets.warehouse import spark_copy, spark_engine
 from acl_assets.warehouse.project import dbt_command
 from acl_assets.warehouse.spark_engine import SparkEngine
@@ -60,7 +60,7 @@ class Parity:
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Where a cluster answers, and its web interface. It ends here: idle it still takes time of others."""
+    """Where a cluster answers, and its web interface. It ends with this module: when idle it still uses CPU time."""
     with running_cluster(tmp_path_factory.mktemp("spark") / "cluster") as cluster:
         yield cluster.remote, cluster.interfaces["application"]
 
@@ -72,17 +72,18 @@ def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("parity")
     on_duckdb = festival_settings(folder / "duckdb")
     land_batches(on_duckdb)
-    on_spark = festival_settings(folder / "spark").with_changes(
-        exports_dir=on_duckdb.exports_dir,
-        dbt_target="spark",
-        spark_remote=remote,
-    )
+    on_spark = using(remote, festival_settings(folder / "spark"), on_duckdb)
     with open_instance(dagster_home(folder / "home")) as instance:
         assert refresh(on_duckdb, instance=instance).success
         with ExecutorKiller(application, FACT) as killer:
             refreshed = refresh(on_spark, instance=instance)
         assert refreshed.success, refreshed.errors
         return Parity(on_duckdb, on_spark, refreshed, killer.killed, killer.failed_tasks())
+
+
+def using(remote: str, settings: Settings, other: Settings) -> Settings:
+    """Return settings of an installation that builds on Spark from another one's landing zone."""
+    return settings.with_changes(exports_dir=other.exports_dir, dbt_target="spark", spark_remote=remote)
 
 
 def land_batches(settings: Settings) -> None:
@@ -104,22 +105,37 @@ def corrected(table: str, rows: pa.Table, price: int) -> pa.Table:
     return rows.set_column(place, rows.schema.field(place), prices.cast(rows.schema.field(place).type))
 
 
-def test_publishes_what_duckdb_publishes_although_an_executor_dies(parity: Parity) -> None:
-    """Row for row, with names and types of columns: who reads the published file cannot tell which engine built it.
+def test_publishes_what_duckdb_publishes(published: Settings, spark: tuple[str, str], tmp_path: Path) -> None:
+    """A small festival, from a full and an incremental batch."""
+    remote, _ = spark
+    on_spark = using(remote, festival_settings(tmp_path / "spark"), published)
+    land_increment(published, change=partial(corrected, price=1))
+    assert refresh(published).success
+    refreshed = refresh(on_spark)
+    assert refreshed.success, refreshed.errors
+    require_parity(published, on_spark, refreshed)
 
-    One test, as every process that runs one of several would refresh on Spark by itself.
-    """
-    rows = require_equal(parity.duckdb.published_file, parity.spark.published_file)
-    assert len(rows) == 17
+
+@pytest.mark.spark
+@pytest.mark.exhaustive
+def test_publishes_what_duckdb_publishes_although_an_executor_dies(parity: Parity) -> None:
+    rows = require_parity(parity.duckdb, parity.spark, parity.refreshed)
     assert rows[FACT] > 300_000
     assert parity.killed is not None
     assert parity.failed_tasks > 0
-    require_source_tables_are_gone(parity.spark)
-    require_equal_surroundings(parity)
-    require_samples_of_failing_rows(parity)
 
 
-def require_equal_surroundings(parity: Parity) -> None:
+def require_parity(duckdb: Settings, spark: Settings, refreshed: Refreshed) -> dict[str, int]:
+    """Row for row, with names and types of columns: readers cannot tell which engine built the published file."""
+    rows = require_equal(duckdb.published_file, spark.published_file)
+    assert len(rows) == 17
+    require_source_tables_are_gone(spark)
+    require_equal_surroundings(duckdb, spark)
+    require_samples_of_failing_rows(refreshed)
+    return rows
+
+
+def require_equal_surroundings(duckdb: Settings, spark: Settings) -> None:
     """Where the data comes from, what was checked and how it ended."""
     for query in (
         "from publication.export_batches order by all",
@@ -129,13 +145,13 @@ def require_equal_surroundings(parity: Parity) -> None:
         "select table_name, column_name from duckdb_columns() where not is_nullable and schema_name <> 'publication' "
         "order by all",
     ):
-        assert published_rows(parity.spark, query) == published_rows(parity.duckdb, query), query
+        assert published_rows(spark, query) == published_rows(duckdb, query), query
 
 
-def require_samples_of_failing_rows(parity: Parity) -> None:
+def require_samples_of_failing_rows(refreshed: Refreshed) -> None:
     key = ("star_schema/fct_performances", "performances_have_tickets")
-    assert key in parity.refreshed.warnings
-    _, metadata = parity.refreshed.check_results[key]
+    assert key in refreshed.warnings
+    _, metadata = refreshed.check_results[key]
     columns = [column.name for column in metadata["failing_rows"].schema.columns]
     assert columns[:4] == ["performance_id", "band_id", "venue_id", "festival_year"]
 
@@ -147,7 +163,7 @@ def require_source_tables_are_gone(settings: Settings) -> None:
     """
     tables = [*SOURCE_TABLES, EXPORT_BATCHES]
     views = [f"festival.{table}" for table in tables]
-    with ChildProcess() as process:
+    with ChildProcesses() as process:
         missing = process.call(
             f"{spark_copy.__name__}:missing_relations", secret_text(settings.spark_remote), [*views, FACT]
         )
@@ -167,6 +183,7 @@ def dbt_test(settings: Settings, folder: Path, *arguments: str) -> subprocess.Co
 
 
 @pytest.mark.spark
+@pytest.mark.exhaustive
 def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Path) -> None:
     ended = dbt_test(parity.spark, tmp_path, "--select", "test_type:unit")
     assert ended.returncode == 0, ended.stdout
@@ -174,6 +191,7 @@ def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Pa
 
 
 @pytest.mark.spark
+@pytest.mark.exhaustive
 def test_a_run_that_fails_leaves_no_source_tables_in_spark(parity: Parity, tmp_path: Path) -> None:
     """They hold names of people, and others read the catalog too."""
     ended = dbt_test(
@@ -185,6 +203,7 @@ def test_a_run_that_fails_leaves_no_source_tables_in_spark(parity: Parity, tmp_p
 
 
 @pytest.mark.spark
+@pytest.mark.exhaustive
 def test_single_models_are_built_beside_the_others_and_too_large_ones_stay_in_spark(
     parity: Parity, tmp_path: Path
 ) -> None:

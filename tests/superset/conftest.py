@@ -1,7 +1,6 @@
-"""Real Supersets for tests: one that all tests share, and ones of a test's own.
+"""Supersets for tests: one that all tests share, and ones that a test has to itself.
 
-Setting up takes half a minute and starting some seconds, so all processes of a test run share one set-up and one
-server. Tests only look at the shared one, or make things in it under names of their own.
+All tests of this folder run in one process (see `tests/conftest.py`), because setting Superset up takes half a minute.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from refreshes import copy_installation, festival_settings
-from shared import made_once, shared, shared_folder
+from refreshes import Festival, copy_installation, festival_settings
 from superset.axis_charts import make_axis_charts
 from superset.bar_charts import make_bar_charts
 
@@ -47,39 +45,28 @@ class SupersetUnderTest:
 
 
 @pytest.fixture(scope="session")
-def superset_template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def superset_template(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of an installation that has published the batch `first` and set Superset up, to be copied."""
-
-    def make(data_dir: Path) -> None:
-        copy_installation(request.getfixturevalue("festival").template, data_dir)
-        set_up_superset(festival_settings(data_dir))
-
-    return made_once(shared_folder(tmp_path_factory, worker_id) / "superset_template", make)
+    settings = festival_settings(tmp_path_factory.mktemp("superset_template") / "data")
+    copy_installation(festival.template, settings.data_dir)
+    set_up_superset(settings)
+    return settings.data_dir
 
 
 @pytest.fixture(scope="session")
-def superset(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> Iterator[SupersetUnderTest]:
+def superset(superset_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
     """The Superset all tests share, with the repository's dashboards and those of `bar_charts` and `axis_charts`.
 
     Tests read it only, or make things under names of their own.
     """
-    folder = shared_folder(tmp_path_factory, worker_id)
-
-    @contextmanager
-    def make() -> Iterator[list[str]]:
-        settings = festival_settings(folder / "superset_installation")
-        copy_installation(request.getfixturevalue("superset_template"), settings.data_dir)
-        with running_superset(settings) as server:
-            with SupersetClient(server.url, server.user, server.password) as client:
-                import_bundle(client, settings)
-                make_bar_charts(client)
-                make_axis_charts(client)
-            yield [str(settings.data_dir), server.url, server.user, server.password]
-
-    with shared(folder, "superset", make) as (data_dir, url, user, password):
-        yield SupersetUnderTest(festival_settings(Path(data_dir)), url, user, password)
+    settings = festival_settings(tmp_path_factory.mktemp("superset") / "data")
+    copy_installation(superset_template, settings.data_dir)
+    with running_superset(settings) as server:
+        with SupersetClient(server.url, server.user, server.password) as client:
+            import_bundle(client, settings)
+            make_bar_charts(client)
+            make_axis_charts(client)
+        yield SupersetUnderTest(settings, server.url, server.user, server.password)
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 from refreshes import published_rows
-from shared import made_once, shared_folder
 from superset.conftest import SupersetUnderTest
 
 from acl_assets.report.charts import PAPER
@@ -156,29 +155,16 @@ def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int)
     return seen
 
 
-def seen_once(browser: Browser, superset: SupersetUnderTest, folder: Path, width: int) -> SeenDashboard:
-    def make(made: Path) -> None:
-        made.mkdir(exist_ok=True)
-        (made / "seen.json").write_text(json.dumps(asdict(look_at_dashboard(browser, superset, width))))
-
-    seen = json.loads((made_once(folder / f"dashboard_{width}", make) / "seen.json").read_text())
-    return SeenDashboard(**{**seen, "tabs": {name: SeenTab(**tab) for name, tab in seen["tabs"].items()}})
-
-
 @pytest.fixture(scope="session")
-def wide(
-    browser: Browser, superset: SupersetUnderTest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> SeenDashboard:
+def wide(browser: Browser, superset: SupersetUnderTest) -> SeenDashboard:
     """The dashboard as seen in a wide window."""
-    return seen_once(browser, superset, shared_folder(tmp_path_factory, worker_id), WIDTHS["wide"])
+    return look_at_dashboard(browser, superset, WIDTHS["wide"])
 
 
 @pytest.fixture(scope="session")
-def narrow(
-    browser: Browser, superset: SupersetUnderTest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> SeenDashboard:
+def narrow(browser: Browser, superset: SupersetUnderTest) -> SeenDashboard:
     """The dashboard as seen in a window as narrow as a phone."""
-    return seen_once(browser, superset, shared_folder(tmp_path_factory, worker_id), WIDTHS["narrow"])
+    return look_at_dashboard(browser, superset, WIDTHS["narrow"])
 
 
 def rows(superset: SupersetUnderTest, query: str) -> list[tuple[Any, ...]]:

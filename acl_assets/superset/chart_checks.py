@@ -1,0 +1,97 @@
+"""Checks that every chart in Superset answers, shows rows, and reads the file that was published last.
+
+Whether the answers are right is checked in CI, against a query of our own for each chart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from acl_assets.settings import Settings
+from acl_assets.superset.bundle import Bundle, Document
+from acl_assets.superset.client import SupersetClient, SupersetError
+
+_PUBLICATION = "select run_id from publication.publications"
+
+
+@dataclass(frozen=True)
+class CheckedChart:
+    """A chart of the bundle as Superset answers for it.
+
+    Attributes:
+        name: of the chart.
+        id: its number in Superset, None if Superset does not have it.
+        rows: how many it shows.
+        problem: what is wrong, None if nothing is.
+    """
+
+    name: str
+    id: int | None
+    rows: int
+    problem: str | None
+
+
+def check_charts(client: SupersetClient, settings: Settings, bundle: Bundle) -> list[CheckedChart]:
+    """Ask Superset for the data of every chart of the bundle, past all caches.
+
+    Raises:
+        SupersetError: Superset does not answer at all, or reads another file than the published one.
+    """
+    [warehouse] = bundle.of_kind("databases")
+    database = client.numbers("/api/v1/database/")[warehouse.uuid]
+    # Read before and after: a refresh may publish in between, and Superset then answers from either file.
+    published = [_read(settings, _PUBLICATION)]
+    question = {"database_id": database, "sql": _PUBLICATION, "schema": "publication"}
+    answer = client.post("/api/v1/sqllab/execute/", json=question)["data"]
+    published.append(_read(settings, _PUBLICATION))
+    if [tuple(row.values()) for row in answer] not in published:
+        raise SupersetError(
+            f"The database {warehouse.name!r} in {client.url} does not read {settings.published_file}: it answers with "
+            f"the publication {answer}, the file has {published[-1]}. Let both use the same file, and run again."
+        )
+    datasets = {entry["id"]: entry["database"]["id"] for entry in client.everything("/api/v1/dataset/")}
+    read_here = {number for number, source in datasets.items() if source == database}
+    charts = {entry["uuid"]: entry for entry in client.everything("/api/v1/chart/")}
+    tables = {dataset.uuid: _table(dataset) for dataset in bundle.of_kind("datasets")}
+    may_be_empty = {uuid: not _has_history(settings, table) for uuid, table in tables.items()}
+    checked = []
+    for chart in bundle.of_kind("charts"):
+        entry = charts.get(chart.uuid)
+        if entry is None:
+            checked.append(CheckedChart(chart.name, None, 0, "is not in Superset"))
+        elif entry["datasource_id"] not in read_here:
+            checked.append(CheckedChart(chart.name, entry["id"], 0, f"does not read the database {warehouse.name!r}"))
+        else:
+            checked.append(_check(client, chart, entry, may_be_empty[chart.content["dataset_uuid"]]))
+    return checked
+
+
+def _check(client: SupersetClient, chart: Document, entry: Mapping[str, Any], may_be_empty: bool) -> CheckedChart:
+    try:
+        answers = client.get(f"/api/v1/chart/{entry['id']}/data/", force="true")["result"]
+    except SupersetError as error:
+        return CheckedChart(chart.name, entry["id"], 0, f"cannot be shown: {error}")
+    rows = sum(len(answer["data"] or []) for answer in answers)
+    errors = [str(answer["error"]) for answer in answers if answer.get("error")]
+    problem = "; ".join(errors) or (None if rows or may_be_empty else "is empty")
+    return CheckedChart(chart.name, entry["id"], rows, problem)
+
+
+def _table(dataset: Document) -> str:
+    return f'"{dataset.content["schema"]}"."{dataset.content["table_name"]}"'
+
+
+def _has_history(settings: Settings, table: str) -> bool:
+    """Return whether a published table has rows, of completed festivals where it tells them from those on sale."""
+    columns = {row[0] for row in _read(settings, f"describe {table}")}
+    completed = "where is_completed" if "is_completed" in columns else ""
+    return bool(_read(settings, f"select 1 from {table} {completed} limit 1"))
+
+
+def _read(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(settings.published_file), read_only=True) as published:
+        return published.execute(query).fetchall()
