@@ -45,12 +45,6 @@ def partial(settings: Settings) -> BuildRecord:
     return replace(COMPLETE, complete=False, published=file_identity(settings.published_file))
 
 
-def test_complete_build_starts_empty(with_published: Settings) -> None:
-    write_database(with_published.build_file, "create table left_over (id int)")
-    begin_build(with_published, COMPLETE, self_sufficient=True)
-    assert not with_published.build_file.exists()
-
-
 def test_partial_build_starts_with_a_copy_of_the_published_file(with_published: Settings) -> None:
     before = sha256(with_published.published_file)
     record = partial(with_published)
@@ -59,18 +53,16 @@ def test_partial_build_starts_with_a_copy_of_the_published_file(with_published: 
     write_database(with_published.build_file, "drop table bands")
     assert sha256(with_published.published_file) == before
     assert not record.is_fragment
+    begin_build(with_published, COMPLETE, self_sufficient=True)
+    assert not with_published.build_file.exists(), "a complete build starts empty"
 
 
-def test_models_that_read_others_cannot_be_built_without_a_published_file(settings: Settings) -> None:
-    """dbt's own message would name a missing table; this one says what to select."""
+def test_models_without_a_published_file_need_their_upstream(settings: Settings) -> None:
+    """dbt's own message would name a missing table. `--select '+key:"…"'` works in a fresh clone."""
     with pytest.raises(BuildError, match="Materialize everything once") as raised:
         begin_build(settings, partial(settings), self_sufficient=False)
     assert f"there is no {settings.published_file}" in str(raised.value)
     assert read_build(settings, ["run-1"]) is None
-
-
-def test_models_selected_with_their_upstream_can_be_built_without_a_published_file(settings: Settings) -> None:
-    """`--select '+key:"…"'` works in a fresh clone."""
     begin_build(settings, partial(settings), self_sufficient=True)
     assert partial(settings).is_fragment
 
