@@ -26,7 +26,7 @@ SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGS
 print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.settings import Settings; print(Settings.from_environment().$(1))'
 # Tests choose their own data and instance.
 # Two test processes: more would disturb the tests that run servers and browsers.
-PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder --durations 25
+PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 --durations 25
 PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(PY) -m pytest
 
 ifeq ($(wildcard acl_assets/settings.py),)

@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 from browser import browser, open_page
@@ -26,6 +26,7 @@ from refreshes import (
     open_instance,
     refresh,
 )
+from xdist.scheduler import LoadScopeScheduling
 
 from acl_assets.settings import Settings
 from acl_assets.simulator.live_system import create_schema, load_history
@@ -34,9 +35,9 @@ from acl_assets.simulator.sales import TicketingHistory
 
 __all__ = ["browser", "open_page"]
 
-_TESTS = Path(__file__).parent
-# Folders whose tests share servers: each runs in one process, and the longest begin first.
-_ONE_PROCESS_EACH = ("superset", "spark", "end_to_end", "defects")
+# Folders whose tests share servers, each run by one process, and then the others, those first that take longest.
+_ONE_PROCESS_EACH = ("tests/superset/", "tests/spark/")
+_FIRST = (*_ONE_PROCESS_EACH, "tests/end_to_end/", "tests/defects/")
 _END_SECONDS = 120.0
 _stderr = pytest.StashKey[TextIO]()
 
@@ -47,17 +48,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share fixtures in one process of pytest-xdist, and begin with those that take longest."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    ranks = {name: rank for rank, name in enumerate(_ONE_PROCESS_EACH)}
-    items.sort(key=lambda item: ranks.get(groups[item].split("/")[0], len(ranks)))
+    """Begin with the folders that take longest."""
+    items.sort(key=lambda item: next((n for n, path in enumerate(_FIRST) if item.nodeid.startswith(path)), len(_FIRST)))
 
 
-def _group(item: pytest.Item) -> str:
-    file = item.path.relative_to(_TESTS)
-    return file.parts[0] if file.parts[0] in {"superset", "spark"} else file.as_posix()
+class _FilesTogether(LoadScopeScheduling):
+    """Runs the tests of a file, or of a folder that shares a server, in one process.
+
+    The groups of pytest-xdist 3.8 (`--dist loadgroup`) have no effect under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((path for path in _ONE_PROCESS_EACH if nodeid.startswith(path)), nodeid.split("::", maxsplit=1)[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _FilesTogether(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
