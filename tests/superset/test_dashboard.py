@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page
 from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
-from acl_assets.report.charts import PAPER
+from acl_assets.report.drawing import PAPER
 from acl_assets.superset.browsing import open_dashboard, open_tab, painted_charts
 from acl_assets.superset.bundle import read_bundle
 from acl_assets.superset.screenshots import DASHBOARD, WIDTHS, take_screenshots

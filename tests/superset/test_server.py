@@ -21,7 +21,7 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 import pytest
 import requests
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from postgres import database, execute
 from superset.conftest import SupersetUnderTest
 
