@@ -1,10 +1,12 @@
 """The one page that wires everything: assets, checks, jobs, schedule, sensor and resources.
 
-`build_definitions` takes what a test or a deployment wants to replace; `defs` is what Dagster loads.
+`build_definitions` takes what a test or a deployment wants to replace. `defs` is what Dagster loads: these definitions
+and those in `acl_assets/defs`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dagster import (
@@ -14,6 +16,7 @@ from dagster import (
     ResourceDefinition,
     define_asset_job,
     in_process_executor,
+    load_from_defs_folder,
 )
 
 from acl_assets.extraction.job import extract, nightly_extract, ticketing_tables
@@ -27,9 +30,12 @@ from acl_assets.util.runs import require_selection
 from acl_assets.warehouse.checks import fact_amounts, source_row_counts
 from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
+from acl_assets.warehouse.duckdb_engine import DuckDBEngine
 from acl_assets.warehouse.project import dbt_project, load_manifest
 from acl_assets.warehouse.publication_asset import build_published_warehouse
-from acl_assets.warehouse.spark_warehouse import SPARK, require_spark_client
+from acl_assets.warehouse.spark_engine import SparkEngine
+
+_ENGINES = {engine.name: engine for engine in (DuckDBEngine, SparkEngine)}
 
 
 def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:
@@ -44,13 +50,13 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         DbtProjectError: the dbt project does not parse.
     """
     settings = settings or Settings.from_environment()
-    if settings.dbt_target == SPARK:
-        require_spark_client()
+    engine = _ENGINES[settings.dbt_target](settings)
+    engine.require_installed()
     project = dbt_project()
-    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), settings.dbt_target)
+    dbt_models = build_dbt_assets(project, load_manifest(project, settings.dbt_variables), engine)
     checked = (source_tables, dbt_models, source_row_counts, fact_amounts)
     published_warehouse = build_published_warehouse(
-        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs]
+        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs], engine
     )
     refresh = define_asset_job(
         "refresh",
@@ -78,7 +84,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
             "dbt": LeanDbtCliResource(
                 project_dir=str(project.project_dir),
                 profiles_dir=str(project.profiles_dir),
-                target=settings.dbt_target,
+                target=engine.name,
                 **guarded_dbt(settings.dbt_lock_file),
             ),
             **resources,
@@ -97,4 +103,4 @@ def _settings_resource(settings: Settings) -> ResourceDefinition:
     return ResourceDefinition(provide)
 
 
-defs = build_definitions()
+defs = Definitions.merge(build_definitions(), load_from_defs_folder(path_within_project=Path(__file__).parent))

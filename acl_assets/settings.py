@@ -1,111 +1,205 @@
 """Every path and environment variable of the project, in one place.
 
-A folder is a `Path` of this machine or, where it may be on object storage, the text of a URL such as
-`s3://bucket/acl/exports`. Errors never repeat the text of a variable that can hold a secret, such as a URL.
+`Settings` reads the variables `ACL_*`. A folder is a `Path` of this machine or, where it may be on object storage, the
+text of a URL such as `s3://bucket/acl/exports`. Errors never repeat the text of a variable, which may hold a secret.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+FESTIVAL_TIMEZONE = "America/Chicago"  # until the report and the schedule read the manifest
 DBT_PROJECT_DIR = PROJECT_DIR / "dbt"
-FESTIVAL_TIMEZONE = "America/Chicago"
+_PREFIX = "ACL_"
 
 
 class SettingsError(ValueError):
     """An environment variable has a value that cannot be used; the message names it and says what it may be."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where this installation keeps its data and how it is tuned.
+def folder_or_url(text: str | Path) -> Path | str:
+    """Return a folder of this machine, made absolute, or the URL of one on object storage.
 
-    Attributes:
-        data_dir: absolute folder of this machine below which everything is kept that the pipeline writes here.
-        exports_dir: landing zone of export batches, an absolute folder or a URL.
-        settle_seconds: seconds a folder without a manifest must lie unchanged before it counts as a batch.
-        dbt_target: the dbt target that builds the warehouse: `duckdb` or `spark`.
-        spark_remote: where Spark Connect answers, such as `sc://127.0.0.1:15002`; needed by the target `spark`.
-        spark_published_rows: tables that Spark built of more rows than this are not copied into the published file.
-        memory_limit: DuckDB's memory limit, such as `2GB`; None: in proportion to the source tables.
-        ticketing_dsn: the ticketing database as libpq takes it, a URI or `name=value` pairs; None: no extraction.
-        ticketing_standby_dsn: a standby of it, which is preferred when it can be reached.
-        ticketing_schema: the schema of the six tables.
-        extract_mb_per_s: megabytes (10^6 bytes) a second an extract reads at most; 0 reads as fast as it can.
-        full_extract_days: days after a full batch before the next full one; until then batches are incremental.
-        superset_url: where people open Superset, such as `http://127.0.0.1:8088`; None: no dashboards are kept in step.
-        superset_user: name of an administrator of Superset.
-        superset_password: theirs; None: the one that `make superset` made and keeps.
-        data_url: URL below which source tables are kept for other machines; None: on this machine alone.
+    Raises:
+        ValueError: it is the URL of something else, or has more in it than a bucket and a folder.
+    """
+    scheme, separator, rest = str(text).partition("://")
+    if not separator:
+        return Path(text).expanduser().absolute()
+    if scheme != "s3" or not rest.strip("/"):
+        raise ValueError(
+            "it is neither a folder nor a URL of object storage such as s3://bucket/acl. Set it to one of them. "
+            "Stores other than Amazon's are reached by the S3 address in AWS_ENDPOINT_URL"
+        )
+    if not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest) or (":" in rest.partition("/")[0] and "@" in rest):
+        raise ValueError(
+            "it has more in it than a bucket and a folder, such as a user, a key or a signature. Set it to a URL "
+            "such as s3://bucket/acl; credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return str(text).rstrip("/")
+
+
+def secret_text(secret: SecretStr | None) -> str | None:
+    """Return the text of a secret setting, to be handed on and never shown."""
+    return secret.get_secret_value() if secret else None
+
+
+def _folder(text: str | Path) -> Path:
+    if "://" in str(text):
+        raise ValueError("it is a URL. Set it to a folder: DuckDB files, locks and the report need one")
+    return Path(text).expanduser().absolute()
+
+
+def _web_address(text: str) -> str:
+    example = "Set it to the address alone, such as http://127.0.0.1:8088"
+    if not re.match(r"https?://[^/]", text):
+        raise ValueError(f"it is not a web address. {example}")
+    if re.search(r"[@?#]", text):
+        raise ValueError(
+            f"it has a user, a password or parameters in it. {example}; sign in with ACL_SUPERSET_USER and "
+            "ACL_SUPERSET_PASSWORD"
+        )
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", text):
+        raise ValueError(f"it has a host or port that cannot be read. {example}")
+    return text
+
+
+FolderOrUrl = Annotated[Path | str, BeforeValidator(folder_or_url)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Where this installation keeps its data and how it is tuned. Every field is read from `ACL_<FIELD>`.
+
+    Use `Settings.from_environment()`, whose errors name the variable.
     """
 
-    data_dir: Path
-    exports_dir: Path | str
-    settle_seconds: float = 60.0
-    dbt_target: str = "duckdb"
-    # Settings that can hold a secret are not part of the representation, which gets into logs.
-    spark_remote: str | None = field(default=None, repr=False)
-    spark_published_rows: int = 100_000_000
-    memory_limit: str | None = None
-    ticketing_dsn: str | None = field(default=None, repr=False)
-    ticketing_standby_dsn: str | None = field(default=None, repr=False)
-    ticketing_schema: str = "public"
-    extract_mb_per_s: float = 10.0
-    full_extract_days: float = 7.0
-    superset_url: str | None = field(default=None, repr=False)
-    superset_user: str = "admin"
-    superset_password: str | None = field(default=None, repr=False)
-    data_url: str | None = None
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True, extra="forbid"
+    )
+
+    data_dir: Folder = Field(
+        default=PROJECT_DIR / "data",
+        description="Folder of exports, source tables, builds and published data, or the URL of one on object storage "
+        "such as `s3://bucket/acl`.",
+    )
+    work_dir: Folder = Field(
+        default=PROJECT_DIR / "data",
+        description="Folder of this machine for DuckDB files, locks and the report, when `ACL_DATA_DIR` is a URL.",
+    )
+    exports_dir: FolderOrUrl = Field(
+        default=PROJECT_DIR / "data" / "exports",
+        description="Landing zone of export batches, a folder or a URL. Default: `exports` in `ACL_DATA_DIR`.",
+    )
+    settle_seconds: NotNegative = Field(
+        default=60.0, description="Seconds that a folder without a manifest must lie unchanged before it is a batch."
+    )
+    accept_smaller_batch: str | None = Field(
+        default=None,
+        description="Id of one full batch that may hold less than half of the rows published before.",
+    )
+    memory_limit: str = Field(default="1GB", description="Memory limit of DuckDB while it builds, such as `2GB`.")
+    ticketing_dsn: SecretStr | None = Field(
+        default=None,
+        description="The ticketing database as libpq takes it, a URI or `name=value` pairs. Unset: no extraction.",
+    )
+    ticketing_standby_dsn: SecretStr | None = Field(
+        default=None, description="A standby of the ticketing database, which is read when it can be reached."
+    )
+    ticketing_schema: str = Field(default="public", description="Schema of the source tables.")
+    extract_mb_per_s: NotNegative = Field(
+        default=10.0, description="Megabytes (10^6 bytes) a second that an extract reads at most. 0: no limit."
+    )
+    full_extract_days: NotNegative = Field(
+        default=7.0, description="Days from one full batch to the next. The batches between them are incremental."
+    )
+    dbt_target: Literal["duckdb", "spark"] = Field(
+        default="duckdb", description="Engine that builds the warehouse, `duckdb` or `spark`."
+    )
+    spark_remote: SecretStr | None = Field(
+        default=None, description="Address of the Spark Connect server, such as `sc://127.0.0.1:15002`."
+    )
+    spark_published_rows: int = Field(
+        default=100_000_000,
+        ge=0,
+        description="Tables that Spark built of more rows than this are left out of the published file.",
+    )
+    superset_url: WebAddress | None = Field(
+        default=None,
+        repr=False,
+        description="Where people open Superset, such as `http://127.0.0.1:8088`. Unset: no dashboards.",
+    )
+    superset_user: str = Field(default="admin", description="Name of an administrator of Superset.")
+    superset_password: SecretStr | None = Field(
+        default=None, description="The administrator's password. Default: the one that `make superset` made."
+    )
+    data_url: str | None = Field(default=None, exclude=True, description="`ACL_DATA_DIR` where that is a URL.")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings from `ACL_*` variables; an unset or empty variable means its default.
+    def from_environment(cls) -> Settings:
+        """Read the settings from the variables `ACL_*`; an empty variable means its default.
 
         Raises:
-            SettingsError: a variable's text cannot be read as what it stands for.
+            SettingsError: a variable is unknown, or its text cannot be read as what it stands for.
         """
-        variables = os.environ if environment is None else environment
-        data = folder_or_url(variables.get("ACL_DATA_DIR") or PROJECT_DIR / "data", "ACL_DATA_DIR")
-        exports = f"{data}/exports" if isinstance(data, str) else data / "exports"
-        data_dir = _work_dir(variables) if isinstance(data, str) else data
+        if problem := _unknown_variable():
+            raise SettingsError(problem)
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    def with_changes(self, **changes: Any) -> Settings:
+        """Return a copy with other values of some fields, which are validated; the environment is not read."""
+        return Settings.model_validate({**dict(self), **changes})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_folders(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Let folders that are not set follow from the data folder, which may be on object storage."""
+        if "data_dir" in values:
+            try:
+                data = folder_or_url(values["data_dir"])
+            except ValueError as error:
+                raise ValueError(f"ACL_DATA_DIR cannot be used: {error}") from None
+            values = {"exports_dir": f"{data}/exports", **values}
+            if isinstance(data, str):
+                values |= {"data_url": data, "data_dir": values.get("work_dir") or PROJECT_DIR / "data"}
+        return values
+
+    @model_validator(mode="after")
+    def _require_usable_combination(self) -> Settings:
         # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
-        if unusable := [character for character in "?\\" if character in str(data_dir)]:
-            raise SettingsError(
-                f"DuckDB cannot write below the data folder {data_dir}: its path contains {' and '.join(unusable)}. "
-                f"Set {'ACL_WORK_DIR' if isinstance(data, str) else 'ACL_DATA_DIR'} to another folder."
+        if unusable := [character for character in "?\\" if character in str(self.data_dir)]:
+            raise ValueError(
+                f"DuckDB cannot write below the data folder {self.data_dir}: its path contains "
+                f"{' and '.join(unusable)}. Set {'ACL_WORK_DIR' if self.data_url else 'ACL_DATA_DIR'} to another folder"
             )
-        return cls(
-            data_dir=data_dir,
-            exports_dir=folder_or_url(variables.get("ACL_EXPORTS_DIR") or exports, "ACL_EXPORTS_DIR"),
-            data_url=data if isinstance(data, str) else None,
-            settle_seconds=_number(variables, "ACL_SETTLE_SECONDS", 60.0, "seconds"),
-            dbt_target=_dbt_target(variables),
-            spark_remote=variables.get("ACL_SPARK_REMOTE") or None,
-            spark_published_rows=int(_number(variables, "ACL_SPARK_PUBLISHED_ROWS", 100_000_000.0, "rows")),
-            memory_limit=variables.get("ACL_MEMORY_LIMIT") or None,
-            ticketing_dsn=variables.get("ACL_TICKETING_DSN") or None,
-            ticketing_standby_dsn=variables.get("ACL_TICKETING_STANDBY_DSN") or None,
-            ticketing_schema=variables.get("ACL_TICKETING_SCHEMA") or "public",
-            extract_mb_per_s=_number(variables, "ACL_EXTRACT_MB_PER_S", 10.0, "megabytes a second"),
-            full_extract_days=_number(variables, "ACL_FULL_EXTRACT_DAYS", 7.0, "days"),
-            superset_url=_web_address(variables, "ACL_SUPERSET_URL"),
-            superset_user=variables.get("ACL_SUPERSET_USER") or "admin",
-            superset_password=variables.get("ACL_SUPERSET_PASSWORD") or None,
-        )
+        if self.dbt_target == "spark" and not (secret_text(self.spark_remote) or "").startswith("sc://"):
+            raise ValueError(
+                "ACL_DBT_TARGET=spark needs ACL_SPARK_REMOTE, the address of a Spark Connect server such as "
+                "sc://127.0.0.1:15002; make spark-cluster runs one"
+            )
+        return self
 
     @property
     def source_tables_dir(self) -> Path:
-        """Typed Parquet files of every converted batch, and the current state under `current/`."""
+        """Typed Parquet files of the converted batch chains; `current` points to the newest."""
         return self.data_dir / "source_tables"
 
     @property
     def source_tables_url(self) -> str | None:
-        """Where the current state's files are kept for other machines, under `current/`; None: nowhere."""
+        """Where the source tables are kept for other machines; None: nowhere."""
         return f"{self.data_url}/source_tables" if self.data_url else None
 
     @property
@@ -125,27 +219,24 @@ class Settings:
 
     @property
     def build_file(self) -> Path:
-        """The DuckDB file a refresh builds and audits."""
+        """The DuckDB file that a refresh builds and audits."""
         return self.build_dir / "acl.duckdb"
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The environment variables by which the dbt project is told where the data is and how it is tuned.
-
-        DuckDB reads files of this machine; a Spark cluster, which may not, reads those on object storage.
-        """
-        limit = {"ACL_MEMORY_LIMIT": self.memory_limit} if self.memory_limit else {}
-        remote = {"ACL_SPARK_REMOTE": self.spark_remote} if self.spark_remote else {}
-        return {"ACL_DATA_DIR": str(self.data_dir), **limit, **remote}
+        """The environment variables by which the dbt project is told where the data is and how it is tuned."""
+        address = secret_text(self.spark_remote)
+        remote = {"ACL_SPARK_REMOTE": address} if address else {}
+        return {"ACL_DATA_DIR": str(self.data_dir), "ACL_MEMORY_LIMIT": self.memory_limit, **remote}
 
     @property
     def refresh_lock_file(self) -> Path:
-        """Locked by the run that refreshes, see `warehouse.refresh_lock`."""
+        """Locked by the run that refreshes."""
         return self.build_dir / "refresh.lock"
 
     @property
     def dbt_lock_file(self) -> Path:
-        """Locked by the dbt process that builds, see `warehouse.dbt_process`."""
+        """Locked by the dbt process that builds."""
         return self.build_dir / "dbt.lock"
 
     @property
@@ -159,71 +250,50 @@ class Settings:
         return self.data_dir / "report" / "index.html"
 
 
-def folder_or_url(text: str | Path, name: str) -> Path | str:
-    """Return a folder of this machine, made absolute, or the URL of one on object storage; `name` is the setting's.
-
-    Raises:
-        SettingsError: it is the URL of something else, or has more in it than a bucket and a folder.
-    """
-    scheme, separator, rest = str(text).partition("://")
-    if not separator:
-        return Path(text).expanduser().absolute()
-    if scheme != "s3" or not rest.strip("/"):
-        raise SettingsError(
-            f"{name} is neither a folder nor a URL of object storage such as s3://bucket/acl. Set it to one of them. "
-            "Stores other than Amazon's are reached by the S3 address they have, set as AWS_ENDPOINT_URL."
-        )
-    if not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest) or (":" in rest.partition("/")[0] and "@" in rest):
-        raise SettingsError(
-            f"{name} has more in it than a bucket and a folder, such as a user, a key or a signature. Set it to a URL "
-            "such as s3://bucket/acl; credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
-    return str(text).rstrip("/")
+def settings_table() -> str:
+    """Return the table of the environment variables for the docs, as Markdown."""
+    rows = [
+        f"| `{_variable(name)}` | {_shown_default(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+        if not field.exclude
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 
-def _work_dir(variables: Mapping[str, str]) -> Path:
-    """Return the folder of this machine for what cannot be on object storage."""
-    text = variables.get("ACL_WORK_DIR") or str(PROJECT_DIR / "data")
-    if "://" in text:
-        raise SettingsError("ACL_WORK_DIR is a URL. Set it to a folder: DuckDB files, locks and the report need one.")
-    return Path(text).expanduser().absolute()
+def _shown_default(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Path):
+        return f"`{value.relative_to(PROJECT_DIR)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _dbt_target(variables: Mapping[str, str]) -> str:
-    target = variables.get("ACL_DBT_TARGET") or "duckdb"
-    if target not in ("duckdb", "spark"):
-        raise SettingsError(f"ACL_DBT_TARGET={target!r} is no engine; set it to duckdb or spark.")
-    if target == "spark" and not (variables.get("ACL_SPARK_REMOTE") or "").startswith("sc://"):
-        raise SettingsError(
-            "ACL_DBT_TARGET=spark needs ACL_SPARK_REMOTE, the address of a Spark Connect server such as "
-            "sc://127.0.0.1:15002; make spark-cluster runs one."
-        )
-    return target
+def _variable(field_name: str) -> str:
+    return f"{_PREFIX}{field_name.upper()}"
 
 
-def _web_address(variables: Mapping[str, str], name: str) -> str | None:
-    text = variables.get(name)
-    if not text:
-        return None
-    example = "Set it to the address alone, such as http://127.0.0.1:8088"
-    if not re.match(r"https?://[^/]", text):
-        raise SettingsError(f"{name} is not a web address. {example}.")
-    if re.search(r"[@?#]", text):
-        raise SettingsError(
-            f"{name} has a user, a password or parameters in it. {example}; sign in with ACL_SUPERSET_USER and "
-            "ACL_SUPERSET_PASSWORD."
-        )
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", text):
-        raise SettingsError(f"{name} has a host or port that cannot be read. {example}.")
-    return text
+def _unknown_variable() -> str | None:
+    """Return what is wrong with a variable of ours that is no setting, such as a misspelt one."""
+    known = [_variable(name) for name, field in Settings.model_fields.items() if not field.exclude]
+    for name in sorted(os.environ):
+        if name.startswith(_PREFIX) and name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            advice = f"Did you mean {nearest[0]}?" if nearest else f"The settings are {', '.join(known)}."
+            return f"{name} is not a setting. {advice} Correct its name, or unset it."
+    return None
 
 
-def _number(variables: Mapping[str, str], name: str, default: float, unit: str) -> float:
-    text = variables.get(name) or str(default)
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise SettingsError(f"{name}={text!r} is not a number of {unit}; set it to 0 or more, such as {default:.0f}.")
-    return number
+def _explain(error: ValidationError) -> str:
+    """Return the first problem as a sentence that names the variable, without the text it holds."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if not problem["loc"]:
+        return f"{reason}."
+    name = str(problem["loc"][0])
+    if problem["type"] == "value_error":
+        return f"{_variable(name)} cannot be used: {reason}."
+    field = Settings.model_fields[name]
+    return (
+        f"{_variable(name)} cannot be used: {reason[0].lower()}{reason[1:]}. It means: {field.description} "
+        f"Set it to such a value, or unset it (default {_shown_default(field.default) or 'none'})."
+    )

@@ -14,27 +14,35 @@ ColumnType = Literal["int", "text", "timestamptz"]
 class SourceColumn:
     """One column at the source: `int` is 32 bits, `timestamptz` is an instant to the microsecond.
 
-    Personal data stays in the source tables: previews, logs and errors do not show it.
+    Personal data stays in the source tables: previews, logs and errors do not show it. A file may lack an optional
+    column, which is null then.
     """
 
     name: str
     type: ColumnType
     description: str
     is_personal: bool = False
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """One table at the source; `id` is its primary key."""
+    """One table at the source; `id` is its primary key. A batch may lack an optional table, which is empty then."""
 
     name: str
     description: str
     columns: tuple[SourceColumn, ...]
+    is_optional: bool = False
 
     @property
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns in the declared order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """Names of the columns that every file has."""
+        return tuple(column.name for column in self.columns if not column.is_optional)
 
     @property
     def personal_columns(self) -> tuple[str, ...]:

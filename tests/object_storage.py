@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -45,11 +44,14 @@ def credentials(address: str, **variables: str | None) -> Iterator[None]:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        fsspec.filesystem("s3").clear_instance_cache()
+        # Making a client takes half a second, so it is made again for other credentials only.
+        if variables:
+            fsspec.filesystem("s3").clear_instance_cache()
         try:
             yield
         finally:
-            fsspec.filesystem("s3").clear_instance_cache()
+            if variables:
+                fsspec.filesystem("s3").clear_instance_cache()
 
 
 def make_bucket() -> str:
@@ -71,4 +73,4 @@ def asking_for_permissions(address: str) -> Iterator[None]:
 
 def remote_settings(data_dir: Path, data_url: str) -> Settings:
     """Settings of an installation that keeps what it can on object storage, and the rest on this machine."""
-    return replace(festival_settings(data_dir), exports_dir=f"{data_url}/exports", data_url=data_url)
+    return festival_settings(data_dir).with_changes(exports_dir=f"{data_url}/exports", data_url=data_url)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -171,9 +172,31 @@ def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
         if path.startswith(str(PROJECT_DIR)) and ".venv" not in path and not path.endswith((".py", ".pyc"))
     }
     assert Path("dbt/target/manifest.json") in ours
-    assert {path.parts[0] for path in ours} == {"dbt"}
+    assert {path.parts[0] for path in ours} == {"dbt", "pyproject.toml"}
     assert [path for mode, path in opened if mode[0] in "wax"] == []
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_scaffolded_definition_is_loaded_with_the_others(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("acl_assets", "dbt"):
+        shutil.copytree(PROJECT_DIR / name, project / name)
+    shutil.copy(PROJECT_DIR / "pyproject.toml", project)
+    variables = {**os.environ, "PYTHONPATH": str(project), "ACL_DATA_DIR": str(tmp_path / "data")}
+
+    def run(*command: str) -> str:
+        ran = subprocess.run(
+            [sys.executable, *command], cwd=project, env=variables, capture_output=True, text=True, check=True
+        )
+        return ran.stdout
+
+    run("-c", "from dagster_dg_cli.cli import main; main()", "scaffold", "defs", "dagster.asset", "fourth_chart.py")
+    loaded = run(
+        "-c", "from acl_assets.definitions import defs; print(defs.resolve_asset_graph().get_all_asset_keys())"
+    )
+    assert "'fourth_chart'" in loaded
+    assert "'all_stars_report'" in loaded
 
 
 if __name__ == "__main__":

@@ -59,8 +59,3 @@ $$;
 -- Up to PostgreSQL 14 everybody may create objects in the schema public, this role too, and the extract refuses such a
 -- role. Once you know that nothing of yours relies on it:
 --     revoke create on schema public from public;
---
--- What other sessions do, and how far standbys lag behind, is hidden from this role; it then counts transactions and
--- waits for locks instead, which everybody may see. To let it look closer, at the price that it can also read the text
--- of other sessions' statements, personal data in them included:
---     grant pg_read_all_stats to acl_export;

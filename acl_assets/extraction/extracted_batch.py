@@ -1,13 +1,9 @@
-"""What comes of an extract: a batch, described for people, or an error and nothing left behind.
-
-What belongs here: what one process tells another about an extract, and the lock and the left-overs of extracts in the
-landing zone. What does not: the extract itself (`extraction`), and anything that takes memory to import.
-"""
+"""The result of an extract, its errors, and the lock and left-overs of extracts in the landing zone."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +13,7 @@ from typing import Any
 
 from acl_assets.landing_zone.manifest import BatchKind, is_unfinished
 from acl_assets.landing_zone.s3_store import remove_unfinished
+from acl_assets.util.locks import LockHeldError, acquire_lock
 
 BATCH_PREFIX = "ticketing-"
 _LOCK_NAME = ".extract.lock"
@@ -25,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class ExtractionError(Exception):
-    """An extract cannot be made or broke off; the message says what, where and what to do, and holds no password."""
+    """An extract cannot be made or broke off; the message holds no password."""
 
 
 class SourceUnreachableError(ExtractionError):
@@ -37,19 +34,12 @@ class RoleError(ExtractionError):
 
 
 class SourceBehindError(ExtractionError):
-    """The source is at an earlier instant than what has landed from it already, as a standby that lags is."""
+    """The source is at an earlier instant than the newest batch, as a standby that lags is."""
 
 
 @dataclass(frozen=True)
 class ExtractedTable:
-    """What was read of one table.
-
-    Attributes:
-        rows: rows in the batch.
-        bytes: of its Parquet file, 0 when an incremental batch has none.
-        rows_at_source: rows of the whole table in the snapshot.
-        sums_at_source: sums of its whole-number columns in the snapshot, by name.
-    """
+    """Rows and bytes of one table in the batch, and row count and sums of the whole table in the snapshot."""
 
     rows: int
     bytes: int
@@ -61,11 +51,7 @@ class ExtractedTable:
 class Extraction:
     """A batch that an extract has landed.
 
-    Attributes:
-        full_because: why it is a full batch, None when it is incremental.
-        exported_at: the instant of the snapshot.
-        seconds: from the first connection to the last byte on disk.
-        source_snapshot: as the manifest records it.
+    `full_because` is None for an incremental batch; `seconds` counts from the first connection.
     """
 
     batch_id: str
@@ -80,60 +66,53 @@ class Extraction:
 
 @contextmanager
 def only_extract(exports_dir: Path, exports_url: str | None = None) -> Iterator[None]:
-    """Hold the landing zone's lock for extracts, which the system releases when this process ends, however it does.
-
-    Its holder is the only extract, so unfinished folders that are there are those of killed ones, and are removed.
+    """Hold the lock of extracts into a folder, and remove what killed extracts left there.
 
     Args:
-        exports_dir: where extracts write their batches.
-        exports_url: the landing zone on object storage they send them to. Every batch that is still in `exports_dir`
-            then is one that was not sent, or not as a whole, and is removed from both. Other machines have locks of
-            their own.
+        exports_dir: folder extracts write their batches to.
+        exports_url: landing zone on object storage that batches are sent to. Every batch left in `exports_dir` then
+            was not sent completely, and is removed from both.
 
     Raises:
-        ExtractionError: another extract holds it, or the landing zone cannot be written.
-        ObjectStorageError: what a killed one left behind cannot be removed.
+        ExtractionError: another extract holds the lock, or the folder cannot be written.
+        ObjectStorageError: left-overs cannot be removed.
     """
     lock_file = exports_dir / _LOCK_NAME
-    with landing(exports_dir):
-        exports_dir.mkdir(parents=True, exist_ok=True)
-        stream = lock_file.open("a")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExtractionError(
-                f"Another extract into {exports_dir} is running (it holds {lock_file}); let it end, or end it."
-            ) from None
-        for folder in exports_dir.glob(f"{BATCH_PREFIX}*"):
-            # An extract makes no links.
-            if not folder.is_symlink() and (exports_url or is_unfinished(folder)):
-                if exports_url:
-                    remove_unfinished(exports_url, folder.name)
-                with landing(folder):
-                    shutil.rmtree(folder)
-                _log.info(f"Removed {folder.name}, which an extract that was killed left behind.")
+    try:
+        with landing(exports_dir):
+            lock = acquire_lock(lock_file, str(os.getpid()))
+    except LockHeldError as error:
+        raise ExtractionError(
+            f"Another extract into {exports_dir} is running (process {error.holder} holds {lock_file}); let it end, or "
+            "end it."
+        ) from None
+    try:
+        _remove_left_overs(exports_dir, exports_url)
         yield
+    finally:
+        lock.release()
+
+
+def _remove_left_overs(exports_dir: Path, exports_url: str | None) -> None:
+    for folder in exports_dir.glob(f"{BATCH_PREFIX}*"):
+        # An extract makes no links.
+        if not folder.is_symlink() and (exports_url or is_unfinished(folder)):
+            if exports_url:
+                remove_unfinished(exports_url, folder.name)
+            with landing(folder):
+                shutil.rmtree(folder)
+            _log.info(f"Removed {folder.name}, which a killed extract left behind.")
 
 
 def remove_left_overs(exports_dir: Path, exports_url: str | None = None) -> None:
-    """Remove what an extract that was killed left behind, as the next extract would.
-
-    Raises:
-        ExtractionError: an extract is running.
-        ObjectStorageError: object storage cannot be used.
-    """
+    """Remove what a killed extract left behind; errors as for `only_extract`."""
     with only_extract(exports_dir, exports_url):
         return
 
 
 @contextmanager
 def landing(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses at `path` into an error people can act on.
-
-    Raises:
-        ExtractionError: with what was refused, and the room that is left there.
-    """
+    """Turn an `OSError` of the block into an `ExtractionError` with the path and its free space."""
     try:
         yield
     except OSError as error:

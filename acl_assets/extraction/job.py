@@ -1,7 +1,4 @@
-"""The extract in Dagster: a job, its schedule, and the six tables of the ticketing database as external assets.
-
-What belongs here: what people configure and see. What does not: how an extract works (`extraction`).
-"""
+"""Run the extract in Dagster: a job, its schedule, and the source tables as external assets."""
 
 from typing import Any
 
@@ -24,7 +21,7 @@ from acl_assets.asset_keys import ROW_COUNT_METADATA, TICKETING_GROUP, TICKETING
 from acl_assets.extraction.extracted_batch import ExtractedTable, Extraction, ExtractionError, remove_left_overs
 from acl_assets.settings import FESTIVAL_TIMEZONE, Settings
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.util.processes import ChildProcess, ChildProcessDiedError
+from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
 
 _EXTRACT = "acl_assets.extraction.extract:extract_and_tell"
 
@@ -59,7 +56,7 @@ def extract_tables(context: OpExecutionContext, config: ExtractConfig, settings:
         context.log.log(level, message)
 
     try:
-        with ChildProcess() as process:
+        with ChildProcesses() as process:
             extraction = process.call(_EXTRACT, settings, full=config.full, mb_per_s=config.mb_per_second, log=log)
     except ExtractionError as error:
         raise Failure(str(error), allow_retries=False) from None

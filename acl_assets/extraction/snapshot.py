@@ -1,60 +1,45 @@
-"""The instant of the source that an extract reads, and whether what changed since the batch before it is enough.
+"""Identify the snapshot that an extract reads, and decide whether an incremental batch can continue the batch before.
 
-Every row version carries the transaction that wrote it (`xmin`). A snapshot's horizon is the oldest transaction that
-was still running: whatever is older was visible to it. So the next incremental batch holds the rows written at or after
-its predecessor's horizon; what was read twice merges by id, and nothing is missed, however late it was committed. Ids
-and times cannot do that: they are given out before the commit. Deletes leave no row version; the counts show them.
-
-What belongs here: reading a snapshot, the horizon, every reason for a full batch instead. What does not: reading rows
-(`extraction`).
+Every row version carries the id of the transaction that wrote it (`xmin`). The horizon of a snapshot is the oldest
+transaction that was still running. The next incremental batch holds the rows written at or after that horizon: rows
+that are read twice merge by id, and a late commit is not missed, as it would be with a high-water mark of ids or
+times. Deletes leave no row version; comparing counts reveals them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from acl_assets.extraction.connection import SourceConnection
 from acl_assets.landing_zone.batches import BatchChain
-from acl_assets.landing_zone.manifest import ExportBatch, ManifestTable
+from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.object_storage import open_file
 
+# Transactions begun since the oldest running one, beyond which its horizon counts as stalled.
 LARGEST_HORIZON_LAG = 1_000_000
-"""Transactions that may have begun since the oldest one still running, before its horizon counts as stalled."""
-
+# Beyond half of the 32-bit circle a row's age is ambiguous; the margin is for what begins during the extract.
 LARGEST_XID_DISTANCE = 2**31 - 50_000_000
-"""Beyond half of the 32-bit circle a row's age is ambiguous; the margin is for what begins during the extract."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEDULE_JITTER = timedelta(hours=1)
-_IDS_AT_ONCE = 2**25
-_ROWS_AT_ONCE = 131_072
 
 
 @dataclass(frozen=True)
 class SourceSnapshot:
     """One instant of a PostgreSQL server, as the manifest records it.
 
-    Attributes:
-        system_identifier: of the cluster, from its initdb; a dump and restore or an upgrade changes it.
-        timeline: counts the failovers and point-in-time recoveries behind the server.
-        server_version: such as `18.1`.
-        database: its name.
-        database_oid: tells a database from a later one of the same name.
-        schema: of the six tables.
-        in_recovery: whether the server is a standby.
-        wal_position: bytes of write-ahead log behind the instant.
-        snapshot: as `pg_current_snapshot()` writes it.
-        xid_horizon: every transaction before this one had ended; 64 bits, so that wrapping around is seen.
-        next_xid: the first transaction that had not begun, 64 bits.
+    `timeline` counts failovers and recoveries; `wal_position` is in bytes; transaction ids have 64 bits, so that a
+    wrap-around shows. Every transaction before `xid_horizon` had ended; `next_xid` had not begun.
     """
 
     system_identifier: str
@@ -71,20 +56,16 @@ class SourceSnapshot:
 
     @classmethod
     def from_manifest(cls, entry: Mapping[str, Any] | None) -> SourceSnapshot | None:
-        """The snapshot a manifest records, None when it records none of a PostgreSQL server."""
-        if entry is None or any(type(entry.get(name)) not in types for name, types in _FIELD_TYPES.items()):
+        """Return the snapshot that a manifest records, or None if it records none of a PostgreSQL server."""
+        types = {field.name: field.type for field in fields(cls)}
+        if entry is None or any(type(entry.get(name)).__name__ != kind for name, kind in types.items()):
             return None
-        return cls(**{name: entry[name] for name in _FIELD_TYPES})
+        return cls(**{name: entry[name] for name in types})
 
     def to_manifest(self) -> dict[str, Any]:
-        """The form in which a manifest records it."""
+        """Return the snapshot as a manifest records it."""
         return asdict(self)
 
-
-_FIELD_TYPES: Mapping[str, tuple[type, ...]] = {
-    name: ({"str": (str,), "int": (int,), "bool": (bool,)}[str(kind)])
-    for name, kind in SourceSnapshot.__annotations__.items()
-}
 
 _SNAPSHOT_QUERY = """
     select
@@ -119,12 +100,9 @@ _SNAPSHOT_QUERY = """
 
 
 def read_snapshot(source: SourceConnection, schema: str) -> tuple[SourceSnapshot, datetime]:
-    """Take the snapshot of the transaction that was just begun, and tell it with its instant.
+    """Take the snapshot of the transaction that was just begun, and return it with its instant.
 
-    On a standby that has not replayed all it received, the instant is that of the last commit it replayed.
-
-    Raises:
-        ExtractionError: the server is gone.
+    On a standby that has not replayed all it received, the instant is that of the last replayed commit.
     """
     row = source.rows(_SNAPSHOT_QUERY, "take a snapshot")[0]
     taken_at = _EPOCH + timedelta(microseconds=row.pop("microseconds"))
@@ -132,27 +110,24 @@ def read_snapshot(source: SourceConnection, schema: str) -> tuple[SourceSnapshot
 
 
 def changed_rows_condition(horizon: int) -> str:
-    """SQL that is true for the row versions written at or after a horizon, also when ids have wrapped around since.
+    """Return the SQL condition for row versions written at or after a horizon, also after a wrap-around of ids.
 
-    Ages are distances on the 32-bit circle from the present, the same all through a transaction. A frozen row keeps
-    the id of its writer, which can look young after a wrap-around: it is exported once more, never left out.
+    Ages are distances from the present on the 32-bit circle. A frozen row keeps the id of its writer and can look
+    young after a wrap-around: it is exported once more, never left out.
     """
     return f"age(xmin) <= (select age('{horizon % 2**32}'::xid))"
 
 
-# Full or incremental ------------------------------------------------------------------------------------------
-
-
-def full_because_of_landing_zone(state: BatchChain, full_extract_days: float, now: datetime) -> str | None:
-    """Why the landing zone's state cannot be continued, None when it can, as far as it alone tells."""
-    newest = state.newest
+def full_because_of_landing_zone(chain: BatchChain, full_extract_days: float, now: datetime) -> str | None:
+    """Return why the batch chain of a landing zone cannot be continued, or None if it can."""
+    newest = chain.newest
     if SourceSnapshot.from_manifest(newest.source_snapshot) is None:
         return f"batch {newest.batch_id} records no snapshot of a PostgreSQL server to continue from"
-    for batch in state.batches:
+    for batch in chain.batches:
         for table in batch.tables.values():
             if table.rows_at_source is None or any(not file.path.endswith(".parquet") for file in table.files):
                 return f"batch {batch.batch_id} is not one that an extract wrote"
-    last_full = state.batches[0]
+    last_full = chain.batches[0]
     if now - last_full.exported_at >= timedelta(days=full_extract_days) - _SCHEDULE_JITTER:
         days = f"{full_extract_days:g} day{'s' if full_extract_days != 1 else ''}"
         return f"the last full batch, {last_full.batch_id}, is as old as ACL_FULL_EXTRACT_DAYS allows ({days})"
@@ -160,7 +135,7 @@ def full_because_of_landing_zone(state: BatchChain, full_extract_days: float, no
 
 
 def full_because_of_source(before: SourceSnapshot, now: SourceSnapshot) -> str | None:
-    """Why the rows changed since a snapshot cannot be told at another one, None when they can."""
+    """Return why an incremental extract is impossible between two snapshots, or None if it is possible."""
     for name in ("system_identifier", "timeline", "database", "database_oid", "schema"):
         was, found = getattr(before, name), getattr(now, name)
         if was != found:
@@ -187,56 +162,38 @@ _FIELD_NAMES = {
 }
 
 
-# Reconciliation -----------------------------------------------------------------------------------------------
+def full_because_of_counts(chain: BatchChain, tables: Mapping[str, ManifestTable], folder: Path) -> str | None:
+    """Return why the chain and an incremental batch read into `folder` lack rows of the source, or None.
 
-
-def full_because_of_counts(state: BatchChain, tables: Mapping[str, ManifestTable], folder: Path) -> str | None:
-    """Why an incremental batch, as it was just read, does not bring the state to the source's; None when it does.
-
-    Every row of the source is one of the state, or an exported one whose id the state does not hold. Fewer rows at the
-    source than those together were deleted there.
-
-    Args:
-        state: the batches to continue from.
-        tables: what was read of each table, and how many rows the source has.
-        folder: where the files of `tables` are.
+    The source must have the rows it had before and those whose id is new. If it has fewer, rows were deleted.
     """
+    newest = chain.newest
     for name in SOURCE_TABLES:
         exported = [folder / file.path for file in tables[name].files]
-        landed = [f"{batch.folder}/{file.path}" for batch in state.batches for file in batch.tables[name].files]
-        before, now = _rows_at_source(state.newest, name), tables[name].rows_at_source or 0
-        new = count_new_ids(exported, landed)
-        if now < before + new:
-            return f"{before + new - now:,} rows of {name} have been deleted since batch {state.newest.batch_id}"
-        if now > before + new:
-            return f"{now - before - new:,} rows of {name} are in neither batch {state.newest.batch_id} nor the changes"
+        landed = [f"{batch.folder}/{file.path}" for batch in chain.batches for file in batch.tables[name].files]
+        expected = (newest.tables[name].rows_at_source or 0) + count_new_ids(exported, landed)
+        found = tables[name].rows_at_source or 0
+        if found < expected:
+            return f"{expected - found:,} rows of {name} have been deleted since batch {newest.batch_id}"
+        if found > expected:
+            return f"{found - expected:,} rows of {name} are in neither batch {newest.batch_id} nor the changes"
     return None
 
 
-def _rows_at_source(batch: ExportBatch, table: str) -> int:
-    return batch.tables[table].rows_at_source or 0
-
-
 def count_new_ids(exported: Iterable[Path], landed: Iterable[Path | str]) -> int:
-    """How many ids of exported Parquet files are in none of the landed ones, which may be URLs, in bounded memory.
-
-    Ids are looked at by ranges; a row group whose ids lie outside of a range is not read.
-    """
-    exported, landed = list(exported), list(landed)
-    new = 0
-    for first in sorted({int(start) for ids in _ids(exported) for start in np.unique(ids // _IDS_AT_ONCE)}):
-        first_id = first * _IDS_AT_ONCE
-        is_new = np.zeros(_IDS_AT_ONCE, dtype=bool)
-        for files, value in ((exported, True), (landed, False)):
-            for ids in _ids(files, first_id, first_id + _IDS_AT_ONCE - 1):
-                is_new[ids[(ids >= first_id) & (ids < first_id + _IDS_AT_ONCE)] - first_id] = value
-        new += int(np.count_nonzero(is_new))
-    return new
+    """Return how many ids of exported Parquet files are in none of the landed ones, which may be URLs."""
+    ids = np.sort(np.concatenate([np.empty(0, np.int64), *_ids(exported, -(2**31), 2**31)]))
+    if not len(ids):
+        return 0
+    is_new = np.ones(len(ids), dtype=bool)
+    for known in _ids(landed, ids[0], ids[-1]):
+        places = np.searchsorted(ids, known).clip(max=len(ids) - 1)
+        is_new[places[ids[places] == known]] = False
+    return int(np.count_nonzero(is_new))
 
 
-def _ids(
-    files: Iterable[Path | str], smallest: int = -(2**31), largest: int = 2**31 - 1
-) -> Iterable[np.ndarray[Any, Any]]:
+def _ids(files: Iterable[Path | str], smallest: int, largest: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Read ids in bounded memory; skip row groups without ids between two limits."""
     for path in files:
         with pq.ParquetFile(open_file(path) if isinstance(path, str) and "://" in path else path) as parquet:
             column = parquet.schema_arrow.get_field_index("id")
@@ -244,7 +201,7 @@ def _ids(
                 statistics = parquet.metadata.row_group(number).column(column).statistics
                 if statistics and statistics.has_min_max and (statistics.min > largest or statistics.max < smallest):
                     continue
-                for batch in parquet.iter_batches(_ROWS_AT_ONCE, row_groups=[number], columns=["id"]):
-                    # Arrow's own way to NumPy loads pandas, which takes more memory than all the rest.
+                for batch in parquet.iter_batches(131_072, row_groups=[number], columns=["id"]):
+                    # Arrow's own conversion to NumPy loads pandas.
                     ids = batch.column(0).cast(pa.int64())
                     yield np.frombuffer(ids.buffers()[1], np.int64, count=len(ids), offset=8 * ids.offset)

@@ -20,7 +20,6 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from acl_assets.landing_zone.manifest import (
-    FILE_NAME,
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
     MOST_NAME_CHARACTERS,
@@ -28,11 +27,13 @@ from acl_assets.landing_zone.manifest import (
     BatchKind,
     ExportBatch,
     FileUnreadableError,
+    Manifest,
     ManifestFile,
     ManifestTable,
     MissingPredecessorError,
     NoBatchError,
     contract_breach,
+    parse_file_name,
     parse_header,
     parse_manifest,
 )
@@ -236,12 +237,15 @@ def _files_of_tables(entry: LandedEntry) -> list[str] | str:
     """
     by_table: dict[str, dict[int | None, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in sorted(entry.files):
-        if match := FILE_NAME.fullmatch(name):
-            by_table[match["table"]][int(match["part"]) if match["part"] else None].append(name)
-    if missing := [table for table in SOURCE_TABLES if table not in by_table]:
+        if parsed := parse_file_name(name):
+            by_table[parsed.table][parsed.part].append(name)
+    required = [table.name for table in SOURCE_TABLES.values() if not table.is_optional]
+    if missing := [table for table in required if table not in by_table]:
         return f"it has neither {MANIFEST_NAME} nor files of {', '.join(missing)}{_found_instead(entry)}"
     files: list[str] = []
     for table in SOURCE_TABLES:
+        if table not in by_table:
+            continue
         parts = by_table[table]
         names = [name for part in parts.values() for name in part]
         if any(len(part) > 1 for part in parts.values()) or (None in parts and len(parts) > 1):
@@ -258,11 +262,13 @@ def _found_instead(entry: LandedEntry) -> str:
     found: list[str] = []
     for name in entry.files:
         lowered = name.lower()
-        if name != lowered and FILE_NAME.fullmatch(lowered):
+        if parse_file_name(name):
+            continue
+        if parse_file_name(lowered):
             found.append(f"{name} (rename it to {lowered})")
-        elif PurePosixPath(lowered).suffix in _ARCHIVES and not FILE_NAME.fullmatch(name):
+        elif PurePosixPath(lowered).suffix in _ARCHIVES:
             found.append(f"{name} (expected are names such as tickets.csv, tickets.csv.gz or tickets-1.parquet)")
-        elif not FILE_NAME.fullmatch(name):
+        else:
             found.append(name)
     for name in entry.others:
         what = "no regular file; put the file itself there" if "." in name else "no file; move its files one level up"
@@ -292,8 +298,8 @@ def _read_header(zone: LandingZone, found: LandedFolder) -> BatchHeader:
     if size > MOST_MANIFEST_BYTES:
         raise contract_breach(where, "it is larger than 16 MiB")
     content = zone.read_manifest(found.folder)
-    kind, exported_at = parse_header(content, where)
-    return BatchHeader(found, kind, exported_at, hashlib.sha256(content).hexdigest(), content)
+    header = parse_header(content, where)
+    return BatchHeader(found, header.kind, header.exported_at, hashlib.sha256(content).hexdigest(), content)
 
 
 def _time_of(nanoseconds: int) -> datetime:
@@ -350,7 +356,7 @@ def _require_continuation(before: ExportBatch, batch: ExportBatch, listing: List
 def _no_batch_message(listing: Listing) -> str:
     practise = "make run" if listing.is_local else "python -m acl_assets.simulator write-batch"
     return (
-        f"No complete full export batch in {listing.location}.{listing.skipped_text} Put the files of the six tables "
+        f"No complete full export batch in {listing.location}.{listing.skipped_text} Put the files of all tables "
         f"({', '.join(f'{table}.csv' for table in SOURCE_TABLES)}) there, in a folder of their own, set "
         f"ACL_EXPORTS_DIR to where they are, or practise on simulated ones: {practise}."
     )
@@ -360,32 +366,16 @@ def _read_batch(header: BatchHeader) -> ExportBatch:
     """Parse the whole manifest of a batch, or describe one without a manifest by its files."""
     found = header.found
     if header.manifest is None:
-        return ExportBatch(
-            batch_id=found.batch_id,
-            folder=found.folder,
-            kind=header.kind,
-            exported_at=header.exported_at,
-            digest=header.digest,
-            has_manifest=False,
-            tables=_plain_tables(found),
-        )
-    manifest = parse_manifest(header.manifest, found.batch_id, f"{found.folder}/{MANIFEST_NAME}")
-    return ExportBatch(
-        batch_id=found.batch_id,
-        folder=found.folder,
-        kind=manifest.kind,
-        exported_at=manifest.exported_at,
-        digest=header.digest,
-        has_manifest=True,
-        tables=manifest.tables,
-        source_snapshot=manifest.source_snapshot,
-        continues_from=manifest.continues_from,
-    )
+        manifest = Manifest(found.batch_id, header.kind, header.exported_at, _plain_tables(found))
+    else:
+        manifest = parse_manifest(header.manifest, found.batch_id, f"{found.folder}/{MANIFEST_NAME}")
+    return ExportBatch(**vars(manifest), folder=found.folder, digest=header.digest, has_manifest=found.has_manifest)
 
 
 def _plain_tables(found: LandedFolder) -> dict[str, ManifestTable]:
     files: dict[str, list[ManifestFile]] = {table: [] for table in SOURCE_TABLES}
     for name, size, modified_ns in found.stamp:
-        table = re.split(r"[-.]", name, maxsplit=1)[0]
-        files[table].append(ManifestFile(name, size, sha256=None, rows=None, modified_ns=modified_ns))
+        files[re.split(r"[-.]", name, maxsplit=1)[0]].append(
+            ManifestFile(name, size, sha256=None, rows=None, modified_ns=modified_ns)
+        )
     return {table: ManifestTable(None, tuple(described)) for table, described in files.items()}

@@ -47,11 +47,7 @@ class FolderLandingZone:
         return True
 
     def entries(self) -> Iterator[LandedEntry]:
-        """List the folders by names and file times alone, in the order of names.
-
-        Raises:
-            LandingZoneError: the folder cannot be listed.
-        """
+        """List the folders by names and file times alone, in the order of names."""
         try:
             names = sorted(os.listdir(self.path))
         except FileNotFoundError:
@@ -74,12 +70,7 @@ class FolderLandingZone:
             yield entry
 
     def read_manifest(self, folder: str) -> bytes:
-        """Return the content of a batch's manifest.
-
-        Raises:
-            FileUnreadableError: it is no regular file, or this user may not read it.
-            BatchError: it is too large.
-        """
+        """Return the content of a batch's manifest."""
         with open_regular(Path(folder), MANIFEST_NAME) as stream:
             content = stream.read(MOST_MANIFEST_BYTES + 1)
         if len(content) > MOST_MANIFEST_BYTES:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,20 +15,32 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.text import visible_text
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
 UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
 MOST_MANIFEST_BYTES = 16 << 20
-FILE_NAME = re.compile(
-    rf"(?P<table>{'|'.join(map(re.escape, SOURCE_TABLES))})(-(?P<part>\d+))?\.(?P<format>csv|csv\.gz|csv\.zst|parquet)"
-)
-_SHOWN = 200
+_FILE_NAME = re.compile(r"(?P<table>[a-z][a-z0-9_]*)(-(?P<part>\d+))?\.(csv|csv\.gz|csv\.zst|parquet)", re.ASCII)
 MOST_NAME_CHARACTERS = 128
-_CHUNK_BYTES = 1 << 20
 
 BatchKind = Literal["full", "incremental"]
+
+
+class FileName(NamedTuple):
+    """The parts of a data file's name: `tickets-2.csv.gz` is part 2 of tickets."""
+
+    table: str
+    part: int | None
+
+
+def parse_file_name(name: str) -> FileName | None:
+    """Return the parts of the name of a source table's file, None for any other name."""
+    match = _FILE_NAME.fullmatch(name)
+    if match is None or match["table"] not in SOURCE_TABLES:
+        return None
+    return FileName(match["table"], int(match["part"]) if match["part"] else None)
 
 
 class BatchError(Exception):
@@ -122,13 +134,13 @@ class Manifest:
     batch_id: str
     kind: BatchKind
     exported_at: datetime
-    tables: Mapping[str, ManifestTable]
-    source_snapshot: Mapping[str, Any] | None = None
+    tables: Mapping[str, ManifestTable] = field(repr=False)
+    source_snapshot: Mapping[str, Any] | None = field(default=None, repr=False)
     continues_from: Predecessor | None = None
 
 
-@dataclass(frozen=True)
-class ExportBatch:
+@dataclass(frozen=True, kw_only=True)
+class ExportBatch(Manifest):
     """One complete batch of the landing zone.
 
     `folder` is the path or URL of its folder. `digest` names its content: the SHA-256 of the manifest or, without
@@ -136,15 +148,9 @@ class ExportBatch:
     modification time.
     """
 
-    batch_id: str
     folder: str
-    kind: BatchKind
-    exported_at: datetime
     digest: str
     has_manifest: bool
-    tables: Mapping[str, ManifestTable] = field(repr=False)
-    source_snapshot: Mapping[str, Any] | None = field(default=None, repr=False)
-    continues_from: Predecessor | None = None
 
 
 # Parsing --------------------------------------------------------------------------------------------------------
@@ -191,11 +197,16 @@ class _PredecessorEntry(_Entry):
     manifest_digest: _Sha256
 
 
-class _Document(_Entry):
+class ManifestHeader(_Entry):
+    """The part of a manifest that orders its batch among the others."""
+
     manifest_version: Literal[1]
-    batch_id: _Name
     kind: BatchKind
     exported_at: _Instant
+
+
+class _Document(ManifestHeader):
+    batch_id: _Name
     source_snapshot: dict[str, Any] | None = None
     continues_from: _PredecessorEntry | None = None
     tables: dict[str, _TableEntry]
@@ -204,27 +215,13 @@ class _Document(_Entry):
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class ManifestHeader(NamedTuple):
-    """The part of a manifest that orders its batch among the others."""
-
-    kind: BatchKind
-    exported_at: datetime
-
-
-class _HeaderDocument(_Entry):
-    manifest_version: Literal[1]
-    kind: BatchKind
-    exported_at: _Instant
-
-
 def parse_header(content: bytes, where: str) -> ManifestHeader:
     """Return kind and export time of a manifest, without looking at its tables.
 
     Raises:
         BatchError: the content is not a JSON object, or this part of it breaks the contract.
     """
-    header = _validated(_HeaderDocument, content, where)
-    return ManifestHeader(header.kind, header.exported_at)
+    return _validated(ManifestHeader, content, where)
 
 
 def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
@@ -243,8 +240,14 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
         raise contract_breach(where, f"batch_id is {document.batch_id!r}, but the folder is {batch_id!r}")
     require_batch_id(batch_id, where)
     _require_source_tables(document.tables, where)
-    tables = {name: _table(name, document.tables[name], document.kind, where) for name in SOURCE_TABLES}
-    _require_distinct((file.path for table in tables.values() for file in table.files), where)
+    absent = ManifestTable(None, ())
+    tables = {
+        name: _table(name, document.tables[name], document.kind, where) if name in document.tables else absent
+        for name in SOURCE_TABLES
+    }
+    paths = Counter(file.path for table in tables.values() for file in table.files)
+    if twice := [path for path, count in paths.items() if count > 1]:
+        raise contract_breach(where, f"it lists {twice[0]} twice")
     predecessor = None
     if document.kind == "incremental":
         if document.continues_from is None:
@@ -275,14 +278,15 @@ def _violation(error: Mapping[str, Any]) -> str:
 
 
 def _require_source_tables(listed: Mapping[str, _TableEntry], where: str) -> None:
-    if missing := SOURCE_TABLES.keys() - listed.keys():
+    required = {table.name for table in SOURCE_TABLES.values() if not table.is_optional}
+    if missing := required - listed.keys():
         raise contract_breach(where, f"it lists no {', '.join(sorted(missing))}")
     if unknown := listed.keys() - SOURCE_TABLES.keys():
         raise contract_breach(where, f"it lists unknown tables: {visible_text(', '.join(sorted(unknown)))}")
 
 
 def _table(name: str, entry: _TableEntry, kind: BatchKind, where: str) -> ManifestTable:
-    if kind == "full" and not entry.files:
+    if kind == "full" and not entry.files and not SOURCE_TABLES[name].is_optional:
         raise contract_breach(where, f"it lists no file of {name}, and a full batch holds every table")
     for file in entry.files:
         _require_file_name(name, file.path, where)
@@ -298,21 +302,13 @@ def _table(name: str, entry: _TableEntry, kind: BatchKind, where: str) -> Manife
 
 def _require_file_name(table: str, path: str, where: str) -> None:
     """Refuse every path but a file name of the table; a bare name cannot point outside the folder."""
-    name = FILE_NAME.fullmatch(path)
-    if name is None or name["table"] != table:
+    name = parse_file_name(path)
+    if name is None or name.table != table:
         raise contract_breach(
             where,
             f"path {visible_text(repr(path))} is not accepted for {table}: a file lies directly in the batch's folder "
             f"and is called {table} or {table}-<number>, then .csv, .csv.gz, .csv.zst or .parquet",
         )
-
-
-def _require_distinct(paths: Iterable[str], where: str) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise contract_breach(where, f"it lists {path} twice")
-        seen.add(path)
 
 
 def require_batch_id(batch_id: str, where: str) -> None:
@@ -361,36 +357,26 @@ def is_unfinished(folder: Path) -> bool:
 
 def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:
     """Describe a finished file of a batch for its manifest: size and SHA-256 as they are on disk."""
-    digest = hashlib.sha256()
-    size = 0
     with (folder / path).open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return ManifestFile(path, size, digest.hexdigest(), rows)
+        digest = hashlib.file_digest(stream, "sha256")
+        return ManifestFile(path, stream.tell(), digest.hexdigest(), rows)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
-    """Write the manifest under a temporary name, flush it to disk and rename it: from now on the batch exists."""
+    """Write the manifest atomically and remove the mark of the unfinished batch: from now on the batch exists."""
+    before = manifest.continues_from
     document = {
         "manifest_version": MANIFEST_VERSION,
         "batch_id": manifest.batch_id,
         "kind": manifest.kind,
         "exported_at": manifest.exported_at.isoformat(),
-        "continues_from": _predecessor_entry(manifest.continues_from),
+        "continues_from": before and {"batch_id": before.batch_id, "manifest_digest": before.digest},
         "source_snapshot": manifest.source_snapshot,
         "tables": {name: _table_entry(table) for name, table in manifest.tables.items()},
     }
-    unfinished = folder / UNFINISHED_MANIFEST_NAME
-    with unfinished.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=2)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return unfinished.rename(folder / MANIFEST_NAME)
-
-
-def _predecessor_entry(predecessor: Predecessor | None) -> dict[str, str] | None:
-    return predecessor and {"batch_id": predecessor.batch_id, "manifest_digest": predecessor.digest}
+    write_atomically(folder / MANIFEST_NAME, json.dumps(document, indent=2))
+    (folder / UNFINISHED_MANIFEST_NAME).unlink(missing_ok=True)
+    return folder / MANIFEST_NAME
 
 
 def _table_entry(table: ManifestTable) -> dict[str, Any]:

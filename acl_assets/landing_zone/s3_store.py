@@ -44,11 +44,7 @@ class S3LandingZone:
         return False
 
     def entries(self) -> Iterator[LandedEntry]:
-        """List the folders by names, sizes and times alone, in the order of names.
-
-        Raises:
-            ObjectStorageError: the URL cannot be listed.
-        """
+        """List the folders by names, sizes and times alone, in the order of names."""
         folders: dict[str, dict[str, StoredFile]] = {}
         for path, file in object_storage.list_files(self.url).items():
             folder, separator, name = path.partition("/")
@@ -62,13 +58,7 @@ class S3LandingZone:
             yield _entry(folder, f"{self.url}/{folder}", folders[folder])
 
     def read_manifest(self, folder: str) -> bytes:
-        """Return the content of a batch's manifest.
-
-        Raises:
-            FileUnreadableError: it was removed, or the credentials may not read it.
-            BatchError: it is too large.
-            ObjectStorageError: object storage does not answer.
-        """
+        """Return the content of a batch's manifest."""
         url = f"{folder}/{MANIFEST_NAME}"
         try:
             content = object_storage.read_file(url, MOST_MANIFEST_BYTES + 1)
@@ -83,12 +73,7 @@ class S3LandingZone:
 
     @contextmanager
     def local_files(self, batch: ExportBatch, table: str, scratch: Path) -> Iterator[Path]:
-        """Give a folder with copies of the files of one table, removed afterwards.
-
-        Raises:
-            BatchError: a batch without a manifest changed since it was listed.
-            ObjectStorageError: a file cannot be fetched.
-        """
+        """Give a folder with copies of the files of one table, removed afterwards."""
         folder = scratch / f"{batch.digest}-{table}"
         try:
             for file in batch.tables[table].files:

@@ -8,7 +8,7 @@ from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, Res
 
 from acl_assets.asset_keys import FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
-from acl_assets.util.processes import ChildProcess
+from acl_assets.util.processes import ChildProcesses
 
 _WRITE_REPORT = "acl_assets.report.page:report_on"
 _SPECIFY_PREVIEWS = "acl_assets.report.page:previews_of"
@@ -25,7 +25,7 @@ _DRAW_PREVIEW = "vl_convert:vegalite_to_png"
 )
 def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
     """Render the report from the published file alone."""
-    with ChildProcess() as writer:
+    with ChildProcesses() as writer:
         writer.call(_WRITE_REPORT, settings.published_file, settings.report_file)
         context.log.info(f"The report is in {settings.report_file}.")
         specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file)
@@ -45,7 +45,7 @@ def _previews(
     """Return each picture as an image, or the reason why there is none: the report does not need these images."""
     previews: dict[str, MetadataValue[Any]] = {}
     with ExitStack() as painters:
-        painter = painters.enter_context(ChildProcess())
+        painter = painters.enter_context(ChildProcesses())
         for name, specification in specifications.items():
             try:
                 image = base64.b64encode(painter.call(_DRAW_PREVIEW, specification)).decode()
@@ -54,7 +54,7 @@ def _previews(
                 reason = f"The preview of {name} could not be drawn: {error}"
                 context.log.warning(f"{reason} The report holds that picture; open it in a browser.")
                 previews[name] = MetadataValue.text(reason)
-                painter = painters.enter_context(ChildProcess())
+                painter = painters.enter_context(ChildProcesses())
             else:
                 # Markdown is the only metadata that shows an image. It holds text from data as pixels alone.
                 previews[name] = MetadataValue.md(f"![{name}](data:image/png;base64,{image})")

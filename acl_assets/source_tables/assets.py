@@ -45,7 +45,6 @@ from acl_assets.source_tables.current_state import (
 )
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
-from acl_assets.util.processes import ChildProcesses
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.sql import duckdb_files
 
@@ -128,15 +127,7 @@ def source_tables(
         f"exported at {chain.newest.exported_at.isoformat()}."
     )
     conversion = ChainConversion(settings, chain, log=context.log.info, warn=context.log.warning)
-    errors: dict[str, BatchError] = {}
-    with ChildProcesses(conversion.processes) as processes:
-        made = {table.name: processes.submit(conversion.make, table) for table in conversion.largest_first()}
-        for name in SOURCE_TABLES:
-            try:
-                made[name].result()
-            except BatchError as error:
-                errors[name] = error
-    if errors:
+    if errors := conversion.make_tables():
         for table in SOURCE_TABLES.values():
             yield from _export_files_result(context, table, errors.get(table.name))
         raise Failure("\n".join(map(str, errors.values())), allow_retries=False)
@@ -184,8 +175,8 @@ def _table_metadata(
         "converted_in_this_run": conversion.is_needed,
         "preview": _preview(table, path),
     }
-    if speed := conversion.rows_per_second(table):
-        metadata["rows_per_second"] = speed
+    if made := conversion.made.get(table.name):
+        metadata["rows_per_second"] = round(made.rows_read / made.seconds)
     return metadata
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from acl_assets.landing_zone.batches import BatchChain
+from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
-from acl_assets.source_schema import SOURCE_TABLES, SourceTable
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables import remote
-from acl_assets.source_tables.conversion import TableOrder
+from acl_assets.source_tables.conversion import MadeTable, TableOrder
 from acl_assets.source_tables.current_state import (
     REJECTS,
     ConvertedBatch,
@@ -25,10 +25,9 @@ from acl_assets.source_tables.current_state import (
     switch_current,
     table_file,
 )
-from acl_assets.util.processes import ChildProcess, ChildProcesses
+from acl_assets.util.processes import ChildProcesses
 
 _MAKE_TABLE = "acl_assets.source_tables.conversion:make_table"
-_TOTALS = "acl_assets.source_tables.conversion:totals_of"
 _BYTES_FOR_TWO = 20_000_000
 
 Log = Callable[[str], None]
@@ -38,38 +37,32 @@ def convert_chain(settings: Settings, chain: BatchChain, log: Log = lambda messa
     """Convert a batch chain, make its tables the current ones, and return what they hold.
 
     Raises:
-        BatchError: a batch breaks the contract.
+        BatchError: a batch breaks the contract; the first error when there are several.
         ObjectStorageError: a file cannot be fetched or sent.
     """
     conversion = ChainConversion(settings, chain, log=log, warn=log)
-    with ChildProcesses(conversion.processes) as processes:
-        made = [processes.submit(conversion.make, table) for table in conversion.largest_first()]
-        for table in made:
-            table.result()
+    for error in conversion.make_tables().values():
+        raise error
     return conversion.finish()[1]
 
 
 class ChainConversion:
-    """Makes the tables of a batch chain in a new folder, beginning with what earlier refreshes have made."""
+    """Makes the tables of a batch chain in a new folder, beginning with what earlier refreshes have made.
+
+    `made` holds the tables that were made in this run, by name.
+    """
 
     def __init__(self, settings: Settings, chain: BatchChain, *, log: Log, warn: Log) -> None:
         self._settings, self._chain, self._log, self._warn = settings, chain, log, warn
-        self._seconds: dict[str, float] = {}
-        self._rows_by_file: dict[str, list[dict[str, int]]] = {}
-        self._totals: dict[str, tuple[int, Mapping[str, int]]] = {}
+        self.made: dict[str, MadeTable] = {}
         self._base, self._held = self._find_base()
-        self.new_batches = chain.batches[len(self._held) :]
+        self._new_batches = chain.batches[len(self._held) :]
         self._unfinished = begin_folder(settings.source_tables_dir, chain.digest) if self.is_needed else None
 
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to convert."""
-        return bool(self.new_batches)
-
-    @property
-    def processes(self) -> int:
-        """How many conversions run at a time: two tables hold nearly all rows, and a process takes time to start."""
-        return 2 if sum(map(self._exported_bytes, SOURCE_TABLES.values())) >= _BYTES_FOR_TWO else 1
+        return bool(self._new_batches)
 
     def _find_base(self) -> tuple[Path | None, tuple[ConvertedBatch, ...]]:
         source_tables_dir, url = self._settings.source_tables_dir, self._settings.source_tables_url
@@ -83,47 +76,37 @@ class ChainConversion:
             self._log(f"Tables of {len(held)} of {len(self._chain.batches)} batches are converted already.")
         return base, held
 
-    def largest_first(self) -> list[SourceTable]:
-        """Return the source tables, those first that take longest to convert."""
-        return sorted(SOURCE_TABLES.values(), key=self._exported_bytes, reverse=True)
-
-    def _exported_bytes(self, table: SourceTable) -> int:
-        return sum(file.bytes for batch in self.new_batches for file in batch.tables[table.name].files)
-
-    def make(self, process: ChildProcess, table: SourceTable) -> None:
-        """Make one table in a process of its own, which gives its memory back; do nothing when it has been made.
-
-        Raises:
-            BatchError: a batch breaks the contract.
-        """
+    def make_tables(self) -> dict[str, BatchError]:
+        """Make every table that has not been made, in worker processes, and return what is wrong with others."""
+        errors: dict[str, BatchError] = {}
         if self._unfinished is None:
-            return
-        started = time.perf_counter()
-        target = table_file(self._unfinished, table.name)
-        order = TableOrder(
+            return errors
+        exported = {
+            table: sum(file.bytes for batch in self._new_batches for file in batch.tables[table].files)
+            for table in SOURCE_TABLES
+        }
+        # Two tables hold nearly all rows, and a process takes time to start.
+        with ChildProcesses(2 if sum(exported.values()) >= _BYTES_FOR_TWO else 1) as processes:
+            calls = {
+                table: processes.submit(_MAKE_TABLE, self._order(table, self._unfinished), log=self._log)
+                for table in sorted(exported, key=exported.__getitem__, reverse=True)
+            }
+            for table in SOURCE_TABLES:
+                try:
+                    self.made[table] = calls[table].result()
+                except BatchError as error:
+                    errors[table] = error
+        return errors
+
+    def _order(self, table: str, folder: Path) -> TableOrder:
+        return TableOrder(
             zone=landing_zone_at(self._settings.exports_dir),
-            batches=self.new_batches,
-            table=table,
-            base=table_file(self._base, table.name) if self._base else None,
-            target=target,
-            rejects_file=self._settings.source_tables_dir / REJECTS / f"{table.name}.jsonl",
+            batches=self._new_batches,
+            table=SOURCE_TABLES[table],
+            base=table_file(self._base, table) if self._base else None,
+            target=table_file(folder, table),
+            rejects_file=self._settings.source_tables_dir / REJECTS / f"{table}.jsonl",
         )
-        self._rows_by_file[table.name] = process.call(_MAKE_TABLE, order, log=self._log)
-        self._totals[table.name] = process.call(_TOTALS, target, table)
-        self._seconds[table.name] = time.perf_counter() - started
-        self._log(
-            f"{table.name}: {self.new_rows(table):,} rows of {len(self.new_batches)} batches converted in "
-            f"{self._seconds[table.name]:.2f} s ({target.stat().st_size:,} bytes)."
-        )
-
-    def new_rows(self, table: SourceTable) -> int:
-        """Return how many rows of a table were read in this run."""
-        return sum(sum(rows.values()) for rows in self._rows_by_file.get(table.name, ()))
-
-    def rows_per_second(self, table: SourceTable) -> int | None:
-        """Return how fast a table was read, None when it was not."""
-        seconds = self._seconds.get(table.name)
-        return round(self.new_rows(table) / seconds) if seconds else None
 
     def finish(self) -> tuple[Path, ConvertedChain]:
         """Make the tables the current ones, once every table has been made; return their folder and what it holds.
@@ -146,7 +129,8 @@ class ChainConversion:
                 raise DamagedStateError(f"{folder} was removed while this run read it. Refresh again.")
             return folder, converted
         new = [
-            describe_batch(batch, {table: rows[number] for table, rows in self._rows_by_file.items()})
-            for number, batch in enumerate(self.new_batches)
+            describe_batch(batch, {table: made.rows_by_file[number] for table, made in self.made.items()})
+            for number, batch in enumerate(self._new_batches)
         ]
-        return finish_folder(self._unfinished, [*self._held, *new], self._totals)
+        totals = {table: (made.rows, made.sums) for table, made in self.made.items()}
+        return finish_folder(self._unfinished, [*self._held, *new], totals)

@@ -7,6 +7,7 @@ newest batch stays.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from acl_assets.source_tables.csv_files import read_csv_file
 from acl_assets.source_tables.open_file import OpenFile, require_format
 from acl_assets.source_tables.parquet_files import parquet_rows, read_parquet_file
 from acl_assets.source_tables.rejects import RejectLog
+from acl_assets.util.atomic_write import fsync_path
 from acl_assets.util.sql import duckdb_files, quoted_text
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -56,8 +58,30 @@ class TableOrder:
     rejects_file: Path
 
 
-def make_table(order: TableOrder, *, log: Log = lambda message: None) -> list[dict[str, int]]:
-    """Write the table of a batch chain to `order.target`, and return the rows read per file, batch by batch.
+@dataclass(frozen=True)
+class MadeTable:
+    """A source table that was made.
+
+    Attributes:
+        rows_by_file: rows read per file, batch by batch.
+        rows: of the table.
+        sums: of its whole-number columns but the key.
+        seconds: that it took.
+    """
+
+    rows_by_file: list[dict[str, int]]
+    rows: int
+    sums: Mapping[str, int]
+    seconds: float
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of all files together."""
+        return sum(sum(rows.values()) for rows in self.rows_by_file)
+
+
+def make_table(order: TableOrder, *, log: Log = lambda message: None) -> MadeTable:
+    """Write the table of a batch chain to `order.target`.
 
     Args:
         order: what to make.
@@ -68,18 +92,20 @@ def make_table(order: TableOrder, *, log: Log = lambda message: None) -> list[di
         BatchError: a file is not the one that was exported, or not readable as what its name says.
         ObjectStorageError: a file cannot be fetched.
     """
+    started = time.perf_counter()
     order.rejects_file.unlink(missing_ok=True)
     scratch = order.target.parent / f"{order.table.name}.parts"
     scratch.mkdir(mode=0o700)
     parts = [order.base] if order.base else []
     rows_by_file: list[dict[str, int]] = []
     for number, batch in enumerate(order.batches):
-        if not batch.tables[order.table.name].files:
-            rows_by_file.append({})
-            continue
         part = scratch / f"{number}.parquet"
-        with order.zone.local_files(batch, order.table.name, scratch) as folder:
-            rows_by_file.append(convert_batch(order, batch, folder, part, log))
+        # A full batch without an optional table gives a file without rows.
+        if batch.tables[order.table.name].files or not parts:
+            with order.zone.local_files(batch, order.table.name, scratch) as folder:
+                rows_by_file.append(convert_batch(order, batch, folder, part, log))
+        else:
+            rows_by_file.append({})
         # An incremental batch can bring a file without rows.
         if not parts or any(rows_by_file[-1].values()):
             parts.append(part)
@@ -88,10 +114,14 @@ def make_table(order: TableOrder, *, log: Log = lambda message: None) -> list[di
     else:
         rows = merge(parts, order.table, order.target)
         log(f"{order.table.name}: merged {len(parts) - 1} incremental batches, {rows:,} rows now")
-    for part in scratch.iterdir():
-        part.unlink()
-    scratch.rmdir()
-    return rows_by_file
+    shutil.rmtree(scratch)
+    rows, sums = totals_of(order.target, order.table)
+    made = MadeTable(rows_by_file, rows, sums, time.perf_counter() - started)
+    log(
+        f"{order.table.name}: {made.rows_read:,} rows of {len(order.batches)} batches converted "
+        f"in {made.seconds:.2f} s ({order.target.stat().st_size:,} bytes)."
+    )
+    return made
 
 
 def _link_or_move(part: Path, target: Path, *, is_base: bool) -> None:
@@ -104,8 +134,7 @@ def _link_or_move(part: Path, target: Path, *, is_base: bool) -> None:
     except OSError:
         # Not every file system has links.
         with _new_file(target) as stream, part.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                stream.write(chunk)
+            shutil.copyfileobj(source, stream)
 
 
 # Converting -----------------------------------------------------------------------------------------------------
@@ -214,8 +243,7 @@ def merge(parts: list[Path], table: SourceTable, target: Path) -> int:
             "(format parquet, compression zstd)"
         ).fetchone()
     os.chmod(target, 0o600)
-    with target.open("rb") as stream:
-        os.fsync(stream.fileno())
+    fsync_path(target)
     return int(row[0]) if row else 0
 
 

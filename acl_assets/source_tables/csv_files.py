@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from acl_assets.landing_zone.manifest import contract_breach
-from acl_assets.source_schema import SourceColumn, SourceTable
+from acl_assets.source_schema import ARROW_TYPES, SourceColumn, SourceTable
 from acl_assets.source_tables.open_file import OpenFile
 from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
 from acl_assets.source_tables.typed_columns import explain, failing_rows, parse_texts
@@ -62,7 +62,7 @@ def read_csv_file(
         for piece in _well_formed_pieces(body, reads, file, len(columns), rejects):
             typed = _typed(piece, file, columns, rejects)
             if typed is not None:
-                yield typed.select(table.column_names)
+                yield complete(typed, table)
 
 
 # Bytes ------------------------------------------------------------------------------------------------------
@@ -122,11 +122,11 @@ def _split_header(reads: Iterator[bytes], file: OpenFile, table: SourceTable) ->
 
 
 def _declared_columns(header: list[str], file: OpenFile, table: SourceTable) -> list[SourceColumn]:
-    """Return the declared columns in the order of the header, which must name each of them once and no other."""
+    """Return the declared columns in the order of the header, which must name each once and no other."""
     declared = {column.name: column for column in table.columns}
-    if sorted(header) == sorted(declared):
-        return [declared[name] for name in header]
     problems = describe_columns(header, table)
+    if not problems:
+        return [declared[name] for name in header]
     found = f"line 1 must name the columns {', '.join(declared)}, in any order; found: {'; '.join(problems)}"
     separator = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None)
     if separator is not None:
@@ -139,7 +139,7 @@ def _declared_columns(header: list[str], file: OpenFile, table: SourceTable) -> 
 def describe_columns(found: Collection[str], table: SourceTable) -> list[str]:
     """Return what is wrong with the names of a file's columns, without what may be personal data."""
     declared = table.column_names
-    absent = [name for name in declared if name not in found]
+    absent = [name for name in table.required_columns if name not in found]
     problems: list[str] = []
     hidden = 0
     for name in sorted(set(found) - set(declared)):
@@ -154,6 +154,14 @@ def describe_columns(found: Collection[str], table: SourceTable) -> list[str]:
         problems.append(f"{hidden} unknown, not shown because {table.name} holds personal data")
     problems += [f"missing {name!r}" for name in absent]
     return problems + [f"{name!r} twice" for name in declared if list(found).count(name) > 1]
+
+
+def complete(typed: pa.Table, table: SourceTable) -> pa.Table:
+    """Return the declared columns in their order, with nulls for optional ones that the file lacks."""
+    for column in table.columns:
+        if column.name not in typed.column_names:
+            typed = typed.append_column(column.name, pa.nulls(len(typed), ARROW_TYPES[column.type]))
+    return typed.select(table.column_names)
 
 
 def _plain_name(name: str) -> str:

@@ -7,7 +7,6 @@ replaced atomically. The previous folder is kept.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -19,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acl_assets.landing_zone.batches import BatchChain, chain_digest
 from acl_assets.landing_zone.manifest import BatchKind, ExportBatch, ManifestFile, ManifestTable
-from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.util.atomic_write import fsync_path, write_atomically
+from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
+from acl_assets.util.atomic_write import fsync_path, replace_durably, write_atomically
 
 CURRENT = "current"
 CHAIN_FILE = "chain.json"
@@ -144,20 +143,23 @@ def read_chain(folder: Path) -> ConvertedChain | None:
     if chain.format != _FORMAT or chain.tables.keys() != {*SOURCE_TABLES, EXPORT_BATCHES} or not chain.batches:
         raise DamagedStateError(f"{description} is of another version")
     for table, described in chain.tables.items():
-        _require_intact(table_file(folder, table), described)
+        _require_intact(table_file(folder, table), described, table)
     return chain
 
 
-def _require_intact(file: Path, described: TableFile) -> None:
+def _require_intact(file: Path, described: TableFile, table: str) -> None:
     try:
         size = file.stat().st_size
-        rows = pq.read_metadata(file).num_rows if size == described.bytes else None
+        if size != described.bytes:
+            raise DamagedStateError(f"{file} has {size:,} bytes where {described.bytes:,} were written")
+        metadata = pq.read_metadata(file)
     except (OSError, pa.ArrowException) as error:
         raise DamagedStateError(f"{file} cannot be read ({type(error).__name__})") from None
-    if size != described.bytes:
-        raise DamagedStateError(f"{file} has {size:,} bytes where {described.bytes:,} were written")
-    if rows != described.rows:
-        raise DamagedStateError(f"{file} has {rows:,} rows where {described.rows:,} were written")
+    if metadata.num_rows != described.rows:
+        raise DamagedStateError(f"{file} has {metadata.num_rows:,} rows where {described.rows:,} were written")
+    declared = _EXPORT_BATCHES_SCHEMA if table == EXPORT_BATCHES else arrow_schema(SOURCE_TABLES[table])
+    if metadata.schema.names != declared.names:
+        raise DamagedStateError(f"{file} has other columns than are declared now")
 
 
 def read_current(source_tables_dir: Path) -> ConvertedChain:
@@ -252,8 +254,7 @@ def finish_folder(
     folder = unfinished.with_name(chain.digest)
     # What is there is damaged, otherwise nothing would have been made.
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
-    fsync_path(folder.parent)
+    replace_durably(unfinished, folder)
     return folder, chain
 
 
@@ -285,8 +286,7 @@ def switch_current(source_tables_dir: Path, folder: Path) -> None:
     link = source_tables_dir / f"{CURRENT}.unfinished"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name, target_is_directory=True)
-    os.replace(link, current)
-    fsync_path(source_tables_dir)
+    replace_durably(link, current)
     _prune(source_tables_dir, folder.name, previous)
     shutil.rmtree(source_tables_dir / REJECTS, ignore_errors=True)
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from acl_assets.landing_zone.manifest import contract_breach
-from acl_assets.source_schema import ARROW_TYPES, ColumnType, SourceTable
-from acl_assets.source_tables.csv_files import describe_columns
+from acl_assets.source_schema import ARROW_TYPES, ColumnType, SourceColumn, SourceTable
+from acl_assets.source_tables.csv_files import complete, describe_columns
 from acl_assets.source_tables.open_file import OpenFile
 from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
 from acl_assets.source_tables.typed_columns import convert_values, explain, failing_rows
@@ -33,11 +33,11 @@ def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) ->
     """
     try:
         with _open(file.stream) as parquet:
-            _require_columns(parquet, file, table)
+            columns = _declared_columns(parquet, file, table)
             first_row = 1
-            for batch in _batches(parquet, file.stream, table):
-                if typed := _typed(batch, first_row, file, table, rejects):
-                    yield typed
+            for batch in _batches(parquet, file.stream, columns):
+                if typed := _typed(batch, first_row, file, columns, rejects):
+                    yield complete(typed, table)
                 if rejects.is_full:
                     return
                 first_row += batch.num_rows
@@ -74,7 +74,8 @@ def _open(stream: BinaryIO, dictionaries: list[str] | None = None, int96_unit: s
 # Columns --------------------------------------------------------------------------------------------------------
 
 
-def _require_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTable) -> None:
+def _declared_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTable) -> list[SourceColumn]:
+    """Return the declared columns that the file has; it must have every required one, and no other."""
     found: pa.Schema = parquet.schema_arrow
     problems = describe_columns(found.names, table)
     for column in table.columns:
@@ -84,6 +85,7 @@ def _require_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTable
     if problems:
         wanted = ", ".join(f"{column.name} {column.type}" for column in table.columns)
         raise contract_breach(file.where, f"its columns must be {wanted}, in any order; found: {'; '.join(problems)}")
+    return [column for column in table.columns if column.name in found.names]
 
 
 def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str | None:
@@ -144,17 +146,17 @@ def _is_int96_utc(parquet: pq.ParquetFile, name: str) -> bool:
 # Rows -----------------------------------------------------------------------------------------------------------
 
 
-def _batches(parquet: pq.ParquetFile, stream: BinaryIO, table: SourceTable) -> Iterator[pa.RecordBatch]:
+def _batches(parquet: pq.ParquetFile, stream: BinaryIO, columns: list[SourceColumn]) -> Iterator[pa.RecordBatch]:
     """Give the rows in batches of bounded size, int96 as timestamps in UTC."""
-    columns = list(table.column_names)
-    int96 = sorted(_int96_columns(parquet) & set(columns))
+    names = [column.name for column in columns]
+    int96 = sorted(_int96_columns(parquet) & set(names))
     microseconds = _open(stream, int96_unit="us") if int96 else None
-    texts = [column.name for column in table.columns if column.type == "text"]
+    texts = [column.name for column in columns if column.type == "text"]
     dictionaries = _open(stream, texts)
     # One iteration over all row groups would keep what it has read until the end.
     for group in range(parquet.num_row_groups):
         rows = _rows_at_once(parquet.metadata.row_group(group), _longest_of_dictionaries(dictionaries, group, texts))
-        batches = parquet.iter_batches(rows, row_groups=[group], columns=columns)
+        batches = parquet.iter_batches(rows, row_groups=[group], columns=names)
         if microseconds is None:
             yield from batches
         else:
@@ -211,11 +213,11 @@ def _as_texts(microseconds: pa.Array, nanoseconds: pa.Array) -> pa.Array:
 
 
 def _typed(
-    batch: pa.RecordBatch, first_row: int, file: OpenFile, table: SourceTable, rejects: RejectLog
+    batch: pa.RecordBatch, first_row: int, file: OpenFile, columns: list[SourceColumn], rejects: RejectLog
 ) -> pa.Table | None:
     """Convert a batch to the declared types; None where a value was rejected."""
     typed: dict[str, pa.Array] = {}
-    for column in table.columns:
+    for column in columns:
         values = batch.column(column.name)
         convert = _checked_texts if column.type == "text" else partial(convert_values, column_type=column.type)
         try:
@@ -224,7 +226,7 @@ def _typed(
             for row in islice(failing_rows(values, convert), MOST_REJECTS):
                 text, reason = _flaw(values[row], column.type)
                 rejects.add(file.name, first_row + row, column.name, text, reason)
-    return pa.table(typed) if len(typed) == len(table.columns) else None
+    return pa.table(typed) if len(typed) == len(columns) else None
 
 
 def _checked_texts(values: pa.Array) -> pa.Array:

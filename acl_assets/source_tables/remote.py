@@ -22,10 +22,10 @@ from acl_assets.source_tables.current_state import (
     begin_folder,
 )
 from acl_assets.util import object_storage
+from acl_assets.util.atomic_write import replace_durably
 
 _MOST_CHAIN_BYTES = 64 << 20
 _DIGEST_BYTES = 64
-_FILES = (*(f"{table}.parquet" for table in (*SOURCE_TABLES, EXPORT_BATCHES)), CHAIN_FILE)
 
 
 def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchChain, held: int) -> None:
@@ -52,17 +52,23 @@ def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchCh
         return
     if found.digest != digest or found.batch_digests != wanted[: len(found.batches)] or len(found.batches) <= held:
         return
+    if found.tables.keys() != {*SOURCE_TABLES, EXPORT_BATCHES}:
+        return
     sizes = {name: file.size for name, file in present.items()}
     if any(sizes.get(f"{digest}/{table}.parquet") != described.bytes for table, described in found.tables.items()):
         return
     unfinished = begin_folder(source_tables_dir, digest)
-    for name in _FILES:
+    for name in _file_names():
         object_storage.download(f"{url}/{name}", unfinished / name)
         (unfinished / name).chmod(0o600)
     folder = source_tables_dir / digest
     # What is there is damaged, otherwise nothing would have been fetched.
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    replace_durably(unfinished, folder)
+
+
+def _file_names() -> list[str]:
+    return [*(f"{table}.parquet" for table in (*SOURCE_TABLES, EXPORT_BATCHES)), CHAIN_FILE]
 
 
 def _pointed_digest(source_tables_url: str, present: Container[str]) -> str | None:
@@ -83,7 +89,7 @@ def send_current(source_tables_url: str, folder: Path) -> None:
     """
     found = object_storage.list_files(source_tables_url)
     previous = _pointed_digest(source_tables_url, found)
-    for name in _FILES:
+    for name in _file_names():
         path = f"{folder.name}/{name}"
         if path not in found or found[path].size != (folder / name).stat().st_size:
             object_storage.upload(folder / name, f"{source_tables_url}/{path}")

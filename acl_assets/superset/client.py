@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from acl_assets.settings import Settings
+from acl_assets.settings import Settings, secret_text
 from acl_assets.superset.server import password_file
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def superset_client(settings: Settings) -> SupersetClient:
     Raises:
         SupersetError: there is no password to sign in with.
     """
-    password = settings.superset_password
+    password = secret_text(settings.superset_password)
     if password is None:
         file = password_file(settings)
         if not file.exists():

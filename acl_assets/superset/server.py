@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.settings import PROJECT_DIR, Settings, secret_text
 from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.locks import LockHeldError, end_holder, held_lock
 
@@ -146,7 +146,7 @@ def _opened_home(settings: Settings) -> Iterator[Path]:
 
 
 def _password(settings: Settings) -> str:
-    return settings.superset_password or _kept_secret(password_file(settings))
+    return secret_text(settings.superset_password) or _kept_secret(password_file(settings))
 
 
 def _kept_secret(file: Path) -> str:

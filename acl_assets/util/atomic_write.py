@@ -21,10 +21,18 @@ def write_atomically(target: Path, content: str | bytes, mode: int = 0o644) -> N
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        replace_durably(Path(temporary), target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def replace_durably(source: Path, target: Path) -> None:
+    """Give a file, link or folder another name in place of what has that name, and flush the new entry to the disk.
+
+    The content of `source` must have reached the disk. A folder replaces an empty folder only.
+    """
+    os.replace(source, target)
     fsync_path(target.parent)
 
 

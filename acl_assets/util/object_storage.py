@@ -1,10 +1,8 @@
-"""Files on object storage, named by URLs such as `s3://bucket/acl/exports`: what is there, and moving them to and fro.
+"""Files on object storage, named by URLs such as `s3://bucket/acl/exports`: list them and move them in bounded memory.
 
 Everything goes through fsspec, whose S3 is the optional package s3fs; neither is imported before a URL is used. An
-object appears as a whole when its upload is done, and never under another name before: there is no renaming.
-
-What belongs here: moving bytes in bounded memory, and errors people can act on. What does not: what the files mean
-(`landing_zone.s3_store`, `source_tables.remote`), which folders are on object storage (`settings`).
+object appears as a whole when its upload is done; there is no renaming. Every function raises `ObjectStorageError` when
+it cannot do its work.
 """
 
 from __future__ import annotations
@@ -33,11 +31,7 @@ class StoredFile(NamedTuple):
 def list_files(url: str) -> dict[str, StoredFile]:
     """All files below a folder, however deep, by their paths in it; none where there is no such folder.
 
-    A thousand files take one request, so the time grows with what is there.
-
-    Raises:
-        ObjectStorageError: the folder cannot be listed, for want of the bucket, for example.
-    """
+    A thousand files take one request, so the time grows with what is there."""
     with _explained("list", url):
         found: Mapping[str, Mapping[str, Any]] = _file_system(url).find(url, detail=True)
     start = len(url.partition("://")[2]) + 1
@@ -49,11 +43,7 @@ def list_files(url: str) -> dict[str, StoredFile]:
 
 
 def read_file(url: str, most_bytes: int) -> bytes:
-    """Return the content of a small file, at most its first `most_bytes` bytes.
-
-    Raises:
-        ObjectStorageError: it cannot be read.
-    """
+    """Return the content of a small file, at most its first `most_bytes` bytes."""
     with _explained("read", url):
         files = _file_system(url)
         try:
@@ -66,41 +56,25 @@ def read_file(url: str, most_bytes: int) -> bytes:
 
 
 def open_file(url: str) -> IO[bytes]:
-    """Open a file to read parts of it: every read asks for just the bytes it wants.
-
-    Raises:
-        ObjectStorageError: it cannot be opened.
-    """
+    """Open a file to read parts of it: every read asks for just the bytes it wants."""
     with _explained("read", url):
         return cast("IO[bytes]", _file_system(url).open(url, "rb", cache_type="none"))
 
 
 def write_file(url: str, content: bytes) -> None:
-    """Write a small file, or replace it, in one request.
-
-    Raises:
-        ObjectStorageError: it cannot be written.
-    """
+    """Write a small file, or replace it, in one request."""
     with _explained("write", url):
         _file_system(url).pipe_file(url, content)
 
 
 def upload(file: Path, url: str) -> None:
-    """Write a file of this machine to object storage, in parts when it is large; it appears there as a whole.
-
-    Raises:
-        ObjectStorageError: it cannot be written.
-    """
+    """Write a file of this machine to object storage, in parts when it is large; it appears there as a whole."""
     with _explained("write", url):
         _file_system(url).put_file(str(file), url, chunksize=_PART_BYTES)
 
 
 def download(url: str, file: Path) -> bool:
-    """Write a file of object storage to this machine, where it appears as a whole; False where there is none.
-
-    Raises:
-        ObjectStorageError: it cannot be read, or not be written here.
-    """
+    """Write a file of object storage to this machine, where it appears as a whole; False where there is none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.unfinished")
     with _explained("read", url):
@@ -113,11 +87,7 @@ def download(url: str, file: Path) -> bool:
 
 
 def remove(urls: Iterable[str]) -> None:
-    """Remove files; one that is not there is no error.
-
-    Raises:
-        ObjectStorageError: they cannot be removed.
-    """
+    """Remove files; one that is not there is no error."""
     for url in urls:
         with _explained("remove", url):
             # Not `rm`, which takes a name for a glob pattern.

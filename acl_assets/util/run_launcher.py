@@ -1,10 +1,9 @@
-"""Dagster's default run launcher, which can also tell whether a run's process is still there.
+"""Dagster's default run launcher, extended by a health check for run monitoring.
 
-A code server notices when the process of a run of its own dies. When it dies itself, with the machine for instance,
-nobody does: Dagster's launcher has no answer for run monitoring, so the run counts as started for ever, holds its
-pool, and no other refresh begins. This one asks the code server; `deploy/postgres/dagster.yaml` names it.
-
-What belongs here: where a run's process is. What does not: how runs are launched, and what becomes of a dead one.
+A code server notices when a process of its runs dies, but not its own end. Dagster's launcher has no health check, so
+such a run would count as started for ever, hold its pool and block the next refresh. This launcher asks the code
+server, with private members of Dagster that `tests/util/test_run_launcher.py` names. `deploy/postgres/dagster.yaml`
+configures it.
 """
 
 from __future__ import annotations
@@ -17,18 +16,17 @@ from dagster._serdes import deserialize_value
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """Launches runs on their code server, and asks it about them."""
+    """Launches runs on their code server, and asks it whether they still run."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """True: run monitoring may ask."""
+        """Return True, so that run monitoring checks the health of runs."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether the code server that was given a run still has it.
+        """Return whether the code server that was given a run still has it.
 
-        A server that does not answer tells nothing about its runs, which may well go on: they pass for running until
-        it answers.
+        If the server does not answer, its runs may go on, so they count as running until it answers.
         """
         server = self._get_grpc_client_for_termination(run.run_id)
         if server is None:

@@ -1,4 +1,4 @@
-"""Text and file paths as SQL."""
+"""Text, names and file paths as SQL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from pathlib import Path
 def quoted_text(text: str) -> str:
     """Return a text as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def quoted_name(name: str) -> str:
+    """Return a name as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def duckdb_pattern(path: Path | str) -> str:

@@ -1,4 +1,4 @@
-"""The build file of a refresh: the published file is only ever replaced by it, never written.
+"""The build file of a refresh, which replaces the published file when it is published.
 
 A run that builds every model starts with an empty build file. A run that builds some models starts with a copy of the
 published file. A record next to the build file names the run and the published file that the build began with.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,12 +45,12 @@ class BuildRecord:
 
     @property
     def is_fragment(self) -> bool:
-        """Whether only some models were built, and there was no published file to build them on."""
+        """Whether only some models are built, and there is no published file to build them on."""
         return not self.complete and self.published is None
 
 
 def file_identity(file: Path) -> str | None:
-    """What changes when a file is replaced or written: inode, size and modification time; None when it is missing."""
+    """Return what changes when a file is replaced or written: inode, size and time; None when it is missing."""
     try:
         found = file.stat()
     except FileNotFoundError:
@@ -58,49 +58,30 @@ def file_identity(file: Path) -> str | None:
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
-@dataclass(frozen=True)
-class BuildSelection:
-    """The models that a run builds.
-
-    Attributes:
-        complete: whether it builds every model; otherwise it builds on a copy of the published file.
-        self_sufficient: whether the models to build read no model besides themselves.
-        assets: the assets selected in the run, as `layer/name`.
-    """
-
-    complete: bool
-    self_sufficient: bool
-    assets: tuple[str, ...] = ()
-
-
-def begin_build(settings: Settings, run_id: str, state: str, selection: BuildSelection) -> BuildRecord:
+def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: bool) -> None:
     """Remove the previous build and prepare the build file for dbt.
 
     Args:
         settings: of the installation.
-        run_id: the run that builds.
-        state: digest of the state of the source tables.
-        selection: what the run builds.
+        record: of the build that begins.
+        self_sufficient: whether the models to build read no other models.
 
     Raises:
         BuildError: only some models are to be built, and the published file, which has the others, is missing or
             cannot be read.
     """
-    identity = file_identity(settings.published_file)
     remove_build(settings)
     settings.build_dir.mkdir(parents=True, exist_ok=True)
-    if not selection.complete and identity is None and not selection.self_sufficient:
+    if record.is_fragment and not self_sufficient:
         raise BuildError(
             f"Only some models are selected, and there is no {settings.published_file} that has those they are built "
             "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
         )
-    if not selection.complete and identity is not None:
+    if not record.complete and record.published:
         if damage := published_damage(settings):
             raise BuildError(f"Only some models are selected, and they need the others. {damage}")
         shutil.copyfile(settings.published_file, settings.build_file)
-    record = BuildRecord(run_id, identity, selection.complete, state, selection.assets)
     write_atomically(_record_file(settings), json.dumps(asdict(record)))
-    return record
 
 
 def remove_build(settings: Settings) -> None:
@@ -124,26 +105,17 @@ def read_build(settings: Settings, run_ids: Sequence[str]) -> BuildRecord | None
     return record if record.run_id in run_ids and settings.build_file.exists() else None
 
 
-def row_counts(database: Path, relations: Sequence[str]) -> dict[str, int]:
-    """Count the rows of relations such as `star_schema.dim_venues`; those that are not there are left out."""
-    counts: dict[str, int] = {}
+def row_counts(database: Path, relations: Iterable[str]) -> dict[str, int]:
+    """Count the rows of relations such as `star_schema.dim_venues`; those that do not exist are left out."""
     if not database.exists():
-        return counts
+        return {}
     with duckdb.connect(str(database), read_only=True) as connection:
-        known = {
-            f"{schema}.{name}"
-            for schema, name in connection.execute(
-                "select table_schema, table_name from information_schema.tables"
-            ).fetchall()
-        }
-        left_in_spark = "publication.left_in_spark"
-        if left_in_spark in known:
-            counts.update(connection.execute(f"select relation, row_count from {left_in_spark}").fetchall())
-        for relation in relations:
-            if relation in known:
-                row = connection.execute(f"select count(*) from {relation}").fetchone()
-                counts[relation] = row[0] if row else 0
-    return counts
+        tables = connection.execute(
+            "select table_schema || '.' || table_name from information_schema.tables"
+        ).fetchall()
+        present = [relation for relation in relations if (relation,) in tables]
+        counts = [connection.execute(f"select count(*) from {relation}").fetchall()[0][0] for relation in present]
+    return dict(zip(present, counts, strict=True))
 
 
 def _record_file(settings: Settings) -> Path:

@@ -1,7 +1,4 @@
-"""Find out which upstream columns each column of a model comes from, by its compiled SQL.
-
-The lineage is computed once per model text and kept next to dbt's artifacts.
-"""
+"""Find the upstream columns of each column of a model in its compiled SQL, cached next to dbt's artifacts."""
 
 from __future__ import annotations
 
@@ -45,10 +42,9 @@ def lineage_of_models(
 
 def _read_cache(cache_file: Path, warn: Callable[[str], None]) -> dict[str, Lineage]:
     try:
-        cache = json.loads(cache_file.read_text())
         return {
             digest: {column: [(upstream, name) for upstream, name in sources] for column, sources in lineage.items()}
-            for digest, lineage in cache.items()
+            for digest, lineage in json.loads(cache_file.read_text()).items()
         }
     except FileNotFoundError:
         return {}
@@ -58,10 +54,16 @@ def _read_cache(cache_file: Path, warn: Callable[[str], None]) -> dict[str, Line
 
 
 def _parent_columns(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the unique id and the declared column types of every upstream relation, by `schema.name`."""
+    """Return the unique id and the declared column types of every upstream relation, by `schema.name`.
+
+    dbt writes ephemeral models into the SQL of the models that read them, so their parents count instead.
+    """
     parents: dict[str, dict[str, Any]] = {}
     for unique_id in node["depends_on"]["nodes"]:
         parent = manifest["sources" if unique_id.startswith("source.") else "nodes"][unique_id]
+        if parent.get("config", {}).get("materialized") == "ephemeral":
+            parents |= _parent_columns(manifest, parent)
+            continue
         name = parent.get("identifier") or parent["alias"]
         columns = {column: entry["data_type"] for column, entry in parent["columns"].items()}
         parents[f"{parent['schema']}.{name}"] = {"unique_id": unique_id, "columns": columns}

@@ -1,37 +1,29 @@
-"""Run dbt in a process of its own: with an environment of ours, under a lock, and ending with the run that started it.
+"""Run dbt in a process with a controlled environment, under a lock; the process ends with the run that started it.
 
 A killed run cannot stop its dbt process, which would go on writing into the build of the next run. So this file is
 also the script that runs dbt: it holds a lock until it ends, and it ends when its parent does. The script finds the
-package from its own location, so the package need not be installed.
+package by its own location, so the package need not be installed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 PARENT_VARIABLE = "ACL_DBT_PARENT"
 _FOREIGN = ("ACL_", "DBT_")
 
 
-class DbtCommand(TypedDict):
-    """The part of a command line before dbt's own arguments, as `DbtCliResource` takes it."""
-
-    dbt_executable: str
-    global_config_flags: list[str]
-
-
 def dbt_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a dbt process: that of this process, with the given variables as the only settings.
 
-    dbt takes every flag from `DBT_*` and `DBT_ENGINE_*` variables too. One that is set by chance changes what is
-    built: `DBT_EMPTY=true` gives empty tables whose tests pass.
+    dbt reads every flag from `DBT_*` variables too, and one of them can change the result: `DBT_EMPTY=true` builds
+    empty tables whose tests pass.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {**inherited, **variables}
@@ -55,33 +47,37 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
     os.environ.update(wanted)
 
 
-def guarded_dbt(lock_file: Path) -> DbtCommand:
-    """Return the command that runs dbt under guard; `PARENT_VARIABLE` must hold the id of its parent process."""
+def guarded_dbt(lock_file: Path) -> dict[str, Any]:
+    """Return the arguments by which `DbtCliResource` runs dbt under the lock.
+
+    `PARENT_VARIABLE` must hold the id of the parent process.
+    """
     # -P: this file's folder must not become the first place where dbt looks for modules.
     return {"dbt_executable": sys.executable, "global_config_flags": ["-P", __file__, str(lock_file)]}
 
 
 def wait_for_dbt(lock_file: Path) -> None:
     """Wait until no dbt process of an earlier run is left: a moment, because it ends with its run."""
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    from acl_assets.util.locks import held_lock
+
+    with held_lock(lock_file, seconds=-1):
+        return
 
 
 def main() -> None:
     """Run dbt with the arguments after the lock file, holding the lock until this process ends."""
     # Last on the path: the folder of the project has one named dbt in it.
     sys.path.append(str(Path(__file__).resolve().parents[2]))
+    from acl_assets.util.locks import held_lock
     from acl_assets.util.processes import end_with
 
     parent = int(os.environ[PARENT_VARIABLE])
-    stream = Path(sys.argv.pop(1)).open("a")  # noqa: SIM115 # closed, and so unlocked, by the end of the process
-    fcntl.flock(stream, fcntl.LOCK_EX)
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    with held_lock(Path(sys.argv.pop(1)), seconds=-1):
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
-    from dbt.cli.main import cli
+        from dbt.cli.main import cli
 
-    cli()
+        cli()
 
 
 if __name__ == "__main__":

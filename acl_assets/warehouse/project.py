@@ -1,4 +1,4 @@
-"""The dbt project as Dagster sees it: where it is, and a manifest that is never older than its files."""
+"""Load the manifest of the dbt project, and parse the project when the manifest is older than its files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ import msgpack
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
-from acl_assets.util.atomic_write import fsync_path
+from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.warehouse.dbt_process import dbt_environment
 
 _LOG = logging.getLogger(__name__)
@@ -30,11 +30,11 @@ _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
 
 
 class DbtProjectError(RuntimeError):
-    """The dbt project cannot be parsed; the message ends with what dbt said."""
+    """The dbt project cannot be parsed; the message ends with dbt's output."""
 
 
 def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
-    """The dbt project, whose profiles live beside its models."""
+    """Return the dbt project, whose profiles are in its own folder."""
     return DbtProject(project_dir=project_dir, profiles_dir=project_dir)
 
 
@@ -52,7 +52,7 @@ def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = Non
 
     Args:
         project: the dbt project.
-        variables: environment variables the refresh sets; dbt parses anew whatever was parsed under others.
+        variables: environment variables that the refresh sets; dbt parses again if they differ.
 
     Raises:
         DbtProjectError: the project does not parse.
@@ -84,8 +84,8 @@ def _read_manifest(file: Path) -> Mapping[str, Any]:
 def provide_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
     """Put the parser state of the manifest into the target folder of builds, unless a build has left a newer one.
 
-    dagster-dbt would copy it with its mode, and dbt cannot write into a copy of a file that is read-only. Without a
-    usable state dbt parses everything, but does not name the damaged file, so that is done here.
+    dagster-dbt would copy it with its mode, and dbt cannot write into a copy of a file that is read-only. dbt parses
+    everything without a usable state, but does not name the damaged file, so `warn` is called with a message.
     """
     state, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
     made_at = project.manifest_path.stat().st_mtime_ns
@@ -98,86 +98,48 @@ def provide_parser_state(project: DbtProject, target_path: Path, warn: Callable[
 
 
 def _is_usable(state: Path, warn: Callable[[str], None]) -> bool:
-    """Return whether there is parser state; one that is damaged is named and removed, where it may be."""
-    if not state.exists():
-        return False
-    reason = _damage_of_parser_state(state)
-    if reason is None:
-        return True
-    warn(f"{state} is damaged ({reason}); dbt parses the project again.")
-    with suppress(OSError):
-        state.unlink()
-    return False
-
-
-def _damage_of_parser_state(state: Path) -> str | None:
+    """Return whether there is parser state; one that is damaged is named, and removed if possible."""
     try:
         content = msgpack.unpackb(state.read_bytes(), strict_map_key=False)
+        reason = "" if isinstance(content, dict) and "nodes" in content else "it is no parser state"
+    except FileNotFoundError:
+        return False
     except ValueError as error:
-        return str(error) or type(error).__name__
-    return None if isinstance(content, dict) and "nodes" in content else "it is no parser state"
+        reason = str(error) or type(error).__name__
+    if reason:
+        warn(f"{state} is damaged ({reason}); dbt parses the project again.")
+        with suppress(OSError):
+            state.unlink()
+    return not reason
 
 
 def is_stale(project: DbtProject) -> bool:
-    """Whether the manifest is missing or older than a file it was made from."""
+    """Return whether the manifest is missing or older than a file it was made from."""
     try:
         made_at = project.manifest_path.stat().st_mtime_ns
     except FileNotFoundError:
         return True
-    return any(changed_at > made_at for changed_at in _change_times(project.project_dir))
-
-
-def _change_times(project_dir: Path) -> Iterator[int]:
-    for folder, subfolders, _ in os.walk(project_dir):
+    for folder, subfolders, files in os.walk(project.project_dir):
         subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
-        # A folder's own time changes when a file in it is added or removed.
-        if Path(folder) != project_dir:
-            yield os.stat(folder).st_mtime_ns
-    for file in _parsed_files(project_dir):
-        yield file.stat().st_mtime_ns
-
-
-def _parsed_files(project_dir: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(project_dir):
-        subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
-        yield from (Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES)
+        parsed = [Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES]
+        # A folder's own time changes when a file in it is added or removed. dbt adds folders to that of the project.
+        folders = [] if Path(folder) == project.project_dir else [Path(folder)]
+        if any(path.stat().st_mtime_ns > made_at for path in (*folders, *parsed)):
+            return True
+    return False
 
 
 def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> None:
     """Parse the whole project and put manifest and parser state into its target folder, each replaced at once.
 
-    Nothing is taken from an earlier parse: where a macro had changed, dbt was seen to lose what the YAML says of
-    tests that use it. Two processes may parse at the same time: both write the same under names of their own.
-    It is parsed for DuckDB whichever engine builds: what is taken from the manifest is the same for all of them, and
-    this one is always installed.
+    An earlier parse is not used: after a change of a macro dbt lost what the YAML says of tests that use it. Several
+    processes may parse at the same time. The target is DuckDB whichever engine builds: it is always installed, and
+    Dagster uses nothing of the manifest that differs.
 
     Raises:
-        DbtProjectError: the project does not parse.
+        DbtProjectError: the project does not parse, or its target folder cannot be written.
     """
     target = project.manifest_path.parent
-    with _scratch_folder(target) as scratch:
-        command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
-        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
-        command += ["--target", "duckdb", "--target-path", scratch, "--log-path", scratch]
-        parsed = subprocess.run(
-            command,
-            cwd=project.project_dir,
-            env=dbt_environment(variables or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if parsed.returncode != 0:
-            said = (parsed.stdout + parsed.stderr).strip()
-            raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{said}")
-        for name in (_PARSER_STATE, "manifest.json"):
-            fsync_path(Path(scratch) / name)
-            os.replace(Path(scratch) / name, target / name)
-        fsync_path(target)
-
-
-@contextmanager
-def _scratch_folder(target: Path) -> Iterator[str]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=target)
@@ -188,4 +150,16 @@ def _scratch_folder(target: Path) -> Iterator[str]:
             f"{sys.executable} -m dagster definitions validate -m acl_assets.definitions"
         ) from None
     with scratch as folder:
-        yield folder
+        command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
+        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
+        command += ["--target", "duckdb", "--target-path", folder, "--log-path", folder]
+        environment = dbt_environment(variables or {})
+        parsed = subprocess.run(
+            command, cwd=project.project_dir, env=environment, capture_output=True, text=True, check=False
+        )
+        if parsed.returncode != 0:
+            output = (parsed.stdout + parsed.stderr).strip()
+            raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{output}")
+        for name in (_PARSER_STATE, "manifest.json"):
+            fsync_path(Path(folder) / name)
+            replace_durably(Path(folder) / name, target / name)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import duckdb
 
 from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.settings import Settings
-from acl_assets.util.atomic_write import fsync_path
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.current_state import DamagedStateError, read_chain
+from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildRecord, file_identity
-from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
+from acl_assets.warehouse.published_file import published_digest
 
 CheckName = tuple[str, str]
 """A check by its asset, as `layer/name`, and its name."""
 
 _SOURCE_SCHEMA = "festival"
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 class PublicationError(Exception):
@@ -39,80 +41,12 @@ class AuditResult:
     checked_at: datetime
 
 
-@dataclass(frozen=True)
-class Publication:
-    """What was published: the state's digest, its newest batch and the file's size."""
+class Publication(NamedTuple):
+    """What was published: the state's digest, its batches, and when the newest of them was exported (UTC)."""
 
     state_digest: str
     batch_ids: list[str]
     exported_at: datetime
-    published_at: datetime
-    bytes: int
-
-
-def seal_build(
-    settings: Settings,
-    record: BuildRecord,
-    results: Sequence[AuditResult],
-    published_at: datetime,
-    source_rows: Mapping[str, int],
-) -> Publication:
-    """Write provenance and audit results into the build file, drop what is not for readers, and close it.
-
-    The views on the source tables, which show personal data, and empty stores of failing rows are dropped.
-
-    Args:
-        settings: of the installation.
-        record: of the build.
-        results: results of checks, oldest first; of several results of a check the newest counts.
-        published_at: UTC without a zone.
-        source_rows: number of rows of every source table.
-    """
-    with duckdb.connect(str(settings.build_file)) as connection:
-        batches = _read_batches(connection)
-        digest = _digest_of(batches)
-        connection.execute("begin")
-        _write_provenance(connection, record, digest, published_at, source_rows)
-        _write_audit_results(connection, record, results)
-        connection.execute(f"drop schema {_SOURCE_SCHEMA} cascade")
-        _drop_empty_failures(connection)
-        connection.execute("commit")
-        connection.execute("checkpoint")
-    fsync_path(settings.build_file)
-    return Publication(
-        state_digest=digest,
-        batch_ids=[batch_id for batch_id, _, _ in batches],
-        exported_at=batches[-1][2],
-        published_at=published_at,
-        bytes=settings.build_file.stat().st_size,
-    )
-
-
-def read_build_digest(settings: Settings) -> str:
-    """Return the digest of the state that the source tables of the build file hold.
-
-    Raises:
-        PublicationError: an earlier attempt to publish this build has dropped them.
-    """
-    with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-        try:
-            return _digest_of(_read_batches(connection))
-        except duckdb.CatalogException:
-            raise PublicationError(
-                f"{settings.build_file} was prepared for publication by an earlier attempt, which then failed. Refresh "
-                "again to make a new build."
-            ) from None
-
-
-def _read_batches(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, datetime]]:
-    return connection.execute(
-        f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
-        f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"
-    ).fetchall()
-
-
-def _digest_of(batches: Iterable[tuple[str, str, datetime]]) -> str:
-    return chain_digest((batch_id, digest) for batch_id, digest, _ in batches)
 
 
 def require_publishable(
@@ -152,45 +86,98 @@ def require_publishable(
         raise PublicationError(f"The build failed its audit and was not published: {_named(failed)}.")
 
 
-def published_digest(settings: Settings) -> str | None:
-    """Return the digest of the state that is published, None if no readable file is published."""
-    try:
-        return read_published_digest(settings)
-    except PublishedFileError:
-        return None
-
-
 def _named(checks: Sequence[CheckName]) -> str:
-    named = ", ".join(f"{asset}: {check}" for asset, check in checks[:_MOST_NAMED])
-    return f"{named} and {len(checks) - _MOST_NAMED} more" if len(checks) > _MOST_NAMED else named
+    named = ", ".join(f"{asset}: {check}" for asset, check in checks[:_MAX_NAMED])
+    return f"{named} and {len(checks) - _MAX_NAMED} more" if len(checks) > _MAX_NAMED else named
 
 
-def _write_provenance(
-    connection: duckdb.DuckDBPyConnection,
+def seal_build(
+    settings: Settings,
     record: BuildRecord,
-    digest: str,
+    results: Sequence[AuditResult],
     published_at: datetime,
     source_rows: Mapping[str, int],
-) -> None:
-    connection.execute("create schema if not exists publication")
-    connection.execute(
-        "create or replace table publication.export_batches as select batch_id, kind, "
-        "cast(exported_at at time zone 'UTC' as timestamp) as exported_at, manifest_digest, has_manifest "
-        f"from {_SOURCE_SCHEMA}.export_batches"
-    )
-    connection.execute("create or replace table publication.source_tables (table_name varchar, row_count bigint)")
-    connection.executemany("insert into publication.source_tables values (?, ?)", list(source_rows.items()))
-    connection.execute(
-        "create or replace table publication.publications "
-        "(published_at timestamp, run_id varchar, state_digest varchar)"
-    )
-    connection.execute("insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, digest])
+) -> Publication:
+    """Write provenance and audit results into the build file, drop what is not for readers, and close it.
+
+    The views on the source tables, which show personal data, and empty stores of failing rows are dropped.
+
+    Args:
+        settings: of the installation.
+        record: of the build.
+        results: results of checks, oldest first; of several results of a check the newest counts.
+        published_at: UTC without a zone.
+        source_rows: number of rows of every source table.
+    """
+    with duckdb.connect(str(settings.build_file)) as connection:
+        batches = _read_batches(connection)
+        digest = chain_digest((batch_id, digest) for batch_id, digest, _ in batches)
+        connection.execute("begin")
+        connection.execute("create schema if not exists publication")
+        connection.execute(
+            "create or replace table publication.export_batches as select batch_id, kind, "
+            "cast(exported_at at time zone 'UTC' as timestamp) as exported_at, manifest_digest, has_manifest "
+            f"from {_SOURCE_SCHEMA}.export_batches"
+        )
+        connection.execute("create or replace table publication.source_tables (table_name varchar, row_count bigint)")
+        connection.executemany("insert into publication.source_tables values (?, ?)", list(source_rows.items()))
+        connection.execute(
+            "create or replace table publication.publications as "
+            "select ?::timestamp as published_at, ? as run_id, ? as state_digest",
+            [published_at, record.run_id, digest],
+        )
+        _write_audit_results(connection, record, results)
+        connection.execute(f"drop schema {_SOURCE_SCHEMA} cascade")
+        _drop_empty_failures(connection)
+        connection.execute("commit")
+        connection.execute("checkpoint")
+    fsync_path(settings.build_file)
+    return Publication(digest, [batch_id for batch_id, _, _ in batches], batches[-1][2])
+
+
+def read_build_digest(settings: Settings) -> str:
+    """Return the digest of the state that the source tables of the build file hold.
+
+    Raises:
+        PublicationError: an earlier attempt to publish this build has dropped them.
+    """
+    with duckdb.connect(str(settings.build_file), read_only=True) as connection:
+        try:
+            return chain_digest((batch_id, digest) for batch_id, digest, _ in _read_batches(connection))
+        except duckdb.CatalogException:
+            raise PublicationError(
+                f"{settings.build_file} was prepared for publication by an earlier attempt, which then failed. Refresh "
+                "again to make a new build."
+            ) from None
+
+
+def _read_batches(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, datetime]]:
+    return connection.execute(
+        f"select batch_id, manifest_digest, cast(exported_at at time zone 'UTC' as timestamp) "
+        f"from {_SOURCE_SCHEMA}.export_batches order by exported_at, batch_id"
+    ).fetchall()
+
+
+def read_source_rows(settings: Settings, record: BuildRecord) -> dict[str, int]:
+    """Return the number of rows of every source table that the build was made from.
+
+    Raises:
+        PublicationError: these source tables do not exist any more, or are damaged.
+    """
+    folder = settings.source_tables_dir / record.state
+    try:
+        chain = read_chain(folder)
+    except DamagedStateError as error:
+        raise PublicationError(f"{error}. Refresh again to make a new build.") from None
+    if chain is None:
+        raise PublicationError(f"{folder}, which was built from, is no longer kept. Refresh again to make a new build.")
+    return {table: chain.tables[table].rows for table in SOURCE_TABLES}
 
 
 def _write_audit_results(
     connection: duckdb.DuckDBPyConnection, record: BuildRecord, results: Iterable[AuditResult]
 ) -> None:
-    """Keep the newest result of every check; a partial build keeps those it did not evaluate again."""
+    """Keep the newest result of every check; a partial build keeps the earlier results of other checks."""
     if record.complete:
         connection.execute("drop table if exists publication.audit_results")
     connection.execute(
@@ -198,8 +185,7 @@ def _write_audit_results(
         "severity varchar, blocking boolean, description varchar, checked_at timestamp, "
         "primary key (asset_key, check_name))"
     )
-    rows = [astuple(result) for result in results]
-    if rows:
+    if rows := [astuple(result) for result in results]:
         connection.executemany("insert or replace into publication.audit_results values (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
@@ -226,5 +212,4 @@ def swap_in(settings: Settings, record: BuildRecord) -> None:
             f"{published} was replaced while run {record.run_id} was building. Nothing was published by this run; "
             "refresh again to build on what is published now."
         )
-    os.replace(settings.build_file, published)
-    fsync_path(published.parent)
+    replace_durably(settings.build_file, published)

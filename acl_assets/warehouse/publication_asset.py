@@ -1,4 +1,4 @@
-"""The published warehouse as an asset: the audited build of the run, swapped in."""
+"""The published warehouse as an asset: the audited build of the run replaces the published file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -28,27 +28,28 @@ from acl_assets.asset_keys import (
 )
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.source_tables.current_state import EXPORT_BATCHES, DamagedStateError, read_chain
+from acl_assets.source_tables.current_state import EXPORT_BATCHES
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildRecord, read_build, remove_build
+from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.publication import (
     AuditResult,
-    CheckName,
     PublicationError,
-    published_digest,
+    read_source_rows,
     require_publishable,
     seal_build,
     swap_in,
 )
-from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
-from acl_assets.warehouse.spark_warehouse import SPARK, note_publication
+from acl_assets.warehouse.published_file import PublishedFileError, published_digest, read_published_digest
 
 _SOURCE_KEYS = [source_table_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 
 
-def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec]) -> AssetsDefinition:
+def build_published_warehouse(
+    models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec], engine: Engine
+) -> AssetsDefinition:
     """Define the published DuckDB file, downstream of every model and of every source table.
 
     Its dependencies name every model, so that it waits for the models also in a run that selects only some. They name
@@ -58,13 +59,14 @@ def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[Asse
     Args:
         models: the models.
         checks: all checks; the blocking ones of the assets that a run builds are required for a publication.
+        engine: that builds the models.
     """
-    blocking = [check for check in checks if check.blocking]
-    models = list(models)
+    blocking = [(check.asset_key.to_user_string(), check.name) for check in checks if check.blocking]
+    model_keys = [model.key for model in models]
 
     @asset(
         key=PUBLISHED_WAREHOUSE,
-        deps=[*(model.key for model in models), *_SOURCE_KEYS],
+        deps=[*model_keys, *_SOURCE_KEYS],
         group_name=PUBLICATION_GROUP,
         owners=list(OWNERS),
         kinds={"duckdb"},
@@ -77,27 +79,30 @@ def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[Asse
         context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
     ) -> MaterializeResult[Any]:
         refresh_lock.acquire(context.run.run_id, context.log.info)
+        selected = selected_assets(context)
         chain = run_chain(context.instance, context.run)
         record = read_build(settings, chain)
         if record is None:
-            _refuse_lost_build(context, settings, models)
+            if {key.to_user_string() for key in model_keys}.intersection(selected):
+                raise Failure(
+                    f"{settings.build_file} does not hold the models of this run: another run has replaced the build. "
+                    "Nothing was published. Refresh again.",
+                    allow_retries=False,
+                )
             return _nothing_to_publish(context, settings)
+        # The source tables may hold a state that a check of an earlier run refused.
+        is_new_state = record.state != published_digest(settings)
+        assets = {*record.assets, *selected, *(_SOURCES if is_new_state else ())}
+        required = {(key, check) for key, check in blocking if key in assets}
+        results = list(audit_results(context.instance, chain, record))
         try:
-            results = list(audit_results(context.instance, chain, record))
-            required = _required_checks(context, settings, record, blocking)
             require_publishable(settings, record, required, results)
-            publication = seal_build(
-                settings,
-                record,
-                results,
-                datetime.now(UTC).replace(tzinfo=None),
-                _source_rows(settings, record),
-            )
+            source_rows = read_source_rows(settings, record)
+            publication = seal_build(settings, record, results, datetime.now(UTC).replace(tzinfo=None), source_rows)
             swap_in(settings, record)
-            if settings.dbt_target == SPARK:
-                note_publication(settings)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None
+        engine.note_publication()
         remove_build(settings)
         return MaterializeResult(
             metadata={
@@ -106,20 +111,11 @@ def build_published_warehouse(models: Iterable[AssetSpec], checks: Iterable[Asse
                 "batches": ", ".join(publication.batch_ids),
                 "exported_at": MetadataValue.timestamp(publication.exported_at.replace(tzinfo=UTC)),
                 "path": MetadataValue.path(str(settings.published_file)),
-                "bytes": publication.bytes,
+                "bytes": settings.published_file.stat().st_size,
             }
         )
 
     return published_warehouse
-
-
-def _refuse_lost_build(context: AssetExecutionContext, settings: Settings, models: Iterable[AssetSpec]) -> None:
-    if {model.key.to_user_string() for model in models}.intersection(selected_assets(context)):
-        raise Failure(
-            f"{settings.build_file} does not hold the models of this run: another run has replaced the build. Nothing "
-            "was published. Refresh again.",
-            allow_retries=False,
-        )
 
 
 def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> MaterializeResult[Any]:
@@ -137,40 +133,6 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
             "path": MetadataValue.path(str(settings.published_file)),
         }
     )
-
-
-def _source_rows(settings: Settings, record: BuildRecord) -> dict[str, int]:
-    """Return how many rows every source table has that the build was made from.
-
-    Raises:
-        PublicationError: these source tables are not there any more.
-    """
-    folder = settings.source_tables_dir / record.state
-    try:
-        chain = read_chain(folder)
-    except DamagedStateError as error:
-        raise PublicationError(f"{error}. Refresh again to make a new build.") from None
-    if chain is None:
-        raise PublicationError(f"{folder}, which was built from, is no longer kept. Refresh again to make a new build.")
-    return {table: chain.tables[table].rows for table in SOURCE_TABLES}
-
-
-def _required_checks(
-    context: AssetExecutionContext,
-    settings: Settings,
-    record: BuildRecord,
-    blocking: Iterable[AssetCheckSpec],
-) -> set[CheckName]:
-    """Return the blocking checks of the assets that were selected for the build or for this run.
-
-    The checks of the source tables are required too when these hold another state than the published one: that
-    state may have been refused by a check of an earlier run.
-    """
-    assets = {*record.assets, *selected_assets(context)}
-    if record.state != published_digest(settings):
-        assets |= _SOURCES
-    names = ((check.asset_key.to_user_string(), check.name) for check in blocking)
-    return {(asset, name) for asset, name in names if asset in assets}
 
 
 def audit_results(instance: DagsterInstance, chain: Sequence[str], record: BuildRecord) -> Iterator[AuditResult]:

@@ -1,7 +1,4 @@
-"""Whether a table holds what it should: against its manifest, its source and what is published.
-
-What belongs here: the rules, on plain numbers. What does not: how the numbers are obtained or reported (`checks`).
-"""
+"""Rules that compare the row counts and sums of a table with its manifest, its source and the published file."""
 
 from __future__ import annotations
 
@@ -10,14 +7,14 @@ from collections.abc import Mapping
 from acl_assets.landing_zone.manifest import ManifestTable
 
 # A full export that lost more than half of a table is likelier a broken export than a smaller festival.
-MOST_LOSS = 0.5
+MAX_LOSS = 0.5
 
 
 def disagreements(exported: ManifestTable, rows_by_file: Mapping[str, int], *, whole: bool = True) -> list[str]:
-    """Where the rows converted from a batch differ from its manifest and from the source, in words.
+    """Return where the rows converted from a batch differ from its manifest and from the source, in words.
 
-    A batch without a manifest states nothing to disagree with. An incremental one does not hold the `whole` table,
-    so its rows are not the source's.
+    A batch without a manifest states no rows. An incremental batch does not hold the `whole` table, so its rows are
+    not compared with the source.
     """
     found: list[str] = []
     for file in exported.files:
@@ -31,23 +28,17 @@ def disagreements(exported: ManifestTable, rows_by_file: Mapping[str, int], *, w
 
 
 def merged_disagreements(exported: ManifestTable, rows: int) -> list[str]:
-    """Where the rows of a table, merged from several batches, differ from what the newest says of the source."""
-    if exported.rows_at_source is None or rows == exported.rows_at_source:
+    """Return where the rows of a table, merged from several batches, differ from those at the source."""
+    at_source = exported.rows_at_source
+    if at_source is None or rows == at_source:
         return []
-    what = (
-        "rows are missing" if rows < exported.rows_at_source else "rows were deleted there, which increments do not say"
-    )
-    return [
-        f"the table has {rows:,} rows after the newest batch, the source had {exported.rows_at_source:,}: {what}; "
-        "export a full batch"
-    ]
+    what = "rows are missing" if rows < at_source else "rows were deleted there, which increments do not say"
+    return [f"the table has {rows:,} rows after the newest batch, the source had {at_source:,}: {what}; "
+            "export a full batch"]  # fmt: skip
 
 
 def drift(exported: ManifestTable, rows: int, sums: Mapping[str, int]) -> list[str]:
-    """Where a table's count of rows and sums of columns differ from what its source said of the whole table, in words.
-
-    Sums that the source was not asked for are left out.
-    """
+    """Return where a table's count of rows and sums of columns differ from those at the source, in words."""
     found: list[str] = []
     if exported.rows_at_source is not None and rows != exported.rows_at_source:
         found.append(f"it has {rows:,} rows, the source had {exported.rows_at_source:,}")
@@ -58,7 +49,5 @@ def drift(exported: ManifestTable, rows: int, sums: Mapping[str, int]) -> list[s
 
 
 def lost_share(rows: int, published_rows: int | None) -> float:
-    """Share (0-1) of the published rows that a new state lacks; 0 when nothing was published."""
-    if not published_rows:
-        return 0.0
-    return max(0.0, 1 - rows / published_rows)
+    """Return the share (0-1) of the published rows that a new state lacks; 0 when nothing was published."""
+    return max(0.0, 1 - rows / published_rows) if published_rows else 0.0

@@ -1,8 +1,4 @@
-"""How dbt nodes become Dagster assets: keys, groups, owners, kinds and freshness.
-
-What belongs here: attributes of assets that follow from a dbt node. What does not: what dbt runs (`assets`) and
-the meaning of a model, which its YAML describes.
-"""
+"""How dbt nodes become Dagster assets: keys, groups, owners, kinds and freshness."""
 
 from __future__ import annotations
 
@@ -16,14 +12,14 @@ from acl_assets.asset_keys import DATA_PRODUCTS_PREFIX, FRESHNESS, OWNERS
 
 
 class FestivalDbtTranslator(DagsterDbtTranslator):
-    """Models are keyed and grouped by their layer, such as `star_schema/<model>`, and say which engine builds them."""
+    """Keys and groups models by their layer, such as `star_schema/<model>`; the engine is one of their kinds."""
 
-    def __init__(self, engine: str = "duckdb") -> None:
+    def __init__(self, engine: str) -> None:
         self._engine = engine
         super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> AssetSpec:
-        """The default spec, with key, group, kinds and freshness of the model's layer."""
+        """Return the default spec, with key, group, kinds and freshness of the model's layer."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         node = self.get_resource_props(manifest, unique_id)
         if node["resource_type"] != "model":
@@ -40,13 +36,13 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
     def get_asset_check_spec(
         self, asset_spec: AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> AssetCheckSpec | None:
-        """The default check, described by the description of its dbt test."""
+        """Return the default check, with the description of its dbt test."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         description = self.get_resource_props(manifest, unique_id).get("description")
         return spec._replace(description=description) if spec and description else spec
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
-        """A model's layer and name; a source's key is in its YAML."""
+        """Return a model's layer and name; a source's key is in its YAML."""
         if dbt_resource_props["resource_type"] == "model":
             return AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)

@@ -6,13 +6,14 @@ What belongs here: where the inputs are, writing or checking the pages. What doe
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from acl_assets.definitions import defs
-from acl_assets.settings import PROJECT_DIR
+from acl_assets.settings import PROJECT_DIR, settings_table
 from acl_assets.warehouse.project import dbt_project, load_manifest
 from docs.generate.data_dictionary import Check, checks_of, data_dictionary
 from docs.generate.diagrams import lineage_diagram, source_system_diagram, star_schema_diagram
@@ -50,7 +51,17 @@ def make_sections(ddl: str, manifest: Mapping[str, Any], checks: Sequence[Check]
         "star-schema": star_schema_diagram(manifest),
         "lineage": lineage_diagram(manifest),
         "data-dictionary": data_dictionary(manifest, checks),
+        "settings": settings_table(),
+        "commands": commands_table((PROJECT_DIR / "Makefile").read_text(encoding="utf-8")),
     }
+
+
+def commands_table(makefile: str) -> str:
+    """Return the targets of the Makefile that have a description, as a Markdown table."""
+    targets = re.findall(r"^([a-z-]+):.*?## (.*)$", makefile, flags=re.MULTILINE)
+    return "\n".join(
+        ["| command | what it does |", "|---|---|", *(f"| `make {name}` | {what} |" for name, what in targets)]
+    )
 
 
 if __name__ == "__main__":

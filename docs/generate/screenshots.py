@@ -66,7 +66,7 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
     if executable is None:
         raise ScreenshotError(f"No browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
     environment = _environment(scratch)
-    settings = Settings.from_environment(environment)
+    settings = Settings.model_validate({"data_dir": scratch / "data"})
     images_dir.mkdir(parents=True, exist_ok=True)
     _run([sys.executable, "-m", "acl_assets.simulator", "write-batch", "--scale", str(scale)], environment)
     _run([sys.executable, "-m", "dagster", "job", "execute", "-j", "refresh", "-m", _DEFINITIONS], environment)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -130,7 +129,7 @@ def test_unusual_but_right_batch_loads_as_what_it_says(
 
 @defects_that("not a batch yet")
 def test_export_still_being_written_is_left_alone(settings: Settings, good_batch: GoodBatch, defect: Defect) -> None:
-    settings = replace(settings, settle_seconds=60.0)
+    settings = settings.with_changes(settle_seconds=60.0)
     land_batch(settings)
     land_defective(settings, good_batch(defect.forms[0]), defect)
     listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -93,7 +92,7 @@ def test_without_an_address_the_job_says_which_setting_is_missing(
 def test_no_password_reaches_the_event_log(
     settings: Settings, instance: DagsterInstance, address: str, error: str
 ) -> None:
-    result = run_extract(replace(settings, ticketing_dsn=address), instance)
+    result = run_extract(settings.with_changes(ticketing_dsn=address), instance)
     assert error in error_of(result)
     assert "heim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
 
@@ -118,7 +117,9 @@ def while_tickets_are_read(settings: Settings, act: Any) -> Iterator[None]:
 
 
 def extracting_process() -> psutil.Process:
-    (process,) = [child for child in psutil.Process().children() if "processes.py" in " ".join(child.cmdline())]
+    (process,) = [
+        child for child in psutil.Process().children() if "multiprocessing.spawn" in " ".join(child.cmdline())
+    ]
     return process
 
 
@@ -126,7 +127,7 @@ def extracting_process() -> psutil.Process:
 def test_a_killed_process_fails_the_run_and_leaves_nothing(extractable: Settings, instance: DagsterInstance) -> None:
     with while_tickets_are_read(extractable, lambda: extracting_process().kill()):
         result = run_extract(extractable, instance, mb_per_second=0.02)
-    assert "ended with exit code -9 before it had answered" in error_of(result)
+    assert "ended before it had answered" in error_of(result)
     assert folders(extractable) == []
     assert run_extract(extractable, instance).success
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import replace
 
 import psycopg2
 import pytest
 
-from acl_assets.extraction.connection import SourceConnection, connection_info, describe_dsn, told_by_server
+from acl_assets.extraction.connection import SourceConnection, connection_info, describe_dsn, server_message
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnreachableError
 from acl_assets.settings import Settings
@@ -87,7 +86,7 @@ def test_the_standby_s_address_is_not_shown_when_the_primary_is_read_instead(
     caplog.set_level(logging.INFO, "acl_assets.extraction")
     standby = "postgresql://me@127.0.0.1:xq7zj3/ticketing"
     with pytest.raises(ExtractionError) as raised:
-        extract(replace(settings, ticketing_dsn=dsn, ticketing_standby_dsn=standby))
+        extract(settings.with_changes(ticketing_dsn=dsn, ticketing_standby_dsn=standby))
     assert "Extracting from the primary instead of the standby" in caplog.text
     assert [piece for piece in PIECES if piece in caplog.text] + shown_pieces(raised.value) == []
 
@@ -108,9 +107,9 @@ def test_what_the_server_says_is_told_on_one_line_without_secrets() -> None:
         'NOT_FOUND: [libpq] Failed: ERROR:  relation "x" does not exist\nLINE 1: select * from x\n'
         "                      ^\n\nQuery was: select * from x. SQLSTATE: 42P01"
     )
-    assert told_by_server(text, "host=db") == 'relation "x" does not exist'
+    assert server_message(text, "host=db") == 'relation "x" does not exist'
     dsn = "host=db password=geheim sslpassword=wort"
-    assert told_by_server("FATAL:  no entry for geheim\nDETAIL:  wort\n", dsn) == "no entry for ***; DETAIL:  ***"
+    assert server_message("FATAL:  no entry for geheim\nDETAIL:  wort\n", dsn) == "no entry for ***; DETAIL:  ***"
 
 
 def test_libpq_s_own_error_of_a_misplaced_password_is_what_this_guards_against() -> None:

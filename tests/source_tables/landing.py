@@ -76,7 +76,7 @@ class Landing:
         self, *, base: Path | None = None, log: Callable[[str], None] = lambda message: None
     ) -> list[dict[str, int]]:
         """Make the table of all batches, or of those after `base`; return the rows per file and batch."""
-        return make_table(self.order(base), log=log)
+        return make_table(self.order(base), log=log).rows_by_file
 
     def order(self, base: Path | None = None) -> TableOrder:
         """Return the order to make the table of all batches, or of those after `base`."""

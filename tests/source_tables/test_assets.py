@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import logging
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,14 +33,7 @@ from acl_assets.asset_keys import source_table_key
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_tables
-from acl_assets.source_tables.current_state import CHAIN_FILE, EXPORT_BATCHES
 from acl_assets.util.refresh_lock import RefreshLock
-
-
-@pytest.fixture
-def ephemeral() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -120,15 +111,6 @@ def test_metadata_describes_what_was_converted(landed: Settings, ephemeral: Dags
     assert isinstance(tickets["rows_per_second"], int)
 
 
-def test_preview_shows_the_first_rows(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """A look at five rows answers many questions."""
-    preview = metadata(convert(landed, ephemeral), "bands")["preview"]
-    assert isinstance(preview, TableMetadataValue)
-    rows = pq.read_table(current_file(landed, "bands")).slice(0, 5).to_pylist()
-    assert [column.name for column in preview.schema.columns] == ["id", "name", "fee"]
-    assert [record.data for record in preview.records] == rows
-
-
 def test_preview_shows_rows_of_this_installation_only(settings: Settings, ephemeral: DagsterInstance) -> None:
     """DuckDB takes paths for glob patterns, here one that finds the file of the folder beside it too."""
     ours, theirs = (festival_settings(settings.data_dir / name) for name in ("data[12]", "data1"))
@@ -149,21 +131,6 @@ def test_preview_masks_names_of_people(landed: Settings, ephemeral: DagsterInsta
     assert [record.data["name"] for record in preview.records] == ["(personal data)"] * 5
     names = pq.read_table(current_file(landed, "people")).column("name").to_pylist()
     assert not [name for name in names if name in str(preview)]
-
-
-def test_the_batch_chain_is_an_asset(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """People ask first how old the figures are."""
-    state = metadata(convert(landed, ephemeral), EXPORT_BATCHES)
-    assert state["batch_id"] == "first"
-    assert state["dagster/row_count"] == 1
-    assert state["exported_at_is_file_time"] is False
-
-
-def test_metadata_marks_the_export_time_of_a_batch_without_a_manifest(
-    plain: Settings, ephemeral: DagsterInstance
-) -> None:
-    """Six plain files state no export time, and a file time must not be taken for one."""
-    assert metadata(convert(plain, ephemeral), EXPORT_BATCHES)["exported_at_is_file_time"] is True
 
 
 def test_a_converted_batch_is_not_converted_again(landed: Settings, ephemeral: DagsterInstance) -> None:
@@ -189,13 +156,6 @@ def test_changed_plain_files_are_converted_again(plain: Settings, ephemeral: Dag
     assert names[-1] == "A Late Addition"
 
 
-def test_a_selection_materializes_the_selected_tables(landed: Settings, ephemeral: DagsterInstance) -> None:
-    convert(landed, ephemeral)
-    result = convert(landed, ephemeral, "bands", "venues")
-    assert result.success
-    assert materialized(result) == {"bands", "venues"}
-
-
 def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, ephemeral: DagsterInstance) -> None:
     """Models must never read the bands of one batch with the tickets of another, and the event log records all."""
     convert(landed, ephemeral)
@@ -207,16 +167,6 @@ def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, epheme
     for table in SOURCE_TABLES:
         exported = pq.read_table(second / f"{table}.parquet").select(SOURCE_TABLES[table].column_names)
         assert pq.read_table(current_file(landed, table)).equals(exported)
-
-
-def test_a_selection_fails_when_another_table_of_the_batch_is_bad(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The selected table is good, and still the batch it belongs to must not be read."""
-    convert(landed, ephemeral)
-    current = os.readlink(landed.source_tables_dir / "current")
-    (land_batch(landed, "second", exported_at=LATER, seed=21) / "tickets.parquet").unlink()
-    result = convert(landed, ephemeral, "bands")
-    assert "tickets.parquet" in error_of(result)
-    assert os.readlink(landed.source_tables_dir / "current") == current
 
 
 def test_every_bad_table_is_reported(landed: Settings, ephemeral: DagsterInstance) -> None:
@@ -289,35 +239,9 @@ def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
     assert rows == sorted(set(rows))
 
 
-def test_damaged_source_tables_are_made_again_and_logged(landed: Settings, ephemeral: DagsterInstance) -> None:
-    before = metadata(convert(landed, ephemeral), "tickets")
-    description = (landed.source_tables_dir / "current").resolve() / CHAIN_FILE
-    description.write_bytes(b"")
-    result = convert(landed, ephemeral)
-    assert metadata(result, "tickets")["dagster/row_count"] == before["dagster/row_count"]
-    warnings = [entry.user_message for entry in ephemeral.all_logs(result.run_id) if entry.level == logging.WARNING]
-    assert [str(description) in message for message in warnings] == [True]
-
-
-def test_an_incremental_batch_without_its_predecessor_is_refused(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The rows of its predecessor would be missing unnoticed."""
-    second = land_increment(landed)
-    land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(days=1))
-    second.rename(landed.exports_dir / "_second")
-    message = error_of(convert(landed, ephemeral))
-    assert f"Batch third continues from batch second, which is not in {landed.exports_dir}" in message
-
-
 def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:
     """Many people see this first after cloning the repository."""
     message = error_of(convert(settings, ephemeral))
     assert f"No complete full export batch in {settings.exports_dir}" in message
-    assert "Put the files of the six tables" in message
+    assert "Put the files of all tables" in message
     assert "make run" in message
-
-
-def test_the_log_names_the_newest_batch(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The log shows which batch a run read, also when it fails later."""
-    result = convert(landed, ephemeral)
-    messages = [entry.user_message for entry in ephemeral.all_logs(result.run_id)]
-    assert any("is first, exported at 2022-08-01T06:00:00+00:00." in message for message in messages)

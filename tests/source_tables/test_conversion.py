@@ -55,13 +55,6 @@ def test_joins_parts_of_any_format_in_their_order(landing: Landing) -> None:
     assert [path.name for path in landing.target.parent.iterdir()] == ["performances.parquet"]
 
 
-def test_reads_zstandard_data_that_begins_with_a_skippable_frame(landing: Landing) -> None:
-    """pzstd writes such files: RFC 8878, 3.1.2."""
-    content = b"\x50\x2a\x4d\x18\x04\x00\x00\x00\x12\x00\x00\x00" + pa.compress(FINE, codec="zstd", asbytes=True)
-    landing.convert({"performances.csv.zst": content})
-    assert landing.made() == performances(1, 10)
-
-
 @pytest.mark.parametrize("name", ["performances.csv", "performances.parquet"])
 def test_writes_the_declared_types_compressed(name: str, landing: Landing) -> None:
     """Both engines read these files and find the same types and time zone in them."""
@@ -86,25 +79,19 @@ def test_makes_an_empty_table_of_files_without_rows(files: Mapping[str, bytes], 
     assert totals_of(landing.target, landing.table) == (0, {"band_id": 0, "venue_id": 0})
 
 
-def test_logs_how_many_rows_were_read(landing: Landing) -> None:
-    messages: list[str] = []
-    landing.land({"performances.csv": as_csv(performances(1, 1_200))})
-    landing.make(log=messages.append)
-    assert messages == ["performances.csv: 1,200 rows read"]
-
-
 def test_logs_progress_while_a_file_is_read(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of a hundred million rows takes a minute."""
     monkeypatch.setattr(conversion, "SECONDS_BETWEEN_PROGRESS", 0)
     messages: list[str] = []
     landing.land({"performances.parquet": as_parquet(performances(1, 2_500), row_group_size=1_000)})
     landing.make(log=messages.append)
-    assert messages == [
+    assert messages[:-1] == [
         "performances.parquet: 1,000 rows so far",
         "performances.parquet: 2,000 rows so far",
         "performances.parquet: 2,500 rows so far",
         "performances.parquet: 2,500 rows read",
     ]
+    assert messages[-1].startswith("performances: 2,500 rows of 1 batches converted in ")
 
 
 def test_adds_up_whole_numbers_and_counts_null_as_zero(tmp_path: Path) -> None:
@@ -150,20 +137,9 @@ def test_keeps_an_id_that_is_twice_in_one_batch_twice(venues: Landing) -> None:
     assert found == [(1, "a", 10), (1, "a", 10), (2, "b", 21), (3, "c", 1), (3, "c", 2)]
 
 
-def test_replaces_an_id_that_was_twice_in_an_earlier_batch(venues: Landing) -> None:
-    found = merged(venues, [(1, "a", 10), (1, "b", 10)], [(2, "c", 1), (2, "d", 2)], [(1, "e", 5), (2, "f", 6)])
-    assert found == [(1, "e", 5), (2, "f", 6)]
-
-
 def test_keeps_rows_without_an_id(venues: Landing) -> None:
     """They have to reach the check of keys that are not null."""
     assert (None, "a", 1) in merged(venues, [(None, "a", 1), (1, "b", 2)], [(2, "c", 3)])
-
-
-def test_counts_the_rows_of_every_batch_that_it_merges(venues: Landing) -> None:
-    for number in range(3):
-        venues.land({"venues.csv": b"id,name,capacity\n" + b"%d,a,1\n2,b,1\n" % number})
-    assert venues.make() == [{"venues.csv": 2}] * 3
 
 
 def test_reads_increments_in_any_number_of_files(venues: Landing) -> None:
@@ -186,29 +162,17 @@ def test_merges_timestamps_to_the_microsecond(tmp_path: Path, monkeypatch: pytes
     assert table.schema.types == [pa.int32(), pa.timestamp("us", tz="UTC"), pa.int32()]
 
 
-def test_links_the_table_of_earlier_batches_when_an_increment_brings_no_file(venues: Landing, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_file", [True, False], ids=["a file without rows", "no file"])
+def test_links_the_table_of_earlier_batches_when_an_increment_brings_no_row(
+    has_file: bool, venues: Landing, tmp_path: Path
+) -> None:
     """A table that did not change takes no space twice."""
     base = tmp_path / "base.parquet"
     base.write_bytes(venues.rows_as_parquet((1, "a", 10)))
     venues.land({})
-    venues.land({})
-    assert venues.make(base=base) == [{}]
+    venues.land({"venues.parquet": venues.rows_as_parquet()} if has_file else {})
+    assert venues.make(base=base) == [{"venues.parquet": 0} if has_file else {}]
     assert os.path.samefile(venues.target, base)
-
-
-def test_links_the_table_of_earlier_batches_when_an_increment_brings_a_file_without_rows(
-    venues: Landing, tmp_path: Path
-) -> None:
-    base = tmp_path / "base.parquet"
-    base.write_bytes(venues.rows_as_parquet((1, "a", 10)))
-    venues.land({})
-    venues.land({"venues.parquet": venues.rows_as_parquet()})
-    assert venues.make(base=base) == [{"venues.parquet": 0}]
-    assert os.path.samefile(venues.target, base)
-
-
-def test_merges_increments_into_a_full_batch_without_rows(venues: Landing) -> None:
-    assert merged(venues, [], [], [(1, "a", 10)], []) == [(1, "a", 10)]
 
 
 def test_copies_the_table_of_earlier_batches_where_links_are_not_supported(
@@ -238,6 +202,7 @@ def test_merges_increments_into_the_table_of_earlier_batches(venues: Landing, tm
     assert base.read_bytes() == before
 
 
+@pytest.mark.exhaustive
 def test_merges_more_than_fits_into_memory(venues: Landing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is written to a folder beside the target, which is removed afterwards."""
     monkeypatch.setattr(conversion, "_MERGE_MEMORY_LIMIT", "100MB")
@@ -301,7 +266,7 @@ def test_refuses_a_file_that_is_not_what_its_name_says(
     assert not landing.target.exists()
 
 
-@pytest.mark.parametrize("position", range(200, 14_000, 600))
+@pytest.mark.parametrize("position", range(200, 14_000, 2_400))
 def test_refuses_damaged_parquet_or_reads_its_values_exactly(position: int, landing: Landing) -> None:
     """Pages are compared with their checksums."""
     rows = performances(1, 1_000)
@@ -421,14 +386,6 @@ def test_reports_the_first_rejects_and_stores_all_of_them(landing: Landing) -> N
         "reason": "has 1 field where the header names 4",
     }
     assert not landing.target.exists()
-
-
-def test_stops_at_a_thousand_rejects(landing: Landing) -> None:
-    landing.land({"performances-1.csv": FINE + b"x\n" * 5_000, "performances-2.csv": b"not even a header"})
-    with pytest.raises(RejectedLinesError, match="at least 1,000 rejected") as raised:
-        landing.make()
-    assert len(landing.rejects_file.read_text("utf-8").splitlines()) == 1_000
-    assert not raised.value.is_complete
 
 
 def test_cuts_long_texts_in_the_report_and_in_the_rejects_file(landing: Landing) -> None:

@@ -100,15 +100,6 @@ def test_refuses_parquet_columns_that_are_not_the_tables(landing: Landing) -> No
         assert problem in str(raised.value)
 
 
-def test_suggests_the_declared_name_for_parquet_columns_in_capitals(landing: Landing) -> None:
-    """Snowflake and Oracle write names in capitals."""
-    schema = pa.schema([field.with_name(field.name.upper()) for field in SCHEMA])
-    with pytest.raises(BatchError) as raised:
-        landing.convert({"performances.parquet": as_parquet([], schema)})
-    for name in SCHEMA.names:
-        assert f"unknown '{name.upper()}' (did you mean '{name}'?)" in str(raised.value)
-
-
 def test_explains_the_index_that_pandas_writes_to_parquet(landing: Landing) -> None:
     frame = pa.Table.from_pylist(performances(1, 10), SCHEMA).to_pandas().iloc[[4, 2, 3]]
     stream = io.BytesIO()
@@ -179,14 +170,6 @@ def test_rejects_texts_that_are_not_utf_8(text_type: pa.DataType, tmp_path: Path
         bands.make()
 
 
-def test_stops_at_a_thousand_rejected_values(landing: Landing) -> None:
-    schema = SCHEMA.set(0, pa.field("id", pa.int64()))
-    rows = [{**row, "id": 2**40} for row in performances(1, 3_000)]
-    landing.land({"performances.parquet": as_parquet(rows, schema, row_group_size=500)})
-    with pytest.raises(RejectedLinesError, match="at least 1,000 rejected"):
-        landing.make()
-
-
 # int96 ----------------------------------------------------------------------------------------------------------
 
 
@@ -242,15 +225,7 @@ def test_refuses_int96_without_a_time_zone(landing: Landing) -> None:
         landing.convert({"performances.parquet": int96([0], "us")})
 
 
-def test_refuses_int96_that_arrow_wrote_without_a_time_zone(landing: Landing) -> None:
-    naive = pa.table({**{name: pa.array([1], pa.int32()) for name in ("id", "band_id", "venue_id")}})
-    naive = naive.append_column("performance_start", pa.array([0], pa.int64()).cast(pa.timestamp("us")))
-    content = parquet_bytes(naive, use_deprecated_int96_timestamps=True)
-    with pytest.raises(BatchError, match="'performance_start' is int96, which has no time zone"):
-        landing.convert({"performances.parquet": content})
-
-
-@pytest.mark.parametrize("year", [2, 1582, 1677, 2263, 2500, 9998])
+@pytest.mark.parametrize("year", [2, 1677, 2263, 9998])
 def test_reads_int96_of_years_that_nanoseconds_do_not_reach(year: int, landing: Landing) -> None:
     landing.convert({"performances.parquet": int96([seconds_of(2021), seconds_of(year)], "s", spark=True)})
     assert instants(landing) == [datetime(year, 1, 2, 3, 4, 5, tzinfo=UTC) for year in (2021, year)]
@@ -355,7 +330,7 @@ from pathlib import Path
 from typing import Any
 from acl_assets.source_tables.conversion import make_table
 
-print(make_table(pickle.load(sys.stdin.buffer)))
+print(make_table(pickle.load(sys.stdin.buffer)).rows_by_file)
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 ROWS = 16_384
@@ -373,7 +348,7 @@ def long_names(use_dictionary: bool) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("use_dictionary", [True, False], ids=["dictionary", "plain"])
+@pytest.mark.parametrize("use_dictionary", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_reads_a_small_file_of_very_much_text_in_bounded_memory(use_dictionary: bool, tmp_path: Path) -> None:
     bands = Landing(tmp_path, "bands")
     content = long_names(use_dictionary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError
@@ -30,13 +30,13 @@ from refreshes import (
 )
 
 from acl_assets.definitions import build_definitions
-from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError
+from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError, secret_text
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import EXPORT_BATCHES
-from acl_assets.util.processes import ChildProcess
-from acl_assets.warehouse import spark_warehouse
+from acl_assets.util.processes import ChildProcesses
+from acl_assets.warehouse import spark_copy, spark_engine
 from acl_assets.warehouse.project import dbt_command
-from acl_assets.warehouse.spark_warehouse import note_publication
+from acl_assets.warehouse.spark_engine import SparkEngine
 from benchmarks.equality import require_equal
 from spark.cluster import running_cluster
 
@@ -83,7 +83,7 @@ def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def using(remote: str, settings: Settings, other: Settings) -> Settings:
     """Return settings of an installation that builds on Spark from another one's landing zone."""
-    return replace(settings, exports_dir=other.exports_dir, dbt_target="spark", spark_remote=remote)
+    return settings.with_changes(exports_dir=other.exports_dir, dbt_target="spark", spark_remote=remote)
 
 
 def land_batches(settings: Settings) -> None:
@@ -163,8 +163,10 @@ def require_source_tables_are_gone(settings: Settings) -> None:
     """
     tables = [*SOURCE_TABLES, EXPORT_BATCHES]
     views = [f"festival.{table}" for table in tables]
-    with ChildProcess() as process:
-        missing = process.call(f"{spark_warehouse.__name__}:missing_relations", settings.spark_remote, [*views, FACT])
+    with ChildProcesses() as process:
+        missing = process.call(
+            f"{spark_copy.__name__}:missing_relations", secret_text(settings.spark_remote), [*views, FACT]
+        )
     assert missing == views
 
 
@@ -206,9 +208,9 @@ def test_single_models_are_built_beside_the_others_and_too_large_ones_stay_in_sp
     parity: Parity, tmp_path: Path
 ) -> None:
     """What a fact that stays adds up to can still be held against the source."""
-    settings = replace(parity.spark, data_dir=tmp_path / "data", spark_published_rows=10_000)
+    settings = parity.spark.with_changes(data_dir=tmp_path / "data", spark_published_rows=10_000)
     copy_installation(parity.spark.data_dir, settings.data_dir)
-    note_publication(settings)
+    SparkEngine(settings).note_publication()
     refreshed = refresh(
         settings,
         select='key:"star_schema/fct_ticket_sales" or key:"data_products/ticket_sales" or key:"published_warehouse"',
@@ -230,6 +232,6 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, settings: Setting
     def version(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(spark_warehouse, "version", version)
+    monkeypatch.setattr(spark_engine, "version", version)
     with pytest.raises(SettingsError, match="needs the package dbt-spark, which is not installed; run: make spark-in"):
-        build_definitions(replace(settings, dbt_target="spark", spark_remote="sc://127.0.0.1:1"))
+        build_definitions(settings.with_changes(dbt_target="spark", spark_remote="sc://127.0.0.1:1"))

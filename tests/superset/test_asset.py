@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from refreshes import refresh
@@ -23,7 +22,7 @@ def test_without_an_address_it_is_skipped(published: Settings) -> None:
 
 
 def test_a_superset_that_does_not_answer_fails_the_run(published: Settings) -> None:
-    settings = replace(published, superset_url="http://127.0.0.1:9", superset_password="secret")  # noqa: S106 # nobody's
+    settings = published.with_changes(superset_url="http://127.0.0.1:9", superset_password="secret")  # noqa: S106 # nobody's
     refreshed = refresh(settings, select=DASHBOARD)
     assert refreshed.failed_steps == {"superset_dashboard"}
     assert "http://127.0.0.1:9/api/v1/security/login got no answer" in refreshed.errors
@@ -33,8 +32,8 @@ def test_a_superset_that_does_not_answer_fails_the_run(published: Settings) -> N
 def test_it_imports_a_changed_bundle_keeps_edits_and_fails_when_a_chart_is_wrong(
     edited_superset: SupersetUnderTest, swapped: Callable[..., None]
 ) -> None:
-    settings = replace(
-        edited_superset.settings, superset_url=edited_superset.url, superset_password=edited_superset.password
+    settings = edited_superset.settings.with_changes(
+        superset_url=edited_superset.url, superset_password=edited_superset.password
     )
     bundle = read_bundle().for_installation(settings)
     with edited_superset.client() as client:

@@ -121,12 +121,14 @@ def test_nobody_answering_is_said_with_what_to_do() -> None:
 
 
 def test_the_settings_name_superset_and_who_signs_in(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, tmp_path, superset_url="https://bi.example.org/", superset_user="robot")
+    settings = Settings(
+        data_dir=tmp_path, exports_dir=tmp_path, superset_url="https://bi.example.org/", superset_user="robot"
+    )
     with pytest.raises(SupersetError, match=f"set ACL_SUPERSET_PASSWORD, or let make superset make {tmp_path}"):
         superset_client(settings)
     (tmp_path / "superset").mkdir()
     (tmp_path / "superset" / "admin_password").write_text("made\n")
     client = superset_client(settings)
     assert (client.url, client.user, client.password) == ("https://bi.example.org", "robot", "made")
-    given = Settings(tmp_path, tmp_path, superset_password="given")  # noqa: S106 # nobody's
+    given = Settings(data_dir=tmp_path, exports_dir=tmp_path, superset_password="given")  # noqa: S106 # nobody's
     assert (superset_client(given).url, superset_client(given).password) == (LOCAL_URL, "given")

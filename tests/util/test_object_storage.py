@@ -50,6 +50,7 @@ print(most_memory() - before)
 """
 
 
+@pytest.mark.exhaustive
 def test_memory_does_not_grow_with_the_file(bucket: str, tmp_path: Path) -> None:
     """Exports are larger than a run may be."""
     with (tmp_path / "large").open("wb") as stream:

@@ -18,7 +18,8 @@ from acl_assets.util.refresh_lock import RefreshLock, RefreshLockTimeoutError
 HOLD = """
 import sys
 from acl_assets.util.refresh_lock import RefreshLock
-RefreshLock(lock_file=sys.argv[1]).acquire("run-of-another-process", print)
+lock = RefreshLock(lock_file=sys.argv[1])
+lock.acquire("run-of-another-process", print)
 print("held", flush=True)
 sys.stdin.read()
 """

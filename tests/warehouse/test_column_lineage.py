@@ -13,140 +13,104 @@ from acl_assets.warehouse.column_lineage import Lineage, lineage_of_models
 
 BANDS = "source.shop.festival.bands"
 TICKETS = "source.shop.festival.tickets"
+STAGING = "model.shop.stg_bands"
 MODEL = "model.shop.sales"
+RENAMED = "select name as band_name from festival.bands"
 
 
-def column(data_type: str) -> dict[str, str]:
-    return {"data_type": data_type}
+def columns(**types: str) -> dict[str, dict[str, str]]:
+    return {name: {"data_type": data_type} for name, data_type in types.items()}
 
 
-def manifest_of(columns: list[str], parents: list[str]) -> dict[str, Any]:
-    """A manifest of one model over two source tables, in the shape dbt writes it."""
+def manifest_of(names: list[str], parents: list[str]) -> dict[str, Any]:
+    """A manifest of a model over two source tables and an ephemeral model, in the shape dbt writes it."""
+    model = {"package_name": "shop", "original_file_path": "models/sales.sql", "schema": "main"}
     return {
         "nodes": {
-            MODEL: {
-                "package_name": "shop",
-                "original_file_path": "models/sales.sql",
-                "schema": "main",
-                "alias": "sales",
-                "columns": {name: column("int") for name in columns},
-                "depends_on": {"nodes": parents},
-            }
+            MODEL: {**model, "alias": "sales", "columns": columns(**dict.fromkeys(names, "int")),
+                    "depends_on": {"nodes": parents}},
+            STAGING: {**model, "alias": "stg_bands", "columns": {}, "config": {"materialized": "ephemeral"},
+                      "depends_on": {"nodes": [BANDS]}},
         },
         "sources": {
-            BANDS: {
-                "schema": "festival",
-                "identifier": "bands",
-                "columns": {"id": column("int"), "name": column("string")},
-            },
-            TICKETS: {
-                "schema": "festival",
-                "identifier": "tickets",
-                "columns": {"id": column("int"), "price": column("int"), "band_id": column("int")},
-            },
+            BANDS: {"schema": "festival", "identifier": "bands", "columns": columns(id="int", name="string")},
+            TICKETS: {"schema": "festival", "identifier": "tickets",
+                      "columns": columns(id="int", price="int", band_id="int")},
         },
-    }
+    }  # fmt: skip
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "target"
-
-
-def lineage_of(sql: str, columns: list[str], parents: list[str], target: Path) -> Lineage:
-    compile_model(sql, target)
-    return lineage_of_models(manifest_of(columns, parents), target, [MODEL], pytest.fail)[MODEL]
-
-
-def compile_model(sql: str, target: Path) -> None:
+def lineage_of(sql: str, names: list[str], parents: list[str], target: Path) -> Lineage:
     compiled = target / "compiled" / "shop" / "models" / "sales.sql"
     compiled.parent.mkdir(parents=True, exist_ok=True)
     compiled.write_text(sql)
+    return lineage_of_models(manifest_of(names, parents), target, [MODEL], pytest.fail)[MODEL]
 
 
-def test_a_renamed_column_comes_from_the_one_it_renames(target: Path) -> None:
-    """The simplest case, with the database's name in front as dbt writes it."""
-    lineage = lineage_of('select name as band_name from "acl"."festival"."bands"', ["band_name"], [BANDS], target)
-    assert lineage == {"band_name": [(BANDS, "name")]}
+EXPRESSION = """
+    with sales as (
+        select bands.name, tickets.price
+        from festival.tickets as tickets
+        inner join festival.bands as bands on bands.id = tickets.band_id
+    )
+    select concat(name, cast(max(price) as varchar)) as label from sales group by name
+"""
+THROUGH_STAGING = """
+    with __dbt__cte__stg_bands as (select id as band_id, name as band_name from "acl"."festival"."bands")
+    select upper(band_name) as label from __dbt__cte__stg_bands
+"""
 
 
-def test_an_expression_comes_from_all_its_columns(target: Path) -> None:
-    """Through joins, common table expressions and aggregates."""
-    sql = """
-        with sales as (
-            select bands.name, tickets.price
-            from festival.tickets as tickets
-            inner join festival.bands as bands on bands.id = tickets.band_id
-        )
-        select concat(name, cast(max(price) as varchar)) as label, count(*) as sold from sales group by name
-    """
-    lineage = lineage_of(sql, ["label", "sold"], [BANDS, TICKETS], target)
-    assert lineage["label"] == [(BANDS, "name"), (TICKETS, "price")]
+@pytest.mark.parametrize(
+    ("sql", "parents", "sources"),
+    [
+        ('select name as label from "acl"."festival"."bands"', [BANDS], [(BANDS, "name")]),
+        (EXPRESSION, [BANDS, TICKETS], [(BANDS, "name"), (TICKETS, "price")]),
+        (THROUGH_STAGING, [STAGING], [(BANDS, "name")]),
+        ("select 1 as label from festival.bands", [BANDS], []),
+    ],
+    ids=["renamed column", "expression", "through an ephemeral model", "literal"],
+)
+def test_column_comes_from_the_columns_it_is_made_of(
+    tmp_path: Path, sql: str, parents: list[str], sources: list[tuple[str, str]]
+) -> None:
+    assert lineage_of(sql, ["label"], parents, tmp_path) == {"label": sources}
 
 
-def test_a_literal_comes_from_nowhere(target: Path) -> None:
-    """No source is better than a wrong one."""
-    assert lineage_of("select 1 as one from festival.bands", ["one"], [BANDS], target) == {"one": []}
+def test_model_that_was_not_compiled_is_left_out(tmp_path: Path) -> None:
+    assert lineage_of_models(manifest_of(["one"], [BANDS]), tmp_path, [MODEL], pytest.fail) == {}
 
 
-def test_a_model_that_was_not_compiled_is_left_out(target: Path) -> None:
-    """dbt compiles the models of a run only."""
-    target.mkdir()
-    assert lineage_of_models(manifest_of(["one"], [BANDS]), target, [MODEL], pytest.fail) == {}
-
-
-def test_it_is_worked_out_once_per_model_text(target: Path) -> None:
-    """Parsing SQL takes longer than building a small model; the answer is kept, and found by what it follows from."""
-    sql = "select name as band_name from festival.bands"
-    lineage_of(sql, ["band_name"], [BANDS], target)
-    cache_file = target / "column_lineage.json"
-    cache = json.loads(cache_file.read_text())
-    assert list(cache.values()) == [{"band_name": [[BANDS, "name"]]}]
-    planted = {digest: {"band_name": [[BANDS, "planted"]]} for digest in cache}
+def test_lineage_is_computed_once_per_model_text(tmp_path: Path) -> None:
+    lineage_of(RENAMED, ["band_name"], [BANDS], tmp_path)
+    cache_file = tmp_path / "column_lineage.json"
+    planted = {digest: {"band_name": [[BANDS, "planted"]]} for digest in json.loads(cache_file.read_text())}
     cache_file.write_text(json.dumps(planted))
-    assert lineage_of(sql, ["band_name"], [BANDS], target) == {"band_name": [(BANDS, "planted")]}
+    assert lineage_of(RENAMED, ["band_name"], [BANDS], tmp_path) == {"band_name": [(BANDS, "planted")]}
+    changed = lineage_of("select id as band_name from festival.bands", ["band_name"], [BANDS], tmp_path)
+    assert changed == {"band_name": [(BANDS, "id")]}
 
 
 @pytest.mark.parametrize("content", ["", '{"a": {"band', "[]", '{"a": 1}', '{"a": {"one": [["only"]]}}', "\0"])
-def test_damaged_cache_is_named_and_replaced(target: Path, content: str) -> None:
-    """A full disk leaves an empty file."""
-    sql = "select name as band_name from festival.bands"
-    before = lineage_of(sql, ["band_name"], [BANDS], target)
-    cache_file = target / "column_lineage.json"
+def test_damaged_cache_is_named_and_replaced(tmp_path: Path, content: str) -> None:
+    before = lineage_of(RENAMED, ["band_name"], [BANDS], tmp_path)
+    cache_file = tmp_path / "column_lineage.json"
     cache_file.write_text(content)
     warnings: list[str] = []
     manifest = manifest_of(["band_name"], [BANDS])
-    assert lineage_of_models(manifest, target, [MODEL], warnings.append) == {MODEL: before}
+    assert lineage_of_models(manifest, tmp_path, [MODEL], warnings.append) == {MODEL: before}
     assert [str(cache_file) in warning for warning in warnings] == [True]
-    assert lineage_of_models(manifest, target, [MODEL], pytest.fail) == {MODEL: before}
+    assert lineage_of_models(manifest, tmp_path, [MODEL], pytest.fail) == {MODEL: before}
 
 
-def test_a_changed_model_is_worked_out_anew(target: Path) -> None:
-    """Lineage of yesterday's SQL would be a lie."""
-    lineage_of("select name as band from festival.bands", ["band"], [BANDS], target)
-    changed = lineage_of("select cast(id as varchar) as band from festival.bands", ["band"], [BANDS], target)
-    assert changed == {"band": [(BANDS, "id")]}
-
-
-def test_the_models_of_the_project_show_their_lineage(first_refresh: Refreshed) -> None:
-    """On the project's own models, in Dagster's terms."""
-
-    def sources(asset: str, name: str) -> set[tuple[str, str]]:
-        deps = first_refresh.metadata[asset]["dagster/column_lineage"].deps_by_column[name]
-        return {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps}
-
-    assert sources("star_schema/dim_bands", "band_name") == {("festival/bands", "name")}
-    assert sources("data_products/band_sales_by_venue", "band_name") == {("star_schema/dim_bands", "band_name")}
-
-
-def test_no_model_comes_from_the_names_of_people(first_refresh: Refreshed) -> None:
-    """Personal data stays in the source tables: no column of any model is derived from it."""
-    from_people = {
-        (asset, column)
+def test_models_of_the_project_show_their_lineage_and_none_comes_from_names_of_people(first_refresh: Refreshed) -> None:
+    """Personal data stays in the source tables."""
+    sources = {
+        (asset, column): {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps}
         for asset, metadata in first_refresh.metadata.items()
         if "dagster/column_lineage" in metadata
         for column, deps in metadata["dagster/column_lineage"].deps_by_column.items()
-        for dep in deps
-        if (dep.asset_key.to_user_string(), dep.column_name) == ("festival/people", "name")
     }
-    assert from_people == set()
+    assert sources["star_schema/dim_bands", "band_name"] == {("festival/bands", "name")}
+    assert sources["data_products/band_sales_by_venue", "band_name"] == {("star_schema/dim_bands", "band_name")}
+    assert not [column for column, found in sources.items() if ("festival/people", "name") in found]

@@ -15,7 +15,6 @@ from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.warehouse.build_file import (
     BuildRecord,
-    BuildSelection,
     begin_build,
     file_identity,
 )
@@ -35,12 +34,9 @@ SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
 def build(settings: Settings, run_id: str, *, batch: str = "first", complete: bool = True) -> BuildRecord:
     """Build what dbt leaves behind, in small: views on the source tables, a model, stores of failing rows."""
-    record = begin_build(
-        settings,
-        run_id,
-        chain_digest([(batch, f"digest of {batch}")]),
-        BuildSelection(complete=complete, self_sufficient=True),
-    )
+    state = chain_digest([(batch, f"digest of {batch}")])
+    record = BuildRecord(run_id, file_identity(settings.published_file), complete, state)
+    begin_build(settings, record, self_sufficient=True)
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("create schema festival")
         for table in SOURCE_TABLES:
@@ -74,8 +70,8 @@ def relations(file: Path) -> set[str]:
     return {f"{schema}.{name}" for schema, name in rows}
 
 
-def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None:
-    """A figure without its batch and time is a rumour; instants are UTC, whatever zone they were written in."""
+def test_published_file_has_its_provenance_and_nothing_that_is_not_for_readers(settings: Settings) -> None:
+    """Views on the source tables show names of people. Sixty empty stores of failing rows would hide the two others."""
     record = build(settings, "run-1")
     publication = seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
@@ -84,47 +80,27 @@ def test_the_published_file_says_where_it_comes_from(settings: Settings) -> None
     ]
     assert published_rows(settings, "from publication.publications") == [(AT_NOON, "run-1", publication.state_digest)]
     assert set(published_rows(settings, "from publication.source_tables")) == {(name, 3) for name in SOURCE_TABLES}
-    assert read_published_digest(settings) == publication.state_digest
-    assert publication.bytes == settings.published_file.stat().st_size
+    assert read_published_digest(settings) == publication.state_digest == record.state
+    found = relations(settings.published_file)
+    assert {name for name in found if not name.startswith("publication.")} == {
+        "star_schema.dim_bands",
+        "audit.two_failed",
+    }
+    assert [path.name for path in settings.published_file.parent.iterdir()] == ["acl.duckdb"], "no log of writes"
 
 
-def test_views_on_the_source_tables_are_gone(settings: Settings) -> None:
-    """They hold names of people, and point at files readers need not have."""
-    publish(settings, "run-1")
-    assert not [name for name in relations(settings.published_file) if name.startswith("festival")]
-
-
-def test_failing_rows_are_kept_and_empty_stores_dropped(settings: Settings) -> None:
-    """Sixty empty tables would bury the two that matter."""
-    publish(settings, "run-1")
-    audit = {name for name in relations(settings.published_file) if name.startswith("audit.")}
-    assert audit == {"audit.two_failed"}
-
-
-def test_the_newest_result_of_every_check_is_kept(settings: Settings) -> None:
-    """A re-execution evaluates some checks again and inherits the others."""
+def test_newest_result_of_every_check_is_kept(settings: Settings) -> None:
+    """A re-execution, and a partial build, evaluate some checks again and keep the results of the others."""
     record = build(settings, "run-1")
     results = [result("a", False), result("b", True), result("a", True, datetime(2022, 8, 1, 13))]
     seal_build(settings, record, results, AT_NOON, SOURCE_ROWS)
     swap_in(settings, record)
-    assert published_rows(settings, "select check_name, passed from publication.audit_results order by 1") == [
-        ("a", True),
-        ("b", True),
-    ]
-
-
-def test_a_partial_build_keeps_results_it_did_not_evaluate_again(settings: Settings) -> None:
-    """One model built anew does not undo the audit of the others."""
-    record = build(settings, "run-1")
-    seal_build(settings, record, [result("a", True), result("b", True)], AT_NOON, SOURCE_ROWS)
-    swap_in(settings, record)
+    query = "select check_name, passed from publication.audit_results order by 1"
+    assert published_rows(settings, query) == [("a", True), ("b", True)]
     again = build(settings, "run-2", complete=False)
     seal_build(settings, again, [result("b", False, severity="WARN")], AT_NOON, SOURCE_ROWS)
     swap_in(settings, again)
-    assert published_rows(settings, "select check_name, passed from publication.audit_results order by 1") == [
-        ("a", True),
-        ("b", False),
-    ]
+    assert published_rows(settings, query) == [("a", True), ("b", False)]
 
 
 def test_partial_build_from_another_state_is_refused(settings: Settings) -> None:
@@ -184,30 +160,21 @@ def test_build_that_was_sealed_before_says_to_refresh(settings: Settings) -> Non
         read_build_digest(settings)
 
 
-def test_a_file_published_meanwhile_is_not_overwritten(settings: Settings) -> None:
-    """Compare and swap: whoever publishes first wins, and the other run says that it did not publish."""
-    publish(settings, "run-1")
+@pytest.mark.parametrize("first", [True, False])
+def test_file_that_another_run_published_is_not_overwritten(settings: Settings, first: bool) -> None:
+    """Compare and swap: the first to publish wins, and the other run says that it did not publish."""
+    if not first:
+        publish(settings, "run-1")
     record = build(settings, "run-2")
     seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
+    settings.published_file.parent.mkdir(parents=True, exist_ok=True)
     other = settings.published_file.with_name("other")
-    other.write_bytes(settings.published_file.read_bytes())
+    other.write_bytes(settings.build_file.read_bytes())
     other.replace(settings.published_file)
     before = file_identity(settings.published_file)
-    with pytest.raises(PublicationError) as raised:
+    with pytest.raises(PublicationError, match="was replaced while run run-2 was building"):
         swap_in(settings, record)
-    assert "was replaced while run run-2 was building" in str(raised.value)
     assert file_identity(settings.published_file) == before
-
-
-def test_a_first_publication_does_not_overwrite_either(settings: Settings) -> None:
-    """Where there was nothing when the build began, there must be nothing still."""
-    record = build(settings, "run-1")
-    seal_build(settings, record, [], AT_NOON, SOURCE_ROWS)
-    settings.published_file.parent.mkdir(parents=True)
-    settings.published_file.write_text("somebody else's")
-    with pytest.raises(PublicationError):
-        swap_in(settings, record)
-    assert settings.published_file.read_text() == "somebody else's"
 
 
 def test_readers_keep_the_old_file_until_they_reconnect(settings: Settings) -> None:
@@ -218,12 +185,6 @@ def test_readers_keep_the_old_file_until_they_reconnect(settings: Settings) -> N
     assert reader.execute("select band_name from star_schema.dim_bands").fetchall() == [("first",)]
     reader.close()
     assert published_rows(settings, "select band_name from star_schema.dim_bands") == [("second",)]
-
-
-def test_no_log_of_writes_is_left_beside_the_published_file(settings: Settings) -> None:
-    """Readers open it read-only: everything must be in the file itself."""
-    publish(settings, "run-1")
-    assert [path.name for path in settings.published_file.parent.iterdir()] == ["acl.duckdb"]
 
 
 # A whole refresh ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from acl_assets.warehouse.published_file import (
     PublishedFileError,
     open_published,
     published_damage,
+    published_digest,
     read_published_digest,
 )
 
@@ -30,24 +31,8 @@ def published_file(settings: Settings) -> Path:
     return file
 
 
-def cut_in_half(file: Path) -> None:
-    os.truncate(file, file.stat().st_size // 2)
-
-
-def cut_by_a_block(file: Path) -> None:
-    os.truncate(file, file.stat().st_size - (1 << 18))
-
-
-def cut_by_some_bytes(file: Path) -> None:
-    os.truncate(file, file.stat().st_size - 100)
-
-
-def emptied(file: Path) -> None:
-    os.truncate(file, 0)
-
-
-def overwritten(file: Path) -> None:
-    file.write_bytes(os.urandom(100_000))
+def cut_by(size: int) -> Callable[[Path], None]:
+    return lambda file: os.truncate(file, file.stat().st_size - size)
 
 
 def of_another_version(file: Path) -> None:
@@ -66,21 +51,29 @@ def replaced_by_a_folder(file: Path) -> None:
     file.mkdir()
 
 
-DAMAGES = [
-    cut_in_half, cut_by_a_block, cut_by_some_bytes, emptied, overwritten, of_another_version, without_publication,
-]  # fmt: skip
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut in half": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "cut by a block": cut_by(1 << 18),
+    "cut by some bytes": cut_by(100),
+    "emptied": lambda file: os.truncate(file, 0),
+    "overwritten": lambda file: file.write_bytes(os.urandom(100_000)),
+    "of another version": of_another_version,
+    "without publication": without_publication,
+    "replaced by a folder": replaced_by_a_folder,
+}
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, replaced_by_a_folder], ids=lambda damage: damage.__name__)
-def test_damage_is_named(settings: Settings, published_file: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named(settings: Settings, published_file: Path, damage: str) -> None:
     assert published_damage(settings) is None
     assert read_published_digest(settings) == "digest"
-    damage(published_file)
-    said = published_damage(settings)
-    assert said is not None
-    assert said.startswith(f"The published file {published_file} cannot be read: ")
-    assert said.endswith("Run the job refresh, which replaces it.")
-    assert "\n" not in said
+    DAMAGES[damage](published_file)
+    message = published_damage(settings)
+    assert message is not None
+    assert message.startswith(f"The published file {published_file} cannot be read: ")
+    assert message.endswith("Run the job refresh, which replaces it.")
+    assert "\n" not in message
+    assert published_digest(settings) is None
 
 
 def test_missing_file_is_no_damage(settings: Settings) -> None:

@@ -1,0 +1,116 @@
+"""Refuse a database role that cannot read the source tables, or that could write."""
+
+from __future__ import annotations
+
+from acl_assets.extraction.connection import EXPORT_ROLE_SQL, SourceConnection, qualified
+from acl_assets.extraction.extracted_batch import ExtractionError, RoleError
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.util.sql import quoted_name, quoted_text
+
+OLDEST_SERVER_VERSION = 130_000
+_WRITING_ROLES = (
+    "pg_write_all_data",
+    "pg_write_server_files",
+    "pg_read_server_files",
+    "pg_execute_server_program",
+    "pg_maintain",
+    "pg_signal_backend",
+    "pg_create_subscription",
+)
+
+
+def require_export_role(source: SourceConnection, schema: str) -> None:
+    """Refuse a server that is too old, missing tables, and a role that cannot read or could write.
+
+    Raises:
+        RoleError: the role may do too little or too much; the message has its rights and the file that corrects them.
+        ExtractionError: the server is older than PostgreSQL 13, or a table is missing.
+    """
+    version = source.rows("select current_setting('server_version_num')::int as number", "read the version")[0][
+        "number"
+    ]
+    if version < OLDEST_SERVER_VERSION:
+        raise ExtractionError(f"The server at {source.name} has version {version}; PostgreSQL 13 or newer is needed.")
+    _require_tables(source, schema)
+    powers = source.rows(_powers_query(schema, version), "look at the role's privileges")
+    if powers:
+        reasons = "; ".join(power["reason"] for power in powers)
+        raise RoleError(
+            f"The role at {source.name} is refused, because an extract must not be able to change anything: {reasons}. "
+            f"Make the right role with {EXPORT_ROLE_SQL} and connect as that one."
+        )
+
+
+def _require_tables(source: SourceConnection, schema: str) -> None:
+    names = ", ".join(f"({quoted_text(table)}, {quoted_text(qualified(schema, table))})" for table in SOURCE_TABLES)
+    found = source.rows(
+        f"""
+        select
+            name,
+            to_regclass(qualified) is not null as is_there,
+            coalesce(has_table_privilege(to_regclass(qualified), 'SELECT'), false) as is_readable
+        from (values {names}) as tables (name, qualified)
+        where to_regnamespace({quoted_text(quoted_name(schema))}) is not null
+        """,
+        "look for the tables",
+    )
+    if not found:
+        raise ExtractionError(f"There is no schema {schema} at {source.name}; set ACL_TICKETING_SCHEMA to the tables'.")
+    if missing := [table["name"] for table in found if not table["is_there"]]:
+        raise ExtractionError(
+            f"Schema {schema} at {source.name} has no {', '.join(missing)}; set ACL_TICKETING_SCHEMA to the tables'."
+        )
+    if unreadable := [table["name"] for table in found if not table["is_readable"]]:
+        raise RoleError(
+            f"The role at {source.name} may not read {', '.join(unreadable)}. Grant it with {EXPORT_ROLE_SQL}."
+        )
+
+
+def _powers_query(schema: str, version: int) -> str:
+    """Return a query for the rights by which the role, or one it can become, could write: one row for each."""
+    privileges = ["INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"] + (["MAINTAIN"] if version >= 170_000 else [])
+    tables = ", ".join(f"({quoted_text(qualified(schema, table))}::regclass)" for table in SOURCE_TABLES)
+    return f"""
+        with reachable as (
+            select oid, rolname::text as role_name, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
+            from pg_catalog.pg_roles
+            where pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
+        ),
+        superusers as (
+            select role_name || ' is a superuser' as reason from reachable where rolsuper
+        ),
+        powers as (
+            select role_name || ' may create databases' as reason from reachable where rolcreatedb
+            union all
+            select role_name || ' may create roles' from reachable where rolcreaterole
+            union all
+            select role_name || ' may replicate' from reachable where rolreplication
+            union all
+            select role_name || ' goes around row security' from reachable where rolbypassrls
+            union all
+            select 'it is a member of ' || role_name from reachable
+            where role_name in ({", ".join(quoted_text(role) for role in _WRITING_ROLES)})
+            union all
+            select role_name || ' may create objects in schema ' || {quoted_text(schema)} from reachable
+            where pg_catalog.has_schema_privilege(oid, {quoted_text(schema)}, 'CREATE')
+            union all
+            select role_name || ' may create schemas in the database' from reachable
+            where pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE')
+            union all
+            select
+                role_name || ' has ' || string_agg(privilege, ', ' order by privilege) || ' on ' || source_table::text
+            from reachable
+            cross join (values {tables}) as tables (source_table)
+            cross join unnest(array[{", ".join(quoted_text(privilege) for privilege in privileges)}]) as privilege
+            where
+                case
+                    when privilege in ('INSERT', 'UPDATE')
+                        then pg_catalog.has_any_column_privilege(oid, source_table, privilege)
+                    else pg_catalog.has_table_privilege(oid, source_table, privilege)
+                end
+            group by role_name, source_table
+        )
+        select reason from superusers
+        union all
+        select reason from powers where not exists (select from superusers)
+        """

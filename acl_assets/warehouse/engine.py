@@ -1,0 +1,64 @@
+"""The engine that builds the models: everything that differs between DuckDB and Spark outside the dbt project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from acl_assets.settings import Settings
+
+
+class Engine:
+    """An engine for the models of one installation. The defaults are those of an engine that needs no preparation.
+
+    Attributes:
+        name: its dbt target, and the kind of the assets that it builds.
+        settings: of the installation.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def require_installed(self) -> None:
+        """Raise SettingsError if a package that the engine needs is not installed."""
+
+    def source_tables_location(self, digest: str) -> str:
+        """Return the folder or URL where the engine reads the source tables of a batch chain.
+
+        It is that of the chain, not the link `current`: an engine may cache what it has read under a path.
+        """
+        return str(self.settings.source_tables_dir / digest)
+
+    def dbt_environment(self) -> Mapping[str, str]:
+        """Return the variables that dbt needs for this engine, in addition to `Settings.dbt_variables`."""
+        return {}
+
+    def begin_build(self, *, complete: bool, upstream: Sequence[str]) -> None:
+        """Prepare the engine for dbt, or raise BuildError if it cannot build.
+
+        Args:
+            complete: whether every model is built.
+            upstream: relations that the models are built from and that are not built with them.
+        """
+
+    def copy_results(
+        self, manifest: Mapping[str, Any], target_path: Path, models: Sequence[str], stores: Sequence[str]
+    ) -> Mapping[str, int]:
+        """Copy what dbt built into the build file, and return the rows of the relations that stay in the engine.
+
+        Args:
+            manifest: of the dbt project.
+            target_path: folder in which dbt left the compiled models.
+            models: unique ids of the models that were built.
+            stores: names of the tables with failing rows of tests; some may not exist.
+
+        Raises:
+            BuildError: the results cannot be read.
+        """
+        return {}
+
+    def note_publication(self) -> None:
+        """Note that the engine holds what has just been published."""

@@ -1,0 +1,192 @@
+"""Copy relations from Spark into a DuckDB file, in a process of its own: the only one that imports Spark's client."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+
+from acl_assets.util.object_storage import download
+from acl_assets.util.sql import duckdb_files
+from acl_assets.warehouse.build_file import BuildError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LEFT_IN_SPARK = "publication.left_in_spark"
+"""Relations that are too large for the build file: name and number of rows."""
+_TYPES = {
+    "boolean": "boolean",
+    "byte": "tinyint",
+    "short": "smallint",
+    "integer": "int",
+    "long": "bigint",
+    "double": "double",
+    "date": "date",
+    "timestamp": "timestamp",
+}
+"""DuckDB's types of the columns of failing rows, by Spark's names; all others become text."""
+
+
+class Column(NamedTuple):
+    """A column, with a type that both engines understand."""
+
+    name: str
+    data_type: str
+    is_nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A model as `schema.name`, with the query of a view (None for a table) and the models that it is made from."""
+
+    name: str
+    columns: tuple[Column, ...]
+    view: str | None = None
+    made_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CopyOrder:
+    """What is copied from the Spark at `remote` into a build file; tables of more than `max_rows` stay in Spark."""
+
+    remote: str
+    build_file: Path
+    relations: tuple[Relation, ...]
+    stores: tuple[str, ...]
+    max_rows: int
+    export_batches: Path
+    memory_limit: str
+
+
+def copy_relations(order: CopyOrder) -> dict[str, int]:
+    """Copy relations from Spark, and return the rows of those that stay there; see `SparkEngine.copy_results`."""
+    with spark_session(order.remote) as spark, duckdb.connect(str(order.build_file)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set memory_limit = ?", [order.memory_limit])
+        # Every thread would fetch a whole row group into memory, and those of Spark's files are up to 128 MB.
+        connection.execute("set disable_parquet_prefetching = true")
+        # Without an order to keep, a row group is written as soon as it is full.
+        connection.execute("set preserve_insertion_order = false")
+        copy = _Copy(spark, connection, order)
+        for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
+            copy.take(relation)
+        for store in order.stores:
+            copy.take_store(store)
+        return copy.left_out
+
+
+def missing_relations(remote: str, names: Sequence[str]) -> list[str]:
+    """Return the relations that Spark does not have; it has none if its metastore was lost."""
+    with spark_session(remote) as spark:
+        return [name for name in names if not spark.catalog.tableExists(name)]
+
+
+@contextmanager
+def spark_session(remote: str) -> Iterator[SparkSession]:
+    """Open a session with Spark Connect."""
+    with warnings.catch_warnings():
+        # The warning about new versions of pandas concerns features that are not used here.
+        warnings.simplefilter("ignore", FutureWarning)
+        from pyspark.sql import SparkSession
+
+        spark = SparkSession.builder.remote(remote).getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+class _Copy:
+    """Copies relations one by one into a build file, which also gets the batches of the source tables."""
+
+    def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, order: CopyOrder) -> None:
+        self._spark, self._connection, self._order = spark, connection, order
+        self.left_out: dict[str, int] = {}
+        connection.execute("create schema if not exists publication; create schema if not exists festival")
+        connection.execute(
+            f"create table if not exists {LEFT_IN_SPARK} (relation varchar primary key, row_count bigint not null)"
+        )
+        batches = duckdb_files([order.export_batches])
+        connection.execute(f"create or replace table festival.export_batches as from read_parquet({batches})")
+
+    def take(self, relation: Relation) -> None:
+        """Copy a table or create a view, unless it is too large or made from one that is."""
+        self._make_room(relation.name)
+        rows = self._spark.table(relation.name).count()
+        is_too_large = relation.view is None and rows > self._order.max_rows
+        if is_too_large or (relation.view and self._is_left_in_spark(relation.made_from)):
+            self._connection.execute(f"insert into {LEFT_IN_SPARK} values (?, ?)", [relation.name, rows])
+            self.left_out[relation.name] = rows
+        elif relation.view is not None:
+            # The SQL of a view is the same on both engines, because it uses no macro that dispatches.
+            self._connection.execute(f"create view {relation.name} as {relation.view}")
+        else:
+            self._copy_table(relation.name, relation.columns)
+
+    def take_store(self, name: str) -> None:
+        """Copy the failing rows of a test, if there is a table of them."""
+        if self._spark.catalog.tableExists(name):
+            self._make_room(name)
+            fields = self._spark.table(name).schema.fields
+            columns = [Column(field.name, _TYPES.get(field.dataType.typeName(), "varchar")) for field in fields]
+            self._copy_table(name, columns)
+
+    def _is_left_in_spark(self, names: Iterable[str]) -> bool:
+        left = self._connection.execute(f"select relation from {LEFT_IN_SPARK}").fetchall()
+        return any((name,) in left for name in names)
+
+    def _make_room(self, name: str) -> None:
+        """Remove what has this name, and create its schema."""
+        schema, table = name.split(".")
+        self._connection.execute(f"create schema if not exists {schema}")
+        self._connection.execute(f"delete from {LEFT_IN_SPARK} where relation = ?", [name])
+        found = self._connection.execute(
+            "select table_type from information_schema.tables where table_schema = ? and table_name = ?",
+            [schema, table],
+        ).fetchall()
+        for (table_type,) in found:
+            self._connection.execute(f"drop {'view' if table_type == 'VIEW' else 'table'} {name}")
+
+    def _copy_table(self, name: str, columns: Sequence[Column]) -> None:
+        definitions = ", ".join(
+            f'"{column.name}" {column.data_type}{"" if column.is_nullable else " not null"}' for column in columns
+        )
+        self._connection.execute(f"create schema if not exists {name.split('.', maxsplit=1)[0]}")
+        self._connection.execute(f"create table {name} ({definitions})")
+        with TemporaryDirectory(dir=self._order.build_file.parent) as scratch:
+            if files := local_files(self._spark.table(name).inputFiles(), Path(scratch)):
+                values = ", ".join(f'cast("{column.name}" as {column.data_type})' for column in columns)
+                self._connection.execute(f"insert into {name} select {values} from read_parquet({duckdb_files(files)})")
+
+
+def local_files(uris: Iterable[str], scratch: Path) -> list[str]:
+    """Return the paths of files that Spark names by URI; those on object storage are downloaded into a folder.
+
+    Raises:
+        BuildError: a file is on a store that this machine does not read, or does not exist any more.
+        ObjectStorageError: a file cannot be downloaded.
+    """
+    files: list[str] = []
+    for number, uri in enumerate(uris):
+        parts = urlsplit(uri)
+        path = unquote(parts.path)
+        if parts.scheme in ("s3", "s3a"):
+            downloaded = scratch / f"{number}.parquet"
+            if not download(f"s3://{parts.netloc}{path}", downloaded):
+                raise BuildError(f"{uri} is gone: Spark's table was changed while it was copied. Refresh again.")
+            path = str(downloaded)
+        elif parts.scheme not in ("", "file"):
+            raise BuildError(
+                f"Spark keeps its tables where this machine does not read files: {uri}. Put its warehouse on S3, or on "
+                "a file system that both mount."
+            )
+        files.append(path)
+    return files

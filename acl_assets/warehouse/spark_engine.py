@@ -1,0 +1,198 @@
+"""Spark, which builds the models in its own warehouse; they are copied into the build file for audit and publication.
+
+A note in the build folder states which published file Spark's warehouse holds, and at which address.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from acl_assets.settings import SettingsError, secret_text
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
+from acl_assets.util.atomic_write import write_atomically
+from acl_assets.util.processes import ChildProcesses
+from acl_assets.warehouse import spark_copy
+from acl_assets.warehouse.build_file import BuildError, file_identity
+from acl_assets.warehouse.engine import Engine
+from acl_assets.warehouse.spark_copy import Column, CopyOrder, Relation
+
+_CLIENT_PACKAGES = ("dbt-spark", "pyspark-client")
+_DEFAULT_PORT = 15002
+_CONNECT_SECONDS = 5.0
+
+
+class SparkEngine(Engine):
+    """Builds on a Spark cluster, which is reached by Spark Connect."""
+
+    name = "spark"
+
+    def require_installed(self) -> None:
+        """Raise SettingsError if Spark's client or dbt's adapter is not installed."""
+        for package in _CLIENT_PACKAGES:
+            try:
+                version(package)
+            except PackageNotFoundError:
+                raise SettingsError(
+                    f"ACL_DBT_TARGET=spark needs the package {package}, which is not installed; run: make spark-install"
+                ) from None
+
+    def source_tables_location(self, digest: str) -> str:
+        """Return the URL of the batch chain if the source tables are on object storage, else its folder."""
+        return f"{self.settings.source_tables_url or self.settings.source_tables_dir}/{digest}"
+
+    def dbt_environment(self) -> Mapping[str, str]:
+        """Return a filter for two warnings of every query.
+
+        dbt-spark sets a catalog, which only the configuration of a cluster can choose, and Spark does not know the
+        installed version of pandas, which no query uses.
+        """
+        return {
+            "PYTHONWARNINGS": "ignore:Failed to set spark.sql.catalogImplementation:UserWarning,"
+            "ignore:PySpark does not yet fully support pandas:FutureWarning"
+        }
+
+    def begin_build(self, *, complete: bool, upstream: Sequence[str]) -> None:
+        """Require a server, and that its warehouse holds the published state if only some models are built.
+
+        The note of what Spark holds is removed, and stays if the build is refused.
+        """
+        require_spark(self._remote)
+        is_partial = not complete and self.settings.published_file.exists()
+        if is_partial and (difference := self._difference_from_published(upstream)):
+            raise BuildError(
+                "Only some models are selected, and Spark's warehouse does not hold the others as they are published: "
+                f"{difference}. Materialize everything (job refresh, or --select '*')."
+            )
+        self._note.unlink(missing_ok=True)
+
+    def copy_results(
+        self, manifest: Mapping[str, Any], target_path: Path, models: Sequence[str], stores: Sequence[str]
+    ) -> Mapping[str, int]:
+        """Copy models and failing rows; return the rows of tables over `spark_published_rows` and of views on them.
+
+        Relations of the same name are replaced. The table `publication.left_in_spark` lists those that stay in Spark.
+        """
+        require_spark(self._remote)
+        order = CopyOrder(
+            remote=self._remote,
+            build_file=self.settings.build_file,
+            relations=tuple(_relation(manifest, model, target_path) for model in models),
+            stores=tuple(stores),
+            max_rows=self.settings.spark_published_rows,
+            export_batches=table_file(self.settings.source_tables_dir / "current", EXPORT_BATCHES),
+            memory_limit=self.settings.memory_limit,
+        )
+        left_out: dict[str, int] = _call("copy_relations", order)
+        return left_out
+
+    def note_publication(self) -> None:
+        """Note that the warehouse of this Spark holds what has just been published."""
+        address = spark_address(self._remote)
+        write_atomically(self._note, f"{file_identity(self.settings.published_file) or ''}\n{address}")
+
+    @property
+    def _remote(self) -> str:
+        return secret_text(self.settings.spark_remote) or ""
+
+    @property
+    def _note(self) -> Path:
+        return self.settings.build_dir / "spark_holds_published"
+
+    def _difference_from_published(self, upstream: Sequence[str]) -> str | None:
+        """Return why Spark's warehouse may not hold what is published, None if it does."""
+        if not self._note.exists():
+            return "a build since then was not published"
+        identity, _, address = self._note.read_text(errors="replace").partition("\n")
+        if identity != file_identity(self.settings.published_file):
+            return "the published file has been replaced since Spark built it"
+        if address != str(spark_address(self._remote)):
+            return f"{address or 'another Spark'} built them, and ACL_SPARK_REMOTE is {spark_address(self._remote)}"
+        missing: list[str] = _call("missing_relations", self._remote, upstream) if upstream else []
+        return f"there is no {', '.join(missing)} in it" if missing else None
+
+
+def _call(function: str, *arguments: Any) -> Any:
+    """Call a function of `spark_copy` in a process of its own."""
+    with ChildProcesses() as process:
+        return process.call(f"{spark_copy.__name__}:{function}", *arguments)
+
+
+def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Relation:
+    node = manifest["nodes"][model]
+    columns = tuple(
+        Column(name, column["data_type"], all(constraint["type"] != "not_null" for constraint in column["constraints"]))
+        for name, column in node["columns"].items()
+    )
+    compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
+    is_view = node["config"]["materialized"] == "view"
+    parents = [manifest["nodes"][parent] for parent in node["depends_on"]["nodes"] if parent in manifest["nodes"]]
+    return Relation(
+        name=f"{node['schema']}.{node['alias']}",
+        columns=columns,
+        view=compiled.read_text() if is_view else None,
+        made_from=tuple(f"{parent['schema']}.{parent['alias']}" for parent in parents),
+    )
+
+
+# The address --------------------------------------------------------------------------------------------------------
+
+
+class SparkAddress(NamedTuple):
+    """Host and port of a Spark Connect server, without the parameters, which can hold a token."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"sc://{host}:{self.port}"
+
+
+def spark_address(remote: str) -> SparkAddress:
+    """Return the address in `ACL_SPARK_REMOTE`, read as Spark's client reads it.
+
+    Raises:
+        BuildError: Spark's client would refuse it, with a message that can quote a token.
+    """
+    try:
+        parts = urlsplit(remote)
+        address = SparkAddress(parts.hostname or "", parts.port or _DEFAULT_PORT)
+        path, _, parameters = parts.path.partition(";")
+        are_pairs = not parameters or all(pair.count("=") == 1 for pair in parameters.split(";"))
+        is_host = re.fullmatch(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", address.host)
+        readable = parts.scheme == "sc" and is_host and ";" not in parts.netloc and path in ("", "/") and are_pairs
+    except ValueError:
+        readable = False
+    if not readable:
+        raise BuildError(
+            "ACL_SPARK_REMOTE cannot be read: it must be sc://host:port, with parameters, if any, as in "
+            "sc://host:port/;use_ssl=true;token=…; an = that is part of a value is written as %3D."
+        )
+    return address
+
+
+def require_spark(remote: str) -> None:
+    """Require that a server listens at `ACL_SPARK_REMOTE`; Spark's client would retry silently for ten minutes.
+
+    Raises:
+        BuildError: no server listens, or the address cannot be read.
+    """
+    address = spark_address(remote)
+    # Spark's client connects through a proxy, and this machine may not reach the server by itself.
+    if getproxies_environment().keys() & {"grpc", "https", "http"} and not proxy_bypass(address.host):
+        return
+    try:
+        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise BuildError(
+            f"Nobody answers at {address}, where ACL_SPARK_REMOTE says that Spark Connect is: {reason}. Start it there "
+            "(make spark-cluster starts one to test on, on this machine) or correct the address, then refresh again."
+        ) from None
