@@ -12,7 +12,7 @@ from acl_assets.util.processes import ChildProcesses
 
 _WRITE_REPORT = "acl_assets.report.page:report_on"
 _SPECIFY_PREVIEWS = "acl_assets.report.page:previews_of"
-_DRAW_PREVIEW = "acl_assets.report.previews:draw_preview"
+_DRAW_PREVIEW = "vl_convert:vegalite_to_png"
 
 
 def build_all_stars_report(time_zone: str) -> AssetsDefinition:

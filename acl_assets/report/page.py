@@ -1,7 +1,7 @@
-"""The report: one HTML file that answers which bands to invite, with the pictures and where they come from.
+"""Write the report: one HTML file with the bands to invite, the pictures, and the provenance of the data.
 
-Every number is in the published data products or is a plain sum of their rows. The Content-Security-Policy of the page
-forbids all network requests, and all scripts but its own two, which it names by their digests.
+Numbers are those of the published data products or sums of their rows. The Content-Security-Policy of the page forbids
+all network requests, and all scripts but its own two, which it names by their digests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,28 @@ import altair as alt
 import duckdb
 import jinja2
 import pandas as pd
-from altair.utils.schemapi import debug_mode
+import vl_convert
 
-from acl_assets.report import charts
+from acl_assets.report import band_charts, charts
 from acl_assets.report.drawable_text import drawable_frame
-from acl_assets.report.drawing_library import drawing_library
+from acl_assets.report.drawing import DARK, PAGE, PAPER
 from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 PREVIEW_WIDTH = 900
 TIER_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-# Altair validates every part of a chart as it is made, which takes a third of the time; the tests validate the whole.
-_unvalidated = debug_mode(False)
+
+
+# Tables by the attribute of ReportData, with their order.
+_TABLES = {
+    "sales_over_time": "data_products.ticket_sales_over_time order by festival_year, sale_month",
+    "sales_by_venue": "data_products.ticket_sales_by_venue order by venue_rank, festival_year",
+    "band_sales": "data_products.band_sales_by_venue order by venue_id, rank_in_venue",
+    "candidates": "data_products.all_star_candidates order by venue_rank, rank_in_venue",
+    "export_batches": "publication.export_batches order by exported_at, batch_id",
+    "audit_results": "publication.audit_results order by asset_key, check_name",
+}
 
 
 class ReportDataError(RuntimeError):
@@ -39,18 +48,9 @@ class ReportDataError(RuntimeError):
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the report shows, as read from one published file.
+    """The data products and publication tables that the report shows, read from one published file; times in UTC.
 
-    Attributes:
-        sales_over_time: `data_products.ticket_sales_over_time`, grain festival year x sale month.
-        sales_by_venue: `data_products.ticket_sales_by_venue`, grain venue x festival year.
-        band_sales: `data_products.band_sales_by_venue`, grain venue x band.
-        candidates: `data_products.all_star_candidates`, grain top venue x top band.
-        unsold_performances: completed performances that sold no ticket.
-        export_batches: `publication.export_batches`, instants in UTC.
-        audit_results: `publication.audit_results`, grain check, instants in UTC.
-        publication: the row of `publication.publications`, instants in UTC.
-        time_zone: the festival's, in which the page shows instants beside UTC.
+    `time_zone` is the festival's, in which the page shows instants beside UTC.
     """
 
     sales_over_time: pd.DataFrame
@@ -62,17 +62,18 @@ class ReportData:
     audit_results: pd.DataFrame
     publication: pd.Series
     time_zone: str
+    time_zone: str
 
 
 @dataclass(frozen=True)
 class VenueAnswer:
-    """What one top venue says about whom to invite.
+    """The bands to invite at one top venue.
 
     Attributes:
         venue: its row of `charts.venue_standings`.
         leaders: its candidates of the first tier, best first.
-        leaders_in_all: bands in that tier, including those beyond the candidates.
-        spread: how far the last leader shown is behind the first, as a share of the first (0-1).
+        leaders_in_all: number of bands in that tier, including those beyond the candidates.
+        spread: difference between the first and the last leader, as a share of the first (0-1).
     """
 
     venue: pd.Series
@@ -82,38 +83,28 @@ class VenueAnswer:
 
     @property
     def is_clear(self) -> bool:
-        """Whether one band stands alone at the top."""
+        """Return whether one band is alone in the first tier."""
         return self.leaders_in_all == 1
 
     @property
     def lead(self) -> float | None:
-        """How far the band after the last leader is behind it, as a share (0-1); None when there is none."""
+        """Return the distance from the last leader to the next band, as a share (0-1), None without a next band."""
         gap = self.leaders.gap_to_next.iloc[-1]
         return None if pd.isna(gap) else float(gap)
 
 
 def report_on(published_file: Path, target: Path, time_zone: str) -> None:
-    """Write the report on a published file to `target`, with instants in UTC and in a time zone.
-
-    Raises:
-        ReportDataError: the file is missing or lacks a table or column.
-    """
+    """Write the report on a published file to `target`; raises as `read_report_data`."""
     write_report(read_report_data(published_file, time_zone), target)
 
 
 def previews_of(published_file: Path, time_zone: str) -> dict[str, dict[str, Any]]:
-    """Return the `preview_specifications` of a published file.
-
-    Raises:
-        ReportDataError: the file is missing or lacks a table or column.
-    """
+    """Return the `preview_specifications` of a published file; raises as `read_report_data`."""
     return preview_specifications(read_report_data(published_file, time_zone))
 
 
 def read_report_data(published_file: Path, time_zone: str) -> ReportData:
-    """Read what the report shows from the published file, opened read-only; the ticket grain is never touched.
-
-    Characters that no chart can draw are replaced in every text.
+    """Read the data of the report, and replace characters that no chart can draw.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
@@ -125,32 +116,26 @@ def read_report_data(published_file: Path, time_zone: str) -> ReportData:
             publications = _read(warehouse, "from publication.publications order by published_at desc")
             if publications.empty:
                 raise ReportDataError(f"{published_file} was never published; materialize published_warehouse first.")
+            frames = {name: _read(warehouse, f"from {ordered}") for name, ordered in _TABLES.items()}
             return ReportData(
-                sales_over_time=_read(
-                    warehouse, "from data_products.ticket_sales_over_time order by festival_year, sale_month"
-                ),
-                sales_by_venue=_read(
-                    warehouse, "from data_products.ticket_sales_by_venue order by venue_rank, festival_year"
-                ),
-                band_sales=_read(warehouse, "from data_products.band_sales_by_venue order by venue_id, rank_in_venue"),
-                candidates=_read(
-                    warehouse, "from data_products.all_star_candidates order by venue_rank, rank_in_venue"
-                ),
                 unsold_performances=_unsold_performances(warehouse),
-                export_batches=_read(warehouse, "from publication.export_batches order by exported_at, batch_id"),
-                audit_results=_read(warehouse, "from publication.audit_results order by asset_key, check_name"),
                 publication=publications.iloc[0],
                 time_zone=time_zone,
+                **frames,
             )
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise ReportDataError(f"{published_file} is not complete, refresh it: {error}") from error
 
 
-def render_report(data: ReportData, script_cache: Path | None = None) -> str:
-    """The report as one self-contained HTML document.
+@cache
+def drawing_library() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script."""
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script
 
-    `script_cache` is a folder that keeps the drawing library between runs, as putting it together takes over a second.
-    """
+
+def render_report(data: ReportData) -> str:
+    """Return the report as one self-contained HTML document."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -165,61 +150,56 @@ def render_report(data: ReportData, script_cache: Path | None = None) -> str:
         instant=partial(_instant, time_zone=data.time_zone),
         number_word=_number_word,
     )
-    library = _inline_script(drawing_library(script_cache))
+    library = _inline_script(drawing_library())
     behaviour = _inline_script((TEMPLATES / "report.js").read_text(encoding="utf-8"))
     return environment.get_template("report.html").render(
         _page(data),
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        light_colours=charts.PAPER.css(),
-        dark_colours=charts.DARK.css(),
+        light_colours=PAPER.css(),
+        dark_colours=DARK.css(),
         library=library,
         behaviour=behaviour,
         script_digests=[_digest(library), _digest(behaviour)],
-        specifications={name: chart.to_dict(validate=False) for name, chart in page_charts(data).items()},
+        specifications={name: chart.to_dict() for name, chart in page_charts(data).items()},
     )
 
 
 def write_report(data: ReportData, target: Path) -> None:
-    """Write the report to `target` in one step: readers see the old page or the new one, never a part.
-
-    The drawing library is kept next to it, in a hidden file named after its version.
-    """
+    """Replace `target` by the report atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, render_report(data, script_cache=target.parent))
+    write_atomically(target, render_report(data))
 
 
-@_unvalidated
 def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
-    """The three pictures in Vega-Lite, for `previews`, by the name of the data product each is drawn from."""
+    """Return the three pictures in Vega-Lite, by the name of the data product each is drawn from."""
     pictures: dict[str, Any] = {
         "ticket_sales_over_time": charts.ticket_sales_over_time_chart(data.sales_over_time, width=PREVIEW_WIDTH),
         "ticket_sales_by_venue": charts.ticket_sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
-        "band_sales_by_venue": charts.band_sales_of_top_venues_chart(
+        "band_sales_by_venue": band_charts.band_sales_of_top_venues_chart(
             data.band_sales, charts.venue_standings(data.sales_by_venue), width=PREVIEW_WIDTH
         ),
     }
-    return {name: picture.to_dict(validate=False) for name, picture in pictures.items()}
+    return {name: picture.to_dict() for name, picture in pictures.items()}
 
 
-@_unvalidated
 def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
-    """The charts of the page by the id of the element each is drawn in; pictures without data are left out."""
+    """Return the charts of the page by the id of their element; pictures without data are left out."""
     pictures = {}
     if len(data.sales_over_time):
-        pictures["sales-by-festival"] = charts.ticket_sales_over_time_chart(data.sales_over_time, charts.PAGE)
-        pictures["sales-by-month"] = charts.ticket_sales_by_month_chart(data.sales_over_time, charts.PAGE)
+        pictures["sales-by-festival"] = charts.ticket_sales_over_time_chart(data.sales_over_time, PAGE)
+        pictures["sales-by-month"] = charts.ticket_sales_by_month_chart(data.sales_over_time, PAGE)
     if data.sales_by_venue.total_performances.any():
-        pictures["sales-by-venue"] = charts.ticket_sales_by_venue_chart(data.sales_by_venue, charts.PAGE)
-        pictures["venues-over-time"] = charts.venue_sales_over_time_chart(data.sales_by_venue, charts.PAGE)
+        pictures["sales-by-venue"] = charts.ticket_sales_by_venue_chart(data.sales_by_venue, PAGE)
+        pictures["venues-over-time"] = charts.venue_sales_over_time_chart(data.sales_by_venue, PAGE)
     for answer in venue_answers(data):
-        pictures[f"bands-at-venue-{answer.venue.venue_rank}"] = charts.band_sales_chart(
-            data.band_sales, int(answer.venue.venue_id), int(answer.venue.venue_rank), charts.PAGE
+        pictures[f"bands-at-venue-{answer.venue.venue_rank}"] = band_charts.band_sales_chart(
+            data.band_sales, int(answer.venue.venue_id), int(answer.venue.venue_rank), PAGE
         )
     return pictures
 
 
 def venue_answers(data: ReportData) -> list[VenueAnswer]:
-    """What each top venue says, best venue first; venues without a candidate are left out."""
+    """Return the answer of each top venue that has a candidate, best venue first."""
     answers = []
     venues = charts.venue_standings(data.sales_by_venue)
     for _, venue in venues[venues.is_top_venue].iterrows():
@@ -242,7 +222,7 @@ def venue_answers(data: ReportData) -> list[VenueAnswer]:
 
 
 def headline(answers: list[VenueAnswer]) -> str:
-    """The answer in two sentences: how much the top venues sold, and whether their top bands stand alone."""
+    """Return the answer in two sentences: the share of the top venues, and how many of them have a clear winner."""
     if not answers:
         return "There are no completed performances to judge by yet."
     share = sum(float(answer.venue.share_of_tickets) for answer in answers)
@@ -261,7 +241,7 @@ def headline(answers: list[VenueAnswer]) -> str:
 
 
 def _page(data: ReportData) -> dict[str, Any]:
-    """Everything the template shows, under the names it uses."""
+    """Return the variables of the template."""
     answers = venue_answers(data)
     venues = charts.venue_standings(data.sales_by_venue)
     festivals = charts.festival_totals(data.sales_over_time)
@@ -356,5 +336,5 @@ def _inline_script(script: str) -> str:
 
 
 def _digest(script: str) -> str:
-    """The script's name in a Content-Security-Policy."""
+    """Return the name of a script in a Content-Security-Policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -72,7 +72,7 @@ def test_names_with_characters_that_no_chart_can_draw_are_drawn_without_them(rep
 def test_a_picture_that_cannot_be_drawn_is_a_warning(
     reporting: Settings, monkeypatch: pytest.MonkeyPatch, function: str, reason: str
 ) -> None:
-    monkeypatch.setattr(assets, "_DRAW_PREVIEW", f"tests.visualization.broken_drawing:{function}")
+    monkeypatch.setattr(assets, "_DRAW_PREVIEW", f"tests.report.broken_drawing:{function}")
     metadata, log = report_on(reporting, sample_warehouse())
     assert reporting.report_file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     for picture in PICTURES:

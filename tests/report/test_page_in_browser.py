@@ -12,7 +12,7 @@ from browser import OpenedPage
 from playwright.sync_api import Page, expect
 from report.sample_warehouse import FESTIVAL_ON_SALE, SampleWarehouse, invented_performances, sample_warehouse
 
-from acl_assets.report.charts import DARK, PAPER
+from acl_assets.report.drawing import DARK, PAPER
 from acl_assets.report.page import read_report_data, write_report
 
 pytestmark = pytest.mark.server

@@ -1,36 +1,36 @@
-"""Supersets for tests: one that all tests share, and ones that a test has to itself.
+"""One running Superset and one signed-in browser page that all tests of this folder share.
 
-All tests of this folder run in one process (see `tests/conftest.py`), because setting Superset up takes half a minute.
+The tests run in one process (see `tests/conftest.py`), because setting Superset up takes half a minute. A test that
+changes Superset or the published file uses `edited_superset` or `swapped`, which restore them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
+from playwright.sync_api import Browser, Page
 from refreshes import Festival, copy_installation, festival_settings
-from superset.axis_charts import make_axis_charts
-from superset.bar_charts import make_bar_charts
+from superset.invented_charts import make_invented_charts, record_texts
 
 from acl_assets.settings import Settings
-from acl_assets.superset.bundle import import_bundle
+from acl_assets.superset.browsing import signed_in_page
+from acl_assets.superset.bundle import BUNDLE_DIR, import_bundle
 from acl_assets.superset.client import SupersetClient
 from acl_assets.superset.server import running_superset, set_up_superset
+
+EDITABLE = ("theme", "saved_query", "chart", "dashboard", "dataset")
 
 
 @dataclass(frozen=True)
 class SupersetUnderTest:
-    """A running Superset with the dashboards in it.
-
-    Attributes:
-        settings: of the installation whose published file it reads.
-        url: where, without a slash at the end.
-        user: name of the administrator.
-        password: the administrator's.
-    """
+    """A running Superset with the dashboards in it, and its administrator; `url` has no slash at the end."""
 
     settings: Settings
     url: str
@@ -55,30 +55,63 @@ def superset_template(festival: Festival, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def superset(superset_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
-    """The Superset all tests share, with the repository's dashboards and those of `bar_charts` and `axis_charts`.
-
-    Tests read it only, or make things under names of their own.
-    """
+    """The Superset that all tests share, with the repository's dashboards and that of `invented_charts`."""
     settings = festival_settings(tmp_path_factory.mktemp("superset") / "data")
     copy_installation(superset_template, settings.data_dir)
     with running_superset(settings) as server:
         with SupersetClient(server.url, server.user, server.password) as client:
             import_bundle(client, settings)
-            make_bar_charts(client)
-            make_axis_charts(client)
+            make_invented_charts(client)
         yield SupersetUnderTest(settings, server.url, server.user, server.password)
 
 
 @pytest.fixture
 def superset_settings(superset_template: Path, tmp_path: Path) -> Settings:
-    """An installation of the test's own, with published data and a Superset that is set up and does not run."""
+    """An installation with published data and a Superset that is set up and does not run."""
     settings = festival_settings(tmp_path / "data")
     copy_installation(superset_template, settings.data_dir)
     return settings
 
 
 @pytest.fixture
-def own_superset(superset_settings: Settings) -> Iterator[SupersetUnderTest]:
-    """A Superset of the test's own, without any dashboards: to be changed at will."""
-    with running_superset(superset_settings) as server:
-        yield SupersetUnderTest(superset_settings, server.url, server.user, server.password)
+def edited_superset(superset: SupersetUnderTest) -> Iterator[SupersetUnderTest]:
+    """The shared Superset, to be edited: afterwards new objects are deleted and the dashboards imported again."""
+    with superset.client() as client:
+        before = {kind: {entry["id"] for entry in client.everything(f"/api/v1/{kind}/")} for kind in EDITABLE}
+        yield superset
+        for kind in EDITABLE:
+            for entry in client.everything(f"/api/v1/{kind}/"):
+                if entry["id"] not in before[kind]:
+                    client.delete(f"/api/v1/{kind}/{entry['id']}")
+        import_bundle(client, superset.settings)
+
+
+@pytest.fixture
+def swapped(superset: SupersetUnderTest) -> Iterator[Callable[..., None]]:
+    """Replace the published file of the shared Superset: `swapped(*statements)` publishes the original, changed."""
+    published = superset.settings.published_file
+    original = Path(shutil.copy(published, published.with_suffix(".original")))
+
+    def swap(*statements: str) -> None:
+        new = Path(shutil.copy(original, published.with_suffix(".new")))
+        with duckdb.connect(str(new)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        os.replace(new, published)
+
+    yield swap
+    os.replace(original, published)
+
+
+@pytest.fixture(scope="session")
+def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
+    """A page in which the administrator has signed in; it records the texts that charts draw."""
+    with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
+        record_texts(page)
+        yield page
+
+
+@pytest.fixture
+def bundle_folder(tmp_path: Path) -> Path:
+    """A copy of the repository's bundle, to be changed."""
+    return Path(shutil.copytree(BUNDLE_DIR, tmp_path / "bundle"))

@@ -1,7 +1,6 @@
-"""The dashboard "ACL all stars" as people see it: painted in a real browser, and compared with the data products.
+"""The dashboard "ACL all stars" painted in a browser, and compared with the data products.
 
-Painting takes long, so each tab is painted once in a wide and once in a narrow window for all processes of a test run;
-the tests look at what was seen. Only filters are used live.
+Painting takes long, so each tab is painted once in a wide and once in a narrow window, and the tests share the result.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,9 @@ from playwright.sync_api import Browser, Locator, Page
 from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
-from acl_assets.report.charts import PAPER
-from acl_assets.superset.browsing import open_dashboard, open_tab, painted_charts, signed_in_page
-from acl_assets.superset.bundle import Document, read_bundle
+from acl_assets.report.drawing import PAPER
+from acl_assets.superset.browsing import open_dashboard, open_tab, painted_charts
+from acl_assets.superset.bundle import read_bundle
 from acl_assets.superset.screenshots import DASHBOARD, WIDTHS, take_screenshots
 
 pytestmark = pytest.mark.server
@@ -73,14 +70,7 @@ PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
 
 @dataclass
 class SeenTab:
-    """A tab as it was painted.
-
-    Attributes:
-        charts: what `LOOK` saw of each chart, by name.
-        places: name, left edge and width of every chart, as `PLACES` saw them.
-        errors: texts of the boxes that report one, or that there is nothing to show.
-        width: pixels that the page takes.
-    """
+    """A tab as it was painted: `charts` and `places` as LOOK and PLACES saw them, `width` in pixels of the page."""
 
     charts: dict[str, dict[str, Any]]
     places: list[tuple[str, float, float]]
@@ -93,14 +83,12 @@ class SeenDashboard:
     """The dashboard as it was painted in one window.
 
     Attributes:
-        names: of its tabs, in order.
-        tabs: by name.
-        foreign: addresses it asked for elsewhere than at Superset.
+        tabs: by name, in order.
+        foreign: addresses outside Superset that it requested.
         complaints: errors in the console, and exceptions.
         asked: queries of its requests for data, by the numbers of the charts.
     """
 
-    names: list[str] = field(default_factory=list)
     tabs: dict[str, SeenTab] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -117,17 +105,20 @@ def look(chart: Locator) -> dict[str, Any]:
     return seen
 
 
-def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int) -> SeenDashboard:
+def set_width(page: Page, window: str) -> None:
+    page.set_viewport_size({"width": WIDTHS[window], "height": page.viewport_size["height"]})  # type: ignore[index]
+
+
+def look_at_dashboard(page: Page, url: str, window: str) -> SeenDashboard:  # noqa: C901
     seen = SeenDashboard()
 
     def note_request(request: Any) -> None:
-        if not request.url.startswith((superset.url, "data:", "blob:")):
+        if not request.url.startswith((url, "data:", "blob:")):
             seen.foreign.append(request.url)
-        if "/api/v1/chart/data" in request.url:
-            body = request.post_data_json
-            # Filters ask for their values in the same way, and are no charts.
-            if "slice_id" in body["form_data"]:
-                seen.asked[str(body["form_data"]["slice_id"])] = body["queries"]
+        body = request.post_data_json if "/api/v1/chart/data" in request.url else {}
+        # Filters request their values in the same way, and are no charts.
+        if number := body.get("form_data", {}).get("slice_id"):
+            seen.asked[str(number)] = body["queries"]
 
     def note_blocked(request: Any) -> None:
         # Superset's pages hold a counting pixel, which the Content-Security-Policy keeps from leaving the browser.
@@ -138,44 +129,41 @@ def look_at_dashboard(browser: Browser, superset: SupersetUnderTest, width: int)
         if message.type == "error" and "violates the following Content Security Policy" not in message.text:
             seen.complaints.append(message.text)
 
-    with signed_in_page(browser, superset.url, superset.user, superset.password, width) as page:
-        page.on("request", note_request)
-        page.on("requestfailed", note_blocked)
-        page.on("console", note_console)
-        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        seen.names = open_dashboard(page, superset.url, DASHBOARD)
-        for name in seen.names:
-            open_tab(page, name)
-            seen.tabs[name] = SeenTab(
-                charts={title: look(chart) for title, chart in painted_charts(page).items()},
-                places=page.locator("[data-test-chart-id]").evaluate_all(PLACES),
-                errors=page.locator(ERRORS).all_inner_texts(),
-                width=page.evaluate("document.documentElement.scrollWidth"),
-            )
+    listeners: dict[Any, Any] = {
+        "request": note_request,
+        "requestfailed": note_blocked,
+        "console": note_console,
+        "pageerror": lambda error: seen.complaints.append(str(error)),
+    }
+    set_width(page, window)
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    for name in open_dashboard(page, url, DASHBOARD):
+        open_tab(page, name)
+        seen.tabs[name] = SeenTab(
+            charts={title: look(chart) for title, chart in painted_charts(page).items()},
+            places=page.locator("[data-test-chart-id]").evaluate_all(PLACES),
+            errors=page.locator(ERRORS).all_inner_texts(),
+            width=page.evaluate("document.documentElement.scrollWidth"),
+        )
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
     return seen
 
 
 @pytest.fixture(scope="session")
-def wide(browser: Browser, superset: SupersetUnderTest) -> SeenDashboard:
-    """The dashboard as seen in a wide window."""
-    return look_at_dashboard(browser, superset, WIDTHS["wide"])
+def wide(visitor: Page, superset: SupersetUnderTest) -> SeenDashboard:
+    return look_at_dashboard(visitor, superset.url, "wide")
 
 
 @pytest.fixture(scope="session")
-def narrow(browser: Browser, superset: SupersetUnderTest) -> SeenDashboard:
-    """The dashboard as seen in a window as narrow as a phone."""
-    return look_at_dashboard(browser, superset, WIDTHS["narrow"])
+def narrow(visitor: Page, superset: SupersetUnderTest) -> SeenDashboard:
+    """The dashboard in a window as narrow as a phone."""
+    return look_at_dashboard(visitor, superset.url, "narrow")
 
 
 def rows(superset: SupersetUnderTest, query: str) -> list[tuple[Any, ...]]:
     return published_rows(superset.settings, query)
-
-
-def charts_by_number(superset: SupersetUnderTest) -> dict[str, Document]:
-    documents = {document.uuid: document for document in read_bundle().of_kind("charts")}
-    with superset.client() as client:
-        numbers = {str(entry["id"]): entry["uuid"] for entry in client.everything("/api/v1/chart/")}
-    return {number: documents[uuid] for number, uuid in numbers.items() if uuid in documents}
 
 
 def dashboard_colours() -> dict[str, str]:
@@ -184,24 +172,30 @@ def dashboard_colours() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("window", WIDTHS)
-def test_every_tab_is_painted_without_an_error_and_without_asking_anyone_else(
+def test_every_tab_is_painted_once_without_errors_and_foreign_requests(
     request: pytest.FixtureRequest, window: str
 ) -> None:
-    """The browser may have no internet, and the Content-Security-Policy must let everything through that is needed."""
+    """Charts that stand side by side have a second place for narrow windows; one of the two is hidden."""
     seen: SeenDashboard = request.getfixturevalue(window)
-    assert seen.names == TABS
-    assert {name: tab.errors for name, tab in seen.tabs.items() if tab.errors or not tab.charts} == {}
+    assert list(seen.tabs) == TABS
+    for name, tab in seen.tabs.items():
+        assert tab.charts, name
+        assert tab.errors == [], name
+        assert sorted(title for title, _, _ in tab.places) == sorted(tab.charts), name
     assert seen.foreign == []
     assert seen.complaints == []
 
 
-def test_what_is_painted_is_what_is_verified(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
-    """Charts are verified through the query they carry; the browser makes its own from their settings."""
-    charts = charts_by_number(superset)
-    assert wide.asked.keys() == charts.keys()
-    for number, chart in charts.items():
+def test_painted_charts_ask_the_queries_that_they_carry(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
+    """The data of charts is checked through the query they carry; the browser makes its own from their settings."""
+    documents = {document.uuid: document for document in read_bundle().of_kind("charts")}
+    with superset.client() as client:
+        numbers = {str(number): uuid for uuid, number in client.numbers("/api/v1/chart/").items()}
+    assert {numbers[number] for number in wide.asked} == documents.keys()
+    for number, asked in wide.asked.items():
+        chart = documents[numbers[number]]
         carried = json.loads(chart.content["query_context"])["queries"]
-        assert [asks(query) for query in wide.asked[number]] == [asks(query) for query in carried], chart.name
+        assert [asks(query) for query in asked] == [asks(query) for query in carried], chart.name
 
 
 def asks(query: dict[str, Any]) -> dict[str, Any]:
@@ -296,39 +290,18 @@ def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
     assert len(colours) == len({verdict for verdict, _ in colours}) == len({colour for _, colour in colours})
 
 
-def test_a_narrow_window_shows_every_chart_within_its_width(narrow: SeenDashboard) -> None:
+def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard, narrow: SeenDashboard) -> None:
     for name, tab in narrow.tabs.items():
+        assert {title.removesuffix(", compact") for title in tab.charts} == wide.tabs[name].charts.keys()
         assert tab.width <= WIDTHS["narrow"], name
         for title, left, width in tab.places:
-            # As wide as the window but for its margins: nothing stands side by side.
+            # As wide as the window but for its margins: no chart stands beside another.
             assert left >= 0, title
             assert 300 <= width <= WIDTHS["narrow"], title
 
 
-@pytest.mark.parametrize("window", WIDTHS)
-def test_no_chart_is_seen_twice(request: pytest.FixtureRequest, window: str) -> None:
-    """Charts that stand side by side have a second place for narrow windows; one of the two is hidden."""
-    seen: SeenDashboard = request.getfixturevalue(window)
-    for name, tab in seen.tabs.items():
-        assert sorted(title for title, _, _ in tab.places) == sorted(tab.charts), name
-
-
-def test_narrow_and_wide_windows_show_the_same_charts(wide: SeenDashboard, narrow: SeenDashboard) -> None:
-    """None may be forgotten in either place."""
-    for name, tab in narrow.tabs.items():
-        assert {title.removesuffix(", compact") for title in tab.charts} == wide.tabs[name].charts.keys()
-
-
-@contextmanager
-def live_dashboard(browser: Browser, superset: SupersetUnderTest, tab: str) -> Iterator[Page]:
-    with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
-        open_dashboard(page, superset.url, DASHBOARD)
-        open_tab(page, tab)
-        yield page
-
-
 def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
-    browser: Browser, superset: SupersetUnderTest, wide: SeenDashboard
+    visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard
 ) -> None:
     year, venue, shown = rows(
         superset,
@@ -338,19 +311,20 @@ def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
     tickets = rows(
         superset, f"select sum(tickets_sold) from data_products.ticket_sales_over_time where festival_year = {year}"
     )[0][0]
-    with live_dashboard(browser, superset, "Venues") as page:
-        choose(page, "Festival", str(year))
-        choose(page, "Venue", venue)
-        with page.expect_response(lambda response: "/api/v1/chart/data" in response.url):
-            page.click("[data-test='filter-bar__apply-button']")
-        open_tab(page, "Venues")
-        assert (
-            look(painted_charts(page)["Tickets by venue"])["bars"] == wide.chart("Venues", "Tickets by venue")["bars"]
-        )
-        open_tab(page, "Attendance")
-        assert number_of(look(painted_charts(page)["Performances"])) == f"{shown:,}"
-        open_tab(page, "Sales over time")
-        assert number_of(look(painted_charts(page)["Tickets sold"])) == f"{tickets:,}"
+    set_width(visitor, "wide")
+    open_dashboard(visitor, superset.url, DASHBOARD)
+    open_tab(visitor, "Venues")
+    choose(visitor, "Festival", str(year))
+    choose(visitor, "Venue", venue)
+    with visitor.expect_response(lambda response: "/api/v1/chart/data" in response.url):
+        visitor.click("[data-test='filter-bar__apply-button']")
+    open_tab(visitor, "Venues")
+    bars = look(painted_charts(visitor)["Tickets by venue"])["bars"]
+    assert bars == wide.chart("Venues", "Tickets by venue")["bars"]
+    open_tab(visitor, "Attendance")
+    assert number_of(look(painted_charts(visitor)["Performances"])) == f"{shown:,}"
+    open_tab(visitor, "Sales over time")
+    assert number_of(look(painted_charts(visitor)["Tickets sold"])) == f"{tickets:,}"
 
 
 def choose(page: Page, name: str, value: str) -> None:
@@ -378,6 +352,7 @@ def test_a_tab_is_known_by_its_whole_name(browser: Browser) -> None:
     page.close()
 
 
+@pytest.mark.exhaustive
 def test_the_pictures_of_the_documentation_are_of_every_tab(
     browser: Browser, superset: SupersetUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,42 +366,3 @@ def test_the_pictures_of_the_documentation_are_of_every_tab(
         # As high as the tab, and no higher: the window it is painted in is 5000 high.
         assert width == WIDTHS["narrow"]
         assert 800 < height < 4500
-
-
-# Saved queries ----------------------------------------------------------------------------------------------------
-
-
-def saved_query(superset: SupersetUnderTest, label_start: str) -> list[dict[str, Any]]:
-    """What SQL Lab shows for a query of the bundle."""
-    [query] = [item for item in read_bundle().of_kind("queries") if item.name.startswith(label_start)]
-    with superset.client() as client:
-        [database] = list(client.everything("/api/v1/database/"))
-        answer = client.post(
-            "/api/v1/sqllab/execute/",
-            json={"database_id": database["id"], "sql": query.content["sql"], "schema": query.content["schema"]},
-        )
-    data: list[dict[str, Any]] = answer["data"]
-    return data
-
-
-def test_no_ticket_is_of_an_unknown_performance_venue_or_band(superset: SupersetUnderTest) -> None:
-    [counts] = saved_query(superset, "1.")
-    assert counts == {"tickets_without_performance": 0, "tickets_without_venue": 0, "tickets_without_band": 0}
-
-
-def test_performances_in_tickets_are_those_there_are_less_those_that_sold_nothing(superset: SupersetUnderTest) -> None:
-    [counts] = saved_query(superset, "2.")
-    assert counts["only_in_tickets"] == 0
-    assert counts["in_performances"] == counts["in_tickets"] + counts["only_in_performances"] > 0
-    assert len(saved_query(superset, "3.")) == counts["only_in_performances"]
-
-
-@pytest.mark.parametrize("label", ["4.", "5."])
-def test_tickets_and_dollars_are_equal_at_every_hop(superset: SupersetUnderTest, label: str) -> None:
-    hops = saved_query(superset, label)
-    assert len(hops) >= 3
-    assert all(hop["is_equal"] and hop["tickets"] > 0 for hop in hops), hops
-
-
-def test_nothing_is_sold_above_capacity(superset: SupersetUnderTest) -> None:
-    assert saved_query(superset, "6.") == []

@@ -1,0 +1,151 @@
+"""Data that Superset answers for every chart, compared with a query of our own on the published file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import duckdb
+import pytest
+from superset.conftest import SupersetUnderTest
+
+from acl_assets.settings import Settings
+from acl_assets.superset.bundle import read_bundle
+from acl_assets.superset.chart_checks import check_charts
+from acl_assets.superset.client import SupersetError
+
+pytestmark = pytest.mark.server
+
+Row = tuple[Any, ...]
+BUNDLE = read_bundle()
+OVER_TIME = "from data_products.ticket_sales_over_time"
+BY_VENUE = "from data_products.ticket_sales_by_venue"
+CANDIDATES = "from data_products.all_star_candidates"
+ATTENDANCE = "from data_products.performance_attendance where is_completed"
+# A row per value that a chart draws. Charts of several series leave out pairs without data.
+QUERIES = {
+    "All-star candidates": "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, verdict, "
+    f"performances, festivals, gap_to_next, tier {CANDIDATES}",
+    "Average fill": f"select avg(fill_rate) {ATTENDANCE}",
+    "Bands at every venue": "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, performances, "
+    "first_festival_year, last_festival_year, tier from data_products.band_sales_by_venue where is_top_band",
+    **{
+        f"Bands at top venue {rank}": "select band_label, tier_name, avg_tickets_per_performance "
+        f"{CANDIDATES} where venue_rank = {rank}"
+        for rank in (1, 2, 3)
+    },
+    "Candidates": f"select count(*) {CANDIDATES}",
+    "Fill by festival": "select festival_year, 'Average fill', avg(fill_rate) "
+    f"{ATTENDANCE} group by festival_year union all "
+    f"select festival_year, 'Fullest performance', max(fill_rate) {ATTENDANCE} group by festival_year",
+    "Fill by venue": f"select venue_name, 'Average fill', avg(fill_rate) {ATTENDANCE} group by venue_name",
+    "Must invite": f"select count(*) {CANDIDATES} where verdict = 'must invite'",
+    "Near-equals": f"select count(*) {CANDIDATES} where verdict = 'near-equals'",
+    "On sale now": f"select sum(tickets_sold) {OVER_TIME} where not is_completed",
+    "Performances": f"select count(*) {ATTENDANCE}",
+    "Performances, fullest first": "select performance_date, venue_name, band_name, tickets_sold, capacity, fill_rate "
+    f"{ATTENDANCE}",
+    "Revenue": f"select sum(revenue) {OVER_TIME} where is_completed",
+    "Sold nothing": f"select count(*) {ATTENDANCE} and tickets_sold = 0",
+    **{
+        f"Tickets by festival{compact}": "select festival_year, sales_status, sum(tickets_sold) "
+        f"{OVER_TIME} group by festival_year, sales_status"
+        for compact in ("", ", compact")
+    },
+    "Tickets by month of sale": "select date_trunc('month', sale_month)::date, sales_status, sum(tickets_sold) "
+    f"{OVER_TIME} group by all",
+    "Tickets by venue": f"select distinct venue_name, venue_standing, total_tickets_sold {BY_VENUE}",
+    "Tickets by venue and festival": "select festival_year, venue_standing, sum(tickets_sold) "
+    f"{BY_VENUE} where is_completed group by festival_year, venue_standing",
+    "Tickets sold": f"select sum(tickets_sold) {OVER_TIME} where is_completed",
+    **{
+        f"Top venue {rank}": "select distinct venue_name, total_tickets_sold, share_of_tickets "
+        f"{BY_VENUE} where venue_rank = {rank}"
+        for rank in (1, 2, 3)
+    },
+}
+
+
+def test_every_chart_answers_what_its_query_finds_in_the_published_file(superset: SupersetUnderTest) -> None:
+    assert QUERIES.keys() == {chart.name for chart in BUNDLE.of_kind("charts")}
+    with superset.client() as client:
+        numbers = client.numbers("/api/v1/chart/")
+        for chart in BUNDLE.of_kind("charts"):
+            [answer] = client.get(f"/api/v1/chart/{numbers[chart.uuid]}/data/", force="true")["result"]
+            with duckdb.connect(str(superset.settings.published_file), read_only=True) as published:
+                expected = published.execute(QUERIES[chart.name]).fetchall()
+            assert expected, chart.name
+            is_plot = str(chart.content["viz_type"]).startswith("echarts")
+            shown = points(answer["data"], chart.content["params"]["x_axis"]) if is_plot else rows(answer["data"])
+            assert Counter(map(comparable, shown)) == Counter(map(comparable, expected)), chart.name
+
+
+def rows(data: Iterable[Mapping[str, Any]]) -> list[Row]:
+    return [tuple(row.values()) for row in data]
+
+
+def points(data: Iterable[Mapping[str, Any]], x_axis: str) -> list[Row]:
+    """Return the points of a plot: Superset answers a row per place on the x axis with a value for each series."""
+    return [
+        (row[x_axis], series, value)
+        for row in data
+        for series, value in row.items()
+        if series != x_axis and value is not None
+    ]
+
+
+def comparable(row: Row) -> Row:
+    """Return a row as both sides write it: Superset answers dates as milliseconds since 1970."""
+    return tuple(float(f"{_number(value):.9g}") if isinstance(value, int | float | date) else value for value in row)
+
+
+def _number(value: float | date) -> float:
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC).timestamp() * 1000
+    return float(value)
+
+
+def test_charts_that_are_empty_broken_or_gone_are_named(
+    edited_superset: SupersetUnderTest, swapped: Callable[..., None]
+) -> None:
+    with edited_superset.client() as client:
+        swapped(
+            "delete from data_products.ticket_sales_by_venue where venue_rank = 3",
+            "alter table data_products.all_star_candidates rename verdict to advice",
+        )
+        numbers = {chart["slice_name"]: chart["id"] for chart in client.everything("/api/v1/chart/")}
+        client.put(f"/api/v1/chart/{numbers['Revenue']}", json={"query_context": "{}"})
+        client.delete(f"/api/v1/chart/{numbers['Average fill']}")
+        checked = check_charts(client, edited_superset.settings, BUNDLE)
+    assert [chart.name for chart in checked] == [chart.name for chart in BUNDLE.of_kind("charts")]
+    found = {chart.name: chart.problem for chart in checked if chart.problem}
+    assert found.keys() == {
+        "All-star candidates", "Average fill", "Must invite", "Near-equals", "Revenue", "Top venue 3",
+    }  # fmt: skip
+    assert "verdict" in str(found["All-star candidates"])
+    assert "cannot be shown" in str(found["Revenue"])
+    assert found["Average fill"] == "is not in Superset"
+    assert found["Top venue 3"] == "is empty"
+
+
+def test_charts_of_completed_festivals_may_be_empty_in_a_first_season(
+    superset: SupersetUnderTest, swapped: Callable[..., None]
+) -> None:
+    swapped(
+        "delete from data_products.performance_attendance where is_completed",
+        "delete from data_products.ticket_sales_over_time where is_completed",
+        "delete from data_products.ticket_sales_by_venue where is_completed",
+        "delete from data_products.band_sales_by_venue",
+        "delete from data_products.all_star_candidates",
+    )
+    with superset.client() as client:
+        assert [chart.problem for chart in check_charts(client, superset.settings, BUNDLE) if chart.problem] == []
+
+
+def test_a_superset_that_reads_another_file_is_an_error(superset: SupersetUnderTest, published: Settings) -> None:
+    with duckdb.connect(str(published.published_file)) as other:
+        other.execute("update publication.publications set run_id = 'another'")
+    with superset.client() as client, pytest.raises(SupersetError, match=r"does not read .*/acl\.duckdb"):
+        check_charts(client, published, BUNDLE)
