@@ -97,7 +97,6 @@ class TestHistory:
         assert len(loaded) >= 5
         assert loaded == sorted(loaded)
 
-
     def test_a_load_that_fails_leaves_the_empty_tables_as_they_were(self, empty_dsn: str):
         class Broken(TicketingHistory):
             def stream(self) -> Iterator[tuple[str, pa.Table]]:
