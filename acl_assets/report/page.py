@@ -62,7 +62,6 @@ class ReportData:
     audit_results: pd.DataFrame
     publication: pd.Series
     time_zone: str
-    time_zone: str
 
 
 @dataclass(frozen=True)

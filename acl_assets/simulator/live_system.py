@@ -1,10 +1,7 @@
 """The ticketing database while it sells: its schema, the history it starts with, and buyers at work.
 
-What belongs here: what a database holds and what concurrent sessions do to it, over any connection. What does not:
-the server (`postgres_server`), the rows of the past (`sales`).
-
-The box office's clock goes on from its last purchase at the speed of the machine's clock, so that a history that ends
-in the middle of a sale is followed by the rest of that sale, whatever the date is.
+The clock of the box office starts at the last purchase, so that a history that ends in the middle of a sale is followed
+by the rest of that sale, whatever the date is.
 """
 
 from __future__ import annotations
@@ -31,130 +28,62 @@ from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.simulator.sales import PRICE_STEPS, TICKETS_IN_A_PURCHASE, TicketingHistory, ticket_numbers
 from acl_assets.source_schema import SOURCE_TABLES
 
-Log = Callable[[str], None]
-
 EXPORT_ROLE = "acl_export"
-"""The role that exports connect as."""
+Log = Callable[[str], None]
 
 
 class LiveSystemError(Exception):
     """The ticketing database is not in a state to do what was asked; the message says what to do."""
 
 
-def _silently(message: str) -> None:
-    """Say nothing."""
-
-
-def open_ticketing_database(server: PostgresServer, history: TicketingHistory, log: Log = _silently) -> str:
-    """Make the database `ticketing` with its schema, history and export role, or what of these is missing.
-
-    Returns:
-        The superuser's DSN of the database.
-    """
+def open_ticketing_database(server: PostgresServer, history: TicketingHistory, log: Log | None = None) -> str:
+    """Create the database `ticketing` with schema, history and export role, or what is missing, and return its DSN."""
     dsn = server.dsn("ticketing")
-    if not _ask(server.dsn(), "select exists (select from pg_database where datname = 'ticketing')"):
+    if not _execute(server.dsn(), "select 1 from pg_database where datname = 'ticketing'"):
         _execute(server.dsn(), "create database ticketing")
-    if _ask(dsn, "select to_regclass('tickets') is null"):
+    if _execute(dsn, "select to_regclass('tickets')") == [(None,)]:
         create_schema(dsn)
-    if _ask(dsn, "select exists (select from tickets)"):
-        log("The history is there already, and what was sold since.")
-    else:
+    if not _execute(dsn, "select 1 from tickets limit 1"):
         load_history(dsn, history, log)
     _execute(dsn, files("acl_assets.extraction").joinpath("export_role.sql").read_text(encoding="utf-8"))
     return dsn
 
 
-# The history ------------------------------------------------------------------------------------------------
-
-
 def create_schema(dsn: str) -> None:
-    """Create the tables of the ticketing system in a database that does not have them.
-
-    Raises:
-        psycopg2.Error: the tables are there, or may not be created.
-    """
+    """Create the tables of the ticketing system in a database that does not have them."""
     _execute(dsn, files("acl_assets.simulator").joinpath("ticketing_schema.sql").read_text(encoding="utf-8"))
 
 
-def load_history(dsn: str, history: TicketingHistory, log: Log = _silently) -> None:
+def load_history(dsn: str, history: TicketingHistory, log: Log | None = None) -> None:
     """Fill the empty tables with the history, in one transaction; the next ids follow those of the history.
-
-    Keys and indexes are dropped before and made again after: that takes a third of the time to keep them up.
 
     Raises:
         LiveSystemError: the tables are not empty.
     """
+    expected, loaded, tenths = max(1, history.expected_tickets), 0, 0
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        _lock_empty_tables(cursor)
-        keys_and_indexes = _drop_keys_and_indexes(cursor)
-        _copy_history(cursor, history, log)
-        log("Building keys and indexes.")
-        cursor.execute("set local maintenance_work_mem = '256MB'")
-        for statement in keys_and_indexes:
-            cursor.execute(statement)
+        cursor.execute(f"lock table {', '.join(SOURCE_TABLES)} in access exclusive mode")
+        # The history has every referenced row: do not check foreign keys.
+        cursor.execute("set local session_replication_role = replica")
+        for table in SOURCE_TABLES:
+            if _value(cursor, f"select exists (select from {table})"):
+                raise LiveSystemError(f"The table {table} has rows; a history is loaded into empty tables only.")
+        for table, rows in history.stream():
+            for piece in rows.to_batches():
+                lines = pa.BufferReader(csv_lines(piece))
+                cursor.copy_expert(f"copy {table} from stdin with (format csv)", lines, size=1 << 20)
+            loaded += rows.num_rows if table == "tickets" else 0
+            if log and 10 * loaded // expected > tenths:
+                tenths = 10 * loaded // expected
+                log(f"{loaded:,} of about {expected:,} tickets are loaded.")
         for table in SOURCE_TABLES:
             cursor.execute(f"select setval(pg_get_serial_sequence('{table}', 'id'), max(id)) from {table}")
     _execute(dsn, f"vacuum (analyze) {', '.join(SOURCE_TABLES)}")
-    log("The history is loaded.")
-
-
-def _lock_empty_tables(cursor: extensions.cursor) -> None:
-    cursor.execute(f"lock table {', '.join(SOURCE_TABLES)} in access exclusive mode")
-    for table in SOURCE_TABLES:
-        if _value(cursor, f"select exists (select from {table})"):
-            raise LiveSystemError(f"The table {table} has rows; a history is loaded into empty tables only.")
-
-
-def _drop_keys_and_indexes(cursor: extensions.cursor) -> list[str]:
-    """Drop foreign keys, primary keys, unique constraints and indexes; give the statements that make them again."""
-    tables = list(SOURCE_TABLES)
-    cursor.execute(
-        """
-        select
-            format('alter table %%s drop constraint %%I', conrelid::regclass, conname),
-            format('alter table %%s add constraint %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-        from pg_constraint
-        where conrelid = any (%s::regclass[]) and contype in ('p', 'u', 'f')
-        order by contype <> 'f', conrelid, conname
-        """,
-        [tables],
-    )
-    constraints = cursor.fetchall()
-    cursor.execute(
-        """
-        select format('drop index %%s', indexrelid::regclass), pg_get_indexdef(indexrelid)
-        from pg_index
-        where
-            indrelid = any (%s::regclass[])
-            and not exists (select from pg_constraint where conindid = indexrelid)
-        order by indrelid, indexrelid
-        """,
-        [tables],
-    )
-    indexes = cursor.fetchall()
-    for drop, _ in constraints + indexes:
-        cursor.execute(drop)
-    return [create for _, create in indexes + constraints[::-1]]
-
-
-def _copy_history(cursor: extensions.cursor, history: TicketingHistory, log: Log) -> None:
-    expected = max(1, history.expected_tickets)
-    tickets = tenths = 0
-    for table, rows in history.stream():
-        for piece in rows.to_batches():
-            lines = pa.BufferReader(csv_lines(piece))
-            cursor.copy_expert(f"copy {table} from stdin with (format csv)", lines, size=1 << 20)
-        if table == "tickets":
-            tickets += rows.num_rows
-        if 10 * tickets // expected > tenths:
-            tenths = 10 * tickets // expected
-            log(f"{tickets:,} of about {expected:,} tickets are loaded.")
 
 
 # The sale ---------------------------------------------------------------------------------------------------
 
 _LOG_SECONDS = 10.0
-_RECONNECT_SECONDS = 0.2
 _CATCH_UP_SECONDS = 1.0
 _PERFORMANCES_LOOKED_AT = 8
 _TWO_PERFORMANCES_SHARE = 0.15
@@ -169,9 +98,7 @@ _SEATS_LEFT = """
     where performances.id = %s
     group by venues.capacity
 """
-
 _ANY_ROW = "select id from {table} where id >= (select %s * max(id) from {table}) order by id limit 1"
-
 _REFUNDABLE = """
     select id
     from purchases
@@ -180,13 +107,9 @@ _REFUNDABLE = """
     limit 1
     for update skip locked
 """
-
 _CORRECTIONS = (
     ("tickets", "price = price + 5"),
-    (
-        "bands",
-        "name = case when right(name, 10) = ' & Friends' then left(name, -10) else name || ' & Friends' end",
-    ),
+    ("bands", "name = case when right(name, 10) = ' & Friends' then left(name, -10) else name || ' & Friends' end"),
     ("performances", "performance_start = performance_start + interval '15 minutes'"),
 )
 
@@ -198,17 +121,14 @@ class Demand:
     Attributes:
         turns_per_second: how often one of all buyers acts; None for as often as they can.
         buyers: how many act at the same time, each in a session of its own.
-        slow_share: part (0-1) of the purchases that are paid slowly: the order is entered, its commit comes later.
-        slow_seconds: how long the slowest payment takes.
-        abandoned_share: part (0-1) of the purchases that are rolled back at the end; their ids are never used.
-        new_account_share: part (0-1) of the purchases made by people who were not in the database.
-        refund_share: part (0-1) of the turns that refund all tickets of a purchase.
-        refunds: what a refund does: set the `price` to 0, or `delete` the tickets and their purchase.
-        correction_share: part (0-1) of the turns that correct a row: a ticket's price, a band's name or the start of
-            a performance.
+        slow_share: share (0-1) of purchases whose commit comes up to `slow_seconds` after the order.
+        abandoned_share: share (0-1) of purchases that are rolled back; their ids are never used.
+        new_account_share: share (0-1) of purchases by people who are not in the database yet.
+        refund_share: share (0-1) of turns that refund a purchase.
+        refunds: set the `price` to 0, or `delete` the tickets and their purchase.
+        correction_share: share (0-1) of turns that correct a ticket's price, a band's name or a performance's start.
         turns: how many turns there are; without end when None.
-        seed: chooses, with a turn's number, what happens in it; the rows it happens to depend on what is in the
-            database then.
+        seed: chooses, with a turn's number, what happens in it.
     """
 
     turns_per_second: float | None = 20.0
@@ -226,16 +146,7 @@ class Demand:
 
 @dataclass
 class Sold:
-    """What was committed during a sale, and what was not.
-
-    Attributes:
-        purchases: with `tickets` tickets in them.
-        refunds: refunded purchases, with `refunded_tickets` tickets in them.
-        corrections: corrected rows.
-        abandoned: purchases that were rolled back by their buyers.
-        turned_away: turns that found nothing to buy, refund or correct.
-        interrupted: turns that ended with an error of the connection or the server, as in a restart.
-    """
+    """What a sale has committed, and turns without a commit; `interrupted` are those whose connection was cut."""
 
     purchases: int = 0
     tickets: int = 0
@@ -255,7 +166,7 @@ class Sold:
         )
 
     def add(self, **counts: int) -> None:
-        """Count what a buyer has done; for several threads at a time."""
+        """Count what a buyer has done; safe for threads."""
         with self._lock:
             for name, count in counts.items():
                 setattr(self, name, getattr(self, name) + count)
@@ -267,47 +178,36 @@ def sell(
     *,
     stop: threading.Event | None = None,
     sold: Sold | None = None,
-    log: Log = _silently,
+    log: Log | None = None,
 ) -> Sold:
-    """Let concurrent buyers buy, until `stop` is set or they have had their turns; then every session has ended.
+    """Let concurrent buyers buy until `stop` is set or their turns are over, and return the counts.
 
-    A buyer whose connection is cut connects again, so a sale outlives a restart of the server.
-
-    Args:
-        sold: counts as the sale goes on; the result when it has ended.
-        log: told every ten seconds how the sale goes.
+    Buyers whose connection is cut connect again. `sold` counts while the sale goes on; `log` gets a line every ten
+    seconds.
 
     Raises:
         LiveSystemError: no performance is on sale.
-        psycopg2.Error: the database cannot be reached to begin with, or refuses what a buyer does.
+        psycopg2.Error: the database cannot be reached, or refuses what a buyer does.
     """
-    demand = Demand() if demand is None else demand
-    stop = threading.Event() if stop is None else stop
-    sold = Sold() if sold is None else sold
+    demand, stop, sold = demand or Demand(), stop or threading.Event(), sold or Sold()
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        sale = _Sale.open(cursor)
-    queue = _Queue(demand, stop)
+        sale = _Sale(cursor, dsn, demand, stop, sold)
     with ThreadPoolExecutor(demand.buyers, thread_name_prefix="buyer") as pool:
-        buyers = [_Buyer(dsn, demand, sale, queue, sold) for _ in range(demand.buyers)]
-        done = [pool.submit(buyer.take_turns) for buyer in buyers]
+        buyers = [pool.submit(sale.take_turns) for _ in range(demand.buyers)]
         try:
-            while wait(done, _LOG_SECONDS, FIRST_EXCEPTION).not_done and not stop.is_set():
-                log(str(sold))
+            while wait(buyers, _LOG_SECONDS, FIRST_EXCEPTION).not_done and not stop.is_set():
+                if log:
+                    log(str(sold))
         finally:
             stop.set()
-    for buyer in done:
+    for buyer in buyers:
         buyer.result()
     return sold
 
 
 @contextmanager
 def selling(dsn: str, demand: Demand | None = None) -> Iterator[Sold]:
-    """Sell in the background until the block ends; gives the counts as they grow.
-
-    Raises:
-        LiveSystemError: no performance is on sale.
-        psycopg2.Error: as `sell`.
-    """
+    """Sell in the background until the block ends; give the counts as they grow. Errors are those of `sell`."""
     stop, sold = threading.Event(), Sold()
     with ThreadPoolExecutor(1, thread_name_prefix="sale") as pool:
         sale = pool.submit(sell, dsn, demand, stop=stop, sold=sold)
@@ -318,88 +218,52 @@ def selling(dsn: str, demand: Demand | None = None) -> Iterator[Sold]:
     sale.result()
 
 
-@dataclass(frozen=True)
 class _Sale:
-    """What is on sale, by the box office's clock.
+    """One sale: what is on sale, whose turn it is, and what a buyer does in a turn."""
 
-    `first_purchase` is the id of the first purchase of this sale; `opened_at` is what the clock showed when the
-    machine's monotonic clock showed `opened_on`.
-    """
-
-    performances: tuple[int, ...]
-    first_purchase: int
-    opened_at: datetime
-    opened_on: float
-
-    @classmethod
-    def open(cls, cursor: extensions.cursor) -> _Sale:
-        opened_at = _value(cursor, "select purchase_date from purchases order by id desc limit 1")
-        cursor.execute("select id from performances where performance_start > %s order by id", [opened_at])
-        performances = tuple(performance for (performance,) in cursor.fetchall())
-        if not performances:
-            raise LiveSystemError(f"No performance is on sale after the last purchase, which was made at {opened_at}.")
-        first_purchase = _value(
-            cursor,
-            "select coalesce(min(purchase_id), 0) from tickets where performance_id = any (%s)",
-            [list(performances)],
-        )
-        return cls(performances, first_purchase, opened_at, time.monotonic())
-
-    @property
-    def now(self) -> datetime:
-        return self.opened_at + timedelta(seconds=time.monotonic() - self.opened_on)
-
-
-class _Queue:
-    """Gives turns to the buyers, one after the other, so many a second, until `stop` is set."""
-
-    def __init__(self, demand: Demand, stop: threading.Event) -> None:
-        self.stop = stop
-        self._interval = 1 / demand.turns_per_second if demand.turns_per_second else 0.0
-        self._turns = demand.turns
-        self._given = 0
-        self._next_at = time.monotonic()
+    def __init__(self, cursor: extensions.cursor, dsn: str, demand: Demand, stop: threading.Event, sold: Sold) -> None:
+        self._dsn, self._demand, self._stop, self._sold = dsn, demand, stop, sold
+        self._opened_at: datetime = _value(cursor, "select purchase_date from purchases order by id desc limit 1")
+        self._opened_on = self._next_turn_at = time.monotonic()
+        self._turns_given = 0
         self._lock = threading.Lock()
-
-    def next_turn(self) -> int | None:
-        """Wait for the next turn and give its number; None when there is no further one."""
-        with self._lock:
-            if self._turns is not None and self._given >= self._turns:
-                return None
-            self._given += 1
-            turn = self._given
-            # Turns that nobody was free to take for long are not made up for: they would come all at once.
-            self._next_at = max(self._next_at + self._interval, time.monotonic() - _CATCH_UP_SECONDS)
-            at = self._next_at
-        return None if self.stop.wait(max(0.0, at - time.monotonic())) else turn
-
-
-class _Buyer:
-    """One session at a time, and what is done in it."""
-
-    def __init__(self, dsn: str, demand: Demand, sale: _Sale, queue: _Queue, sold: Sold) -> None:
-        self._dsn = dsn
-        self._demand = demand
-        self._sale = sale
-        self._queue = queue
-        self._sold = sold
+        cursor.execute("select id from performances where performance_start > %s order by id", [self._opened_at])
+        self._performances = [performance for (performance,) in cursor.fetchall()]
+        if not self._performances:
+            raise LiveSystemError(
+                f"No performance is on sale after the last purchase, which was made at {self._opened_at}."
+            )
+        first = "select coalesce(min(purchase_id), 0) from tickets where performance_id = any (%s)"
+        self._first_purchase: int = _value(cursor, first, [self._performances])
 
     def take_turns(self) -> None:
-        """Act until there is no further turn, connecting again after the connection was cut."""
+        """Act as one buyer until there is no further turn, connecting again after the connection was cut."""
         try:
-            while (turn := self._queue.next_turn()) is not None:
+            while (turn := self._next_turn()) is not None:
                 try:
                     with closing(psycopg2.connect(self._dsn, application_name="box office")) as connection:
                         while turn is not None:
                             self._act(connection, np.random.default_rng([self._demand.seed, turn]))
-                            turn = self._queue.next_turn()
+                            turn = self._next_turn()
                         return
                 except (psycopg2.OperationalError, psycopg2.InterfaceError):
                     self._sold.add(interrupted=1)
-                    self._queue.stop.wait(_RECONNECT_SECONDS)
+                    self._stop.wait(0.2)
         except BaseException:
-            self._queue.stop.set()
+            self._stop.set()
             raise
+
+    def _next_turn(self) -> int | None:
+        """Wait for the next turn and return its number, or None if there is no further one."""
+        with self._lock:
+            if self._demand.turns is not None and self._turns_given >= self._demand.turns:
+                return None
+            self._turns_given += 1
+            turn = self._turns_given
+            interval = 1 / self._demand.turns_per_second if self._demand.turns_per_second else 0.0
+            # Turns that nobody took in time are not made up for: they would come all at once.
+            at = self._next_turn_at = max(self._next_turn_at + interval, time.monotonic() - _CATCH_UP_SECONDS)
+        return None if self._stop.wait(max(0.0, at - time.monotonic())) else turn
 
     def _act(self, connection: extensions.connection, choice: np.random.Generator) -> None:
         kind = choice.random()
@@ -420,38 +284,40 @@ class _Buyer:
         offer = self._find_seats(cursor, choice, int(choice.choice(TICKETS_IN_A_PURCHASE)))
         if not offer:
             return {"turned_away": 1}
-        person = self._sign_in(cursor, choice)
-        purchase = _value(
-            cursor,
-            "insert into purchases (purchase_date, person_id) values (%s, %s) returning id",
-            [self._sale.now, person],
-        )
-        cursor.execute(
-            "select nextval(pg_get_serial_sequence('tickets', 'id')) from generate_series(1, %s)", [len(offer)]
-        )
+        if choice.random() < self._demand.new_account_share:
+            name = invent_people_names(choice, 1)[0].as_py()
+            person = _value(cursor, "insert into people (name) values (%s) returning id", [name])
+        else:
+            person = _value(cursor, _ANY_ROW.format(table="people"), [choice.random()])
+        order = "insert into purchases (purchase_date, person_id) values (%s, %s) returning id"
+        now = self._opened_at + timedelta(seconds=time.monotonic() - self._opened_on)
+        purchase = _value(cursor, order, [now, person])
+        sequence = "select nextval(pg_get_serial_sequence('tickets', 'id')) from generate_series(1, %s)"
+        cursor.execute(sequence, [len(offer)])
         ids = [id_ for (id_,) in cursor.fetchall()]
-        numbers = ticket_numbers(np.array(ids)).to_pylist()
         rows = [
             (id_, price, performance, purchase, number)
-            for id_, (performance, price), number in zip(ids, offer, numbers, strict=True)
+            for id_, (performance, price), number in zip(
+                ids, offer, ticket_numbers(np.array(ids)).to_pylist(), strict=True
+            )
         ]
         execute_values(
             cursor, "insert into tickets (id, price, performance_id, purchase_id, ticketnum) values %s", rows
         )
         if choice.random() < self._demand.slow_share:
-            self._queue.stop.wait(choice.random() * self._demand.slow_seconds)
+            self._stop.wait(choice.random() * self._demand.slow_seconds)
         if choice.random() < self._demand.abandoned_share:
             return {"abandoned": 1}
         return {"purchases": 1, "tickets": len(rows)}
 
     def _find_seats(self, cursor: extensions.cursor, choice: np.random.Generator, wanted: int) -> list[tuple[int, int]]:
-        """Find seats at one performance, or two now and then; gives (performance id, price) for each seat."""
+        """Return (performance id, price) of seats at one performance, or now and then at two."""
         offer: list[tuple[int, int]] = []
-        performances = choice.permutation(self._sale.performances)[:_PERFORMANCES_LOOKED_AT].tolist()
+        performances = choice.permutation(self._performances)[:_PERFORMANCES_LOOKED_AT].tolist()
         parts = [wanted - wanted // 2, wanted // 2] if choice.random() < _TWO_PERFORMANCES_SHARE else [wanted]
         while parts and parts[0] and performances:
             performance = performances.pop()
-            # Its seats are this buyer's until the end of the transaction; whoever finds that looks elsewhere.
+            # Locks its seats until the end of the transaction; other buyers look elsewhere.
             free = "select id from performances where id = %s for no key update skip locked"
             if _value(cursor, free, [performance]) is None:
                 continue
@@ -462,22 +328,14 @@ class _Buyer:
                 offer += [(performance, max(0, usual_price + int(step))) for step in choice.choice(PRICE_STEPS, seats)]
         return offer
 
-    def _sign_in(self, cursor: extensions.cursor, choice: np.random.Generator) -> int:
-        if choice.random() < self._demand.new_account_share:
-            name = invent_people_names(choice, 1)[0].as_py()
-            return _value(cursor, "insert into people (name) values (%s) returning id", [name])
-        return _value(cursor, _ANY_ROW.format(table="people"), [choice.random()])
-
     def _refund(self, cursor: extensions.cursor, choice: np.random.Generator) -> dict[str, int]:
-        purchase = _value(cursor, _REFUNDABLE, [self._sale.first_purchase, self._sale.first_purchase, choice.random()])
-        if purchase is None:
-            return {"turned_away": 1}
+        purchase = _value(cursor, _REFUNDABLE, [self._first_purchase, self._first_purchase, choice.random()])
         if self._demand.refunds == "price":
             cursor.execute("update tickets set price = 0 where purchase_id = %s and price > 0", [purchase])
+            tickets = cursor.rowcount
         else:
             cursor.execute("delete from tickets where purchase_id = %s", [purchase])
-        tickets = cursor.rowcount
-        if self._demand.refunds == "delete":
+            tickets = cursor.rowcount
             cursor.execute("delete from purchases where id = %s", [purchase])
         return {"refunds": 1, "refunded_tickets": tickets} if tickets else {"turned_away": 1}
 
@@ -489,20 +347,16 @@ class _Buyer:
 
 
 def _value(cursor: extensions.cursor, query: str, parameters: list[Any] | None = None) -> Any:
-    """The only value a query gives; None without a row."""
+    """Return the only value of a query, or None without a row."""
     cursor.execute(query, parameters)
     row = cursor.fetchone()
     return None if row is None else row[0]
 
 
-def _ask(dsn: str, query: str) -> Any:
-    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        return _value(cursor, query)
-
-
-def _execute(dsn: str, statements: str) -> None:
-    """Execute statements at once; several of them are one transaction."""
+def _execute(dsn: str, statements: str) -> list[tuple[Any, ...]]:
+    """Execute statements at once, several of them as one transaction, and return the rows of the last one."""
     with closing(psycopg2.connect(dsn)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statements)
+            return cursor.fetchall() if cursor.description else []

@@ -32,7 +32,8 @@ from defects.damage import (
 
 from acl_assets.landing_zone.manifest import MANIFEST_NAME, BatchError
 from acl_assets.simulator.batch import BatchFormat, write_batch, write_plain_batch
-from acl_assets.simulator.sales import MUST_INVITE_STAGE, TicketingHistory
+from acl_assets.simulator.lineup import MUST_INVITE_STAGE
+from acl_assets.simulator.sales import TicketingHistory
 
 BatchForm = BatchFormat | Literal["plain"]
 """How the good batch is written: a format with a manifest, or six plain CSV files without one."""
