@@ -59,12 +59,7 @@ def file_identity(file: Path) -> str | None:
 
 
 def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: bool) -> None:
-    """Remove the previous build and prepare the build file for dbt.
-
-    Args:
-        settings: of the installation.
-        record: of the build that begins.
-        self_sufficient: whether the models to build read no other models.
+    """Remove the previous build and prepare the build file for dbt; `self_sufficient` models read no other models.
 
     Raises:
         BuildError: only some models are to be built, and the published file, which has the others, is missing or

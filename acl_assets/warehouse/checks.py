@@ -1,7 +1,6 @@
 """Asset checks that compare the source tables and the fact with the manifest, the source and the published file."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import duckdb
 from dagster import (
@@ -25,7 +24,13 @@ from acl_assets.landing_zone.batches import chain_digest
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, read_chain, read_current
+from acl_assets.source_tables.current_state import (
+    ConvertedBatch,
+    ConvertedChain,
+    DamagedStateError,
+    read_chain,
+    read_current,
+)
 from acl_assets.util.runs import run_chain
 from acl_assets.warehouse.build_file import read_build
 from acl_assets.warehouse.published_file import PublishedFileError, open_published
@@ -49,13 +54,6 @@ class VolumeConfig(Config):
         default=False,
         description="Let a full batch through, in this run, that lost more than half of a table's published rows.",
     )
-
-
-class Totals(NamedTuple):
-    """What a table adds up to: its rows, and the sums of columns by their names at the source."""
-
-    rows: int
-    sums: Mapping[str, int]
 
 
 @multi_asset_check(
@@ -83,10 +81,10 @@ def source_row_counts(
         published, damage = {}, f"There are no published rows to compare with. {error}"
     accepted = config.accept_volume_loss or settings.accept_smaller_batch == current.batches[0].batch_id
     for table in SOURCE_TABLES:
-        totals = Totals(current.tables[table].rows, current.tables[table].sums)
+        file = current.tables[table]
         for result in (
             _rows_result(table, current),
-            _amounts_result(source_table_key(table), table, current, totals),
+            _amounts_result(source_table_key(table), current.newest, table, file.rows, file.sums),
             _volume_result(table, current, published.get(table), accepted=accepted, remark=damage),
         ):
             if AssetCheckKey(source_table_key(table), str(result.check_name)) in context.selected_asset_check_keys:
@@ -104,10 +102,10 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
     try:
         if read_build(settings, run_chain(context.instance, context.run)):
             with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-                digest, totals = _read_fact(connection)
+                digest, rows, revenue = _read_fact(connection)
         else:
             with open_published(settings) as connection:
-                digest, totals = _read_fact(connection)
+                digest, rows, revenue = _read_fact(connection)
         chain = read_chain(settings.source_tables_dir / digest)
         if chain is None:
             raise DamagedStateError(
@@ -123,11 +121,11 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
             description="There is nothing to compare the fact with: see the reason.",
             metadata={"reason": MetadataValue.text(str(error))},
         )
-    return _amounts_result(TICKET_SALES_FACT, "tickets", chain, totals)
+    return _amounts_result(TICKET_SALES_FACT, chain.newest, "tickets", rows, {"price": revenue})
 
 
-def _read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[str, Totals]:
-    """Return the digest of the batch chain a warehouse is made of, and the totals of its fact.
+def _read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[str, int, int]:
+    """Return the digest of the batch chain a warehouse is made of, and the tickets and revenue of its fact.
 
     In a build the batches are those of its source tables; `publication` there describes the file it was copied from.
     If the engine keeps the fact, the performances have its totals: the test fct_performances_adds_up compares them.
@@ -137,12 +135,12 @@ def _read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[str, Totals]:
     batches = connection.execute(
         f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
     ).fetchall()
-    ((rows, price),) = connection.execute(
+    ((rows, revenue),) = connection.execute(
         "select count(*), coalesce(sum(ticket_price), 0) from star_schema.fct_ticket_sales"
         if tuple(TICKET_SALES_FACT.path) in tables
         else "select coalesce(sum(tickets_sold), 0), coalesce(sum(revenue), 0) from star_schema.fct_performances"
     ).fetchall()
-    return chain_digest(batches), Totals(int(rows), {"price": int(price)})
+    return chain_digest(batches), int(rows), int(revenue)
 
 
 def _published_source_rows(settings: Settings) -> dict[str, int]:
@@ -172,13 +170,15 @@ def _rows_result(table: str, current: ConvertedChain) -> AssetCheckResult:
     )
 
 
-def _amounts_result(asset_key: AssetKey, table: str, chain: ConvertedChain, totals: Totals) -> AssetCheckResult:
-    """Return whether an asset that holds the rows of a source table adds up to what the source stated of that table."""
-    of_table = chain.newest.tables[table]
-    sums = {column: total for column, total in of_table.sums_at_source.items() if column in totals.sums}
-    found = drift(ManifestTable(of_table.rows_at_source, (), sums), totals.rows, totals.sums)
-    unstated = "sums" if of_table.rows_at_source is not None else "rows or sums"
-    remark = None if sums else f"The manifest states no {unstated} of {table}."
+def _amounts_result(
+    asset_key: AssetKey, batch: ConvertedBatch, table: str, rows: int, sums: Mapping[str, int]
+) -> AssetCheckResult:
+    """Return whether an asset that holds the rows of a source table adds up to what the source stated in a batch."""
+    stated = batch.tables[table]
+    at_source = {column: total for column, total in stated.sums_at_source.items() if column in sums}
+    found = drift(ManifestTable(stated.rows_at_source, (), at_source), rows, sums)
+    unstated = "sums" if stated.rows_at_source is not None else "rows or sums"
+    remark = None if at_source else f"The manifest states no {unstated} of {table}."
     return AssetCheckResult(
         check_name=AMOUNTS_CHECK,
         asset_key=asset_key,
@@ -186,11 +186,11 @@ def _amounts_result(asset_key: AssetKey, table: str, chain: ConvertedChain, tota
         severity=AssetCheckSeverity.ERROR,
         description="; ".join(found) or remark,
         metadata={
-            "batch_id": chain.newest.batch_id,
-            "rows": totals.rows,
-            "rows_at_source": of_table.rows_at_source if of_table.rows_at_source is not None else "not stated",
-            **{column: totals.sums[column] for column in sums},
-            **{f"{column}_at_source": total for column, total in sums.items()},
+            "batch_id": batch.batch_id,
+            "rows": rows,
+            "rows_at_source": stated.rows_at_source if stated.rows_at_source is not None else "not stated",
+            **{column: sums[column] for column in at_source},
+            **{f"{column}_at_source": total for column, total in at_source.items()},
         },
     )
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PARENT_VARIABLE = "ACL_DBT_PARENT"
+PARENT_VARIABLE = "FESTIVAL_DBT_PARENT"
 _FOREIGN = ("ACL_", "DBT_")
 
 

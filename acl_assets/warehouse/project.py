@@ -56,9 +56,7 @@ def festival_timezone(manifest: Mapping[str, Any]) -> str:
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
     """Read the manifest, parsing the project first if the manifest is missing, outdated or damaged.
 
-    Args:
-        project: the dbt project.
-        variables: environment variables that the refresh sets; dbt parses again if they differ.
+    `variables` are the environment variables that the refresh sets; dbt parses again if they differ.
 
     Raises:
         DbtProjectError: the project does not parse.

@@ -100,14 +100,8 @@ def seal_build(
 ) -> Publication:
     """Write provenance and audit results into the build file, drop what is not for readers, and close it.
 
-    The views on the source tables, which show personal data, and empty stores of failing rows are dropped.
-
-    Args:
-        settings: of the installation.
-        record: of the build.
-        results: results of checks, oldest first; of several results of a check the newest counts.
-        published_at: UTC without a zone.
-        source_rows: number of rows of every source table.
+    The views on the source tables, which show personal data, and empty stores of failing rows are dropped. `results`
+    are the oldest first, as in `require_publishable`; `published_at` is UTC without a zone.
     """
     with duckdb.connect(str(settings.build_file)) as connection:
         batches = _read_batches(connection)

@@ -54,12 +54,8 @@ def build_published_warehouse(
 
     Its dependencies name every model, so that it waits for the models also in a run that selects only some. They name
     the source tables too, because the models' step evaluates checks on these itself: Dagster exempts such a step from
-    waiting for other blocking checks on them, so those must gate the publication.
-
-    Args:
-        models: the models.
-        checks: all checks; the blocking ones of the assets that a run builds are required for a publication.
-        engine: that builds the models.
+    waiting for other blocking checks on them, so those must gate the publication. The blocking ones of all `checks`
+    are required for a publication if their assets are selected in the run, or in the run that built.
     """
     blocking = [(check.asset_key.to_user_string(), check.name) for check in checks if check.blocking]
     model_keys = [model.key for model in models]

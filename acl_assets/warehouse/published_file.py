@@ -41,10 +41,9 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def published_damage(settings: Settings) -> str | None:
     """Return why the published file cannot be read and what to do, None if it can be read or there is none."""
-    if not settings.published_file.exists():
-        return None
     try:
-        read_published_digest(settings)
+        if settings.published_file.exists():
+            read_published_digest(settings)
     except PublishedFileError as error:
         return str(error)
     return None
