@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg2
 import pyarrow as pa
@@ -14,11 +17,11 @@ from acl_assets.simulator.live_system import (
     EXPORT_ROLE,
     Demand,
     LiveSystemError,
+    Sold,
     create_schema,
     load_history,
     open_ticketing_database,
     sell,
-    selling,
 )
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.simulator.sales import TicketingHistory
@@ -41,6 +44,19 @@ def turns(number: int, **demand: object) -> Demand:
 def only_purchases(number: int, **demand: object) -> Demand:
     nothing_else = {"refund_share": 0.0, "correction_share": 0.0, "abandoned_share": 0.0}
     return turns(number, **{**nothing_else, **demand})
+
+
+@contextmanager
+def selling(dsn: str, demand: Demand) -> Iterator[Sold]:
+    """Sell in the background until the block ends."""
+    stop, sold = threading.Event(), Sold()
+    with ThreadPoolExecutor(1) as pool:
+        sale = pool.submit(sell, dsn, demand, stop=stop, sold=sold)
+        try:
+            yield sold
+        finally:
+            stop.set()
+    sale.result()
 
 
 class TestHistory:
