@@ -1,7 +1,4 @@
-"""Databases of a real PostgreSQL server, as tests need them.
-
-What belongs here: plain functions without fixtures. What does not: expectations.
-"""
+"""Databases of a real PostgreSQL server, as tests need them."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ class SourceConnection:
         self.name = describe_dsn(dsn)
         self._dsn = dsn
         try:
-            self._database = patiently(lambda: adbc_driver_postgresql.connect(conninfo), seconds=5.0)
-            self._connection = patiently(lambda: adbc_driver_manager.AdbcConnection(self._database), seconds=5.0)
+            self._database = patiently(lambda: adbc_driver_postgresql.connect(conninfo), seconds=2.0)
+            self._connection = patiently(lambda: adbc_driver_manager.AdbcConnection(self._database), seconds=2.0)
         except adbc_driver_manager.Error as error:
             message = server_message(str(error), dsn)
             raise SourceUnreachableError(

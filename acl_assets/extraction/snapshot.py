@@ -143,7 +143,7 @@ def full_because_of_source(before: SourceSnapshot, now: SourceSnapshot) -> str |
     if now.next_xid < before.xid_horizon or now.wal_position < before.wal_position:
         return "the server is at an earlier point than when the batch before was read from it"
     if now.next_xid - before.xid_horizon >= LARGEST_XID_DISTANCE:
-        return f"{now.next_xid - before.xid_horizon:,} transactions have begun since, and ages are told up to 2^31"
+        return f"{now.next_xid - before.xid_horizon:,} transactions have begun since, and ages end at 2^31"
     lag = now.next_xid - now.xid_horizon
     if lag > LARGEST_HORIZON_LAG:
         return (

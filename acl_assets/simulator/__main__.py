@@ -1,7 +1,4 @@
-"""The simulator's command line: `python -m acl_assets.simulator --help`.
-
-What belongs here: arguments and what is printed. What does not: the work (`sales`, `batch`, `live_system`).
-"""
+"""The simulator's command line: `python -m acl_assets.simulator --help`."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ from acl_assets.util.object_storage import ObjectStorageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -203,19 +203,6 @@ def sell(
     for buyer in buyers:
         buyer.result()
     return sold
-
-
-@contextmanager
-def selling(dsn: str, demand: Demand | None = None) -> Iterator[Sold]:
-    """Sell in the background until the block ends; give the counts as they grow. Errors are those of `sell`."""
-    stop, sold = threading.Event(), Sold()
-    with ThreadPoolExecutor(1, thread_name_prefix="sale") as pool:
-        sale = pool.submit(sell, dsn, demand, stop=stop, sold=sold)
-        try:
-            yield sold
-        finally:
-            stop.set()
-    sale.result()
 
 
 class _Sale:

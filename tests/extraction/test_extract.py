@@ -1,4 +1,4 @@
-"""From a live database to a batch: complete, at one instant, as a whole or not at all, and gentle to the server."""
+"""An extract lands all tables at one instant, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import math
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -43,14 +41,13 @@ from acl_assets.extraction.extracted_batch import (
     ExtractionError,
     RoleError,
     SourceBehindError,
-    SourceUnreachableError,
     only_extract,
     remove_left_overs,
 )
-from acl_assets.extraction.throttle import ThrottleLimits
+from acl_assets.extraction.throttle import Throttle, ThrottleLimits
 from acl_assets.landing_zone.manifest import MANIFEST_NAME, UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.landing_zone.store import landing_zone_at
-from acl_assets.settings import PROJECT_DIR, Settings, secret_text
+from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
@@ -62,39 +59,22 @@ pytestmark = pytest.mark.server
 EVERY_BATCH = ThrottleLimits(seconds_between_looks=0.0, probe_ms=(1e9, 1e9))
 
 
-def backend_of_extract(dsn: str) -> int:
-    """The server's process that reads for an extract."""
-    query = (
-        "select pid from pg_stat_activity where application_name = 'acl_assets extract' "
-        "and datname = current_database() and backend_xmin is not null order by xact_start limit 1"
-    )
-    return int(execute(dsn, query)[0][0])
-
-
 # What is landed -----------------------------------------------------------------------------------------------
 
 
-def test_a_batch_holds_every_row_of_every_table(extractable: Settings, ticketing_dsn: str) -> None:
-    extraction = extract(extractable)
-    assert extraction.kind == "full"
-    for table in SOURCE_TABLES:
-        rows = source_rows(ticketing_dsn, table)
-        assert rows
-        assert sorted(parquet_rows(Path(extraction.folder) / f"{table}.parquet")) == rows
-
-
-def test_the_manifest_says_what_the_server_said_of_each_table(extractable: Settings, ticketing_dsn: str) -> None:
+def test_full_batch_holds_every_row_and_what_the_server_counted(extractable: Settings, ticketing_dsn: str) -> None:
     """Counts and sums are asked of the server, not taken from what arrived: they can show that something did not."""
-    extract(extractable)
+    assert extract(extractable).full_because == "no full batch has landed yet"
     batch = landed_chain(extractable).newest
     for table in SOURCE_TABLES:
-        assert batch.tables[table].rows_at_source == len(source_rows(ticketing_dsn, table))
+        rows = source_rows(ticketing_dsn, table)
+        assert sorted(parquet_rows(Path(batch.folder) / f"{table}.parquet")) == rows != []
+        assert batch.tables[table].rows_at_source == len(rows)
     assert batch.tables["tickets"].sums_at_source == {
         "price": execute(ticketing_dsn, "select sum(price) from tickets")[0][0]
     }
     assert batch.source_snapshot is not None
     assert batch.source_snapshot["database"] == execute(ticketing_dsn, "select current_database()")[0][0]
-    assert batch.source_snapshot["full_because"] == "no full batch has landed yet"
 
 
 def test_extracted_files_are_converted_completely(extractable: Settings, tmp_path: Path) -> None:
@@ -111,23 +91,21 @@ def test_extracted_files_are_converted_completely(extractable: Settings, tmp_pat
             target=tmp_path / f"{name}.parquet",
             rejects_file=tmp_path / "rejects",
         )
-        assert make_table(order).rows_by_file == [{f"{name}.parquet": batch.tables[name].rows_at_source}]
+        assert make_table(order) == [{f"{name}.parquet": batch.tables[name].rows_at_source}]
 
 
-def test_values_arrive_as_they_are(extractable: Settings, ticketing_dsn: str) -> None:
+def test_values_arrive_unchanged_from_any_schema(extractable: Settings, ticketing_dsn: str) -> None:
     names = ["", "NULL", '"quoted", 100% \\N', "Ünïcödé 🎸", "two\nlines", "o'clock", " 'x' "]
     for name in names:
         execute(ticketing_dsn, "insert into bands (name, fee) values (%s, 2147483647)", [name])
     execute(ticketing_dsn, "update performances set performance_start = '0001-01-01 00:00:00.000001+00' where id = 1")
-    folder = Path(extract(extractable).folder)
-    assert [name for _, name, fee in parquet_rows(folder / "bands.parquet") if fee == 2147483647] == names
-    assert sorted(parquet_rows(folder / "performances.parquet")) == source_rows(ticketing_dsn, "performances")
-
-
-def test_a_table_without_rows_is_a_file_without_rows(extractable: Settings, ticketing_dsn: str) -> None:
-    """A full batch holds every table, also before the first ticket is sold."""
     execute(ticketing_dsn, "truncate tickets")
-    folder = Path(extract(extractable).folder)
+    performances = source_rows(ticketing_dsn, "performances")
+    execute(ticketing_dsn, 'alter schema public rename to "Box Office"')
+    execute(make_dsn(ticketing_dsn, options="-c acl.ticketing_schema=Box\\ Office"), EXPORT_ROLE_SQL)
+    folder = Path(extract(extractable.with_changes(ticketing_schema="Box Office")).folder)
+    assert [name for _, name, fee in parquet_rows(folder / "bands.parquet") if fee == 2147483647] == names
+    assert sorted(parquet_rows(folder / "performances.parquet")) == performances
     assert parquet_rows(folder / "tickets.parquet") == []
     assert landed_chain(extractable).newest.tables["tickets"].sums_at_source == {"price": 0}
 
@@ -139,14 +117,6 @@ def test_row_groups_are_bounded(extractable: Settings, ticketing_dsn: str) -> No
     largest = max(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     assert metadata.num_row_groups >= 2
     assert largest < 150_000
-
-
-def test_the_tables_may_be_in_any_schema(extractable: Settings, ticketing_dsn: str) -> None:
-    execute(ticketing_dsn, 'alter schema public rename to "Box Office"')
-    dsn = make_dsn(ticketing_dsn, options="-c acl.ticketing_schema=Box\\ Office")
-    execute(dsn, EXPORT_ROLE_SQL)
-    extraction = extract(extractable.with_changes(ticketing_schema="Box Office"))
-    assert extraction.tables["tickets"].rows == extraction.tables["tickets"].rows_at_source > 0
 
 
 def test_all_tables_are_of_one_instant(extractable: Settings, ticketing_dsn: str) -> None:
@@ -167,6 +137,8 @@ def test_all_tables_are_of_one_instant(extractable: Settings, ticketing_dsn: str
     assert source_rows(ticketing_dsn, "tickets") != before["tickets"]
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_figures_published_from_an_extract_are_those_of_the_source(extractable: Settings, ticketing_dsn: str) -> None:
     """The round trip: what people read is what SQL says in the ticketing database, after every kind of batch."""
     by_venue = "select {venue}, count(*), sum({price}) from {tables} group by {venue} order by 1"
@@ -208,46 +180,26 @@ def test_the_next_batch_holds_what_changed(extractable: Settings, ticketing_dsn:
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
 
-def test_a_late_commit_is_not_missed_where_the_highest_id_would_miss_it(
-    extractable: Settings, ticketing_dsn: str
-) -> None:
-    """Ids are given out before the commit: a slow buyer's tickets have lower ids than those that landed before them."""
+def test_late_commit_is_read_by_the_next_incremental_batch(extractable: Settings, ticketing_dsn: str) -> None:
+    """Ids are given out before the commit: those of the slow buyer are below ids that have landed before."""
     open_sale(ticketing_dsn)
     with closing(session(ticketing_dsn)) as slow, closing(session(ticketing_dsn)) as quick:
         buy(slow, tickets=5)
-        buy(quick, tickets=1)
-        quick.commit()
-        extract(extractable)
-        highest = max(row[0] for row in merged_rows(extractable, "tickets"))
-        slow.commit()
-        buy(quick, tickets=1)
-        quick.commit()
-    after_highest = {row[0] for row in source_rows(ticketing_dsn, "tickets") if row[0] > highest}
-    landed = {row[0] for row in merged_rows(extractable, "tickets")}
-    lost = {row[0] for row in source_rows(ticketing_dsn, "tickets")} - landed - after_highest
-    assert len(lost) == 5, "the highest id as a mark was to lose the slow buyer's tickets"
-
-    assert extract(extractable).kind == "incremental"
-    for table in SOURCE_TABLES:
-        assert merged_rows(extractable, table) == source_rows(ticketing_dsn, table)
-
-
-def test_rows_read_twice_are_there_once(extractable: Settings, ticketing_dsn: str) -> None:
-    """While a transaction stays open the horizon does too, and what was committed since comes with every batch."""
-    open_sale(ticketing_dsn)
-    with closing(session(ticketing_dsn)) as slow, closing(session(ticketing_dsn)) as quick:
-        buy(slow)
         buy(quick, tickets=4)
         quick.commit()
         extract(extractable)
-        second, third = extract(extractable), extract(extractable)
-        assert (second.tables["tickets"].rows, third.tables["tickets"].rows) == (4, 4)
+        landed = {row[0] for row in merged_rows(extractable, "tickets")}
+        # Until the slow transaction ends, what was committed since comes with every batch.
+        assert extract(extractable).tables["tickets"].rows == 4
         slow.commit()
-    assert extract(extractable).tables["tickets"].rows == 5
+    late = {row[0] for row in source_rows(ticketing_dsn, "tickets")} - landed
+    assert len(late) == 5
+    assert max(late) < max(landed)
+    assert extract(extractable).tables["tickets"].rows == 9
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_any_history_of_interleaved_sessions_arrives(extractable: Settings, ticketing_dsn: str, seed: int) -> None:
     """Sales, corrections, roll-backs and savepoints of sessions that commit in any order, with extracts in between."""
     open_sale(ticketing_dsn)
@@ -279,17 +231,7 @@ def test_any_history_of_interleaved_sessions_arrives(extractable: Settings, tick
     assert set(kinds) == {"incremental"}
 
 
-def test_a_purchase_made_during_the_extract_is_in_the_next_one(extractable: Settings, ticketing_dsn: str) -> None:
-    open_sale(ticketing_dsn)
-    with closing(session(ticketing_dsn)) as buyer:
-        buy(buyer, tickets=2)
-        with when_logged("purchases:", buyer.commit):
-            extract(extractable)
-    assert len(merged_rows(extractable, "tickets")) == len(source_rows(ticketing_dsn, "tickets")) - 2
-    assert extract(extractable).kind == "incremental"
-    assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
-
-
+@pytest.mark.slow
 def test_transaction_ids_may_wrap_around(tmp_path: Path, settings: Settings) -> None:
     """They have 32 bits on disk: after four billion transactions the newest rows have the smallest ids."""
     with server_folder() as folder, running_postgres(folder / "data", configuration=QUICK) as server:
@@ -301,8 +243,8 @@ def test_transaction_ids_may_wrap_around(tmp_path: Path, settings: Settings) -> 
             advance_transactions(server, next_xid)
         extractable = settings.with_changes(ticketing_dsn=make_export_role(dsn), extract_mb_per_s=0.0)
         kinds = [extract(extractable).kind]
-        for _ in range(4):
-            for _ in range(15):
+        for _ in range(3):
+            for _ in range(20):
                 with session(dsn) as buyer:
                     buy(buyer)
                     run(buyer, "update tickets set price = price + 5 where id % 50 = 0")
@@ -310,7 +252,7 @@ def test_transaction_ids_may_wrap_around(tmp_path: Path, settings: Settings) -> 
             kinds.append(extract(extractable).kind)
             assert merged_rows(extractable, "tickets") == source_rows(dsn, "tickets")
         assert execute(dsn, "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")[0][0] > 2**32
-    assert kinds == ["full", *["incremental"] * 4]
+    assert kinds == ["full", *["incremental"] * 3]
 
 
 def advance_transactions(server: PostgresServer, next_xid: int) -> None:
@@ -354,35 +296,22 @@ def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, tick
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
 
-def test_a_full_batch_is_taken_when_asked_for(extractable: Settings) -> None:
+def test_full_batch_is_taken_when_asked_for_or_when_the_last_one_is_old(extractable: Settings) -> None:
     extract(extractable)
     assert extract(extractable, full=True).full_because == "it was asked for"
-
-
-def test_a_full_batch_is_taken_when_the_last_one_is_old(extractable: Settings) -> None:
-    extract(extractable)
     assert extract(extractable).kind == "incremental"
-    weekly = extract(extractable.with_changes(full_extract_days=0.04))
-    assert weekly.full_because is not None
-    assert "is as old as ACL_FULL_EXTRACT_DAYS allows" in weekly.full_because
-
-
-@pytest.mark.parametrize("land", [land_batch, land_plain_batch])
-def test_a_batch_of_somebody_else_is_not_continued(extractable: Settings, land: Callable[..., Path]) -> None:
-    land(extractable)
-    assert extract(extractable).full_because == (
-        "batch first records no snapshot of a PostgreSQL server to continue from"
+    assert "is as old as ACL_FULL_EXTRACT_DAYS allows" in str(
+        extract(extractable.with_changes(full_extract_days=0.04)).full_because
     )
 
 
-def test_a_bad_batch_is_overcome_by_a_full_one(extractable: Settings) -> None:
-    """The landing zone's rule is that a newer full batch gets past a bad one; so the extract must bring one."""
+def test_foreign_or_bad_batch_is_followed_by_a_full_one(extractable: Settings) -> None:
+    """A newer full batch gets past a bad one, so the extract must take one."""
+    land_plain_batch(extractable)
     first = extract(extractable)
+    assert first.full_because == "batch first records no snapshot of a PostgreSQL server to continue from"
     (Path(first.folder) / "manifest.json").write_text("{")
-    extraction = extract(extractable)
-    assert extraction.kind == "full"
-    assert extraction.full_because is not None
-    assert "the landing zone's state cannot be continued" in extraction.full_because
+    assert "the landing zone's state cannot be continued" in str(extract(extractable).full_because)
 
 
 def test_another_database_is_not_taken_for_the_same(
@@ -436,18 +365,6 @@ def assert_failed_cleanly_and_succeeds_again(extractable: Settings, dsn: str) ->
     assert merged_rows(extractable, "tickets") == source_rows(dsn, "tickets")
 
 
-def test_a_terminated_session_leaves_nothing(extractable: Settings, ticketing_dsn: str) -> None:
-    def cut() -> None:
-        execute(ticketing_dsn, f"select pg_terminate_backend({backend_of_extract(ticketing_dsn)}, 5000)")
-
-    with (
-        when_logged("people:", cut),
-        pytest.raises(ExtractionError, match=r"Failed to count purchases at .*terminating connection.*extract again"),
-    ):
-        extract(extractable)
-    assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-
-
 def test_a_session_cut_while_rows_are_sent_leaves_nothing(extractable: Settings, ticketing_dsn: str) -> None:
     execute(ticketing_dsn, "insert into people (name) select repeat('x', 100) from generate_series(1, 300000)")
 
@@ -464,20 +381,6 @@ def test_a_session_cut_while_rows_are_sent_leaves_nothing(extractable: Settings,
         extract(extractable.with_changes(extract_mb_per_s=2.0))
     cut.join()
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-
-
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restarted_server_leaves_nothing(settings: Settings, mode: str) -> None:
-    with server_folder() as folder, running_postgres(folder / "data", configuration=QUICK) as server:
-        create_schema(server.dsn())
-        load_history(server.dsn(), TicketingHistory(SMALL))
-        extractable = settings.with_changes(ticketing_dsn=make_export_role(server.dsn()), extract_mb_per_s=0.0)
-        with (
-            when_logged("purchases:", lambda: server.restart(mode)),
-            pytest.raises(ExtractionError, match=r"Failed to count tickets at .*extract again when the server is back"),
-        ):
-            extract(extractable)
-        assert_failed_cleanly_and_succeeds_again(extractable, server.dsn())
 
 
 def test_revoked_rights_leave_nothing_and_the_error_says_how_to_grant_them(
@@ -499,7 +402,7 @@ def extract_in_a_process(settings: Settings, *arguments: str, **options: Any) ->
     """Run the command line in a process of its own."""
     variables = {
         **environment(settings),
-        "ACL_TICKETING_DSN": secret_text(settings.ticketing_dsn) or "",
+        "ACL_TICKETING_DSN": settings.ticketing_dsn or "",
         "ACL_EXTRACT_MB_PER_S": str(settings.extract_mb_per_s),
     }
     command = [sys.executable, "-m", "acl_assets.extraction.extract", *arguments]
@@ -523,14 +426,11 @@ def test_a_full_disk_leaves_nothing_and_the_error_says_where(extractable: Settin
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_cancelled_extract_removes_what_it_began(
-    extractable: Settings, ticketing_dsn: str, number: signal.Signals
-) -> None:
+def test_a_cancelled_extract_removes_what_it_began(extractable: Settings, ticketing_dsn: str) -> None:
     process = extract_in_a_process(extractable, "--mb-per-second", "0.02")
     wait_until(lambda: any(extractable.exports_dir.glob("*/tickets.parquet")), "tickets are read")
     assert len(folders(extractable)) == 1
-    process.send_signal(number)
+    process.terminate()
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "The extract was cancelled; nothing was landed." in told
@@ -547,21 +447,6 @@ def test_a_killed_extract_is_no_batch_and_the_next_one_removes_it(extractable: S
     assert extraction.full_because == "no full batch has landed yet"
     assert folders(extractable) == [extraction.batch_id] != [left_over]
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
-
-
-def test_the_command_prints_the_new_folder(extractable: Settings) -> None:
-    process = extract_in_a_process(extractable, "--full")
-    printed, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    assert printed.strip() == landed_chain(extractable).newest.folder
-    assert "INFO: Landed full batch" in told
-
-
-def test_extract_removes_only_folders_that_an_extract_left_unfinished(extractable: Settings) -> None:
-    (extractable.exports_dir / "ticketing-by-hand").mkdir(parents=True)
-    (extractable.exports_dir / "ticketing-by-hand" / "bands.csv").touch()
-    extraction = extract(extractable)
-    assert folders(extractable) == [extraction.batch_id, "ticketing-by-hand"]
 
 
 def test_extract_continues_the_chain_beside_entries_that_are_no_batches(
@@ -595,33 +480,22 @@ def test_extract_continues_the_chain_beside_entries_that_are_no_batches(
     assert [path.name for path in elsewhere.iterdir()] == [UNFINISHED_MANIFEST_NAME]
 
 
-def test_extract_ignores_folders_that_it_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    landing_zone = tmp_path / "exports"
-    unreadable = begin_batch(landing_zone, "ticketing-unreadable")
-    for folder, mode in ((unreadable, 0o000), (landing_zone, 0o777), (tmp_path, 0o755)):
-        folder.chmod(mode)
-    try:
-        as_ordinary_user(partial(remove_left_overs, Path("exports")))
-    finally:
-        unreadable.chmod(0o755)
-    assert [path.name for path in unreadable.iterdir()] == [UNFINISHED_MANIFEST_NAME]
-
-
-def test_left_over_that_cannot_be_removed_is_an_error_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", [0o000, 0o555])
+def test_left_over_of_another_user_is_ignored_or_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
-    """Another user's extract was killed."""
+    """One that cannot be read is no left-over for all that is known."""
     monkeypatch.chdir(tmp_path)
-    landing_zone = tmp_path / "exports"
-    foreign = begin_batch(landing_zone, "ticketing-foreign")
-    for folder, mode in ((foreign, 0o555), (landing_zone, 0o777), (tmp_path, 0o755)):
-        folder.chmod(mode)
+    foreign = begin_batch(tmp_path / "exports", "ticketing-foreign")
+    for folder, permissions in ((foreign, mode), (tmp_path / "exports", 0o777), (tmp_path, 0o755)):
+        folder.chmod(permissions)
+    named = pytest.raises(ExtractionError, match=r"exports/ticketing-foreign .*Permission denied")
     try:
-        with pytest.raises(ExtractionError, match=r"exports/ticketing-foreign .*Permission denied"):
+        with named if mode else nullcontext():
             as_ordinary_user(partial(remove_left_overs, Path("exports")))
     finally:
         foreign.chmod(0o755)
+    assert [path.name for path in foreign.iterdir()] == [UNFINISHED_MANIFEST_NAME]
 
 
 def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:
@@ -634,14 +508,6 @@ def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:
 
 
 # Gentle to the server -----------------------------------------------------------------------------------------
-
-
-def test_reading_takes_as_long_as_the_pace_says(extractable: Settings) -> None:
-    """The server waits for its reader. How exactly the pace is kept is measured elsewhere; here, that it is kept."""
-    quick = extract(extractable, full=True)
-    paced = extract(extractable, full=True, mb_per_s=0.1)
-    table = paced.tables["tickets"]
-    assert paced.seconds > table.rows * 50 / 0.1e6 > quick.seconds
 
 
 def test_a_change_of_structure_does_not_wait_for_the_extract(extractable: Settings, ticketing_dsn: str) -> None:
@@ -682,6 +548,7 @@ def test_the_extract_imports_nothing_that_takes_memory() -> None:
 # Standbys -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settings) -> None:
     with server_folder() as folder, running_postgres(folder / "primary", configuration=QUICK) as primary:
         create_schema(primary.dsn())
@@ -714,6 +581,14 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
             # What the standby has not replayed yet is read from the primary.
             execute(standby.dsn(), "select pg_wal_replay_pause()")
             sell_one(primary.dsn())
+            lags = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
+            wait_until(lambda: execute(standby.dsn(), lags) == [(True,)], "the standby lags")
+            limits = ThrottleLimits(replay_lag_seconds=0.0, probe_ms=(1e9, 1e9), longest_pause_seconds=0.0)
+            with (
+                Throttle(standby.dsn(user="acl_export"), "public", 0.0, limits) as throttle,
+                pytest.raises(ExtractionError, match=r"the standby is .* s behind"),
+            ):
+                throttle.wait()
             extract(extractable.with_changes(ticketing_standby_dsn=None))
             with when_logged("Extracting from the primary instead of the standby", lambda: None):
                 fallen_back = extract(extractable)
@@ -752,27 +627,9 @@ def test_the_primary_is_read_when_the_standby_cannot_be_reached(extractable: Set
 # Addresses and their secrets ----------------------------------------------------------------------------------
 
 
-def test_without_an_address_the_error_says_which_setting_is_missing(settings: Settings) -> None:
-    with pytest.raises(ExtractionError, match="ACL_TICKETING_DSN is not set"):
-        extract(settings)
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["postgresql://acl_export:geheim@127.0.0.1:1/x", "host=127.0.0.1 port=1 password=geheim", "geheim", "x=geheim"],
-)
-def test_passwords_are_not_told(settings: Settings, address: str) -> None:
-    with pytest.raises(SourceUnreachableError) as raised:
-        extract(settings.with_changes(ticketing_dsn=address))
-    assert "geheim" not in str(raised.value)
-    assert "geheim" not in repr(settings.with_changes(ticketing_dsn=address))
-
-
 def test_passwords_are_in_no_file_and_no_message(extractable: Settings, ticketing_dsn: str) -> None:
     secret = "geheim-sesame"  # noqa: S105 # of a server that ends with the test
-    with_password = extractable.with_changes(
-        ticketing_dsn=make_dsn(secret_text(extractable.ticketing_dsn), password=secret)
-    )
+    with_password = extractable.with_changes(ticketing_dsn=make_dsn(extractable.ticketing_dsn, password=secret))
     with when_logged("Landed", lambda: None) as messages:
         folder = Path(extract(with_password).folder)
     assert secret not in "".join(messages)

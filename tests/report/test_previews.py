@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from acl_assets.report.previews import draw_preview
 from report.sample_warehouse import invented_performances, sample_warehouse
 
 from acl_assets.report.page import ReportData, preview_specifications, read_report_data
-from acl_assets.report.previews import draw_preview
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

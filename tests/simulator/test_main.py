@@ -21,19 +21,22 @@ def chain_at(location: Path | str) -> BatchChain:
     return resolve_chain(list_batches(landing_zone_at(location), settle_seconds=0))
 
 
-def test_a_batch_is_written_and_named_after_its_export_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_batch_is_written_to_the_landing_zone_and_named_after_its_export_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     assert main(["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001"]) == 0
     folder = tmp_path / "simulated-20220801T060000Z"
     printed = capsys.readouterr()
-    assert printed.out == f"{folder}\n"
-    assert printed.err == "", "progress is for terminals"
-    assert (folder / "tickets.parquet").exists()
-
-
-def test_the_landing_zone_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ACL_EXPORTS_DIR", str(tmp_path))
-    assert main(["write-batch", "--scale", "0.001", "--format", "csv.gz", "--batch-id", "chosen"]) == 0
-    assert (tmp_path / "chosen" / "tickets.csv.gz").exists()
+    assert (printed.out, printed.err) == (f"{folder}\n", ""), "progress is for terminals"
+    monkeypatch.setenv("ACL_EXPORTS_DIR", str(tmp_path / "zone"))
+    assert main(["write-batch", "--scale", "0.001", "--exported-at", "2022-09-01T06:00:00-05:00"]) == 0
+    assert main(["write-batch", "--scale", "0.001", "--format", "csv.gz", "--batch-id", "older"]) == 0
+    assert (tmp_path / "zone" / "older" / "tickets.csv.gz").exists()
+    assert chain_at(tmp_path / "zone").newest.batch_id == "simulated-20220901T110000Z"
+    for options, pattern, number in (("--plain", "p/*", 6), ("--rows-per-file=1000", "n/tickets-*", 4)):
+        batch_id, _, _ = pattern.partition("/")
+        assert main(["write-batch", "--scale", "0.001", options, "--batch-id", batch_id]) == 0
+        assert len(list((tmp_path / "zone").glob(pattern))) == number
 
 
 def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pytest.CaptureFixture[str]):
@@ -42,24 +45,6 @@ def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pyt
     assert capsys.readouterr().out == f"{bucket}/exports/chosen\n"
     assert chain_at(f"{bucket}/exports").newest.batch_id == "chosen"
     assert main([*arguments, "chosen"]) == 1
-
-
-def test_a_later_export_becomes_the_newest_batch(tmp_path: Path):
-    arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--exported-at"]
-    assert main([*arguments, "2022-09-01T06:00:00-05:00"]) == 0
-    assert main([*arguments, "2022-08-01T06:00:00+00:00"]) == 0
-    assert chain_at(tmp_path).newest.batch_id == "simulated-20220901T110000Z"
-
-
-def test_plain_files_have_no_manifest(tmp_path: Path):
-    assert main(["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--plain"]) == 0
-    assert len(list(tmp_path.glob("*/*.csv"))) == len(list(tmp_path.glob("*/*"))) == 6
-
-
-def test_numbered_files_are_cut_as_told(tmp_path: Path):
-    arguments = ["write-batch", "--exports-dir", str(tmp_path), "--scale", "0.001", "--rows-per-file", "1000"]
-    assert main(arguments) == 0
-    assert len(list(tmp_path.glob("*/tickets-*.parquet"))) == 4
 
 
 @pytest.mark.server
