@@ -83,11 +83,7 @@ class Bundle:
         return [document for document in self.documents if document.kind == kind]
 
     def for_installation(self, settings: Settings) -> Bundle:
-        """Return the bundle to import: it reads this installation's published file, and carries the mark.
-
-        Raises:
-            BundleError: the path of the published file cannot be written as a database URI.
-        """
+        """Return the bundle to import: it reads this installation's published file, and carries the mark."""
         uri = database_uri(settings)
         installed = Bundle(
             tuple(
@@ -149,17 +145,9 @@ def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
 
 
 def database_uri(settings: Settings) -> str:
-    """Return the URI with which Superset opens the published file: read-only, and no other file.
-
-    Raises:
-        BundleError: the path holds a question mark, which would end it.
-    """
-    path = str(settings.published_file)
-    if "?" in path:
-        raise BundleError(
-            f"A database URI cannot name {path}: the question mark would end the path. Move ACL_DATA_DIR."
-        )
-    return f"duckdb:///{path}?access_mode=read_only&enable_external_access=false&lock_configuration=true"
+    """Return the URI with which Superset opens the published file: read-only, and no other file."""
+    options = "access_mode=read_only&enable_external_access=false&lock_configuration=true"
+    return f"duckdb:///{settings.published_file}?{options}"
 
 
 def _marked(document: Document, digest: str) -> Document:

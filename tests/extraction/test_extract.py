@@ -47,7 +47,7 @@ from acl_assets.extraction.extracted_batch import (
 from acl_assets.extraction.throttle import Throttle, ThrottleLimits
 from acl_assets.landing_zone.manifest import MANIFEST_NAME, UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.landing_zone.store import landing_zone_at
-from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.settings import PROJECT_DIR, Settings, secret_text
 from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
@@ -402,7 +402,7 @@ def extract_in_a_process(settings: Settings, *arguments: str, **options: Any) ->
     """Run the command line in a process of its own."""
     variables = {
         **environment(settings),
-        "ACL_TICKETING_DSN": settings.ticketing_dsn or "",
+        "ACL_TICKETING_DSN": secret_text(settings.ticketing_dsn) or "",
         "ACL_EXTRACT_MB_PER_S": str(settings.extract_mb_per_s),
     }
     command = [sys.executable, "-m", "acl_assets.extraction.extract", *arguments]
@@ -629,7 +629,8 @@ def test_the_primary_is_read_when_the_standby_cannot_be_reached(extractable: Set
 
 def test_passwords_are_in_no_file_and_no_message(extractable: Settings, ticketing_dsn: str) -> None:
     secret = "geheim-sesame"  # noqa: S105 # of a server that ends with the test
-    with_password = extractable.with_changes(ticketing_dsn=make_dsn(extractable.ticketing_dsn, password=secret))
+    dsn = make_dsn(secret_text(extractable.ticketing_dsn), password=secret)
+    with_password = extractable.with_changes(ticketing_dsn=dsn)
     with when_logged("Landed", lambda: None) as messages:
         folder = Path(extract(with_password).folder)
     assert secret not in "".join(messages)

@@ -29,14 +29,8 @@ def report_data(published_file: Path) -> ReportData:
 
 
 @pytest.fixture(scope="session")
-def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for every page of these tests, so that the drawing library is put together once."""
-    return tmp_path_factory.mktemp("report")
-
-
-@pytest.fixture(scope="session")
-def report_file(report_data: ReportData, report_folder: Path) -> Path:
+def report_file(report_data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the full-size sample."""
-    target = report_folder / "index.html"
+    target = tmp_path_factory.mktemp("report") / "index.html"
     write_report(report_data, target)
     return target

@@ -16,7 +16,8 @@ import vl_convert
 from report.sample_warehouse import FESTIVAL_ON_SALE, SampleWarehouse
 
 from acl_assets.report import charts
-from acl_assets.report.charts import DARK, PAGE, PAPER, Palette
+from acl_assets.report.band_charts import band_sales_chart, band_sales_of_top_venues_chart
+from acl_assets.report.drawing import DARK, PAGE, PAPER, Palette
 
 DATA_PRODUCT = {
     charts.ticket_sales_over_time_chart: "ticket_sales_over_time",
@@ -42,7 +43,7 @@ def layer_of(chart: alt.LayerChart, mark: str, **properties: object) -> dict[str
 
 
 def band_chart(warehouse: SampleWarehouse, venue: int, **options: Any) -> alt.LayerChart:
-    return charts.band_sales_chart(warehouse.products["band_sales_by_venue"], venue, venue, **options)
+    return band_sales_chart(warehouse.products["band_sales_by_venue"], venue, venue, **options)
 
 
 class TestTicketSalesOverTime:
@@ -129,11 +130,6 @@ class TestTicketSalesByVenue:
         assert all(row["tickets_sold"] > 0 for row in on_sale)
         assert points["encoding"]["fill"]["field"] == "fill"
 
-    def test_lines_of_top_venues_are_painted_over_the_rest(self, warehouse: SampleWarehouse) -> None:
-        rows = layer_of(charts.venue_sales_over_time_chart(warehouse.products["ticket_sales_by_venue"]), "line")["rows"]
-        tops = [row["is_top_venue"] for row in rows]
-        assert tops == sorted(tops)
-
 
 class TestBandSales:
     def test_the_top_bands_stand_in_the_order_of_their_rank(self, warehouse: SampleWarehouse) -> None:
@@ -154,12 +150,6 @@ class TestBandSales:
         assert shape["scale"]["domain"][:3] == ["1", "2", "3"]
         assert len(set(shape["scale"]["range"])) == len(shape["scale"]["range"])
 
-    def test_every_band_lies_in_the_block_of_its_tier(self, warehouse: SampleWarehouse) -> None:
-        chart = band_chart(warehouse, 2)
-        blocks = {block["tier"]: block for block in layer_of(chart, "rect")["rows"]}
-        for row in layer_of(chart, "point")["rows"]:
-            assert blocks[row["tier"]]["heading_at"] < row["name_at"] < row["dot_at"] < blocks[row["tier"]]["bottom"]
-
     @pytest.mark.parametrize("venue", [1, 2, 3])
     def test_only_the_first_tier_has_the_colour_of_the_venue(self, warehouse: SampleWarehouse, venue: int) -> None:
         rows = layer_of(band_chart(warehouse, venue), "point")["rows"]
@@ -177,10 +167,6 @@ class TestBandSales:
         in_tier = len(bands.query("venue_id == 1 and tier == 3"))
         assert last["heading"] == f"TIER 3  ·  4 of {in_tier} shown"
 
-    def test_the_number_of_performances_stands_beside_each_average(self, warehouse: SampleWarehouse) -> None:
-        rows = layer_of(band_chart(warehouse, 1), "text", align="right")["rows"]
-        assert rows[0]["figures"] == "2,790  ·  4 perf."
-
     def test_every_venue_has_the_same_scale(self, warehouse: SampleWarehouse) -> None:
         """Side by side, equal lengths must mean equal averages."""
         domains = [
@@ -195,19 +181,19 @@ class TestBandSales:
             rank_in_venue=bands["rank_in_venue"].where(bands["is_top_band"], np.nan),
             tier=bands["tier"].where(bands["is_top_band"], np.nan),
         )
-        rows = layer_of(charts.band_sales_chart(unranked, 1, 1), "point")["rows"]
+        rows = layer_of(band_sales_chart(unranked, 1, 1), "point")["rows"]
         assert [row["ranked_name"] for row in rows][:2] == ["1. The Velvet Cicadas", "2. NULL"]
         assert [row["tier_name"] for row in rows][:2] == ["1", "2"]
 
     def test_a_gap_that_is_missing_is_null(self, warehouse: SampleWarehouse) -> None:
         """The last band of a venue has none to the next; JSON knows no NaN, and a page that holds one draws nothing."""
         bands = warehouse.products["band_sales_by_venue"].assign(gap_to_next=np.nan)
-        rows = layer_of(charts.band_sales_chart(bands, 1, 1), "point")["rows"]
+        rows = layer_of(band_sales_chart(bands, 1, 1), "point")["rows"]
         assert {row["gap_to_next"] for row in rows} == {None}
 
     def test_the_standalone_picture_holds_every_top_venue(self, warehouse: SampleWarehouse) -> None:
         standings = charts.venue_standings(warehouse.products["ticket_sales_by_venue"])
-        chart = charts.band_sales_of_top_venues_chart(warehouse.products["band_sales_by_venue"], standings, 900)
+        chart = band_sales_of_top_venues_chart(warehouse.products["band_sales_by_venue"], standings, 900)
         assert [panel["title"]["text"] for panel in chart.to_dict()["hconcat"]] == list(standings["venue_name"][:3])
 
 
@@ -234,14 +220,7 @@ def festival_sales(festivals: int, months: Sequence[int] = range(2, 11), tickets
 
 def venue_sales(festivals: int, tickets: int = 1000) -> pd.DataFrame:
     """Grain venue x festival year, of one venue."""
-    columns = [
-        "share_of_tickets",
-        "total_tickets_sold",
-        "total_revenue",
-        "total_performances",
-        "capacity",
-        "venue_rank",
-    ]
+    totals = ["share_of_tickets", "total_tickets_sold", "total_revenue", "total_performances"]
     return pd.DataFrame({"festival_year": range(2022 - festivals, 2022)}).assign(
         venue_id=1,
         venue_name="Live Oak Meadow",
@@ -249,13 +228,13 @@ def venue_sales(festivals: int, tickets: int = 1000) -> pd.DataFrame:
         is_top_venue=True,
         performances=1,
         tickets_sold=tickets,
-        **dict.fromkeys(columns, 1),
+        **dict.fromkeys([*totals, "capacity", "venue_rank"], 1),
     )
 
 
 class TestTicks:
     @pytest.mark.parametrize("width", [300, 1100])
-    @pytest.mark.parametrize("festivals", [1, 2, 3, 20])
+    @pytest.mark.parametrize("festivals", [1, 3, 20])
     def test_every_tick_is_a_festival_or_a_month_of_its_own(self, festivals: int, width: int) -> None:
         sales, years = festival_sales(festivals), [str(year) for year in range(2022 - festivals, 2022)]
         by_festival, _ = tick_labels(charts.ticket_sales_over_time_chart(sales, width=width))
@@ -313,17 +292,17 @@ class TestTicks:
         self, warehouse: SampleWarehouse, average: float, expected: list[str]
     ) -> None:
         bands = warehouse.products["band_sales_by_venue"].query("venue_id == 1").head(1)
-        chart = charts.band_sales_chart(bands.assign(avg_tickets_per_performance=average), 1, 1, width=350)
+        chart = band_sales_chart(bands.assign(avg_tickets_per_performance=average), 1, 1, width=350)
         assert tick_labels(chart) == [expected]
 
 
 class TestEveryPicture:
-    @pytest.fixture(params=[*DATA_PRODUCT, charts.band_sales_chart], ids=lambda draw: draw.__name__)
+    @pytest.fixture(params=[*DATA_PRODUCT, band_sales_chart], ids=lambda draw: draw.__name__)
     def draw(self, request: pytest.FixtureRequest) -> Callable[..., alt.LayerChart]:
         """Draw one picture of a warehouse: `draw(warehouse, palette=…, rows=…)`, `rows` cutting the data short."""
 
         def drawn(warehouse: SampleWarehouse, rows: int | None = None, **options: Any) -> alt.LayerChart:
-            if request.param is charts.band_sales_chart:
+            if request.param is band_sales_chart:
                 return request.param(warehouse.products["band_sales_by_venue"].head(rows), 1, 1, **options)
             return request.param(warehouse.products[DATA_PRODUCT[request.param]].head(rows), **options)
 
@@ -333,26 +312,17 @@ class TestEveryPicture:
         svg = vl_convert.vegalite_to_svg(draw(warehouse, width=600).to_dict())
         assert svg.count("<path") > 8
 
-    def test_has_a_description_for_those_who_cannot_see_it(
-        self, warehouse: SampleWarehouse, draw: Callable[..., alt.LayerChart]
-    ) -> None:
-        assert len(draw(warehouse).to_dict()["description"]) > 30
-
     @pytest.mark.parametrize("rows", [0, 1])
     def test_can_be_painted_with_hardly_any_data(
         self, warehouse: SampleWarehouse, draw: Callable[..., alt.LayerChart], rows: int
     ) -> None:
         assert "<svg" in vl_convert.vegalite_to_svg(draw(warehouse, rows=rows, width=600).to_dict())
 
-    def test_uses_no_colour_of_the_page_when_it_stands_alone(
-        self, warehouse: SampleWarehouse, draw: Callable[..., alt.LayerChart]
-    ) -> None:
-        assert "var(" not in draw(warehouse).to_json()
-
-    def test_uses_no_fixed_colour_and_only_known_variables_on_the_page(
+    def test_uses_known_variables_for_all_colours_on_the_page_and_nowhere_else(
         self, warehouse: SampleWarehouse, draw: Callable[..., alt.LayerChart]
     ) -> None:
         """A fixed colour would not follow the page into dark mode."""
+        assert "var(" not in draw(warehouse).to_json()
         specification = draw(warehouse, palette=PAGE).to_json()
         assert not re.findall(r'"#[0-9a-f]{3,8}"', specification)
         defined = set(re.findall(r"(--[a-z0-9-]+):", PAPER.css()))
@@ -373,17 +343,11 @@ class TestPalettes:
         return (lighter + 0.05) / (darker + 0.05)
 
     @pytest.mark.parametrize("palette", [PAPER, DARK], ids=["light", "dark"])
-    @pytest.mark.parametrize("text", ["ink", "soft_ink", "warning"])
-    @pytest.mark.parametrize("ground", ["background", "surface", "band"])
-    def test_text_is_legible(self, palette: Palette, text: str, ground: str) -> None:
-        """4.5 to 1 is what WCAG 2 AA asks of running text."""
-        assert self.contrast(getattr(palette, text), getattr(palette, ground)) >= 4.5
-
-    @pytest.mark.parametrize("palette", [PAPER, DARK], ids=["light", "dark"])
-    @pytest.mark.parametrize("rank", [1, 2, 3])
-    def test_the_colours_of_the_top_venues_stand_out(self, palette: Palette, rank: int) -> None:
-        """3 to 1 is what WCAG 2 AA asks of graphics."""
-        assert self.contrast(palette.venue(rank), palette.surface) >= 3
-
-    def test_a_sixth_top_venue_starts_over(self) -> None:
-        assert PAPER.venue(6) == PAPER.venue(1)
+    def test_text_and_top_venues_have_the_contrast_of_wcag_2_aa(self, palette: Palette) -> None:
+        """4.5 to 1 for running text, 3 to 1 for graphics."""
+        for text in (palette.ink, palette.soft_ink, palette.warning):
+            for ground in (palette.background, palette.surface, palette.band):
+                assert self.contrast(text, ground) >= 4.5
+        for rank in (1, 2, 3):
+            assert self.contrast(palette.venue(rank), palette.surface) >= 3
+        assert palette.venue(6) == palette.venue(1)

@@ -21,7 +21,7 @@ def test_other_characters_are_replaced(character: str) -> None:
     assert drawable_text(f"a{character}b") == "a\ufffdb"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_character_can_be_drawn() -> None:
     """One that cannot be drawn ends this process. Higher planes are tried at their ends."""
     code_points = [*range(0x10000), *(plane << 16 | last for plane in range(1, 17) for last in (0, 0xFFFE, 0xFFFF))]
