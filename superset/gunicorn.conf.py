@@ -1,9 +1,6 @@
-"""How gunicorn serves Superset: a few processes with threads, as fit a laptop and a small server.
+"""How gunicorn serves Superset: processes, threads and time limits.
 
-What belongs here: processes, threads, time limits. What does not: settings of Superset (`superset_config`).
-
-Variables: `WEB_CONCURRENCY`, the number of processes; `SUPERSET_OWNER`, the process without which the server ends
-(unset: it stands for itself). Whatever is set here, gunicorn's own arguments go before.
+Variables: `WEB_CONCURRENCY`, the number of processes; `SUPERSET_OWNER`, id of the process with which the server ends.
 """
 
 from __future__ import annotations
@@ -30,13 +27,13 @@ control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Watch the owner, whatever ends it."""
+    """End the server when its owner ends."""
     if owner := os.environ.get("SUPERSET_OWNER"):
         threading.Thread(target=_end_with, args=(int(owner),), daemon=True).start()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Leave connections to the metadata to the process that opened them."""
+    """Make the worker open its own connections to the metadata."""
     from superset.extensions import db
 
     with server.app.wsgi().app_context():
@@ -44,7 +41,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """End at once: Python would take seconds to take apart all that is loaded."""
+    """End at once, because Python takes seconds to shut down."""
     if worker.booted:
         os._exit(0)
 

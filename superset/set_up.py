@@ -1,8 +1,7 @@
 """Bring Superset's metadata to the version installed: tables, roles, permissions and the administrator.
 
-Run by Superset's own Python with the configuration's variables set, and `ACL_SUPERSET_USER`,
-`ACL_SUPERSET_PASSWORD`. A SQLite file must not be in use, and is not safe from a crash meanwhile. What belongs here:
-what has to be there before the server starts. What does not: dashboards, which are imported through its API.
+Superset's own Python runs this script with the variables of the configuration, `ACL_SUPERSET_USER` and
+`ACL_SUPERSET_PASSWORD`. A SQLite file must not be in use, and a crash may leave it damaged.
 """
 
 from __future__ import annotations

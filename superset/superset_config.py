@@ -1,8 +1,4 @@
-"""How Superset is configured here; Superset reads it at its start, from the environment it runs in.
-
-What belongs here: settings Superset knows, and the variables an installation may set. What does not: how the data are
-read while they are replaced (`warehouse_connections`), how the server runs (`gunicorn.conf`), what is in its
-metadata from the first day (`set_up`).
+"""Configuration of Superset, which reads it at its start.
 
 Variables: `SUPERSET_HOME`, the folder of its state; `SUPERSET_SECRET_KEY`, else the file `secret_key` in that
 folder; `SUPERSET__SQLALCHEMY_DATABASE_URI`, else SQLite in that folder; `SUPERSET_REDIS_URL`, else what needs a
@@ -29,7 +25,7 @@ SECRET_KEY = os.environ.get("SUPERSET_SECRET_KEY") or (_HOME / "secret_key").rea
 WTF_CSRF_ENABLED = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-# Browsers keep a secure cookie to themselves where the address is not encrypted, and nobody could sign in.
+# Browsers do not send a secure cookie over HTTP, and nobody could sign in.
 SESSION_COOKIE_SECURE = _BEHIND_HTTPS
 ENABLE_PROXY_FIX = _BEHIND_HTTPS
 RATELIMIT_ENABLED = True
@@ -63,7 +59,7 @@ def _wrap_bar_labels(app: Any) -> None:
     app.config["THEME_DEFAULT"] = theme | {"echartsOptionsOverridesByChartType": {"echarts_timeseries_bar": bars}}
 
 
-# What a page may load: nothing but what this server sends, so neither telemetry nor maps nor fonts from elsewhere ----
+# Pages load only what this server sends: no telemetry, maps or fonts from elsewhere ---------------------------------
 
 TALISMAN_ENABLED = True
 TALISMAN_CONFIG = {

@@ -1,11 +1,8 @@
-"""How Superset opens the published warehouse: read-only, for a limited time, and never a version that was replaced.
+"""Open the published warehouse read-only, for a limited time, and never in a version that was replaced.
 
 DuckDB shares an open file among all connections of a process. While one query reads the published file, a second
-connection would get that same file, even when another one lies at its path by now; under steady load nobody would
-ever see the new one. So connections of one process are only open side by side when they read the same version.
-
-What belongs here: what happens when a connection to DuckDB is made and closed. What does not: settings of Superset
-(`superset_config`). It needs SQLAlchemy and duckdb-engine, nothing of Superset.
+connection would get the same file even if it was replaced; under steady load nobody would ever see the new one. So
+connections of one process are open at the same time only if they read the same version.
 """
 
 from __future__ import annotations
@@ -29,11 +26,11 @@ REQUIRED_OPTIONS = {
 """Without them SQL can write to the warehouse, read and write any other file, or allow itself to."""
 
 MEMORY_LIMIT = "1GB"
-"""What the queries of one process share; what needs more of it is written beside the published file meanwhile."""
+"""Shared by the queries of one process; DuckDB spills to a temporary folder next to the published file."""
 
 
 class UnsafeUriError(ValueError):
-    """A database is to be connected in a way that lets SQL out of the published file."""
+    """The URI of a database would let SQL reach other files than the published one."""
 
 
 def validate_uri(uri: URL) -> None:
@@ -53,22 +50,18 @@ def validate_uri(uri: URL) -> None:
 
 
 def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple[URL, dict[str, Any]]:
-    """Connect the same way whoever asks: connections that share a file must not differ in their configuration.
+    """Give all connections one configuration, because DuckDB refuses to open a shared file with another one.
 
-    Superset tells DuckDB whether a dashboard, a chart or SQL Lab asks, which makes such a difference.
+    Superset's own configuration differs between dashboards, charts and SQL Lab.
     """
     if uri.get_backend_name() == "duckdb":
-        # Nothing else: what is given here goes before what the URI says, which is what was validated.
+        # These arguments override the URI, which was validated, so no others may be given.
         parameters["connect_args"] = {"config": {"memory_limit": MEMORY_LIMIT}}
     return uri, parameters
 
 
 def listen(query_seconds: float) -> None:
-    """Watch over all connections to DuckDB that this process makes from now on.
-
-    Args:
-        query_seconds: after which whatever a connection is doing is interrupted.
-    """
+    """Track all connections to DuckDB that this process makes from now on, and interrupt each after `query_seconds`."""
     versions = _Versions(query_seconds)
 
     @event.listens_for(Dialect, "do_connect")
@@ -98,7 +91,7 @@ def listen(query_seconds: float) -> None:
 
 
 class _Versions:
-    """Which version of which file the open connections of this process read."""
+    """The versions of files that the open connections of this process read."""
 
     def __init__(self, wait_seconds: float) -> None:
         self._wait_seconds = wait_seconds
@@ -106,10 +99,9 @@ class _Versions:
         self._open: dict[str, _OpenFile] = {}
 
     def hold(self, path: str) -> Callable[[], None]:
-        """Wait until no open connection reads a replaced version of the file; returns what ends the holding.
+        """Wait until no other thread reads a replaced version of the file, and return the function to release it.
 
-        A thread does not wait for itself. Nobody waits longer than queries may take: an answer from the version
-        before is better than none.
+        The wait is limited to the time of a query: an answer from the previous version is better than none.
         """
         thread = threading.get_ident()
         with self._condition:

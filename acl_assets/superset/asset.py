@@ -10,7 +10,6 @@ from acl_assets.settings import Settings
 from acl_assets.superset.bundle import (
     BundleError,
     find_orphans,
-    forget_results,
     import_bundle,
     is_imported,
     read_bundle,
@@ -39,7 +38,6 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
             imported = not is_imported(client, bundle)
             if imported:
                 import_bundle(client, settings)
-            forget_results(client, bundle)
             charts = check_charts(client, settings, bundle)
             orphans = ", ".join(map(str, find_orphans(client, bundle)))
     except (BundleError, SupersetError) as error:

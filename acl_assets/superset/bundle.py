@@ -228,21 +228,6 @@ def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
     return missing
 
 
-def forget_results(client: SupersetClient, bundle: Bundle) -> None:
-    """Make Superset drop the results it caches of the bundle's datasets, as other installations may do."""
-    [database] = bundle.of_kind("databases")
-    tables = [
-        {
-            "database_name": database.name,
-            "schema": dataset.content["schema"],
-            "datasource_name": dataset.name,
-            "datasource_type": "table",
-        }
-        for dataset in bundle.of_kind("datasets")
-    ]
-    client.post("/api/v1/cachekey/invalidate", json={"datasources": tables})
-
-
 def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     """Return what carries the repository's mark in Superset and is not in the bundle, dashboards first."""
     kept = {document.uuid for document in bundle.documents}

@@ -1,8 +1,4 @@
-"""A published warehouse made up for tests: the data products and publication tables the report reads.
-
-What belongs here: figures of an invented festival in the shape of the real one, and the DuckDB file that holds them.
-What does not: expectations; those stand in the tests.
-"""
+"""A published warehouse of an invented festival: the data products and publication tables that the report reads."""
 
 from __future__ import annotations
 
@@ -125,29 +121,15 @@ def invented_performances(seed: int = 2022) -> pd.DataFrame:
         for (venue, place), played in leading.items():
             if year in played:
                 name, average, _ = LEADING_BANDS[venue][place]
-                festival.append(
-                    {
-                        "venue": venue,
-                        "band_id": venue * 10 + place + 1,
-                        "band_name": name,
-                        "weight": average,
-                        "fixed": True,
-                    }
-                )
+                band = {"band_id": venue * 10 + place + 1, "band_name": name}
+                festival.append({"venue": venue, **band, "weight": average, "fixed": True})
         budget = tickets if completed else tickets * 2.2
         while sum(float(str(row["weight"])) for row in festival) < budget:
             venue = int(random.choice(len(VENUES), p=venue_weights))
             next_band += 1
             weight = VENUES[venue][1] * VENUES[venue][3] * random.uniform(0.45, 0.72)
-            festival.append(
-                {
-                    "venue": venue,
-                    "band_id": next_band,
-                    "band_name": f"Garage Act {next_band}",
-                    "weight": weight,
-                    "fixed": False,
-                }
-            )
+            band = {"band_id": next_band, "band_name": f"Garage Act {next_band}"}
+            festival.append({"venue": venue, **band, "weight": weight, "fixed": False})
         fixed = sum(int(str(row["weight"])) for row in festival if row["fixed"])
         loose = [row for row in festival if not row["fixed"]]
         shares = np.array([float(str(row["weight"])) for row in loose])
@@ -171,13 +153,7 @@ def invented_performances(seed: int = 2022) -> pd.DataFrame:
                     "tickets_sold": row.get("tickets_sold", row["weight"]),
                 }
             )
-    unsold = {
-        **rows[-1],
-        "performance_id": len(rows) + 1,
-        "band_id": 999,
-        "band_name": "Nobody Came",
-        "tickets_sold": 0,
-    }
+    unsold = rows[-1] | {"performance_id": len(rows) + 1, "band_id": 999, "band_name": "Nobody Came", "tickets_sold": 0}
     unsold |= {"festival_year": 2019, "is_completed": True, "performance_start": pd.Timestamp("2019-10-06 17:00")}
     return pd.DataFrame([*rows, unsold])
 

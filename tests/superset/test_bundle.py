@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,12 @@ from acl_assets.superset.bundle import (
     BundleError,
     database_uri,
     find_orphans,
-    forget_results,
     import_bundle,
     is_imported,
     read_bundle,
     without_mark,
 )
 from acl_assets.superset.client import SupersetClient, SupersetError
-from acl_assets.superset.server import superset_home
 
 
 def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -186,22 +183,3 @@ def test_a_bundle_superset_refuses_is_an_error_and_changes_nothing(
         with pytest.raises(SupersetError, match=r"assets/import/ was refused with status 500: .*Superset's log"):
             import_bundle(client, superset.settings, bundle_folder)
         assert "Never seen" not in contents(client)["chart"]
-
-
-@pytest.mark.server
-def test_results_of_charts_are_forgotten(superset: SupersetUnderTest) -> None:
-    """Superset forgets results by the keys that it keeps of them in its metadata."""
-    bundle = read_bundle()
-    metadata_file = superset_home(superset.settings) / "metadata.db"
-    with superset.client() as client, closing(sqlite3.connect(metadata_file, timeout=30)) as metadata:
-        numbers = client.numbers("/api/v1/dataset/")
-        uids = [f"{numbers[dataset.uuid]}__table" for dataset in bundle.of_kind("datasets")] + ["987654__table"]
-        keys = [(f"test-{number}", uid) for number, uid in enumerate(uids)]
-        remember = "insert into cache_keys (cache_key, datasource_uid, created_on) values (?, ?, current_timestamp)"
-        metadata.executemany(remember, keys)
-        metadata.commit()
-        forget_results(client, bundle)
-        left = metadata.execute("select datasource_uid from cache_keys where cache_key like 'test-%'").fetchall()
-        metadata.execute("delete from cache_keys where cache_key like 'test-%'")
-        metadata.commit()
-    assert left == [("987654__table",)]

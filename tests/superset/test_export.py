@@ -179,56 +179,6 @@ def test_edits_come_back_as_their_diff_and_go_in_again(edited_superset: Superset
 
 @pytest.mark.server
 @pytest.mark.exhaustive
-def test_layouts_that_superset_pages_leave_behind_are_exported_and_go_in_again(
-    edited_superset: SupersetUnderTest, bundle_folder: Path
-) -> None:
-    """Charts added in Explore, deleted, and taken off by their properties; tabs, columns and texts made by hand."""
-    with edited_superset.client() as client:
-        [dashboard] = [entry["id"] for entry in client.everything("/api/v1/dashboard/") if entry["slug"] == SLUG]
-        charts = {entry["slice_name"]: entry for entry in client.everything("/api/v1/chart/")}
-        by_hand = {
-            "TAB-mine": part("TAB", "ROW-mine", "DIVIDER-mine", text="Mine"),
-            "ROW-mine": part("ROW", "COLUMN-mine", "CHART-mine", background="BACKGROUND_TRANSPARENT"),
-            "COLUMN-mine": part("COLUMN", "HEADER-mine", "MARKDOWN-mine", width=4),
-            "HEADER-mine": part("HEADER", text="My charts"),
-            "MARKDOWN-mine": part("MARKDOWN", code="They are *mine*.", width=4, height=20),
-            "CHART-mine": part("CHART", chartId=charts["Revenue"]["id"], width=4, height=50, sliceName="Revenue"),
-            "DIVIDER-mine": part("DIVIDER"),
-        }
-        add_tab_by_hand(client, dashboard, "TAB-mine", by_hand)
-        in_bands = add_in_explore(
-            client, dashboard, charts["Candidates"]["datasource_id"], "Bands there are", "TAB-bands"
-        )
-        in_mine = add_in_explore(client, dashboard, charts["Candidates"]["datasource_id"], "My bands", "TAB-mine")
-        client.delete(f"/api/v1/chart/{charts['Fill by venue']['id']}")
-        client.put(f"/api/v1/chart/{charts['Average fill']['id']}", json={"dashboards": []})
-
-        assert export_bundle(client, bundle_folder) == [
-            "charts/average_fill.yaml",
-            "charts/bands_there_are.yaml",
-            "charts/fill_by_venue.yaml",
-            "charts/my_bands.yaml",
-            "dashboards/acl_all_stars.yaml",
-        ]
-        assert export_bundle(client, bundle_folder) == []
-        exported = read_bundle(bundle_folder)
-        assert placed(bundle_folder) == {chart.name for chart in exported.of_kind("charts")}
-        layout = exported.of_kind("dashboards")[0].content["position"]
-        assert {name: (layout[name]["type"], layout[name]["meta"]) for name in by_hand if name != "CHART-mine"} == {
-            name: (component["type"], component["meta"]) for name, component in by_hand.items() if name != "CHART-mine"
-        }
-        for tab, chart in (("TAB-bands", in_bands), ("TAB-mine", in_mine)):
-            assert layout[f"CHART-{chart}"]["parents"][:3] == ["ROOT_ID", "TABS-all", tab]
-
-        import_bundle(client, edited_superset.settings, bundle_folder)
-        on_it = client.get(f"/api/v1/dashboard/{dashboard}/charts")["result"]
-        assert {chart["slice_name"] for chart in on_it} == {chart.name for chart in exported.of_kind("charts")}
-        assert export_bundle(client, bundle_folder) == []
-    assert texts(read_bundle(bundle_folder)) == texts(exported)
-
-
-@pytest.mark.server
-@pytest.mark.exhaustive
 def test_what_a_bundle_cannot_hold_is_named_and_no_file_is_changed(
     edited_superset: SupersetUnderTest, bundle_folder: Path
 ) -> None:
@@ -252,14 +202,6 @@ def test_what_a_bundle_cannot_hold_is_named_and_no_file_is_changed(
 
 def part(kind: str, *children: str, **meta: Any) -> dict[str, Any]:
     return {"type": kind, "children": list(children), "meta": meta}
-
-
-def add_tab_by_hand(client: SupersetClient, dashboard: int, tab: str, parts: dict[str, dict[str, Any]]) -> None:
-    """Add a tab with what is in it, and save the dashboard as its page does in edit mode."""
-    layout = json.loads(client.get(f"/api/v1/dashboard/{dashboard}")["result"]["position_json"])
-    layout |= {name: {**component, "id": name} for name, component in parts.items()}
-    layout["TABS-all"]["children"].append(tab)
-    client.put(f"/api/v1/dashboard/{dashboard}", json={"json_metadata": json.dumps({"positions": layout})})
 
 
 def add_in_explore(client: SupersetClient, dashboard: int, dataset: int, name: str, tab: str) -> str:
