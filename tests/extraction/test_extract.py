@@ -91,7 +91,7 @@ def test_extracted_files_are_converted_completely(extractable: Settings, tmp_pat
             target=tmp_path / f"{name}.parquet",
             rejects_file=tmp_path / "rejects",
         )
-        assert make_table(order) == [{f"{name}.parquet": batch.tables[name].rows_at_source}]
+        assert make_table(order).rows_by_file == [{f"{name}.parquet": batch.tables[name].rows_at_source}]
 
 
 def test_values_arrive_unchanged_from_any_schema(extractable: Settings, ticketing_dsn: str) -> None:
@@ -481,21 +481,20 @@ def test_extract_continues_the_chain_beside_entries_that_are_no_batches(
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o555])
-def test_left_over_of_another_user_is_ignored_or_an_error_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
-) -> None:
-    """One that cannot be read is no left-over for all that is known."""
-    monkeypatch.chdir(tmp_path)
-    foreign = begin_batch(tmp_path / "exports", "ticketing-foreign")
-    for folder, permissions in ((foreign, mode), (tmp_path / "exports", 0o777), (tmp_path, 0o755)):
-        folder.chmod(permissions)
-    named = pytest.raises(ExtractionError, match=r"exports/ticketing-foreign .*Permission denied")
-    try:
-        with named if mode else nullcontext():
-            as_ordinary_user(partial(remove_left_overs, Path("exports")))
-    finally:
-        foreign.chmod(0o755)
-    assert [path.name for path in foreign.iterdir()] == [UNFINISHED_MANIFEST_NAME]
+def test_left_over_of_another_user_is_ignored_or_an_error_that_names_it(mode: int) -> None:
+    """If it cannot be read, it is not known to be a left-over."""
+    with server_folder() as reachable:
+        exports = reachable / "exports"
+        foreign = begin_batch(exports, "ticketing-foreign")
+        exports.chmod(0o777)
+        foreign.chmod(mode)
+        named = pytest.raises(ExtractionError, match=r"exports/ticketing-foreign .*Permission denied")
+        try:
+            with named if mode else nullcontext():
+                as_ordinary_user(partial(remove_left_overs, exports))
+        finally:
+            foreign.chmod(0o755)
+        assert [path.name for path in foreign.iterdir()] == [UNFINISHED_MANIFEST_NAME]
 
 
 def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:

@@ -116,7 +116,7 @@ def test_every_check_is_shown_on_the_asset_it_is_about() -> None:
     """A test Dagster cannot place is run and seen by nobody."""
     project = DbtProject(project_dir=DBT_PROJECT_DIR, profiles_dir=DBT_PROJECT_DIR)
     places = {
-        node["name"]: get_asset_check_key_for_test(artifacts(), FestivalDbtTranslator(), unique_id, project)
+        node["name"]: get_asset_check_key_for_test(artifacts(), FestivalDbtTranslator("duckdb"), unique_id, project)
         for unique_id, node in artifacts()["nodes"].items()
         if node["resource_type"] == "test"
     }
