@@ -59,7 +59,7 @@ def test_the_report_is_written_and_its_pictures_are_previewed(settings: Settings
 
 def test_a_festival_without_performances_has_pictures_too(tmp_path: Path) -> None:
     published = sample_warehouse(invented_performances().head(0)).write(tmp_path / "acl.duckdb")
-    specifications = preview_specifications(read_report_data(published))
+    specifications = preview_specifications(read_report_data(published, "America/Chicago"))
     assert list(specifications) == PICTURES
     assert all(vl_convert.vegalite_to_png(chart) for chart in specifications.values())
 
