@@ -282,8 +282,8 @@ def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
     )
     listed = wide.chart("All stars", "All-star candidates")["cells"]
     assert [[text for text, _ in row[:5]] for row in listed] == [
-        # Pages show no spaces at the ends, and round halves up.
-        [venue.strip(), str(rank), band.strip(), f"{math.floor(average + 0.5):,}", verdict]
+        # Pages show runs of spaces as one and none at the ends, and round halves up.
+        [" ".join(venue.split()), str(rank), " ".join(band.split()), f"{math.floor(average + 0.5):,}", verdict]
         for venue, rank, band, average, verdict in candidates
     ]
     colours = {tuple(row[4]) for row in listed}
