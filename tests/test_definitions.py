@@ -190,7 +190,7 @@ def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(
     definitions = build_definitions(published)
     assert definitions.resolve_schedule_def("nightly_extract").execution_timezone == "Asia/Kolkata"
     report = definitions.resolve_assets_def("all_stars_report")
-    assert materialize([report], resources={"settings": published}).success
+    assert materialize([report]).success
     assert "in Asia/Kolkata)" in published.report_file.read_text()
 
 

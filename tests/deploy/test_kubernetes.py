@@ -149,9 +149,11 @@ def test_every_variable_that_is_asked_for_is_set() -> None:
     assert {name for name in SETTINGS.keys() | SECRETS.keys() if name.startswith("ACL_")} <= settings
 
 
-def test_what_is_on_no_shared_storage_is_below_the_shared_volume() -> None:
+def test_what_is_on_no_shared_storage_is_below_the_shared_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's pod is gone with its own disk."""
-    settings = Settings.from_environment(SETTINGS)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_environment()
     (volume,) = {
         mount["mountPath"]
         for deployment in DEPLOYMENTS

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from systemd import DEPLOYMENT, INSTALLED_IN, environment_file, unit
 
-from acl_assets.settings import PROJECT_DIR
+from acl_assets.settings import PROJECT_DIR, Settings
 
 EXAMPLE = environment_file(DEPLOYMENT / "environment.example")
 SERVICES = sorted((DEPLOYMENT / "systemd").glob("*.service"))
@@ -36,7 +36,7 @@ def test_the_example_names_every_variable_that_is_asked_for() -> None:
         name for text in texts for name in re.findall(r"env: (\w+)|\$\{(\w+)\}", text) for name in name if name
     }
     read_by_dagster = {"DAGSTER_HOME", "DAGSTER_WEBSERVER_HOST", "DAGSTER_WEBSERVER_PORT"}
-    settings = set(re.findall(r'"(ACL_\w+)"', (PROJECT_DIR / "acl_assets" / "settings.py").read_text(encoding="utf-8")))
+    settings = {f"ACL_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in EXAMPLE if not name.startswith("ACL_")} == asked_for | read_by_dagster
     assert {name for name in EXAMPLE if name.startswith("ACL_")} <= settings
 
