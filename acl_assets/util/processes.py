@@ -130,6 +130,8 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _initialize_worker(lifeline: Connection, lines: Connection, lock: Lock) -> None:
+    # pyspark takes a main module without a file for a run of its doctests.
+    sys.modules["__main__"].__file__ = __file__
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
