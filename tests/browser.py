@@ -41,8 +41,8 @@ class OpenedPage:
 
 
 def browser_is_required() -> bool:
-    """Whether a missing browser is a failure: in CI, or when `ACL_REQUIRE_BROWSER=1` asks for it."""
-    return os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("ACL_REQUIRE_BROWSER") == "1"
+    """Whether a missing browser is a failure: in CI, or when `FESTIVAL_REQUIRE_BROWSER=1` asks for it."""
+    return os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("FESTIVAL_REQUIRE_BROWSER") == "1"
 
 
 @pytest.fixture(scope="session")

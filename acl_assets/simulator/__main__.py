@@ -89,7 +89,10 @@ def _write_batch(options: argparse.Namespace) -> int:
     history = TicketingHistory(options.scale, options.seed, options.exported_at)
     exports_dir = Settings.from_environment().exports_dir
     if options.exports_dir:
-        exports_dir = folder_or_url(options.exports_dir)
+        try:
+            exports_dir = folder_or_url(options.exports_dir)
+        except ValueError as error:
+            raise ValueError(f"--exports-dir cannot be used: {error}.") from None
     if isinstance(exports_dir, str):
         with tempfile.TemporaryDirectory() as here:
             print(land_remotely(_write_batch_into(Path(here), history, options), exports_dir))

@@ -73,6 +73,13 @@ def _is_true(dsn: str, query: str) -> bool:
     return execute(dsn, query) == [(True,)]
 
 
+def test_unusable_landing_zone_is_refused_by_the_name_of_its_option(capsys: pytest.CaptureFixture[str]):
+    assert main(["write-batch", "--exports-dir", "s3://key:geheim@bucket/acl", "--scale", "0.001"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: --exports-dir cannot be used: it has more in it than a bucket and a folder")
+    assert "geheim" not in printed
+
+
 @pytest.mark.server
 def test_a_server_that_cannot_run_is_said_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "letter.txt").touch()
