@@ -11,7 +11,6 @@ from acl_assets.settings import Settings
 from acl_assets.util.processes import ChildProcesses
 
 _WRITE_REPORT = "acl_assets.report.page:report_on"
-_SPECIFY_PREVIEWS = "acl_assets.report.page:previews_of"
 _DRAW_PREVIEW = "vl_convert:vegalite_to_png"
 
 
@@ -29,9 +28,8 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
     def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
         """Render the report from the published file alone."""
         with ChildProcesses() as writer:
-            writer.call(_WRITE_REPORT, settings.published_file, settings.report_file, time_zone)
-            context.log.info(f"The report is in {settings.report_file}.")
-            specifications = writer.call(_SPECIFY_PREVIEWS, settings.published_file, time_zone)
+            specifications = writer.call(_WRITE_REPORT, settings.published_file, settings.report_file, time_zone)
+        context.log.info(f"The report is in {settings.report_file}.")
         return MaterializeResult(
             metadata={
                 "path": MetadataValue.path(str(settings.report_file)),
@@ -47,7 +45,7 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
 def _previews(
     context: AssetExecutionContext, specifications: dict[str, dict[str, Any]]
 ) -> dict[str, MetadataValue[Any]]:
-    """Return each picture as an image, or the reason why there is none: the report does not need these images."""
+    """Return the preview of each picture: an image, or the reason why it could not be drawn, which fails nothing."""
     previews: dict[str, MetadataValue[Any]] = {}
     with ExitStack() as painters:
         painter = painters.enter_context(ChildProcesses())

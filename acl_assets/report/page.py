@@ -92,14 +92,15 @@ class VenueAnswer:
         return None if pd.isna(gap) else float(gap)
 
 
-def report_on(published_file: Path, target: Path, time_zone: str) -> None:
-    """Write the report on a published file to `target`; raises as `read_report_data`."""
-    write_report(read_report_data(published_file, time_zone), target)
+def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, dict[str, Any]]:
+    """Write the report on a published file to `target`, and return its `preview_specifications`.
 
-
-def previews_of(published_file: Path, time_zone: str) -> dict[str, dict[str, Any]]:
-    """Return the `preview_specifications` of a published file; raises as `read_report_data`."""
-    return preview_specifications(read_report_data(published_file, time_zone))
+    Raises:
+        ReportDataError: the file is missing or lacks a table or column.
+    """
+    data = read_report_data(published_file, time_zone)
+    write_report(data, target)
+    return preview_specifications(data)
 
 
 def read_report_data(published_file: Path, time_zone: str) -> ReportData:
