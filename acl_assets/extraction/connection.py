@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from acl_assets.extraction.extracted_batch import ExtractionError, RoleError, SourceUnreachableError
 from acl_assets.source_schema import SOURCE_TABLES, SourceTable, arrow_schema
-from acl_assets.util.sql import quoted_name
+from acl_assets.util.sql import qualified_name
 
 EXPORT_ROLE_SQL = "acl_assets/extraction/export_role.sql"
 
@@ -249,7 +249,7 @@ def begin_reading(source: SourceConnection, schema: str) -> None:
     source.rows("begin transaction isolation level repeatable read read only", "begin a transaction")
     for name, value in GUARD_RAILS.items():
         source.rows(f"set local {name} = '{value}'", f"set {name}")
-    tables = ", ".join(qualified(schema, table) for table in SOURCE_TABLES)
+    tables = ", ".join(qualified_name(schema, table) for table in SOURCE_TABLES)
     source.rows(f"lock table {tables} in access share mode", "open the tables for reading")
 
 
@@ -267,8 +267,3 @@ def require_guard_rails(source: SourceConnection) -> None:
             f"The transaction at {source.name} is not the guarded one that was begun: {', '.join(wrong)}. "
             "Connect without a connection pooler, or with one that keeps a transaction on one connection."
         )
-
-
-def qualified(schema: str, table: str) -> str:
-    """Return a table's name with its schema, quoted for SQL."""
-    return f"{quoted_name(schema)}.{quoted_name(table)}"

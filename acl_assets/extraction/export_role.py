@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from acl_assets.extraction.connection import EXPORT_ROLE_SQL, SourceConnection, qualified
+from acl_assets.extraction.connection import EXPORT_ROLE_SQL, SourceConnection
 from acl_assets.extraction.extracted_batch import ExtractionError, RoleError
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.util.sql import quoted_name, quoted_text
+from acl_assets.util.sql import qualified_name, quoted_name, quoted_text
 
 OLDEST_SERVER_VERSION = 130_000
 _WRITING_ROLES = (
@@ -42,7 +42,9 @@ def require_export_role(source: SourceConnection, schema: str) -> None:
 
 
 def _require_tables(source: SourceConnection, schema: str) -> None:
-    names = ", ".join(f"({quoted_text(table)}, {quoted_text(qualified(schema, table))})" for table in SOURCE_TABLES)
+    names = ", ".join(
+        f"({quoted_text(table)}, {quoted_text(qualified_name(schema, table))})" for table in SOURCE_TABLES
+    )
     found = source.rows(
         f"""
         select
@@ -69,7 +71,7 @@ def _require_tables(source: SourceConnection, schema: str) -> None:
 def _powers_query(schema: str, version: int) -> str:
     """Return a query for the rights by which the role, or one it can become, could write: one row for each."""
     privileges = ["INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"] + (["MAINTAIN"] if version >= 170_000 else [])
-    tables = ", ".join(f"({quoted_text(qualified(schema, table))}::regclass)" for table in SOURCE_TABLES)
+    tables = ", ".join(f"({quoted_text(qualified_name(schema, table))}::regclass)" for table in SOURCE_TABLES)
     return f"""
         with reachable as (
             select oid, rolname::text as role_name, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls

@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 from acl_assets.extraction.connection import (
     SourceConnection,
     begin_reading,
-    qualified,
     require_guard_rails,
 )
 from acl_assets.extraction.export_role import require_export_role
@@ -66,7 +65,7 @@ from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings, SettingsError, secret_text
 from acl_assets.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable, arrow_schema
 from acl_assets.util.object_storage import ObjectStorageError
-from acl_assets.util.sql import quoted_name
+from acl_assets.util.sql import qualified_name, quoted_name
 
 _SECONDS_BETWEEN_PROGRESS = 5.0
 _ROWS_PER_GROUP = 131_072
@@ -267,7 +266,7 @@ class _Extract:
         self, source: SourceConnection, table: SourceTable, folder: Path, condition: str | None, throttle: Throttle
     ) -> ManifestTable:
         """Read one table, or its changed rows, into a Parquet file; without changed rows there is no file."""
-        name = qualified(self.settings.ticketing_schema, table.name)
+        name = qualified_name(self.settings.ticketing_schema, table.name)
         totals = ["count(*) as rows_at_source"] + [
             f"coalesce(sum({quoted_name(column)}), 0)::bigint as {quoted_name(column)}"
             for column in SUMMED_COLUMNS.get(table.name, ())

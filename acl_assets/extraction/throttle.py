@@ -15,8 +15,9 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from acl_assets.extraction.connection import connection_info, patiently, qualified, server_message
+from acl_assets.extraction.connection import connection_info, patiently, server_message
 from acl_assets.extraction.extracted_batch import ExtractionError
+from acl_assets.util.sql import qualified_name
 
 _BLIND_BYTES_PER_S = 2e6
 _CATCH_UP_SECONDS = 0.25
@@ -75,7 +76,7 @@ class Throttle:
     def __init__(self, dsn: str, schema: str, mb_per_s: float, limits: ThrottleLimits) -> None:
         self.reader_pid = -1
         self._dsn, self._limits = dsn, limits
-        self._tickets = qualified(schema, "tickets")
+        self._tickets = qualified_name(schema, "tickets")
         self._bytes_per_s = mb_per_s * 1e6 or math.inf
         self._session: Any = None
         self._slow_probe_ms = math.inf

@@ -17,6 +17,11 @@ def quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def qualified_name(schema: str, name: str) -> str:
+    """Return the name of a relation with its schema, as SQL identifiers."""
+    return f"{quoted_name(schema)}.{quoted_name(name)}"
+
+
 def duckdb_pattern(path: Path | str) -> str:
     """Return the glob pattern by which DuckDB finds one file and no other.
 

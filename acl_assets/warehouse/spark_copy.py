@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 
 from acl_assets.util.object_storage import download
-from acl_assets.util.sql import duckdb_files
+from acl_assets.util.sql import duckdb_files, quoted_name
 from acl_assets.warehouse.build_file import BuildError
 
 if TYPE_CHECKING:
@@ -157,13 +157,13 @@ class _Copy:
 
     def _copy_table(self, name: str, columns: Sequence[Column]) -> None:
         definitions = ", ".join(
-            f'"{column.name}" {column.data_type}{"" if column.is_nullable else " not null"}' for column in columns
+            f"{quoted_name(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
+            for column in columns
         )
-        self._connection.execute(f"create schema if not exists {name.split('.', maxsplit=1)[0]}")
         self._connection.execute(f"create table {name} ({definitions})")
         with TemporaryDirectory(dir=self._order.build_file.parent) as scratch:
             if files := local_files(self._spark.table(name).inputFiles(), Path(scratch)):
-                values = ", ".join(f'cast("{column.name}" as {column.data_type})' for column in columns)
+                values = ", ".join(f"cast({quoted_name(column.name)} as {column.data_type})" for column in columns)
                 self._connection.execute(f"insert into {name} select {values} from read_parquet({duckdb_files(files)})")
 
 
