@@ -16,6 +16,7 @@ from acl_assets.superset.bundle import (
 )
 from acl_assets.superset.chart_checks import CheckedChart, check_charts
 from acl_assets.superset.client import SupersetError, superset_client
+from acl_assets.warehouse.published_file import PublishedFileError
 
 
 @asset(
@@ -40,7 +41,7 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
                 import_bundle(client, settings)
             charts = check_charts(client, settings, bundle)
             orphans = ", ".join(map(str, find_orphans(client, bundle)))
-    except (BundleError, SupersetError) as error:
+    except (BundleError, PublishedFileError, SupersetError) as error:
         raise Failure(str(error), allow_retries=False) from None
     wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     if orphans:

@@ -14,6 +14,8 @@ import duckdb
 from acl_assets.settings import Settings
 from acl_assets.superset.bundle import Bundle, Document
 from acl_assets.superset.client import SupersetClient, SupersetError
+from acl_assets.util.sql import qualified_name
+from acl_assets.warehouse.published_file import open_published
 
 _PUBLICATION = "select run_id from publication.publications"
 
@@ -40,14 +42,15 @@ def check_charts(client: SupersetClient, settings: Settings, bundle: Bundle) -> 
 
     Raises:
         SupersetError: Superset does not answer at all, or reads another file than the published one.
+        PublishedFileError: the published file is missing or damaged.
     """
     [warehouse] = bundle.of_kind("databases")
     database = client.numbers("/api/v1/database/")[warehouse.uuid]
     # Read before and after: a refresh may publish in between, and Superset then answers from either file.
-    published = [_read(settings, _PUBLICATION)]
+    published = [_publication(settings)]
     question = {"database_id": database, "sql": _PUBLICATION, "schema": "publication"}
     answer = client.post("/api/v1/sqllab/execute/", json=question)["data"]
-    published.append(_read(settings, _PUBLICATION))
+    published.append(_publication(settings))
     if [tuple(row.values()) for row in answer] not in published:
         raise SupersetError(
             f"The database {warehouse.name!r} in {client.url} does not read {settings.published_file}: it answers with "
@@ -56,8 +59,8 @@ def check_charts(client: SupersetClient, settings: Settings, bundle: Bundle) -> 
     datasets = {entry["id"]: entry["database"]["id"] for entry in client.everything("/api/v1/dataset/")}
     read_here = {number for number, source in datasets.items() if source == database}
     charts = {entry["uuid"]: entry for entry in client.everything("/api/v1/chart/")}
-    tables = {dataset.uuid: _table(dataset) for dataset in bundle.of_kind("datasets")}
-    may_be_empty = {uuid: not _has_history(settings, table) for uuid, table in tables.items()}
+    with open_published(settings) as file:
+        may_be_empty = {dataset.uuid: not _has_history(file, dataset) for dataset in bundle.of_kind("datasets")}
     checked = []
     for chart in bundle.of_kind("charts"):
         entry = charts.get(chart.uuid)
@@ -81,17 +84,14 @@ def _check(client: SupersetClient, chart: Document, entry: Mapping[str, Any], ma
     return CheckedChart(chart.name, entry["id"], rows, problem)
 
 
-def _table(dataset: Document) -> str:
-    return f'"{dataset.content["schema"]}"."{dataset.content["table_name"]}"'
-
-
-def _has_history(settings: Settings, table: str) -> bool:
+def _has_history(file: duckdb.DuckDBPyConnection, dataset: Document) -> bool:
     """Return whether a published table has rows, of completed festivals where it tells them from those on sale."""
-    columns = {row[0] for row in _read(settings, f"describe {table}")}
+    table = qualified_name(dataset.content["schema"], dataset.content["table_name"])
+    columns = {row[0] for row in file.execute(f"describe {table}").fetchall()}
     completed = "where is_completed" if "is_completed" in columns else ""
-    return bool(_read(settings, f"select 1 from {table} {completed} limit 1"))
+    return file.execute(f"select 1 from {table} {completed} limit 1").fetchone() is not None
 
 
-def _read(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(str(settings.published_file), read_only=True) as published:
-        return published.execute(query).fetchall()
+def _publication(settings: Settings) -> list[tuple[Any, ...]]:
+    with open_published(settings) as file:
+        return file.execute(_PUBLICATION).fetchall()
