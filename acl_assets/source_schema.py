@@ -50,59 +50,62 @@ class SourceTable:
         return tuple(column.name for column in self.columns if column.is_personal)
 
 
-def _table(
-    name: str, description: str, *columns: tuple[str, ColumnType, str], personal: tuple[str, ...] = ()
-) -> SourceTable:
-    return SourceTable(
-        name, description, tuple(SourceColumn(*column, is_personal=column[0] in personal) for column in columns)
-    )
-
-
 _TABLES = (
-    _table(
+    SourceTable(
         "bands",
         "Bands that were ever booked, including those that never played.",
-        ("id", "int", "Primary key."),
-        ("name", "text", "Name as the band writes it."),
-        ("fee", "int", "Fee for one performance, in whole dollars."),
+        (
+            SourceColumn("id", "int", "Primary key."),
+            SourceColumn("name", "text", "Name as the band writes it."),
+            SourceColumn("fee", "int", "Fee for one performance, in whole dollars."),
+        ),
     ),
-    _table(
+    SourceTable(
         "venues",
         "Stages of the festival, including those that never hosted.",
-        ("id", "int", "Primary key."),
-        ("name", "text", "Name of the venue."),
-        ("capacity", "int", "Most people the venue holds."),
+        (
+            SourceColumn("id", "int", "Primary key."),
+            SourceColumn("name", "text", "Name of the venue."),
+            SourceColumn("capacity", "int", "Most people the venue holds."),
+        ),
     ),
-    _table(
+    SourceTable(
         "performances",
         "One band on one venue at one time.",
-        ("id", "int", "Primary key."),
-        ("performance_start", "timestamptz", "Instant the performance starts."),
-        ("band_id", "int", "The band that plays; references bands."),
-        ("venue_id", "int", "The venue it plays at; references venues."),
+        (
+            SourceColumn("id", "int", "Primary key."),
+            SourceColumn("performance_start", "timestamptz", "Instant the performance starts."),
+            SourceColumn("band_id", "int", "The band that plays; references bands."),
+            SourceColumn("venue_id", "int", "The venue it plays at; references venues."),
+        ),
     ),
-    _table(
+    SourceTable(
         "people",
         "People who bought tickets. Holds personal data.",
-        ("id", "int", "Primary key."),
-        ("name", "text", "Full name. Personal data: stays in the source tables."),
-        personal=("name",),
+        (
+            SourceColumn("id", "int", "Primary key."),
+            SourceColumn("name", "text", "Full name. Personal data: stays in the source tables.", is_personal=True),
+        ),
     ),
-    _table(
+    SourceTable(
         "purchases",
         "One checkout of one person, of one or more tickets.",
-        ("id", "int", "Primary key."),
-        ("purchase_date", "timestamptz", "Instant of the purchase."),
-        ("person_id", "int", "The buyer; references people."),
+        (
+            SourceColumn("id", "int", "Primary key."),
+            SourceColumn("purchase_date", "timestamptz", "Instant of the purchase."),
+            SourceColumn("person_id", "int", "The buyer; references people."),
+        ),
     ),
-    _table(
+    SourceTable(
         "tickets",
         "One ticket sold to one performance.",
-        ("id", "int", "Primary key."),
-        ("price", "int", "Price paid, in whole dollars."),
-        ("performance_id", "int", "The performance it admits to; references performances."),
-        ("purchase_id", "int", "The purchase it was bought in; references purchases."),
-        ("ticketnum", "text", "Number printed on the ticket: TT and 14 digits."),
+        (
+            SourceColumn("id", "int", "Primary key."),
+            SourceColumn("price", "int", "Price paid, in whole dollars."),
+            SourceColumn("performance_id", "int", "The performance it admits to; references performances."),
+            SourceColumn("purchase_id", "int", "The purchase it was bought in; references purchases."),
+            SourceColumn("ticketnum", "text", "Number printed on the ticket: TT and 14 digits."),
+        ),
     ),
 )
 
