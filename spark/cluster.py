@@ -25,6 +25,7 @@ from pathlib import Path
 
 from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
 from acl_assets.util.locks import LockHeldError, end_holder, held_lock
+from acl_assets.util.text import end_of_log
 from spark import guard
 
 _ENVIRONMENT = PROJECT_DIR / "spark" / ".venv"
@@ -39,7 +40,6 @@ _DRIVER_MEMORY_MB = 1024
 _START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-_LOG_LINES_SHOWN = 15
 
 
 class SparkClusterError(Exception):
@@ -320,11 +320,9 @@ def _log_file(folder: Path, name: str) -> Path:
 def _require_running(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path) -> None:
     for name, process in processes.items():
         if process.poll() is not None:
-            log_file = _log_file(folder, name)
-            end = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
             raise SparkClusterError(
-                f"Spark's process {name} has ended by itself, with exit code {process.returncode}. The end of "
-                f"{log_file}:\n{end}"
+                f"Spark's process {name} has ended by itself, with exit code {process.returncode}. "
+                f"{end_of_log(_log_file(folder, name))}"
             )
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 from urllib.parse import quote
 
+from acl_assets.util.text import end_of_log
+
 StopMode = Literal["fast", "immediate"]
 
 # Below the ports that systems give to outgoing connections.
@@ -212,9 +214,9 @@ class PostgresServer:
         return False
 
     def _error(self, what: str) -> PostgresError:
-        lines = self._log.read_text(errors="replace").splitlines()[-15:]
-        shown = "\n".join(["The end of its log:", *lines])
-        return PostgresError(f"The PostgreSQL server of {self.data_dir} on port {self.port} {what}. {shown}")
+        return PostgresError(
+            f"The PostgreSQL server of {self.data_dir} on port {self.port} {what}. {end_of_log(self._log)}"
+        )
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO
 
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
-from acl_assets.util.atomic_write import write_atomically
+from acl_assets.util.atomic_write import replace_durably, write_atomically
 from acl_assets.util.locks import LockHeldError, end_holder, held_lock
+from acl_assets.util.text import end_of_log
 
 SUPERSET_DIR = PROJECT_DIR / "superset"
 _PYTHON = SUPERSET_DIR / ".venv" / "bin" / "python"
@@ -33,7 +34,6 @@ _NOT_HANDED_ON = ("ACL_", "DAGSTER_", "FLASK_", "GUNICORN_", "PYTHON", "SUPERSET
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.1
-_LOG_LINES_SHOWN = 15
 
 
 class SupersetServerError(Exception):
@@ -61,7 +61,7 @@ class SupersetServer:
         """Wait for the server, and raise SupersetServerError when it ends by itself."""
         code = self._process.wait()
         raise SupersetServerError(
-            f"Superset has ended by itself, with exit code {code}. {_end_of(_log_file(self.home))}"
+            f"Superset has ended by itself, with exit code {code}. {end_of_log(_log_file(self.home))}"
         )
 
 
@@ -219,7 +219,7 @@ def _replaced_when_done(database: Path) -> Iterator[Path]:
     with closing(sqlite3.connect(new)) as copy:
         copy.execute("pragma wal_checkpoint(truncate)")
     new.chmod(0o600)
-    new.replace(database)
+    replace_durably(new, database)
 
 
 def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
@@ -235,7 +235,7 @@ def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
             check=False,
         )
     if ended.returncode:
-        raise SupersetServerError(f"Superset's metadata could not be set up. {_end_of(log_file)}")
+        raise SupersetServerError(f"Superset's metadata could not be set up. {end_of_log(log_file)}")
 
 
 def _listen(port: int | None) -> socket.socket:
@@ -277,9 +277,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, home: Path) ->
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(url):
         if process.poll() is not None:
-            raise SupersetServerError(f"Superset did not start. {_end_of(_log_file(home))}")
+            raise SupersetServerError(f"Superset did not start. {end_of_log(_log_file(home))}")
         if time.monotonic() > deadline:
-            raise SupersetServerError(f"Superset is not ready after {_START_SECONDS:.0f} s. {_end_of(_log_file(home))}")
+            raise SupersetServerError(
+                f"Superset is not ready after {_START_SECONDS:.0f} s. {end_of_log(_log_file(home))}"
+            )
         time.sleep(_POLL_SECONDS)
 
 
@@ -307,8 +309,3 @@ def _private_log(file: Path) -> IO[bytes]:
     if file.exists():
         file.replace(file.with_suffix(".before.log"))
     return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def _end_of(log_file: Path) -> str:
-    lines = log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
-    return "\n".join([f"The end of {log_file}:", *lines])

@@ -1,8 +1,11 @@
-"""Text from data as people can read it and every log, store and terminal can take it."""
+"""Text for people: from data, in a form that every log, store and terminal can take, and from log files."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MAX_TEXT_LENGTH = 200
+_LOG_LINES_SHOWN = 15
 
 
 def visible_text(text: str) -> str:
@@ -12,3 +15,9 @@ def visible_text(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in cut
     )
+
+
+def end_of_log(log_file: Path) -> str:
+    """Return the last lines of a log file under a heading that names it."""
+    lines = log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+    return "\n".join([f"The end of {log_file}:", *lines])
