@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_DIR / "dbt"
 _PREFIX = "ACL_"
+_DATA_DIR = PROJECT_DIR / "data"
 
 
 class SettingsError(ValueError):
@@ -88,16 +89,16 @@ class Settings(BaseSettings):
     )
 
     data_dir: Folder = Field(
-        default=PROJECT_DIR / "data",
+        default=_DATA_DIR,
         description="Folder of exports, source tables, builds and published data, or the URL of one on object storage "
         "such as `s3://bucket/acl`.",
     )
     work_dir: Folder = Field(
-        default=PROJECT_DIR / "data",
+        default=_DATA_DIR,
         description="Folder of this machine for DuckDB files, locks and the report, when `ACL_DATA_DIR` is a URL.",
     )
     exports_dir: FolderOrUrl = Field(
-        default=PROJECT_DIR / "data" / "exports",
+        default=_DATA_DIR / "exports",
         description="Landing zone of export batches, a folder or a URL. Default: `exports` in `ACL_DATA_DIR`.",
     )
     settle_seconds: NotNegative = Field(
@@ -173,7 +174,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"ACL_DATA_DIR cannot be used: {error}") from None
             values = {"exports_dir": f"{data}/exports", **values}
             if isinstance(data, str):
-                values |= {"data_url": data, "data_dir": values.get("work_dir") or PROJECT_DIR / "data"}
+                values |= {"data_url": data, "data_dir": values.get("work_dir") or _DATA_DIR}
         return values
 
     @model_validator(mode="after")
@@ -198,7 +199,7 @@ class Settings(BaseSettings):
 
     @property
     def source_tables_url(self) -> str | None:
-        """Where the source tables are kept for other machines; None: nowhere."""
+        """URL of the source tables that other machines read, None if they are on this machine alone."""
         return f"{self.data_url}/source_tables" if self.data_url else None
 
     @property
