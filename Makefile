@@ -109,7 +109,7 @@ superset-install: $(SUPERSET_INSTALLED) ## set up superset/.venv from superset/r
 superset-export: $(INSTALLED) ## write the dashboard as it was edited in Superset back into superset/bundle
 	$(SUPERSET) export
 
-superset-screenshots: $(INSTALLED) browser ## make the pictures of the dashboard in docs/images anew
+superset-screenshots: $(INSTALLED) browser ## take the pictures of the dashboard in docs/images again
 	$(SUPERSET) screenshots
 
 spark-install: $(SPARK_CLIENT) ## set up what builds the warehouse on Apache Spark, from spark/client.lock
@@ -172,11 +172,11 @@ bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh
 bench-extraction: $(INSTALLED) ## measure what buyers notice of an extract
 	$(PY) -m benchmarks.extraction
 
-docs: $(INSTALLED) browser ## make the generated diagrams, tables and screenshots of docs/ anew
+docs: $(INSTALLED) browser ## generate the diagrams, tables and screenshots of docs/ again
 	$(PY) -m docs.generate
 	$(PY) -m docs.generate.screenshots
 
-lock: ## resolve what is required, here, for Superset and for Spark, into locks anew
+lock: ## resolve the requirements of the project, Superset and Spark into the lock files
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock

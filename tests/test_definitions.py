@@ -1,6 +1,6 @@
-"""What Dagster loads: a golden snapshot of the asset graph.
+"""The definitions that Dagster loads, compared with a snapshot of the asset graph.
 
-After a wanted change, write the snapshot anew and read its diff: `python tests/test_definitions.py`.
+After an intended change, update the snapshot with `python tests/test_definitions.py` and read its diff.
 """
 
 from __future__ import annotations

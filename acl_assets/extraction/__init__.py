@@ -1,1 +1,1 @@
-"""From the ticketing database to typed source tables: export batches, their verification and conversion."""
+"""Extraction of the ticketing database into export batches."""

@@ -51,7 +51,7 @@ class ExtractedTable:
 class Extraction:
     """A batch that an extract has landed.
 
-    `full_because` is None for an incremental batch; `seconds` counts from the first connection.
+    `full_because` is None for an incremental batch; `seconds` counts from the snapshot.
     """
 
     batch_id: str

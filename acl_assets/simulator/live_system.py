@@ -146,7 +146,10 @@ class Demand:
 
 @dataclass
 class Sold:
-    """What a sale has committed, and turns without a commit; `interrupted` are those whose connection was cut."""
+    """Counts of the rows that a sale committed and of its turns without a commit.
+
+    `interrupted` counts turns whose connection was cut.
+    """
 
     purchases: int = 0
     tickets: int = 0

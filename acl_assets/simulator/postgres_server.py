@@ -248,7 +248,7 @@ def _binaries(user: pwd.struct_passwd | None, stack: ExitStack) -> Path:
     for part in (package, package.with_name(f"{package.name}.libs")):
         if part.exists():
             shutil.copytree(part, spare / part.name)
-    subprocess.run(["chmod", "-R", "a+rX", spare], check=True)  # noqa: S607
+    subprocess.run(["chmod", "-R", "a+rX", spare], check=True)  # noqa: S607, chmod is on every PATH
     return spare / package.name / "pginstall" / "bin"
 
 

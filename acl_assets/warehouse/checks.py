@@ -48,7 +48,7 @@ _ADVICE = "Refresh everything (job refresh, or --select '*')."
 
 
 class VolumeConfig(Config):
-    """What this one run lets through."""
+    """Configuration of the volume check for one run."""
 
     accept_volume_loss: bool = Field(
         default=False,

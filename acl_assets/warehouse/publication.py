@@ -42,7 +42,7 @@ class AuditResult:
 
 
 class Publication(NamedTuple):
-    """What was published: the state's digest, its batches, and when the newest of them was exported (UTC)."""
+    """A publication: the digest of the state, its batches, and the export time of the newest one (UTC)."""
 
     state_digest: str
     batch_ids: list[str]

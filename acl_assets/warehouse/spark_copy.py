@@ -55,7 +55,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class CopyOrder:
-    """What is copied from the Spark at `remote` into a build file; tables of more than `max_rows` stay in Spark."""
+    """Relations to copy from Spark into a build file. Tables of more than `max_rows` rows stay in Spark."""
 
     remote: str
     build_file: Path

@@ -127,7 +127,7 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
     give_up_at = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < give_up_at and server.poll() is None:
         try:
-            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310
+            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310, a server started here
             return
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.5)

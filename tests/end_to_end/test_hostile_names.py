@@ -71,7 +71,7 @@ def webserver(hostile: tuple[Settings, DagsterInstance]) -> Iterator[str]:
     def answers() -> bool:
         assert server.poll() is None
         try:
-            urllib.request.urlopen(f"{address}/server_info", timeout=5).close()  # noqa: S310
+            urllib.request.urlopen(f"{address}/server_info", timeout=5).close()  # noqa: S310, a server of this test
         except (urllib.error.URLError, TimeoutError):
             return False
         return True

@@ -85,7 +85,7 @@ def test_rows_of_a_table_are_those_of_its_files() -> None:
 def test_error_of_an_unreadable_file_survives_pickling() -> None:
     """Files are read in child processes, which send their errors to the run."""
     error = FileUnreadableError("s3://bucket/a/bands.csv", "it is a symbolic link")
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301, pickled here
     assert (str(copy), copy.where, copy.what) == (str(error), error.where, error.what)
 
 

@@ -222,7 +222,7 @@ def test_damaged_file_is_named_by_its_url(
     damage(f"{remote.exports_dir}/first/bands.parquet")
     with pytest.raises(BatchError) as raised:
         read_verified(remote, newest(remote), "bands", tmp_path / "scratch")
-    error = pickle.loads(pickle.dumps(raised.value))  # noqa: S301
+    error = pickle.loads(pickle.dumps(raised.value))  # noqa: S301, pickled here
     assert str(error).startswith(f"{remote.exports_dir}/first/bands.parquet: {found}")
 
 

@@ -89,7 +89,7 @@ def test_another_place_is_another_bundle(tmp_path: Path) -> None:
 
 
 def test_the_mark_can_be_taken_away_again(tmp_path: Path) -> None:
-    """What is exported from Superset is what the repository holds."""
+    """An export of the imported bundle equals the files in the repository."""
     marked = read_bundle().for_installation(festival_settings(tmp_path))
     assert any("certified_by" in document.content for document in marked.documents)
     for before, marked_document in zip(read_bundle().documents, marked.documents, strict=True):
@@ -112,7 +112,7 @@ def contents(client: SupersetClient) -> dict[str, dict[str, int]]:
 @contextmanager
 def another_administrator(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
     """A session of an administrator who has imported nothing."""
-    name = password = "another-administrator"  # noqa: S105
+    name = password = "another-administrator"  # noqa: S105, a user of this test
     with superset.client() as client:
         [role] = [role["id"] for role in client.everything("/api/v1/security/roles/") if role["name"] == "Admin"]
         user = {"username": name, "first_name": "Second", "last_name": "Administrator", "email": f"{name}@localhost"}

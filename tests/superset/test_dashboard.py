@@ -106,10 +106,10 @@ def look(chart: Locator) -> dict[str, Any]:
 
 
 def set_width(page: Page, window: str) -> None:
-    page.set_viewport_size({"width": WIDTHS[window], "height": page.viewport_size["height"]})  # type: ignore[index]
+    page.set_viewport_size({"width": WIDTHS[window], "height": page.viewport_size["height"]})  # type: ignore[index] # a size is set
 
 
-def look_at_dashboard(page: Page, url: str, window: str) -> SeenDashboard:  # noqa: C901
+def look_at_dashboard(page: Page, url: str, window: str) -> SeenDashboard:  # noqa: C901, one listener for each event of a page
     seen = SeenDashboard()
 
     def note_request(request: Any) -> None:

@@ -41,7 +41,7 @@ from acl_assets.superset.server import (
 pytestmark = pytest.mark.server
 
 DASHBOARD = "/superset/dashboard/acl-all-stars/"
-VIEWER_PASSWORD = "looks but does not touch"  # noqa: S105
+VIEWER_PASSWORD = "looks but does not touch"  # noqa: S105, a user of these tests
 
 
 # From the command line ----------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_nothing_is_started_before_something_is_published(superset_settings: Set
 def test_the_password_of_the_environment_is_the_administrators(superset_settings: Settings) -> None:
     """Also when there was another one; and only it."""
     kept = password_file(superset_settings).read_text().strip()
-    given = superset_settings.with_changes(superset_password="another, given by hand")  # noqa: S106
+    given = superset_settings.with_changes(superset_password="another, given by hand")  # noqa: S106, of a server that ends with the test
     with running_superset(given) as server:
         with SupersetClient(server.url, "admin", "another, given by hand") as client:
             assert client.get("/api/v1/me/")["result"]["username"] == "admin"

@@ -1,4 +1,4 @@
-"""Which source columns a column of a model comes from, on models whose answer is known by reading them."""
+"""Column lineage, compared with the lineage that reading the SQL of the models shows."""
 
 from __future__ import annotations
 

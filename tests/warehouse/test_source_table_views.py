@@ -60,6 +60,6 @@ def test_models_are_built_from_the_named_folder(
 def test_spark_reads_the_named_file_only(folder: str, pattern: str) -> None:
     """Spark takes paths for glob patterns, in which a backslash escapes."""
     globals_of_dbt = {"return": lambda value: value, "modules": {"re": re}}
-    template = Environment(extensions=["jinja2.ext.do"]).from_string(MACROS.read_text(), globals=globals_of_dbt)  # noqa: S701
+    template = Environment(extensions=["jinja2.ext.do"]).from_string(MACROS.read_text(), globals=globals_of_dbt)  # noqa: S701, this is SQL
     found = str(template.make_module().spark__source_table_view("tickets", f"{folder}/tickets.parquet")).strip()
     assert found == f"create or replace view festival.tickets as select * from parquet.`{pattern}/tickets.parquet`"
