@@ -81,6 +81,18 @@ def _read_manifest(file: Path) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", manifest)
 
 
+def festival_timezone(manifest: Mapping[str, Any]) -> str:
+    """Return the dbt var `festival_timezone`, which dbt_project.yml copies into the meta of every model.
+
+    Raises:
+        DbtProjectError: no model has it.
+    """
+    for node in manifest["nodes"].values():
+        if zone := node["config"].get("meta", {}).get("festival_timezone"):
+            return str(zone)
+    raise DbtProjectError("No model has festival_timezone in its meta; add it to +meta in dbt/dbt_project.yml.")
+
+
 def provide_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
     """Put the parser state of the manifest into the target folder of builds, unless a build has left a newer one.
 

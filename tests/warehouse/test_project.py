@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from acl_assets.warehouse.project import (
     DbtProjectError,
     dbt_command,
     dbt_project,
+    festival_timezone,
     is_stale,
     load_manifest,
     parse,
@@ -228,3 +230,12 @@ def test_a_manifest_that_cannot_be_written_is_one_clear_error(project: DbtProjec
     with pytest.raises(DbtProjectError, match=r"folder cannot be written .* with: .* definitions validate") as raised:
         load_manifest(project)
     assert str(project.manifest_path.parent) in str(raised.value)
+
+
+def test_time_zone_is_read_from_a_copy_of_the_dbt_var() -> None:
+    manifest = load_manifest(dbt_project())
+    declared = re.search(r"festival_timezone: &\w+ (\S+)", (DBT_PROJECT_DIR / "dbt_project.yml").read_text())
+    assert declared
+    assert festival_timezone(manifest) == declared[1]
+    with pytest.raises(DbtProjectError, match="festival_timezone"):
+        festival_timezone({"nodes": {}})
