@@ -243,7 +243,7 @@ def differing_rows(one: Path, other: Path) -> dict[str, tuple[int, int]]:
             connection.execute(f"attach '{path}' as {name} (read_only)")
         tables = connection.execute(
             "select distinct schema_name || '.' || table_name from duckdb_tables() "
-            "where schema_name in ('star_schema', 'data_products', 'source_keys')"
+            "where schema_name in ('star_schema', 'data_products')"
         ).fetchall()
         for (table,) in tables:
             differences = [

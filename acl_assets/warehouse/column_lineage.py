@@ -58,10 +58,16 @@ def _read_cache(cache_file: Path, warn: Callable[[str], None]) -> dict[str, Line
 
 
 def _parent_columns(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the unique id and the declared column types of every upstream relation, by `schema.name`."""
+    """Return the unique id and the declared column types of every upstream relation, by `schema.name`.
+
+    The text of an ephemeral model is in that of its readers, so its own parents stand in for it.
+    """
     parents: dict[str, dict[str, Any]] = {}
     for unique_id in node["depends_on"]["nodes"]:
         parent = manifest["sources" if unique_id.startswith("source.") else "nodes"][unique_id]
+        if parent.get("config", {}).get("materialized") == "ephemeral":
+            parents |= _parent_columns(manifest, parent)
+            continue
         name = parent.get("identifier") or parent["alias"]
         columns = {column: entry["data_type"] for column, entry in parent["columns"].items()}
         parents[f"{parent['schema']}.{name}"] = {"unique_id": unique_id, "columns": columns}
