@@ -86,7 +86,7 @@ def _table_name(expression: exp.Expression) -> str:
 
 
 def star_schema_diagram(manifest: Mapping[str, Any]) -> str:
-    """The diagram of the star schema: models, columns and types. A column named like the key of a dimension refers to it."""
+    """Return the diagram of the star schema. A column named like the key of a dimension refers to it."""
     models = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
