@@ -126,13 +126,8 @@ def nodes(resource_type: str) -> list[Mapping[str, Any]]:
         for unique_id, node in compiled_manifest()["nodes"].items()
         if node["resource_type"] == resource_type and node["config"]["materialized"] != "ephemeral"
     }
-    order = TopologicalSorter(
-        {
-            unique_id: [parent for parent in node["depends_on"]["nodes"] if parent in found]
-            for unique_id, node in found.items()
-        }
-    )
-    return [found[unique_id] for unique_id in order.static_order()]
+    order = TopologicalSorter({unique_id: node["depends_on"]["nodes"] for unique_id, node in found.items()})
+    return [found[unique_id] for unique_id in order.static_order() if unique_id in found]
 
 
 def source_tables_in_memory(festival: Festival) -> duckdb.DuckDBPyConnection:

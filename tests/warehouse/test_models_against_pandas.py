@@ -266,7 +266,7 @@ def festivals(draw: st.DrawFn) -> Festival:
     return festival
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(
     festival=festivals(),
     variables=st.fixed_dictionaries(
