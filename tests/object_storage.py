@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -77,4 +78,4 @@ def asking_for_permissions(address: str) -> Iterator[None]:
 
 def remote_settings(data_dir: Path, data_url: str) -> Settings:
     """Settings of an installation that keeps what it can on object storage, and the rest on this machine."""
-    return festival_settings(data_dir).with_changes(exports_dir=f"{data_url}/exports", data_url=data_url)
+    return replace(festival_settings(data_dir), exports_dir=f"{data_url}/exports", data_url=data_url)

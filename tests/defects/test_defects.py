@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,7 +167,7 @@ def test_an_export_still_being_written_is_left_alone(
     published: Settings, good_batch: GoodBatch, defect: Defect
 ) -> None:
     """The refresh goes on with the newest whole batch, and the listing says why the other is none."""
-    settings = published.with_changes(settle_seconds=60.0)
+    settings = replace(published, settle_seconds=60.0)
     land_defective(settings, good_batch(defect.forms[0]), defect)
     listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
     assert [text for text in defect.caught_by if text not in listing.skipped["second"]] == []

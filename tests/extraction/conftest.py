@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from extracts import make_export_role
 
@@ -17,4 +19,4 @@ def export_dsn(ticketing_dsn: str) -> str:
 @pytest.fixture
 def extractable(settings: Settings, export_dsn: str) -> Settings:
     """An installation without any data beside a ticketing database that is read as fast as it can be."""
-    return settings.with_changes(ticketing_dsn=export_dsn, extract_mb_per_s=0.0)
+    return replace(settings, ticketing_dsn=export_dsn, extract_mb_per_s=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from extracts import EXPORT_ROLE_SQL, make_export_role
@@ -130,7 +131,7 @@ def test_missing_tables_and_schemas_are_named(extractable: Settings, ticketing_d
     with pytest.raises(ExtractionError, match=r"Schema public at .* has no tickets"):
         extract(extractable)
     with pytest.raises(ExtractionError, match=r"There is no schema boxoffice at .*set ACL_TICKETING_SCHEMA"):
-        extract(extractable.with_changes(ticketing_schema="boxoffice"))
+        extract(replace(extractable, ticketing_schema="boxoffice"))
 
 
 def test_rows_that_a_policy_hides_are_not_left_out_silently(extractable: Settings, ticketing_dsn: str) -> None:

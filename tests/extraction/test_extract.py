@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_the_tables_may_be_in_any_schema(extractable: Settings, ticketing_dsn: s
     execute(ticketing_dsn, 'alter schema public rename to "Box Office"')
     dsn = make_dsn(ticketing_dsn, options="-c acl.ticketing_schema=Box\\ Office")
     execute(dsn, EXPORT_ROLE_SQL)
-    extraction = extract(extractable.with_changes(ticketing_schema="Box Office"))
+    extraction = extract(replace(extractable, ticketing_schema="Box Office"))
     assert extraction.tables["tickets"].rows == extraction.tables["tickets"].rows_at_source > 0
 
 
@@ -298,7 +299,7 @@ def test_transaction_ids_may_wrap_around(tmp_path: Path, settings: Settings) -> 
         open_sale(dsn)
         for next_xid in (1_500_000_000, 3_000_000_000, 2**32 - 30):
             advance_transactions(server, next_xid)
-        extractable = settings.with_changes(ticketing_dsn=make_export_role(dsn), extract_mb_per_s=0.0)
+        extractable = replace(settings, ticketing_dsn=make_export_role(dsn), extract_mb_per_s=0.0)
         kinds = [extract(extractable).kind]
         for _ in range(4):
             for _ in range(15):
@@ -361,7 +362,7 @@ def test_a_full_batch_is_taken_when_asked_for(extractable: Settings) -> None:
 def test_a_full_batch_is_taken_when_the_last_one_is_old(extractable: Settings) -> None:
     extract(extractable)
     assert extract(extractable).kind == "incremental"
-    weekly = extract(extractable.with_changes(full_extract_days=0.04))
+    weekly = extract(replace(extractable, full_extract_days=0.04))
     assert weekly.full_because is not None
     assert "is as old as ACL_FULL_EXTRACT_DAYS allows" in weekly.full_because
 
@@ -390,7 +391,7 @@ def test_another_database_is_not_taken_for_the_same(
     """After a dump and restore the tables look the same, and every transaction id means something else."""
     extract(extractable)
     with database(postgres_server, ticketing_template) as restored:
-        extraction = extract(extractable.with_changes(ticketing_dsn=make_export_role(restored)))
+        extraction = extract(replace(extractable, ticketing_dsn=make_export_role(restored)))
     assert extraction.full_because is not None
     assert extraction.full_because.startswith("the database is test_")
 
@@ -460,7 +461,7 @@ def test_a_session_cut_while_rows_are_sent_leaves_nothing(extractable: Settings,
 
     cut = Cut()
     with when_logged("performances:", cut.start), pytest.raises(ExtractionError, match="Failed to read people at"):
-        extract(extractable.with_changes(extract_mb_per_s=2.0))
+        extract(replace(extractable, extract_mb_per_s=2.0))
     cut.join()
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
@@ -470,7 +471,7 @@ def test_a_restarted_server_leaves_nothing(settings: Settings, mode: str) -> Non
     with server_folder() as folder, running_postgres(folder / "data", configuration=QUICK) as server:
         create_schema(server.dsn())
         load_history(server.dsn(), TicketingHistory(SMALL))
-        extractable = settings.with_changes(ticketing_dsn=make_export_role(server.dsn()), extract_mb_per_s=0.0)
+        extractable = replace(settings, ticketing_dsn=make_export_role(server.dsn()), extract_mb_per_s=0.0)
         with (
             when_logged("purchases:", lambda: server.restart(mode)),
             pytest.raises(ExtractionError, match=r"Failed to count tickets at .*extract again when the server is back"),
@@ -688,7 +689,8 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
         open_sale(primary.dsn())
         make_export_role(primary.dsn())
         with running_postgres(folder / "standby", standby_of=primary) as standby:
-            extractable = settings.with_changes(
+            extractable = replace(
+                settings,
                 ticketing_dsn=primary.dsn(user="acl_export"),
                 ticketing_standby_dsn=standby.dsn(user="acl_export"),
                 extract_mb_per_s=0.0,
@@ -703,7 +705,7 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
 
             # The primary continues what was read from its standby, and the other way around.
             sell_one(primary.dsn())
-            from_primary = extract(extractable.with_changes(ticketing_standby_dsn=None))
+            from_primary = extract(replace(extractable, ticketing_standby_dsn=None))
             assert (from_primary.kind, from_primary.source_snapshot["in_recovery"]) == ("incremental", False)
             sell_one(primary.dsn())
             wait_until_followed(primary.dsn(), standby.dsn())
@@ -713,7 +715,7 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
             # What the standby has not replayed yet is read from the primary.
             execute(standby.dsn(), "select pg_wal_replay_pause()")
             sell_one(primary.dsn())
-            extract(extractable.with_changes(ticketing_standby_dsn=None))
+            extract(replace(extractable, ticketing_standby_dsn=None))
             with when_logged("Extracting from the primary instead of the standby", lambda: None):
                 fallen_back = extract(extractable)
             assert fallen_back.source_snapshot["in_recovery"] is False
@@ -742,7 +744,7 @@ def wait_until_followed(primary: str, standby: str) -> None:
 
 
 def test_the_primary_is_read_when_the_standby_cannot_be_reached(extractable: Settings) -> None:
-    unreachable = extractable.with_changes(ticketing_standby_dsn="postgresql://acl_export@127.0.0.1:1/ticketing")
+    unreachable = replace(extractable, ticketing_standby_dsn="postgresql://acl_export@127.0.0.1:1/ticketing")
     with when_logged("Extracting from the primary instead of the standby", lambda: None) as messages:
         assert extract(unreachable).kind == "full"
     assert any("No connection to 127.0.0.1:1/ticketing (user acl_export)" in message for message in messages)
@@ -762,14 +764,14 @@ def test_without_an_address_the_error_says_which_setting_is_missing(settings: Se
 )
 def test_passwords_are_not_told(settings: Settings, address: str) -> None:
     with pytest.raises(SourceUnreachableError) as raised:
-        extract(settings.with_changes(ticketing_dsn=address))
+        extract(replace(settings, ticketing_dsn=address))
     assert "geheim" not in str(raised.value)
-    assert "geheim" not in repr(settings.with_changes(ticketing_dsn=address))
+    assert "geheim" not in repr(replace(settings, ticketing_dsn=address))
 
 
 def test_passwords_are_in_no_file_and_no_message(extractable: Settings, ticketing_dsn: str) -> None:
     secret = "geheim-sesame"  # noqa: S105 # of a server that ends with the test
-    with_password = extractable.with_changes(ticketing_dsn=make_dsn(extractable.ticketing_dsn, password=secret))
+    with_password = replace(extractable, ticketing_dsn=make_dsn(extractable.ticketing_dsn, password=secret))
     with when_logged("Landed", lambda: None) as messages:
         folder = Path(extract(with_password).folder)
     assert secret not in "".join(messages)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -92,7 +93,7 @@ def test_without_an_address_the_job_says_which_setting_is_missing(
 def test_no_password_reaches_the_event_log(
     settings: Settings, instance: DagsterInstance, address: str, error: str
 ) -> None:
-    result = run_extract(settings.with_changes(ticketing_dsn=address), instance)
+    result = run_extract(replace(settings, ticketing_dsn=address), instance)
     assert error in error_of(result)
     assert "heim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
 

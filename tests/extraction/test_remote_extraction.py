@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from extracts import landed_chain
 from postgres import execute
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.server
 @pytest.fixture
 def remote(extractable: Settings, bucket: str) -> Settings:
     """An installation without any data, whose landing zone is on object storage, beside a ticketing database."""
-    return extractable.with_changes(exports_dir=f"{bucket}/exports")
+    return replace(extractable, exports_dir=f"{bucket}/exports")
 
 
 def test_a_full_batch_and_what_changed_after_it_are_landed(remote: Settings, ticketing_dsn: str) -> None:
@@ -58,7 +60,7 @@ def test_what_a_killed_extract_left_in_both_places_is_removed(remote: Settings) 
 
 
 def test_an_extract_that_cannot_be_sent_leaves_nothing(remote: Settings, bucket: str) -> None:
-    nowhere = remote.with_changes(exports_dir=f"{bucket}-2/exports")
+    nowhere = replace(remote, exports_dir=f"{bucket}-2/exports")
     with pytest.raises(ExtractionError, match=rf"Cannot list {bucket}-2/exports.*Nothing was landed"):
         extract(nowhere)
     assert list_files(bucket) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -86,7 +87,7 @@ def test_the_standby_s_address_is_not_shown_when_the_primary_is_read_instead(
     caplog.set_level(logging.INFO, "acl_assets.extraction")
     standby = "postgresql://me@127.0.0.1:xq7zj3/ticketing"
     with pytest.raises(ExtractionError) as raised:
-        extract(settings.with_changes(ticketing_dsn=dsn, ticketing_standby_dsn=standby))
+        extract(replace(settings, ticketing_dsn=dsn, ticketing_standby_dsn=standby))
     assert "Extracting from the primary instead of the standby" in caplog.text
     assert [piece for piece in PIECES if piece in caplog.text] + shown_pieces(raised.value) == []
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,7 +167,7 @@ def test_plain_files_are_requested_once_they_are_complete_and_settled(
     """Six files appear one after the other and grow for a while; a tick in between must not request them."""
     folder = land_plain_batch(settings)
     (folder / "tickets.csv").rename(settings.exports_dir / "tickets.csv")
-    ticks = Ticks(settings.with_changes(settle_seconds=3600), instance)
+    ticks = Ticks(replace(settings, settle_seconds=3600), instance)
     message = ticks.message()
     assert "Folder first is not used: it has neither manifest.json nor files of tickets" in message
     assert "Folder tickets.csv is not used: it is a file" in message
@@ -394,7 +395,7 @@ def test_plain_batch_of_any_printable_name_is_requested(
 @pytest.fixture
 def dagster_dev(tmp_path: Path) -> Iterator[tuple[Settings, DagsterInstance]]:
     """`dagster dev` as `make dev` runs it, over an empty landing zone in which files settle in a second."""
-    settings = festival_settings(tmp_path / "data").with_changes(settle_seconds=1.0)
+    settings = replace(festival_settings(tmp_path / "data"), settle_seconds=1.0)
     settings.exports_dir.mkdir(parents=True)
     home = dagster_home(tmp_path / "home")
     log = tmp_path / "dagster-dev.log"

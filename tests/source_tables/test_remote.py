@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -112,7 +113,7 @@ def test_another_machine_fetches_what_was_converted(
     """It reads only the manifest of the exports: the files are gone, and no table is converted again."""
     convert(remote, ephemeral)
     remove(f"{remote.exports_dir}/first/{table}.parquet" for table in SOURCE_TABLES)
-    other = remote.with_changes(data_dir=tmp_path / "other")
+    other = replace(remote, data_dir=tmp_path / "other")
     before = list_files(str(remote.source_tables_url))
     assert converted_tables(convert(other, ephemeral)) == set()
     for table in (*SOURCE_TABLES, EXPORT_BATCHES):
@@ -128,7 +129,7 @@ def test_another_machine_adds_an_increment_to_what_it_fetched(
     convert(remote, ephemeral)
     remove(f"{remote.exports_dir}/first/{table}.parquet" for table in SOURCE_TABLES)
     land_second(remote, tmp_path)
-    other = remote.with_changes(data_dir=tmp_path / "other")
+    other = replace(remote, data_dir=tmp_path / "other")
     assert converted_tables(convert(other, ephemeral)) == set(SOURCE_TABLES)
     assert [batch.batch_id for batch in read_current(other.source_tables_dir).batches] == ["first", "second"]
 
@@ -139,7 +140,7 @@ def test_a_pointer_that_leads_elsewhere_is_not_followed(
     """A user who may write to the bucket must not be able to write elsewhere on this machine."""
     convert(remote, ephemeral)
     write_file(f"{remote.source_tables_url}/{CURRENT}", b"../../../elsewhere")
-    other = remote.with_changes(data_dir=tmp_path / "other")
+    other = replace(remote, data_dir=tmp_path / "other")
     assert converted_tables(convert(other, ephemeral)) == set(SOURCE_TABLES)
     assert not list(tmp_path.rglob("elsewhere*"))
     assert read_file(f"{remote.source_tables_url}/{CURRENT}", 1_000) == digest_of(other).encode()
@@ -163,7 +164,7 @@ def test_damaged_tables_on_object_storage_are_made_and_sent_again(
     """Whether another machine meets them or the one that sent them."""
     convert(remote, ephemeral)
     before, chain = kept(remote), read_current(remote.source_tables_dir)
-    other = remote.with_changes(data_dir=tmp_path / "other")
+    other = replace(remote, data_dir=tmp_path / "other")
     for settings in (other, remote):
         name = CHAIN_FILE if "description" in damage else "tickets.parquet"
         url = f"{remote.source_tables_url}/{chain.digest}/{name}"
@@ -202,7 +203,7 @@ def test_the_previous_tables_are_kept_and_older_ones_removed(
 
 def test_a_landing_zone_that_cannot_be_reached_stops_the_refresh(remote: Settings, ephemeral: DagsterInstance) -> None:
     """The error says what to do and shows no traceback of the library."""
-    result = convert(remote.with_changes(exports_dir=f"{remote.data_url}-2".replace("/acl", "-2/acl")), ephemeral)
+    result = convert(replace(remote, exports_dir=f"{remote.data_url}-2".replace("/acl", "-2/acl")), ephemeral)
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert "Cannot list s3://" in failure.user_failure_data.description
     assert "make it, or correct ACL_DATA_DIR" in failure.user_failure_data.description

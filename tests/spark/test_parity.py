@@ -72,7 +72,8 @@ def parity(spark: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("parity")
     on_duckdb = festival_settings(folder / "duckdb")
     land_batches(on_duckdb)
-    on_spark = festival_settings(folder / "spark").with_changes(
+    on_spark = replace(
+        festival_settings(folder / "spark"),
         exports_dir=on_duckdb.exports_dir,
         dbt_target="spark",
         spark_remote=remote,
@@ -213,4 +214,4 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, settings: Setting
 
     monkeypatch.setattr(spark_warehouse, "version", version)
     with pytest.raises(SettingsError, match="needs the package dbt-spark, which is not installed; run: make spark-in"):
-        build_definitions(settings.with_changes(dbt_target="spark", spark_remote="sc://127.0.0.1:1"))
+        build_definitions(replace(settings, dbt_target="spark", spark_remote="sc://127.0.0.1:1"))

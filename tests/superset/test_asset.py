@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_without_an_address_it_is_skipped_with_a_word(published: Settings) -> No
 
 
 def test_nobody_at_the_address_fails_the_run(published: Settings) -> None:
-    settings = published.with_changes(superset_url="http://127.0.0.1:9", superset_password="secret")  # noqa: S106 # nobody's
+    settings = replace(published, superset_url="http://127.0.0.1:9", superset_password="secret")  # noqa: S106 # nobody's
     refreshed = refresh(settings, select=DASHBOARD)
     assert refreshed.failed_steps == {"superset_dashboard"}
     assert "http://127.0.0.1:9/api/v1/security/login got no answer" in refreshed.errors
@@ -62,9 +63,7 @@ def test_rows_that_a_wrong_chart_shows_are_not_rendered_as_markdown() -> None:
 def test_it_brings_the_dashboards_verifies_every_chart_and_fails_when_one_is_wrong(
     own_superset: SupersetUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = own_superset.settings.with_changes(
-        superset_url=own_superset.url, superset_password=own_superset.password
-    )
+    settings = replace(own_superset.settings, superset_url=own_superset.url, superset_password=own_superset.password)
     bundle = read_bundle().for_installation(settings)
 
     first = refresh(settings, select=DASHBOARD)

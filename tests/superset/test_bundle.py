@@ -9,6 +9,7 @@ import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -182,9 +183,7 @@ def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
     own_superset: SupersetUnderTest, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The life of a bundle: imported twice, with people's own charts beside it, then without some of its parts."""
-    settings = own_superset.settings.with_changes(
-        superset_url=own_superset.url, superset_password=own_superset.password
-    )
+    settings = replace(own_superset.settings, superset_url=own_superset.url, superset_password=own_superset.password)
     with own_superset.client() as client:
         bundle = read_bundle(folder).for_installation(settings)
         assert not is_imported(client, bundle)

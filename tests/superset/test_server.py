@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -244,7 +245,7 @@ def test_one_that_ends_meanwhile_is_ended(settings: Settings, holder: Any) -> No
 def test_the_password_of_the_environment_is_the_administrators(superset_settings: Settings) -> None:
     """Also when there was another one; and only it."""
     kept = password_file(superset_settings).read_text().strip()
-    given = superset_settings.with_changes(superset_password="another, given by hand")  # noqa: S106
+    given = replace(superset_settings, superset_password="another, given by hand")  # noqa: S106
     with running_superset(given) as server:
         with SupersetClient(server.url, "admin", "another, given by hand") as client:
             assert client.get("/api/v1/me/")["result"]["username"] == "admin"

@@ -65,9 +65,8 @@ def test_every_check_is_described_and_shown_on_the_asset_it_is_about() -> None:
         key = get_asset_check_key_for_test(manifest, FestivalDbtTranslator(), test["unique_id"], project)
         assert key, test["name"]
         read = {manifest["sources"].get(parent, {}).get("name") for parent in test["depends_on"]["nodes"]}
-        assert key.asset_key.path[0] in LAYERS or (
-            key.asset_key.path[0] == "festival" and key.asset_key.path[1] in read
-        )
+        layer, name = key.asset_key.path
+        assert layer in LAYERS or (layer == "festival" and name in read), test["name"]
 
 
 def test_the_report_is_an_exposure_of_what_it_reads() -> None:

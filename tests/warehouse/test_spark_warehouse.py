@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -61,7 +62,7 @@ def on_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
     duckdb.connect(str(settings.published_file)).close()
     settings.build_dir.mkdir()
     with listening() as remote:
-        settings = settings.with_changes(dbt_target="spark", spark_remote=remote)
+        settings = replace(settings, dbt_target="spark", spark_remote=remote)
         note_publication(settings)
         yield settings
 
@@ -113,12 +114,12 @@ def test_single_models_are_not_mixed_with_what_another_engine_published(on_spark
 def test_single_models_are_not_mixed_with_what_another_cluster_holds(on_spark: Settings) -> None:
     """Its tables may be those of an earlier refresh, made when it was this one's turn."""
     with listening() as remote:
-        elsewhere = on_spark.with_changes(spark_remote=remote)
+        elsewhere = replace(on_spark, spark_remote=remote)
         begin_spark_build(elsewhere, complete=True, upstream=[])
         note_publication(elsewhere)
         said = refusal(on_spark)
         begin_spark_build(
-            elsewhere.with_changes(spark_remote=remote.replace("geheim", "newer")), complete=False, upstream=[]
+            replace(elsewhere, spark_remote=remote.replace("geheim", "newer")), complete=False, upstream=[]
         )
     built_by, asked = (str(part.spark_remote).partition("/;")[0] for part in (elsewhere, on_spark))
     assert f"published: {built_by} built them, and ACL_SPARK_REMOTE is {asked}. Materialize" in said
@@ -161,7 +162,7 @@ def test_a_refresh_without_spark_fails_at_once_and_changes_nothing(on_spark: Set
     note = on_spark.build_dir / "spark_holds_published"
     before = note.read_text(), sha256(on_spark.published_file)
     address = f"sc://127.0.0.1:{free_port()}"
-    gone = on_spark.with_changes(spark_remote=f"{address}/;token=geheim")
+    gone = replace(on_spark, spark_remote=f"{address}/;token=geheim")
     for select in (None, 'key:"star_schema/dim_dates"'):
         refreshed = refresh(gone, select=select)
         assert "dbt_models" in refreshed.failed_steps
@@ -173,7 +174,7 @@ def test_a_refresh_without_spark_fails_at_once_and_changes_nothing(on_spark: Set
 
 def test_nothing_is_copied_from_a_spark_that_is_gone(on_spark: Settings) -> None:
     """It may have gone while dbt built; that is said in seconds too."""
-    gone = on_spark.with_changes(spark_remote=f"sc://127.0.0.1:{free_port()}")
+    gone = replace(on_spark, spark_remote=f"sc://127.0.0.1:{free_port()}")
     with pytest.raises(BuildError, match="Nobody answers"):
         copy_from_spark(gone, {}, [], Path(), [])
     assert not gone.build_file.exists()
@@ -275,7 +276,7 @@ def test_the_limit_of_the_copy_is_that_of_the_refresh(
         return []
 
     monkeypatch.setattr(spark_warehouse.ChildProcess, "call", call)
-    copy_from_spark(on_spark.with_changes(memory_limit=limit), {}, [], Path(), [])
+    copy_from_spark(replace(on_spark, memory_limit=limit), {}, [], Path(), [])
     assert [order.memory_limit for order in orders] == [limit or build_memory_limit(on_spark.source_tables_dir)]
 
 
