@@ -8,7 +8,6 @@ set preserve_insertion_order = false;
 create schema festival;
 create schema star_schema;
 create schema data_products;
-create schema source_keys;
 create temp table manifest as
 select cast(exported_at as timestamptz) as exported_at, tables
 from read_json(getvariable('batch') || '/manifest.json');
@@ -262,16 +261,6 @@ inner join star_schema.dim_performances using (performance_id, band_id, venue_id
 inner join star_schema.dim_bands using (band_id)
 inner join star_schema.dim_venues using (venue_id);
 
--- Source keys --------------------------------------------------------------------------------------------------------
-create table source_keys.source_bands as select id as band_id from festival.bands;
-create table source_keys.source_venues as select id as venue_id from festival.venues;
-create table source_keys.source_performances as
-select id as performance_id, band_id, venue_id from festival.performances;
-create table source_keys.source_tickets_by_performance as
-select performance_id, count(*) as tickets, cast(sum(price) as bigint) as dollars
-from festival.tickets
-group by performance_id;
-
 -- Checks -------------------------------------------------------------------------------------------------------------
 create temp table failures (check_name varchar, failing bigint);
 create temp macro other_than_exported(row_count, exported) as cast(
@@ -371,8 +360,6 @@ from festival.performances anti join festival.venues on performances.venue_id = 
 -- Tickets and dollars at every hop: source = fact = each data product.
 create temp table totals as
 select 'source' as hop, count(*) as tickets, sum(price) as dollars from festival.tickets
-union all
-select 'source_tickets_by_performance', sum(tickets), sum(dollars) from source_keys.source_tickets_by_performance
 union all select 'fct_ticket_sales', count(*), sum(ticket_price) from star_schema.fct_ticket_sales
 union all select 'fct_performances', sum(tickets_sold), sum(revenue) from star_schema.fct_performances
 union all select 'ticket_sales_over_time', sum(tickets_sold), sum(revenue) from data_products.ticket_sales_over_time

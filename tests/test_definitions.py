@@ -90,7 +90,6 @@ def test_every_asset_is_described_owned_and_grouped(described: dict[str, Any]) -
             "source_tables",
             "star_schema",
             "data_products",
-            "source_keys",
             "publication",
             "visualization",
         }

@@ -8,7 +8,9 @@ from typing import Any
 from dagster import AssetCheckSpec, AssetKey, AssetSpec
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
-from acl_assets.asset_keys import DATA_PRODUCTS_PREFIX, FRESHNESS, OWNERS
+from acl_assets.asset_keys import DATA_PRODUCTS_PREFIX, FRESHNESS, OWNERS, source_table_key
+
+_STAGING_PREFIX = "stg_ticketing__"
 
 
 class FestivalDbtTranslator(DagsterDbtTranslator):
@@ -26,7 +28,7 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
             return spec
         layer = node["schema"]
         return spec.replace_attributes(
-            key=AssetKey([layer, node["name"]]),
+            key=self.get_asset_key(node),
             group_name=layer,
             owners=list(OWNERS),
             kinds={"dbt", self._engine, "view" if node["config"]["materialized"] == "view" else "table"},
@@ -42,7 +44,13 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
         return spec._replace(description=description) if spec and description else spec
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
-        """Return a model's layer and name; a source's key is in its YAML."""
+        """Return a model's layer and name, and for a staging model, which is no asset, the key of its source table.
+
+        A source's key is in its YAML.
+        """
         if dbt_resource_props["resource_type"] == "model":
-            return AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+            name = dbt_resource_props["name"]
+            if name.startswith(_STAGING_PREFIX):
+                return source_table_key(name.removeprefix(_STAGING_PREFIX))
+            return AssetKey([dbt_resource_props["schema"], name])
         return super().get_asset_key(dbt_resource_props)

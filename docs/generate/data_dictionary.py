@@ -15,7 +15,6 @@ LAYERS = {
     "festival": "Source tables (`festival`)",
     "star_schema": "Star schema (`star_schema`)",
     "data_products": "Data products (`data_products`)",
-    "source_keys": "Source keys (`source_keys`)",
 }
 
 
@@ -56,7 +55,7 @@ def _describe(test: Mapping[str, Any]) -> str:
             return f"{_listed(arguments['columns'])} are unique together."
         case "not_null_columns":
             return f"Not null: {_listed(arguments['columns'])}."
-        case "relationships":
+        case "references_known_row":
             parent = arguments["to"].removeprefix("ref('").removesuffix("')")
             return f"{column} names a `{arguments['field']}` of `{parent}`."
         case "accepted_values":

@@ -16,8 +16,10 @@ _LAYERS = {
     "festival": "source tables",
     "star_schema": "star schema",
     "data_products": "data products",
-    "source_keys": "source keys",
 }
+_DATE_KEY = "date_day"
+_DATES = ("performance_date", "sale_date")
+"""Columns that refer to a day of the calendar."""
 
 
 class Column(NamedTuple):
@@ -84,41 +86,36 @@ def _table_name(expression: exp.Expression) -> str:
 
 
 def star_schema_diagram(manifest: Mapping[str, Any]) -> str:
-    """The diagram of the star schema: models, columns and types; `unique` and `relationships` tests are its keys."""
+    """Return the diagram of the star schema. A column named like the key of a dimension refers to it."""
     models = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] == "model" and node["schema"] == "star_schema"
     }
-    tests = [
-        node
-        for node in manifest["nodes"].values()
-        if node["resource_type"] == "test" and node.get("attached_node") in models and node.get("test_metadata")
+    unique = {
+        (models[test["attached_node"]]["name"], test["column_name"])
+        for test in manifest["nodes"].values()
+        if test["resource_type"] == "test"
+        and test.get("attached_node") in models
+        and test["test_metadata"]["name"].startswith("unique")
+    }
+    dimensions = {column: name for name, column in unique if name.startswith("dim_")}
+    dimensions |= dict.fromkeys(_DATES, dimensions[_DATE_KEY])
+    references = [
+        Reference(node["name"], column, dimensions[column], is_unique=(node["name"], column) in unique)
+        for node in models.values()
+        for column in node["columns"]
+        if column in dimensions and dimensions[column] != node["name"]
     ]
-    unique = {(test["attached_node"], test["column_name"]) for test in tests if _test_name(test).startswith("unique")}
-    related = [test for test in tests if _test_name(test) == "relationships"]
-    foreign = {(test["attached_node"], test["column_name"]) for test in related}
+    foreign = {(reference.child, reference.column) for reference in references}
     entities = {
         node["name"]: [
-            Column(column["data_type"], name, _keys((unique_id, name) in unique, (unique_id, name) in foreign))
+            Column(column["data_type"], name, _keys((node["name"], name) in unique, (node["name"], name) in foreign))
             for name, column in node["columns"].items()
         ]
-        for unique_id, node in sorted(models.items())
+        for _, node in sorted(models.items())
     }
-    references = [
-        Reference(
-            child=models[test["attached_node"]]["name"],
-            column=test["column_name"],
-            parent=next(models[node]["name"] for node in test["depends_on"]["nodes"] if node != test["attached_node"]),
-            is_unique=(test["attached_node"], test["column_name"]) in unique,
-        )
-        for test in related
-    ]
     return _entity_relationship_diagram(entities, sorted(references))
-
-
-def _test_name(test: Mapping[str, Any]) -> str:
-    return str(test["test_metadata"]["name"])
 
 
 def _keys(is_unique: bool, is_foreign: bool) -> tuple[str, ...]:
@@ -146,11 +143,13 @@ def _word(column_type: str) -> str:
 
 
 def lineage_diagram(manifest: Mapping[str, Any]) -> str:
-    """Which table is made from which: source tables, star schema, data products and what is made of those."""
-    nodes = {
-        **manifest["sources"],
-        **{unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "model"},
-    }
+    """Which table is made from which: source tables, star schema, data products and what is made of those.
+
+    A staging model is a part of the models that read it, and left out.
+    """
+    models = {unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+    staging = {unique_id: node for unique_id, node in models.items() if node["config"]["materialized"] == "ephemeral"}
+    nodes = {**manifest["sources"], **{unique_id: models[unique_id] for unique_id in models.keys() - staging.keys()}}
     lines = ["flowchart LR"]
     for schema, label in _LAYERS.items():
         lines.append(f'    subgraph {schema}["{label}"]')
@@ -160,9 +159,15 @@ def lineage_diagram(manifest: Mapping[str, Any]) -> str:
     lines += [f"    {exposure['name']}([{exposure['label']}])" for exposure in exposures]
     for node in [*_by_name(nodes), *exposures]:
         child = node["name"] if node["resource_type"] == "exposure" else _node_id(node)
-        for parent in sorted(node.get("depends_on", {}).get("nodes", [])):
+        parents = node.get("depends_on", {}).get("nodes", [])
+        found = {source for parent in parents for source in _relations(parent, staging)}
+        for parent in sorted(found):
             lines.append(f"    {_node_id(nodes[parent])} --> {child}")
     return _fenced(lines)
+
+
+def _relations(unique_id: str, staging: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    return staging[unique_id]["depends_on"]["nodes"] if unique_id in staging else (unique_id,)
 
 
 def _by_name(nodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -28,7 +28,7 @@ from acl_assets.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chr
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 _DEFINITIONS = "acl_assets.definitions"
-_GROUPS = ("source_tables", "star_schema", "data_products", "source_keys", "publication", "visualization")
+_GROUPS = ("source_tables", "star_schema", "data_products", "publication", "visualization")
 _REPORT_PICTURES = ("ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue")
 _NAVIGATION_WIDTH = 80
 _SECONDS_TO_START = 120

@@ -36,7 +36,7 @@ def copy_to_duckdb(output: Path, like: Path) -> Path:
         tables = connection.execute(
             "select table_schema, table_name, list(column_name order by ordinal_position), "
             "list(data_type order by ordinal_position) from information_schema.columns "
-            "where table_schema in ('star_schema', 'data_products', 'source_keys') group by all"
+            "where table_schema in ('star_schema', 'data_products') group by all"
         ).fetchall()
     copied = output / "acl.duckdb"
     with (

@@ -118,7 +118,7 @@ def twice(table: str, rows: pa.Table) -> pa.Table:
 
 
 FOUND_BY = {
-    orphaned: {"tickets_performance_is_known", "tickets_have_a_performance"},
+    orphaned: {"tickets_performance_is_known"},
     unknown_stage: {"performances_venue_is_known", "tickets_have_known_venue_and_band"},
     printed_twice: {"ticketnum_is_unique"},
     twice: {"tickets_id_is_unique"},

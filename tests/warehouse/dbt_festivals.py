@@ -1,13 +1,15 @@
-"""Write small festivals as source tables, and run the real dbt project on them."""
+"""Small festivals as source tables, and the dbt project on them: run by dbt, or its compiled SQL in memory."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,31 +18,26 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
 
-_INSTANT = pa.timestamp("us", tz="UTC")
-_SCHEMAS = {
-    "bands": [("id", pa.int32()), ("name", pa.string()), ("fee", pa.int32())],
-    "venues": [("id", pa.int32()), ("name", pa.string()), ("capacity", pa.int32())],
-    "performances": [
-        ("id", pa.int32()), ("performance_start", _INSTANT), ("band_id", pa.int32()), ("venue_id", pa.int32()),
-    ],
-    "people": [("id", pa.int32()), ("name", pa.string())],
-    "purchases": [("id", pa.int32()), ("purchase_date", _INSTANT), ("person_id", pa.int32())],
-    "tickets": [
-        ("id", pa.int32()), ("price", pa.int32()), ("performance_id", pa.int32()), ("purchase_id", pa.int32()),
-        ("ticketnum", pa.string()),
-    ],
-    "export_batches": [
-        ("batch_id", pa.string()), ("kind", pa.string()), ("exported_at", _INSTANT), ("manifest_digest", pa.string()),
-        ("has_manifest", pa.bool_()),
-    ],
-}  # fmt: skip
+_SCHEMAS = {name: arrow_schema(table) for name, table in SOURCE_TABLES.items()}
+_SCHEMAS["export_batches"] = pa.schema(
+    {
+        "batch_id": pa.string(),
+        "kind": pa.string(),
+        "exported_at": ARROW_TYPES["timestamptz"],
+        "manifest_digest": pa.string(),
+        "has_manifest": pa.bool_(),
+    }
+)
+_CHOICES = ("top_venues", "top_bands_per_venue", "min_performances", "min_festivals", "tier_gap")
 
 
 def instant(text: str) -> datetime:
@@ -74,7 +71,7 @@ class Festival:
 
     def frame(self, table: str) -> pd.DataFrame:
         """One source table as a data frame."""
-        return self._arrow(table).to_pandas()
+        return self.arrow(table).to_pandas()
 
     def write(self, data_dir: Path) -> None:
         """Write the source tables where dbt reads them."""
@@ -82,19 +79,21 @@ class Festival:
         folder = data_dir / "source_tables" / "current"
         folder.mkdir(parents=True, exist_ok=True)
         for table in _SCHEMAS:
-            pq.write_table(self._arrow(table), folder / f"{table}.parquet")
+            pq.write_table(self.arrow(table), folder / f"{table}.parquet")
 
-    def _arrow(self, table: str) -> pa.Table:
-        schema = pa.schema(_SCHEMAS[table])
+    def arrow(self, table: str) -> pa.Table:
+        """One source table with the types of its Parquet file."""
+        schema = _SCHEMAS[table]
         rows = [dict(zip(schema.names, row, strict=True)) for row in getattr(self, table)]
         return pa.Table.from_pylist(rows, schema=schema)
 
 
 @cache
 def dbt_manifest() -> Manifest:
-    """The parsed project; parsed once, for it takes longer than a run."""
+    """The parsed project; parsed once, because it takes longer than a run. A warning of dbt is an error."""
     with TemporaryDirectory() as folder:
-        parsed = _invoke(Path(folder), ["parse", "--no-partial-parse"], None)
+        parse = ["--warn-error", "parse", "--no-partial-parse", "--show-all-deprecations"]
+        parsed = _invoke(Path(folder), parse, None)
     if parsed.exception:
         raise parsed.exception
     assert isinstance(parsed.result, Manifest)
@@ -103,7 +102,75 @@ def dbt_manifest() -> Manifest:
 
 def run_dbt(data_dir: Path, *arguments: str) -> dbtRunnerResult:
     """Run a dbt command on the source tables below the folder; its artifacts are in `target` there."""
-    return _invoke(data_dir, arguments, dbt_manifest())
+    # dbt marks the nodes of a manifest as compiled.
+    return _invoke(data_dir, arguments, dbt_manifest().deepcopy())
+
+
+@cache
+def compiled_manifest() -> Mapping[str, Any]:
+    """The manifest with the SQL of every model and test; a var of the choice of bands is a variable of DuckDB there."""
+    choices = {name: f"getvariable('{name}')" for name in _CHOICES}
+    with TemporaryDirectory() as folder:
+        Festival().write(Path(folder))
+        result = run_dbt(Path(folder), "compile", "--vars", json.dumps(choices))
+        assert result.success, result.exception
+        manifest: dict[str, Any] = json.loads((Path(folder) / "target" / "manifest.json").read_bytes())
+    return manifest
+
+
+@cache
+def nodes(resource_type: str) -> list[Mapping[str, Any]]:
+    """The compiled models or tests, models after those they read; staging models are part of their readers."""
+    found = {
+        unique_id: node
+        for unique_id, node in compiled_manifest()["nodes"].items()
+        if node["resource_type"] == resource_type and node["config"]["materialized"] != "ephemeral"
+    }
+    order = TopologicalSorter({unique_id: node["depends_on"]["nodes"] for unique_id, node in found.items()})
+    return [found[unique_id] for unique_id in order.static_order() if unique_id in found]
+
+
+def source_tables_in_memory(festival: Festival) -> duckdb.DuckDBPyConnection:
+    """Put the source tables into a DuckDB without a file."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("attach ':memory:' as acl; use acl; set timezone = 'UTC'; create schema festival")
+    for table in _SCHEMAS:
+        rows = festival.arrow(table)  # noqa: F841 # DuckDB reads it by its name
+        connection.execute(f"create table festival.{table} as from rows")
+    return connection
+
+
+@cache
+def _project_vars() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
+    return found
+
+
+def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConnection:
+    """Build every model by its compiled SQL in a DuckDB without a file."""
+    connection = source_tables_in_memory(festival)
+    for name in _CHOICES:
+        connection.execute(f"set variable {name} = {choice.get(name, _project_vars()[name])}")
+    connection.execute("create schema star_schema; create schema data_products")
+    for model in nodes("model"):
+        kind = model["config"]["materialized"]
+        connection.execute(f"create {kind} {model['schema']}.{model['name']} as {model['compiled_code']}")
+    return connection
+
+
+def failing_rows(
+    connection: duckdb.DuckDBPyConnection, *, of_sources: bool | None = None
+) -> dict[str, list[tuple[Any, ...]]]:
+    """The sorted failing rows of every test that fails or warns, by its name.
+
+    With `of_sources` only the tests that read nothing but source tables, or only the others.
+    """
+    found = {}
+    for test in nodes("test"):
+        reads_sources = all(unique_id.startswith("source.") for unique_id in test["depends_on"]["nodes"])
+        if of_sources is None or of_sources == reads_sources:
+            found[test["name"]] = sorted(connection.execute(test["compiled_code"]).fetchall(), key=repr)
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def outcomes(result: dbtRunnerResult) -> dict[str, str]:

@@ -1,5 +1,5 @@
 select
-    id as band_id,
-    name as band_name,
+    band_id,
+    band_name,
     fee
-from {{ source('festival', 'bands') }}
+from {{ ref('stg_ticketing__bands') }}

@@ -1,2 +1,2 @@
-select id as person_id
-from {{ source('festival', 'people') }}
+select person_id
+from {{ ref('stg_ticketing__people') }}

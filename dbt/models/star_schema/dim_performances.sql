@@ -1,20 +1,20 @@
 with
 
-source_state as (
+newest_export as (
     select max(exported_at) as exported_at
-    from {{ source('festival', 'export_batches') }}
+    from {{ ref('stg_ticketing__export_batches') }}
 ),
 
 dated_performances as (
     select
-        performances.id as performance_id,
+        performances.performance_id,
         performances.band_id,
         performances.venue_id,
         {{ to_utc('performances.performance_start') }} as performance_start,
         {{ to_festival_date('performances.performance_start') }} as performance_date,
-        coalesce(performances.performance_start < source_state.exported_at, false) as is_completed
-    from {{ source('festival', 'performances') }} as performances
-    cross join source_state
+        coalesce(performances.performance_start < newest_export.exported_at, false) as is_completed
+    from {{ ref('stg_ticketing__performances') }} as performances
+    cross join newest_export
 )
 
 select

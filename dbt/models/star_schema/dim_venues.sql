@@ -1,5 +1,5 @@
 select
-    id as venue_id,
-    name as venue_name,
+    venue_id,
+    venue_name,
     capacity
-from {{ source('festival', 'venues') }}
+from {{ ref('stg_ticketing__venues') }}

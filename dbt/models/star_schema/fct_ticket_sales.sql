@@ -2,15 +2,15 @@ with
 
 purchases as (
     select
-        id as purchase_id,
+        purchase_id,
         person_id,
-        {{ to_utc('purchase_date') }} as purchased_at,
-        {{ to_festival_date('purchase_date') }} as sale_date
-    from {{ source('festival', 'purchases') }}
+        {{ to_utc('purchased_at') }} as purchased_at,
+        {{ to_festival_date('purchased_at') }} as sale_date
+    from {{ ref('stg_ticketing__purchases') }}
 )
 
 select
-    tickets.id as ticket_id,
+    tickets.ticket_id,
     tickets.ticketnum,
     tickets.purchase_id,
     tickets.performance_id,
@@ -19,8 +19,8 @@ select
     purchases.person_id,
     purchases.purchased_at,
     purchases.sale_date,
-    tickets.price as ticket_price
-from {{ source('festival', 'tickets') }} as tickets
+    tickets.ticket_price
+from {{ ref('stg_ticketing__tickets') }} as tickets
 inner join purchases
     on tickets.purchase_id = purchases.purchase_id
 inner join {{ ref('dim_performances') }} as performances

@@ -4,7 +4,7 @@ with
 
 source_state as (
     select max({{ to_utc('exported_at') }}) as exported_at
-    from festival.export_batches
+    from {{ source('festival', 'export_batches') }}
 ),
 
 utc_times as (

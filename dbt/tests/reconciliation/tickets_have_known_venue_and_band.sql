@@ -5,10 +5,10 @@ unknown_places as (
         performances.id as performance_id,
         performances.band_id,
         performances.venue_id
-    from festival.performances as performances
-    left join festival.bands as bands
+    from {{ source('festival', 'performances') }} as performances
+    left join {{ source('festival', 'bands') }} as bands
         on performances.band_id = bands.id
-    left join festival.venues as venues
+    left join {{ source('festival', 'venues') }} as venues
         on performances.venue_id = venues.id
     where bands.id is null or venues.id is null
 ),

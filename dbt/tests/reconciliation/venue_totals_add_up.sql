@@ -8,6 +8,7 @@ expected as (
     where is_completed
 ),
 
+-- The totals of a venue are repeated on each of its festivals.
 venue_totals as (
     select distinct
         venue_id,
@@ -23,4 +24,11 @@ actual as (
     from venue_totals
 )
 
-{{ differing_totals() }}
+select
+    expected.tickets as expected_tickets,
+    actual.tickets as actual_tickets,
+    expected.dollars as expected_dollars,
+    actual.dollars as actual_dollars
+from expected
+cross join actual
+where expected.tickets <> actual.tickets or expected.dollars <> actual.dollars

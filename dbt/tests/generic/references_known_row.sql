@@ -1,5 +1,5 @@
-{#- dbt's own test stores only the unknown key; this one adds the columns that identify the failing row. -#}
-{% test relationships(model, column_name, to, field, identified_by) %}
+{#- Unlike relationships of dbt, this stores the columns that identify the failing row. -#}
+{% test references_known_row(model, column_name, to, field, identified_by) %}
 
 select
     child.{{ identified_by | join(', child.') }},

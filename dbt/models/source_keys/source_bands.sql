@@ -1,2 +1,0 @@
-select id as band_id
-from {{ source('festival', 'bands') }}

@@ -1,2 +1,0 @@
-select id as venue_id
-from {{ source('festival', 'venues') }}

@@ -1,0 +1,5 @@
+select
+    id as band_id,
+    name as band_name,
+    fee
+from {{ source('festival', 'bands') }}

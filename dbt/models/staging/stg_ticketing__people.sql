@@ -1,0 +1,2 @@
+select id as person_id
+from {{ source('festival', 'people') }}
