@@ -14,12 +14,6 @@ from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build
 
-STOPPING = [
-    defect.name
-    for defect in DEFECTS.values()
-    if defect.outcome == "check" and "parquet" in defect.forms and not defect.needs_published
-]
-
 
 @pytest.fixture(scope="module")
 def by_hand(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,13 +33,7 @@ def write_damaged(folder: Path, defect: str) -> Path:
     return write_defective_batch(folder, "bad", history, DEFECTS[defect], "parquet")
 
 
-@pytest.mark.parametrize(
-    "defect",
-    [
-        defect if defect in {"orphan_ticket", "negative_price"} else pytest.param(defect, marks=pytest.mark.exhaustive)
-        for defect in STOPPING
-    ],
-)
+@pytest.mark.parametrize("defect", ["orphan_ticket", "negative_price", "wrong_checksum"])
 def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path) -> None:
     batch = write_damaged(tmp_path, defect)
 
@@ -55,16 +43,10 @@ def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path
     assert not (tmp_path / "by_hand" / "acl.duckdb").exists()
 
 
-def test_script_stops_at_a_file_with_another_checksum(tmp_path: Path) -> None:
-    with pytest.raises(CheckFailedError, match=r"tickets.*\.parquet"):
-        build(write_damaged(tmp_path, "wrong_checksum"), tmp_path / "by_hand")
-
-
 @pytest.mark.parametrize(
     ("change", "table"),
     [
         ("update star_schema.fct_performances set revenue = revenue + 1 where performance_id = 1", "fct_performances"),
-        ("update star_schema.fct_ticket_sales set ticketnum = 'x' where ticket_id = 1", "ticket_sales"),
         ("delete from data_products.all_star_candidates where rank_in_venue = 1", "all_star_candidates"),
         ("drop table data_products.performance_attendance", "performance_attendance"),
         ("alter table star_schema.dim_venues alter capacity type bigint", "dim_venues"),
@@ -75,13 +57,3 @@ def test_comparison_finds_a_difference(by_hand: Path, tmp_path: Path, change: st
 
     with pytest.raises(WarehousesDifferError, match=table):
         require_equal(by_hand, other)
-
-
-def test_comparison_ignores_the_order_of_rows(by_hand: Path, tmp_path: Path) -> None:
-    other = changed(
-        by_hand,
-        tmp_path,
-        "create or replace table star_schema.dim_bands as from star_schema.dim_bands order by all desc",
-    )
-
-    assert require_equal(by_hand, other)["star_schema.dim_bands"] > 0

@@ -7,16 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import compare, measure
-from benchmarks.contenders import (
-    AFTER_INCREMENT,
-    CONTENDERS,
-    DBT_BUILD,
-    HAND_WRITTEN,
-    LIMITED,
-    POSTGRES,
-    SPARK,
-    Arena,
-)
+from benchmarks.contenders import AFTER_INCREMENT, CONTENDERS, DBT_BUILD, HAND_WRITTEN, Arena
 
 
 @pytest.mark.exhaustive
@@ -33,13 +24,3 @@ def test_contenders_make_equal_warehouses_and_are_measured(tmp_path: Path) -> No
     assert equal_rows.keys() == {AFTER_INCREMENT, DBT_BUILD}
     assert len(set(equal_rows.values())) == 1
     assert min(equal_rows.values()) > 0
-
-
-@pytest.mark.parametrize(
-    ("scale", "absent"),
-    [(0.1, {LIMITED}), (10.0, {LIMITED}), (30.0, {AFTER_INCREMENT, POSTGRES, SPARK})],
-)
-def test_contenders_take_part_at_their_scales(scale: float, absent: set[str]) -> None:
-    taking_part = {contender.name for contender in CONTENDERS.values() if contender.takes_part(scale, largest=30.0)}
-
-    assert taking_part == CONTENDERS.keys() - absent

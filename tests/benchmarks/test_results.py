@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.contenders import AFTER_INCREMENT, DBT_BUILD, LIMITED, REFRESH
+from benchmarks.contenders import AFTER_INCREMENT, DBT_BUILD, REFRESH
 from benchmarks.extraction.readers import EXTRACT
 from benchmarks.page import extraction_budgets, refresh_budgets
 from benchmarks.results import (
@@ -55,18 +55,6 @@ def test_budget_holds_up_to_its_limit() -> None:
     assert [budget.holds for budget in extraction_budgets({1.0: EXTRACTED})] == ["**no**"]
 
 
-def test_budget_is_not_judged_at_another_scale() -> None:
-    other = replace(REFRESHED, scale=0.1)
-
-    assert {budget.holds for budget in refresh_budgets({0.1: other})} == {"not measured yet"}
-
-
-def test_limited_memory_holds_when_the_runs_complete() -> None:
-    limited = replace(REFRESHED, scale=30.0, runs=runs_of(LIMITED, 300))
-
-    assert [budget.holds for budget in refresh_budgets({30.0: limited})][-1] == "yes"
-
-
 def test_stored_result_replaces_that_of_the_same_scale_only(tmp_path: Path) -> None:
     file = tmp_path / "results" / "refresh.json"
     small, later = replace(REFRESHED, scale=0.1), replace(REFRESHED, tickets=7)
@@ -74,16 +62,6 @@ def test_stored_result_replaces_that_of_the_same_scale_only(tmp_path: Path) -> N
         store(result, file)
 
     assert read(RefreshResult, file) == {0.1: small, 1.0: later}
-
-
-def test_pages_show_what_is_stored_and_what_is_not_measured(tmp_path: Path) -> None:
-    page.write_refresh_page({1.0: REFRESHED}, tmp_path / "refresh.md")
-    page.write_extraction_page({}, tmp_path / "extraction.md")
-
-    lines = (tmp_path / "refresh.md").read_text().splitlines()
-    assert "| dbt build | 20.0 s (10.0 to 20.0) | 0.50 (0.33 to 1.00) |" in "\n".join(lines)
-    assert "2026-01-02" in "\n".join(lines)
-    assert "Nothing has been measured yet." in (tmp_path / "extraction.md").read_text()
 
 
 @pytest.mark.parametrize(
