@@ -49,12 +49,6 @@ def test_every_picture_is_shown_on_a_page() -> None:
         assert image in shown
 
 
-def test_pictures_are_small() -> None:
-    """They are kept in the repository for ever."""
-    for image in (PROJECT_DIR / "docs" / "images").iterdir():
-        assert image.stat().st_size < 400_000, image.name
-
-
 def test_the_commands_named_are_targets_of_the_makefile() -> None:
     makefile = (PROJECT_DIR / "Makefile").read_text(encoding="utf-8")
     documented = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
