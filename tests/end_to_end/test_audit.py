@@ -49,16 +49,6 @@ def refresh_selection(settings: Settings, selection: AssetSelection) -> Refreshe
         return describe(instance, result)
 
 
-@pytest.mark.exhaustive
-def test_build_without_its_checks_is_not_published(published: Settings) -> None:
-    before = sha256(published.published_file)
-    refreshed = refresh_selection(published, AssetSelection.assets("published_warehouse").upstream().without_checks())
-    assert refreshed.failed_steps == {"published_warehouse"}
-    assert "blocking checks have no result from this run" in refreshed.errors
-    assert "data_products/" in refreshed.errors
-    assert sha256(published.published_file) == before
-
-
 def test_build_without_one_of_its_checks_is_not_published(published: Settings) -> None:
     deselected = AssetSelection.checks_for_assets("star_schema/dim_venues")
     refreshed = refresh_selection(published, AssetSelection.assets("published_warehouse").upstream() - deselected)
@@ -131,22 +121,6 @@ def test_run_whose_dbt_failed_is_published_by_re_executing_it(
     assert again.success
     assert "source_tables" not in {event.step_key for event in again.all_node_events}
     assert published_batches(published) == ["second"]
-
-
-@pytest.mark.exhaustive
-def test_checks_of_other_source_tables_do_not_count_for_a_re_executed_run(
-    published: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another run has moved the source tables on since the failed run checked them."""
-    before = sha256(published.published_file)
-    land_batch(published, "second", exported_at=LATER, seed=21)
-    failed = refresh(published, instance=instance, dbt=broken_dbt(published))
-    land_batch(published, "third", exported_at=LATER.replace(hour=23), seed=22)
-    assert refresh(published, instance=instance, select='key:"festival/*"').success
-    again = re_execute(published, instance, failed.run_id, monkeypatch)
-    assert not again.success
-    assert "festival/bands: export_files_as_manifest" in failures_of(again)
-    assert sha256(published.published_file) == before
 
 
 def test_stopped_loss_is_published_only_when_it_is_accepted(

@@ -15,7 +15,6 @@ from refreshes import (
     WEEKS_LATER,
     land_increment,
     published_batches,
-    published_rows,
     refresh,
     sha256,
 )
@@ -73,17 +72,6 @@ def test_increments_give_the_warehouse_of_a_full_batch(published: Settings, tmp_
     assert published_batches(published) == ["first", "second", "third"]
     full = write_batch(tmp_path, "full", Corrected())
     require_equal(published.published_file, build(full, tmp_path / "by_hand"))
-
-
-@pytest.mark.exhaustive
-def test_selected_models_are_built_after_an_increment(published: Settings) -> None:
-    land_increment(published)
-    refresh(published)
-    before = published_rows(published, "select count(*), sum(ticket_price) from star_schema.fct_ticket_sales")
-    refreshed = refresh(published, select='key:"star_schema/fct_ticket_sales"+')
-    assert refreshed.success, refreshed.errors
-    assert "selected models on a copy of the published file" in refreshed.log
-    assert published_rows(published, "select count(*), sum(ticket_price) from star_schema.fct_ticket_sales") == before
 
 
 # Stopped ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-import psutil
 import psycopg2
 import pytest
 from postgres import execute, server_folder
@@ -92,16 +90,6 @@ class Deployment:
         """End a service and all of its processes as a crash of the machine does."""
         kill_family(self._processes[service])
 
-    @contextmanager
-    def suspended(self, service: str) -> Iterator[None]:
-        """Let a service do nothing for a while."""
-        process = psutil.Process(self._processes[service].pid)
-        process.suspend()
-        try:
-            yield
-        finally:
-            process.resume()
-
     def stop(self) -> None:
         """End all processes."""
         for process in self._processes.values():
@@ -110,11 +98,6 @@ class Deployment:
     def said(self, service: str) -> str:
         """What a service has logged so far."""
         return self._log(service).read_text(errors="replace")
-
-    def run_workers(self) -> list[psutil.Process]:
-        """The processes of the runs that are at work."""
-        children = psutil.Process(self._processes[CODE_SERVER].pid).children()
-        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of the instance's database, asked for as its own role."""
@@ -161,15 +144,6 @@ class Deployment:
             wait_until(lambda: self.status(run_id) in awaited, f"run {run_id} is {status}", 120.0, 0.2)
         finally:
             assert self.status(run_id) == status, f"{self.said(DAEMON)}\n{self.said(CODE_SERVER)}"
-
-    def times_enqueued(self, run_id: str) -> int:
-        """How often a run was put into the queue."""
-        statement = "select count(*) from event_logs where run_id = %s and dagster_event_type = 'PIPELINE_ENQUEUED'"
-        return int(self.query(statement, run_id)[0][0])
-
-    def is_blocked(self, run_id: str) -> bool:
-        """Whether the daemon has left a run in the queue because of its pool."""
-        return f"Run {run_id} is blocked by global concurrency limits" in self.said(DAEMON)
 
     def _log(self, service: str) -> Path:
         return self._folder / f"{service}.log"
@@ -228,52 +202,25 @@ def test_a_landed_batch_is_refreshed_from_by_way_of_the_queue(deployment: Deploy
     assert not list(Path(deployment.environment["DAGSTER_HOME"]).rglob("*.db"))
 
 
-def test_refreshes_that_wait_outlive_the_database_and_the_processes_of_others(deployment: Deployment) -> None:
-    """Three are requested at once, and none of them can go on while the test has the lock on the files.
-
-    The first has the pool to itself, also over a restart of PostgreSQL. Its process is killed: the code server says so,
-    and is gone itself when it is the second's turn, which waits until there is one again. Then the code server goes
-    down with the second: nobody but run monitoring can say so, and the third begins. By then the button works, too.
-    """
+def test_a_run_whose_code_server_dies_fails_and_the_next_one_starts(deployment: Deployment) -> None:
+    """Neither run can go on while the test holds the lock of a refresh, and the pool admits one at a time."""
     lock = RefreshLock(lock_file=str(deployment.settings.refresh_lock_file), wait_seconds=0)
     lock.acquire("the test", lambda message: None)
     try:
-        first, second, third = (deployment.request_refresh() for _ in range(3))
+        first, second = (deployment.request_refresh() for _ in range(2))
         deployment.wait_for(first, "STARTED")
-        deployment.server.restart()
-        wait_until(deployment.answers, "the webserver answers again")
-        wait_until(lambda: all(map(deployment.is_blocked, (second, third))), "the pool has kept the others", 60.0)
-        assert [deployment.status(run) for run in (first, second, third)] == ["STARTED", "QUEUED", "QUEUED"]
-
-        with deployment.suspended(DAEMON):
-            (worker,) = deployment.run_workers()
-            worker.send_signal(signal.SIGKILL)
-            deployment.wait_for(first, "FAILURE")
-            deployment.kill(CODE_SERVER)
-        wait_until(lambda: deployment.times_enqueued(second) > 1, "the second went back to the queue", 60.0)
-        deployment.start(CODE_SERVER)
-        deployment.wait_for(second, "STARTED")
-        assert deployment.status(third) == "QUEUED"
-
+        assert deployment.status(second) == "QUEUED"
         deployment.kill(CODE_SERVER)
         deployment.start(CODE_SERVER)
-        deployment.wait_for(second, "FAILURE")
+        deployment.wait_for(first, "FAILURE")
         assert "the code server has been restarted since" in deployment.said(DAEMON)
-        deployment.wait_for(third, "STARTED")
+        deployment.wait_for(second, "STARTED")
         deployment.request_refresh()
     finally:
         lock.release()
 
 
-def test_the_role_comes_in_by_its_password_and_can_do_nothing_but_own_its_database(deployment: Deployment) -> None:
-    """A password with all that means something in an address is handed on as it is."""
+def test_the_database_refuses_another_password(deployment: Deployment) -> None:
+    """The right one holds every character that has a meaning in an address."""
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         execute(deployment.server.dsn("dagster", "dagster", "another"), "select 1")
-    assert deployment.query(
-        "select rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls from pg_roles "
-        "where rolname = current_user"
-    ) == [(False,) * 5]
-    assert deployment.query("select datname from pg_database where datdba = 'dagster'::regrole") == [("dagster",)]
-    assert deployment.query(
-        "select count(*) from pg_database, aclexplode(datacl) where datname = 'dagster' and grantee = 0"
-    ) == [(0,)]
