@@ -1,8 +1,6 @@
-"""A Spark cluster on this machine to test on: a master, workers and a Spark Connect server.
+"""Run a Spark cluster on this machine to test on: a master, workers and a Spark Connect server.
 
-What belongs here: starting and ending its processes, which run what is installed in `spark/.venv`, and its command
-line (`python -m spark.cluster --help`). What does not: what the pipeline has Spark do; it
-does not care which cluster that is.
+Its processes run what is installed in `spark/.venv`. Command line: `python -m spark.cluster --help`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Runs one command as its child process, and ends it when the process that wanted it is no more.
+"""Run one command as a child process, and end it when its owner ends.
 
-The owner holds the other end of this process's standard input, whose end means that the owner has let go of it or is
-gone, however it went: a JVM cannot notice that by itself. What belongs here: this script, which needs nothing
-installed, not even this package. What does not: which commands (`cluster`).
+The owner holds the other end of standard input, which closes when the owner dies. A JVM does not notice that by itself.
+The script uses nothing but the standard library.
 """
 
 from __future__ import annotations

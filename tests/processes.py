@@ -1,7 +1,4 @@
-"""Servers as processes of their own, as tests need them.
-
-What belongs here: plain functions without fixtures. What does not: expectations.
-"""
+"""Start and end servers as processes of their own."""
 
 from __future__ import annotations
 

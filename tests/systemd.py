@@ -1,7 +1,4 @@
-"""The systemd units of the deployment, read as systemd reads them.
-
-What belongs here: plain functions without fixtures. What does not: expectations.
-"""
+"""Read the systemd units of the deployment as systemd does."""
 
 from __future__ import annotations
 

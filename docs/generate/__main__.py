@@ -1,7 +1,4 @@
-"""The command line: `python -m docs.generate [--check]`.
-
-What belongs here: where the inputs are, writing or checking the pages. What does not: what they hold.
-"""
+"""Write or check the generated sections of the pages: `python -m docs.generate [--check]`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The data dictionary: every table people can read, its columns, and the checks that guard it.
-
-What belongs here: from manifest and definitions to Markdown tables. What does not: what a column means, which the
-YAML beside the models describes.
-"""
+"""Write the data dictionary: every published table, its columns and its checks, as Markdown."""
 
 from __future__ import annotations
 

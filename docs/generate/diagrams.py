@@ -1,7 +1,4 @@
-"""Mermaid diagrams of the source system, the star schema and the lineage between them.
-
-What belongs here: from DDL and manifest to Mermaid text. What does not: where it is placed (`pages`).
-"""
+"""Draw the source system, the star schema and the lineage between them as Mermaid text."""
 
 from __future__ import annotations
 

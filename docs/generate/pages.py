@@ -1,7 +1,7 @@
-"""Puts generated sections into the pages that have a place for them.
+"""Put generated sections into the places that pages have for them.
 
-A place is `<!-- generated: name -->` and `<!-- end of generated -->`, each on a line of its own; everything between
-them is replaced. What belongs here: finding and filling places. What does not: what the sections hold.
+A place is `<!-- generated: name -->` and `<!-- end of generated -->`, each on a line of its own. The text between them
+is replaced.
 """
 
 from __future__ import annotations

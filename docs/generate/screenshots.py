@@ -1,8 +1,7 @@
-"""Takes the pictures of the documentation: `python -m docs.generate.screenshots`.
+"""Take the pictures of the documentation: `python -m docs.generate.screenshots`.
 
-It runs the whole pipeline on simulated exports in a temporary folder, opens Dagster's UI and the report in headless
-Chromium and writes `docs/images/*.png`. What belongs here: what is photographed and how. What does not: how anything
-on the pictures looks, which the UI and the report decide.
+The module runs the pipeline on simulated exports in a temporary folder, opens Dagster's UI and the report in headless
+Chromium and writes `docs/images/*.png`.
 """
 
 from __future__ import annotations

