@@ -37,7 +37,14 @@ _SCHEMAS["export_batches"] = pa.schema(
         "has_manifest": pa.bool_(),
     }
 )
-_CHOICES = ("top_venues", "top_bands_per_venue", "min_performances", "min_festivals", "tier_gap")
+_CHOICES = (
+    "top_venues",
+    "top_bands_per_venue",
+    "min_performances",
+    "min_festivals",
+    "tier_gap",
+    "evidence_from_other_venues",
+)
 
 
 def instant(text: str) -> datetime:

@@ -1,0 +1,24 @@
+{#- The upper tail of the standard normal distribution for x >= 0: Abramowitz & Stegun 26.2.17, error below 7.5e-8. -#}
+{% macro normal_upper_tail(x) -%}
+    {%- set t = "(1.0 / (1.0 + 0.2316419 * " ~ x ~ "))" -%}
+    (
+        {{ standard_normal_density(x) }} * {{ t }} * (
+            0.319381530 + {{ t }} * (
+                -0.356563782 + {{ t }} * (1.781477937 + {{ t }} * (-1.821255978 + {{ t }} * 1.330274429))
+            )
+        )
+    )
+{%- endmacro %}
+
+{% macro standard_normal_density(x) -%}
+    (0.3989422804014327 * exp(-0.5 * {{ x }} * {{ x }}))
+{%- endmacro %}
+
+{% macro standard_normal_cdf(x) -%}
+    (
+        case
+            when {{ x }} >= 0 then 1.0 - {{ normal_upper_tail(x) }}
+            else {{ normal_upper_tail("(-1.0 * " ~ x ~ ")") }}
+        end
+    )
+{%- endmacro %}

@@ -1,0 +1,111 @@
+{#- Points of the grid on which the chances are integrated, per venue. -#}
+{%- set points = 400 -%}
+{#- Bands within this share of the best count as its equals. -#}
+{%- set equal_share = "cast(0.9 as double)" -%}
+
+with
+
+venue_ranges as (
+    select
+        venue_id,
+        max(level_mean) - greatest(0.6, 4 * max(narrow_deviation)) as lowest,
+        greatest(
+            max(narrow_mean + 5 * narrow_deviation),
+            max(case when wide_weight > 0.001 then wide_mean + 5 * wide_deviation else narrow_mean end)
+        ) as highest,
+        max(case when is_log_scale then 1 else 0 end) = 1 as is_log_scale
+    from {{ ref('band_levels') }}
+    group by venue_id
+),
+
+digits as (
+    {% for digit in range(10) -%}
+    select {{ digit }} as digit{{ ' union all' if not loop.last }}
+    {% endfor %}
+),
+
+steps as (
+    select ones.digit + 10 * tens.digit + 100 * hundreds.digit as step
+    from digits as ones
+    cross join digits as tens
+    cross join digits as hundreds
+    where hundreds.digit < {{ points // 100 }}
+),
+
+levels as (
+    select
+        venue_ranges.venue_id,
+        venue_ranges.is_log_scale,
+        steps.step,
+        (venue_ranges.highest - venue_ranges.lowest) / {{ points - 1 }} as width,
+        venue_ranges.lowest
+        + (venue_ranges.highest - venue_ranges.lowest) * steps.step / {{ points - 1 }} as level
+    from venue_ranges
+    cross join steps
+),
+
+thresholds as (
+    select
+        venue_id,
+        step,
+        width,
+        level,
+        case when is_log_scale then level - ln({{ equal_share }}) else level / {{ equal_share }} end as top_group_level,
+        case when is_log_scale then level + ln({{ equal_share }}) else level * {{ equal_share }} end as stands_out_level
+    from levels
+),
+
+distributions as (
+    select
+        bands.venue_id,
+        bands.band_id,
+        thresholds.step,
+        thresholds.width * (
+            (1 - bands.wide_weight)
+            * {{ standard_normal_density('((thresholds.level - bands.narrow_mean) / bands.narrow_deviation)') }}
+            / bands.narrow_deviation
+            + bands.wide_weight
+            * {{ standard_normal_density('((thresholds.level - bands.wide_mean) / bands.wide_deviation)') }}
+            / bands.wide_deviation
+        ) as mass,
+        {% for level in ['level', 'top_group_level', 'stands_out_level'] -%}
+        ln(
+            greatest(
+                (1 - bands.wide_weight)
+                * {{ standard_normal_cdf('((thresholds.' ~ level ~ ' - bands.narrow_mean) / bands.narrow_deviation)') }}
+                + bands.wide_weight
+                * {{ standard_normal_cdf('((thresholds.' ~ level ~ ' - bands.wide_mean) / bands.wide_deviation)') }},
+                cast(1e-300 as double)
+            )
+        ) as log_below_{{ level }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from {{ ref('band_levels') }} as bands
+    inner join thresholds
+        on bands.venue_id = thresholds.venue_id
+),
+
+all_bands as (
+    select
+        venue_id,
+        step,
+        sum(log_below_level) as log_below_level,
+        sum(log_below_top_group_level) as log_below_top_group_level,
+        sum(log_below_stands_out_level) as log_below_stands_out_level
+    from distributions
+    group by venue_id, step
+)
+
+select
+    distributions.venue_id,
+    distributions.band_id,
+    {% for name, level in [
+        ('p_best', 'level'), ('p_top_group', 'top_group_level'), ('p_stands_out', 'stands_out_level')
+    ] -%}
+    least(
+        sum(distributions.mass * exp(all_bands.log_below_{{ level }} - distributions.log_below_{{ level }})), 1
+    ) as {{ name }}{{ ',' if not loop.last }}
+    {% endfor %}
+from distributions
+inner join all_bands
+    on distributions.venue_id = all_bands.venue_id and distributions.step = all_bands.step
+group by distributions.venue_id, distributions.band_id

@@ -1,0 +1,59 @@
+{%- set rounds = 4 -%}
+
+with
+
+performances as (
+    select
+        venue_id,
+        festival_year,
+        cast(tickets_sold as double) as tickets_sold
+    from {{ ref('fct_performances') }}
+    where is_completed
+),
+
+festivals_0 as (
+    select distinct
+        festival_year,
+        cast(1 as double) as level
+    from performances
+),
+
+{% for round in range(1, rounds + 1) %}
+venues_{{ round }} as (
+    select
+        performances.venue_id,
+        greatest(sum(performances.tickets_sold) / sum(festivals.level), {{ least_level() }}) as level
+    from performances
+    inner join festivals_{{ round - 1 }} as festivals
+        on performances.festival_year = festivals.festival_year
+    group by performances.venue_id
+),
+
+festivals_{{ round }} as (
+    select
+        performances.festival_year,
+        greatest(sum(performances.tickets_sold) / sum(venues.level), {{ least_level() }}) as level
+    from performances
+    inner join venues_{{ round }} as venues
+        on performances.venue_id = venues.venue_id
+    group by performances.festival_year
+),
+{% endfor %}
+newest_first as (
+    select
+        level,
+        row_number() over (order by festival_year desc) as place
+    from festivals_{{ rounds }}
+),
+
+recent as (
+    select avg(level) as level
+    from newest_first
+    where place <= 3
+)
+
+select
+    festivals.festival_year,
+    festivals.level / recent.level as festival_level
+from festivals_{{ rounds }} as festivals
+cross join recent

@@ -1,0 +1,57 @@
+{%- set least_ratio = "cast(0.05 as double)" -%}
+
+with
+
+ratios as (
+    select
+        performances.performance_id,
+        performances.venue_id,
+        performances.band_id,
+        performances.tickets_sold >= performances.capacity as is_sold_out,
+        performances.tickets_sold / (venues.venue_level * festivals.festival_level) as ratio
+    from {{ ref('fct_performances') }} as performances
+    inner join {{ ref('festival_levels') }} as festivals
+        on performances.festival_year = festivals.festival_year
+    inner join {{ ref('venue_levels') }} as venues
+        on performances.venue_id = venues.venue_id
+    where performances.is_completed
+),
+
+ordered_ratios as (
+    select
+        ratio,
+        row_number() over (order by ratio) as place,
+        count(*) over () as performances
+    from ratios
+),
+
+deciles as (
+    select
+        {% for name, share in [('tenth', '0.1'), ('half', '0.5'), ('ninetieth', '0.9')] -%}
+        greatest(
+            max(case when place = 1 + floor({{ share }} * (performances - 1)) then ratio end), {{ least_ratio }}
+        ) as {{ name }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from ordered_ratios
+),
+
+skewness as (
+    select
+        (ninetieth + tenth - 2 * half) / greatest(ninetieth - tenth, 1e-9) as of_ratios,
+        (ln(ninetieth) + ln(tenth) - 2 * ln(half)) / greatest(ln(ninetieth) - ln(tenth), 1e-9) as of_logarithms
+    from deciles
+)
+
+select
+    ratios.performance_id,
+    ratios.venue_id,
+    ratios.band_id,
+    ratios.is_sold_out,
+    ratios.ratio,
+    skewness.of_ratios > -skewness.of_logarithms as is_log_scale,
+    case
+        when skewness.of_ratios > -skewness.of_logarithms then ln(greatest(ratios.ratio, {{ least_ratio }}))
+        else ratios.ratio
+    end as scaled_ratio
+from ratios
+cross join skewness

@@ -1,0 +1,170 @@
+"""The evidence behind verdicts equals an independent computation, and has the properties that its formulas promise."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from warehouse.dbt_festivals import nodes
+from warehouse.evidence_reference import Show, evidence, posterior
+
+TINY = Path(__file__).parent / "tiny_shows.csv"
+COLUMNS = ("expected_tickets", "expected_low", "expected_high", "p_best", "p_top_group", "p_stands_out")
+CHANCES = COLUMNS[3:]
+FEW_POINTS = 1e-3
+"""Chances are integrated over 400 points in SQL and over 4,001 in the reference."""
+
+
+def computed(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[int, int], dict[str, Any]]:
+    """Return the rows of band_levels and band_chances, by (venue, band), from the compiled SQL of the models."""
+    names = ("performance_id", "venue_id", "band_id", "festival_year", "tickets_sold", "capacity")
+    columns = zip(*([number, *astuple(show)] for number, show in enumerate(shows)), strict=True)
+    fact = pd.DataFrame(dict(zip(names, columns, strict=False)), columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
+        connection.execute("create table star_schema.fct_performances as select *, true as is_completed from fact")
+        connection.execute(f"set variable evidence_from_other_venues = {other_venues}")
+        for model in nodes("model"):
+            if model["schema"] == "evidence":
+                connection.execute(f"create table evidence.{model['name']} as {model['compiled_code']}")
+        rows = connection.execute(
+            "from evidence.band_levels full join evidence.band_chances using (venue_id, band_id)"
+        ).to_arrow_table()
+    return {(row["venue_id"], row["band_id"]): row for row in rows.to_pylist()}
+
+
+@st.composite
+def festivals(draw: st.DrawFn) -> list[Show]:
+    """Performances whose sales follow venue, festival and band with some noise, as real ones do, or nothing at all."""
+    venues = draw(st.lists(st.integers(20, 400), min_size=1, max_size=3))
+    bands = draw(st.lists(st.floats(0.5, 2.5), min_size=1, max_size=7))
+    years = draw(st.lists(st.integers(2015, 2021), min_size=1, max_size=4, unique=True))
+    shows = []
+    for _ in range(draw(st.integers(1, 40))):
+        venue, band = draw(st.integers(0, len(venues) - 1)), draw(st.integers(0, len(bands) - 1))
+        usual = venues[venue] * bands[band] * draw(st.floats(0.7, 1.4))
+        sold = draw(st.sampled_from([round(usual)] * 9 + [0]))
+        capacity = 2 * venues[venue]
+        shows.append(Show(venue + 1, band + 1, draw(st.sampled_from(years)), min(sold, capacity), capacity))
+    return shows
+
+
+@settings(max_examples=200, deadline=None)
+@given(festivals(), st.booleans())
+def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) -> None:
+    found, expected = computed(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
+    assert found.keys() == expected.keys()
+    for key, row in found.items():
+        for column in COLUMNS:
+            tolerance = {"abs": FEW_POINTS} if column in CHANCES else {"rel": 1e-6, "abs": 1e-6}
+            assert row[column] == pytest.approx(getattr(expected[key], column), **tolerance), (key, column)
+
+
+def tiny_shows() -> list[Show]:
+    with TINY.open() as stream:
+        return [
+            Show(*(int(row[name]) for name in ("venue_id", "band_id", "festival_year", "tickets_sold", "capacity")))
+            for row in csv.DictReader(stream)
+        ]
+
+
+@pytest.mark.parametrize(("file", "other_venues"), [("expected", False), ("expected_other_venues", True)])
+def test_models_give_the_expected_values_of_a_small_festival(file: str, other_venues: bool) -> None:
+    """The values were computed by a third program; this festival is judged on the logarithmic scale."""
+    found = computed(tiny_shows(), other_venues=other_venues)
+    assert {row["is_log_scale"] for row in found.values()} == {True}
+    with TINY.with_name(f"tiny_{file}.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            for column in row.keys() & set(CHANCES):
+                got = found[int(row["venue_id"]), int(row["band_id"])][column]
+                assert got == pytest.approx(float(row[column]), abs=1e-4), (row, column)
+
+
+def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> list[Show]:
+    """Return the shows of bands at a venue, one festival after the other."""
+    return [
+        Show(venue, band, 2015 + number, sold, capacity)
+        for band, sales in enumerate(bands, start=1)
+        for number, sold in enumerate(sales)
+    ]
+
+
+def test_a_band_alone_is_the_best_and_stands_out() -> None:
+    found = computed(shows_of([500, 480, 510]))
+    assert [found[1, 1][column] for column in CHANCES] == pytest.approx([1, 1, 1], abs=FEW_POINTS)
+
+
+def test_bands_that_sold_the_same_have_equal_chances() -> None:
+    found = computed(shows_of(*[[500, 500]] * 4))
+    assert [row["p_best"] for row in found.values()] == pytest.approx([0.25] * 4, abs=FEW_POINTS)
+    assert min(row["p_top_group"] for row in found.values()) > 0.9
+
+
+def test_a_single_performance_is_usual_and_uncertain() -> None:
+    row = computed(shows_of([300]))[1, 1]
+    assert row["expected_tickets"] == pytest.approx(300)
+    assert row["expected_low"] < 290
+    assert row["expected_high"] > 310
+
+
+def test_a_performance_that_sold_nothing_counts() -> None:
+    found = computed(shows_of([500, 500, 500], [500, 500, 0], [400, 400, 400]))
+    steady, unlucky = found[1, 1], found[1, 2]
+    assert unlucky["expected_tickets"] < steady["expected_tickets"]
+
+
+def test_sold_out_performances_are_counted() -> None:
+    found = computed(shows_of([1_000, 990], [1_001, 1_000]))
+    assert [row["sold_out_performances"] for row in found.values()] == [1, 2]
+
+
+def test_without_a_completed_performance_there_is_no_evidence() -> None:
+    assert computed([]) == {}
+
+
+@settings(max_examples=100, deadline=None)
+@given(festivals())
+def test_one_band_of_a_venue_is_the_best(shows: list[Show]) -> None:
+    found = computed(shows)
+    for venue in {show.venue for show in shows}:
+        chances = [row["p_best"] for (at, _), row in found.items() if at == venue]
+        assert sum(chances) == pytest.approx(1, abs=FEW_POINTS)
+
+
+@settings(max_examples=50, deadline=None)
+@given(festivals(), st.integers(2, 9), st.randoms())
+def test_units_and_order_of_rows_change_no_chance(shows: list[Show], factor: int, random: Any) -> None:
+    scaled = [replace(show, sold=factor * show.sold, capacity=factor * show.capacity) for show in shows]
+    random.shuffle(scaled)
+    found, other = computed(shows), computed(scaled)
+    for key, row in found.items():
+        assert [other[key][column] for column in CHANCES] == pytest.approx(
+            [row[column] for column in CHANCES], abs=1e-6
+        )
+
+
+@given(
+    means=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
+    variances=st.tuples(st.floats(0.0004, 1), st.floats(0.0004, 1)),
+    performances=st.integers(1, 20),
+    more=st.integers(1, 9),
+)
+def test_more_performances_at_the_same_mean_never_widen_a_part(
+    means: tuple[float, float], variances: tuple[float, float], performances: int, more: int
+) -> None:
+    """A property of the reference, which the models agree with: variances cannot be given to the models."""
+    few, many = (
+        posterior(np.full(n, means[0]), means[1], *variances, variance_of_mean=variances[0] / 10)
+        for n in (performances, performances + more)
+    )
+    assert many.sds[0] <= few.sds[0] * (1 + 1e-9)
+    assert many.sds[1] <= few.sds[1] * (1 + 1e-9)
