@@ -22,3 +22,17 @@
         end
     )
 {%- endmacro %}
+
+{% macro log_level_cdf(bands, level) -%}
+    ln(
+        greatest(
+            (1 - {{ bands }}.wide_weight) * {{ standard_normal_cdf(
+                "((" ~ level ~ " - " ~ bands ~ ".narrow_mean) / " ~ bands ~ ".narrow_deviation)"
+            ) }}
+            + {{ bands }}.wide_weight * {{ standard_normal_cdf(
+                "((" ~ level ~ " - " ~ bands ~ ".wide_mean) / " ~ bands ~ ".wide_deviation)"
+            ) }},
+            1e-300
+        )
+    )
+{%- endmacro %}

@@ -1,7 +1,7 @@
 {#- Points of the grid on which the chances are integrated, per venue. -#}
 {%- set points = 400 -%}
 {#- Bands within this share of the best count as its equals. -#}
-{%- set equal_share = "cast(0.9 as double)" -%}
+{%- set equal_share = 0.9 -%}
 
 with
 
@@ -19,8 +19,9 @@ venue_ranges as (
 ),
 
 digits as (
-    {% for digit in range(10) -%}
-    select {{ digit }} as digit{{ ' union all' if not loop.last }}
+    {% for digit in range(10) %}
+        select {{ digit }} as digit
+        {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
 
@@ -68,17 +69,9 @@ distributions as (
             * {{ standard_normal_density('((thresholds.level - bands.wide_mean) / bands.wide_deviation)') }}
             / bands.wide_deviation
         ) as mass,
-        {% for level in ['level', 'top_group_level', 'stands_out_level'] -%}
-        ln(
-            greatest(
-                (1 - bands.wide_weight)
-                * {{ standard_normal_cdf('((thresholds.' ~ level ~ ' - bands.narrow_mean) / bands.narrow_deviation)') }}
-                + bands.wide_weight
-                * {{ standard_normal_cdf('((thresholds.' ~ level ~ ' - bands.wide_mean) / bands.wide_deviation)') }},
-                cast(1e-300 as double)
-            )
-        ) as log_below_{{ level }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ log_level_cdf('bands', 'thresholds.level') }} as log_below_level,
+        {{ log_level_cdf('bands', 'thresholds.top_group_level') }} as log_below_top_group_level,
+        {{ log_level_cdf('bands', 'thresholds.stands_out_level') }} as log_below_stands_out_level
     from {{ ref('band_levels') }} as bands
     inner join thresholds
         on bands.venue_id = thresholds.venue_id
@@ -98,13 +91,19 @@ all_bands as (
 select
     distributions.venue_id,
     distributions.band_id,
-    {% for name, level in [
-        ('p_best', 'level'), ('p_top_group', 'top_group_level'), ('p_stands_out', 'stands_out_level')
-    ] -%}
+    least(sum(distributions.mass * exp(all_bands.log_below_level - distributions.log_below_level)), 1) as p_best,
     least(
-        sum(distributions.mass * exp(all_bands.log_below_{{ level }} - distributions.log_below_{{ level }})), 1
-    ) as {{ name }}{{ ',' if not loop.last }}
-    {% endfor %}
+        sum(
+            distributions.mass
+            * exp(all_bands.log_below_top_group_level - distributions.log_below_top_group_level)
+        ), 1
+    ) as p_top_group,
+    least(
+        sum(
+            distributions.mass
+            * exp(all_bands.log_below_stands_out_level - distributions.log_below_stands_out_level)
+        ), 1
+    ) as p_stands_out
 from distributions
 inner join all_bands
     on distributions.venue_id = all_bands.venue_id and distributions.step = all_bands.step

@@ -9,7 +9,7 @@ bands as (
         venue_id,
         band_id,
         count(*) as performances,
-        sum(case when is_sold_out then 1 else 0 end) as sold_out_performances,
+        cast(sum(case when is_sold_out then 1 else 0 end) as bigint) as sold_out_performances,
         avg(scaled_ratio) as mean_ratio,
         max(case when is_log_scale then 1 else 0 end) = 1 as is_log_scale
     from {{ ref('performance_ratios') }}
@@ -140,11 +140,18 @@ select
     moments.wide_weight,
     moments.level_mean,
     moments.level_deviation,
-    {% for name, deviations in [('expected_tickets', 0), ('expected_low', -1.645), ('expected_high', 1.645)] -%}
-    {%- set level = "(moments.level_mean + " ~ deviations ~ " * moments.level_deviation)" -%}
-    venues.venue_level * case when moments.is_log_scale then exp({{ level }}) else greatest({{ level }}, 0) end
-        as {{ name }}{{ ',' if not loop.last }}
-    {% endfor %}
+    venues.venue_level * case
+        when moments.is_log_scale then exp(moments.level_mean)
+        else greatest(moments.level_mean, 0)
+    end as expected_tickets,
+    venues.venue_level * case
+        when moments.is_log_scale then exp(moments.level_mean - 1.645 * moments.level_deviation)
+        else greatest(moments.level_mean - 1.645 * moments.level_deviation, 0)
+    end as expected_low,
+    venues.venue_level * case
+        when moments.is_log_scale then exp(moments.level_mean + 1.645 * moments.level_deviation)
+        else greatest(moments.level_mean + 1.645 * moments.level_deviation, 0)
+    end as expected_high
 from moments
 inner join {{ ref('venue_levels') }} as venues
     on moments.venue_id = venues.venue_id

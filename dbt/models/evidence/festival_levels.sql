@@ -18,27 +18,30 @@ festivals_0 as (
     from performances
 ),
 
+-- A festival or venue that sold nothing gets a level above zero, which can be divided by.
 {% for round in range(1, rounds + 1) %}
-venues_{{ round }} as (
-    select
-        performances.venue_id,
-        greatest(sum(performances.tickets_sold) / sum(festivals.level), {{ least_level() }}) as level
-    from performances
-    inner join festivals_{{ round - 1 }} as festivals
-        on performances.festival_year = festivals.festival_year
-    group by performances.venue_id
-),
+    venues_{{ round }} as (
+        select
+            performances.venue_id,
+            greatest(sum(performances.tickets_sold) / sum(festivals.level), 1e-9) as level
+        from performances
+        inner join festivals_{{ round - 1 }} as festivals
+            on performances.festival_year = festivals.festival_year
+        group by performances.venue_id
+    ),
 
-festivals_{{ round }} as (
-    select
-        performances.festival_year,
-        greatest(sum(performances.tickets_sold) / sum(venues.level), {{ least_level() }}) as level
-    from performances
-    inner join venues_{{ round }} as venues
-        on performances.venue_id = venues.venue_id
-    group by performances.festival_year
-),
+    festivals_{{ round }} as (
+        select
+            performances.festival_year,
+            greatest(sum(performances.tickets_sold) / sum(venues.level), 1e-9) as level
+        from performances
+        inner join venues_{{ round }} as venues
+            on performances.venue_id = venues.venue_id
+        group by performances.festival_year
+    ),
+
 {% endfor %}
+
 newest_first as (
     select
         level,

@@ -1,4 +1,4 @@
-{%- set least_ratio = "cast(0.05 as double)" -%}
+{%- set least_ratio = 0.05 -%}
 
 with
 
@@ -27,18 +27,16 @@ ordered_ratios as (
 
 deciles as (
     select
-        {% for name, share in [('tenth', '0.1'), ('half', '0.5'), ('ninetieth', '0.9')] -%}
-        greatest(
-            max(case when place = 1 + floor({{ share }} * (performances - 1)) then ratio end), {{ least_ratio }}
-        ) as {{ name }}{{ ',' if not loop.last }}
-        {% endfor %}
+        greatest(max(case when place = 1 + floor(0.1 * (performances - 1)) then ratio end), {{ least_ratio }}) as q10,
+        greatest(max(case when place = 1 + floor(0.5 * (performances - 1)) then ratio end), {{ least_ratio }}) as q50,
+        greatest(max(case when place = 1 + floor(0.9 * (performances - 1)) then ratio end), {{ least_ratio }}) as q90
     from ordered_ratios
 ),
 
 skewness as (
     select
-        (ninetieth + tenth - 2 * half) / greatest(ninetieth - tenth, 1e-9) as of_ratios,
-        (ln(ninetieth) + ln(tenth) - 2 * ln(half)) / greatest(ln(ninetieth) - ln(tenth), 1e-9) as of_logarithms
+        (q90 + q10 - 2 * q50) / greatest(q90 - q10, 1e-9) as of_ratios,
+        (ln(q90) + ln(q10) - 2 * ln(q50)) / greatest(ln(q90) - ln(q10), 1e-9) as of_logarithms
     from deciles
 )
 

@@ -1,4 +1,4 @@
-{%- set least_variance = "cast(0.0004 as double)" -%}
+{%- set least_variance = 0.0004 -%}
 
 with
 
