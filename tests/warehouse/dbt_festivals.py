@@ -42,7 +42,6 @@ _CHOICES = (
     "top_bands_per_venue",
     "min_performances",
     "min_festivals",
-    "tier_gap",
     "evidence_from_other_venues",
 )
 
@@ -158,7 +157,7 @@ def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConne
     connection = source_tables_in_memory(festival)
     for name in _CHOICES:
         connection.execute(f"set variable {name} = {choice.get(name, _project_vars()[name])}")
-    connection.execute("create schema star_schema; create schema data_products")
+    connection.execute("create schema star_schema; create schema evidence; create schema data_products")
     for model in nodes("model"):
         kind = model["config"]["materialized"]
         connection.execute(f"create {kind} {model['schema']}.{model['name']} as {model['compiled_code']}")

@@ -124,7 +124,7 @@ def test_a_performance_that_sold_nothing_counts() -> None:
 
 def test_sold_out_performances_are_counted() -> None:
     found = computed(shows_of([1_000, 990], [1_001, 1_000]))
-    assert [row["sold_out_performances"] for row in found.values()] == [1, 2]
+    assert (found[1, 1]["sold_out_performances"], found[1, 2]["sold_out_performances"]) == (1, 2)
 
 
 def test_without_a_completed_performance_there_is_no_evidence() -> None:

@@ -28,8 +28,6 @@ ranked_bands as (
     select
         venue_id,
         band_id,
-        tickets_sold,
-        performances,
         row_number() over (
             partition by venue_id
             order by avg_tickets_per_performance desc, tickets_sold desc, band_id asc
@@ -38,47 +36,6 @@ ranked_bands as (
     where
         performances >= {{ var('min_performances') }}
         and festivals >= {{ var('min_festivals') }}
-),
-
--- Falls are compared as whole numbers, averages multiplied out by both counts of performances: a fall of
--- exactly the gap must not end a tier because of a rounded division.
-neighbours as (
-    select
-        venue_id,
-        band_id,
-        rank_in_venue,
-        tickets_sold * lead(performances) over (partition by venue_id order by rank_in_venue) as scaled_average,
-        tickets_sold * lead(performances) over (partition by venue_id order by rank_in_venue)
-        - performances * lead(tickets_sold) over (partition by venue_id order by rank_in_venue) as scaled_fall
-    from ranked_bands
-),
-
-falls as (
-    select
-        venue_id,
-        band_id,
-        rank_in_venue,
-        coalesce(cast(scaled_fall as double) / nullif(scaled_average, 0), scaled_fall) as gap_to_next,
-        case
-            when scaled_fall > cast({{ var('tier_gap') }} as decimal(9, 6)) * cast(scaled_average as decimal(18, 0))
-                then 1
-            else 0
-        end as ends_tier
-    from neighbours
-),
-
-tiers as (
-    select
-        venue_id,
-        band_id,
-        rank_in_venue,
-        gap_to_next,
-        1 + sum(ends_tier) over (
-            partition by venue_id
-            order by rank_in_venue
-            rows between unbounded preceding and current row
-        ) - ends_tier as tier
-    from falls
 )
 
 select
@@ -94,11 +51,17 @@ select
     band_totals.tickets_sold,
     band_totals.revenue,
     band_totals.avg_tickets_per_performance,
-    cast(tiers.rank_in_venue as int) as rank_in_venue,
-    tiers.gap_to_next,
-    cast(tiers.tier as int) as tier,
+    levels.sold_out_performances,
+    round(levels.expected_tickets, 3) as expected_tickets,
+    round(levels.expected_low, 3) as expected_low,
+    round(levels.expected_high, 3) as expected_high,
+    round(chances.p_best, 6) as p_best,
+    round(chances.p_top_group, 6) as p_top_group,
+    round(chances.p_stands_out, 6) as p_stands_out,
+    verdicts.verdict,
+    cast(ranked_bands.rank_in_venue as int) as rank_in_venue,
     venue_ranks.is_top_venue,
-    coalesce(tiers.rank_in_venue <= {{ var('top_bands_per_venue') }}, false) as is_top_band
+    coalesce(ranked_bands.rank_in_venue <= {{ var('top_bands_per_venue') }}, false) as is_top_band
 from band_totals
 inner join venue_ranks
     on band_totals.venue_id = venue_ranks.venue_id
@@ -106,5 +69,11 @@ inner join {{ ref('dim_venues') }} as venues
     on band_totals.venue_id = venues.venue_id
 inner join {{ ref('dim_bands') }} as bands
     on band_totals.band_id = bands.band_id
-left join tiers
-    on band_totals.venue_id = tiers.venue_id and band_totals.band_id = tiers.band_id
+inner join {{ ref('band_levels') }} as levels
+    on band_totals.venue_id = levels.venue_id and band_totals.band_id = levels.band_id
+inner join {{ ref('band_chances') }} as chances
+    on band_totals.venue_id = chances.venue_id and band_totals.band_id = chances.band_id
+inner join {{ ref('band_verdicts') }} as verdicts
+    on band_totals.venue_id = verdicts.venue_id and band_totals.band_id = verdicts.band_id
+left join ranked_bands
+    on band_totals.venue_id = ranked_bands.venue_id and band_totals.band_id = ranked_bands.band_id

@@ -1,7 +1,6 @@
 {#- Points of the grid on which the chances are integrated, per venue. -#}
 {%- set points = 400 -%}
-{#- Bands within this share of the best count as its equals. -#}
-{%- set equal_share = 0.9 -%}
+{%- set equal_share = "(1 - " ~ var('equal_within') ~ ")" -%}
 
 with
 

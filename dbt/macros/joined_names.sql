@@ -1,0 +1,7 @@
+{#- string_agg of DuckDB and listagg of Spark order their rows with different syntax. -#}
+{% macro joined_names(name, place, most) -%}
+    {%- for number in range(1, most + 1) -%}
+        coalesce(max(case when {{ place }} = {{ number }} then {{ "', ' || " if number > 1 }}{{ name }} end), '')
+        {{- " || " if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
