@@ -10,6 +10,7 @@ from dagster import Definitions
 LAYERS = {
     "festival": "Source tables (`festival`)",
     "star_schema": "Star schema (`star_schema`)",
+    "evidence": "Evidence (`evidence`)",
     "data_products": "Data products (`data_products`)",
 }
 

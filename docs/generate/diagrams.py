@@ -12,6 +12,7 @@ from sqlglot import exp
 _LAYERS = {
     "festival": "source tables",
     "star_schema": "star schema",
+    "evidence": "evidence",
     "data_products": "data products",
 }
 _DATE_KEY = "date_day"
