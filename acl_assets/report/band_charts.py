@@ -1,9 +1,8 @@
-"""Picture 3: the top bands of a venue by average tickets per performance, in tiers."""
+"""Picture 3: the top bands of a venue by average tickets per performance, and how sure each figure is."""
 
 from __future__ import annotations
 
-from itertools import groupby
-from operator import itemgetter
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -18,12 +17,14 @@ from acl_assets.report.drawing import (
     config,
     layered,
     rows_of,
-    shape,
     tooltip_name,
 )
 
-_TIER_HEADER_HEIGHT = 30
-_BAND_ROW_HEIGHT = 42
+NAMED_VERDICTS = ("must invite", "near-equals", "leads on one show")
+"""Verdicts of the bands that the verdict of their venue names."""
+
+_ROW_HEIGHT = 54
+_SURELY = 0.995  # rounds to 100 %, which no evidence gives
 
 
 def band_sales_chart(
@@ -31,151 +32,207 @@ def band_sales_chart(
 ) -> alt.LayerChart:
     """Draw picture 3 for one venue from `band_sales_by_venue` of all venues, whose scale is common to the top ones.
 
-    A tier is a block with a heading, a shade and a shape of its own. The first is drawn in the colour that the venue
-    has in picture 2 by its rank.
+    A dot is the average of a band, hollow when it rests on one performance. The bar is the 90 % interval of its mean,
+    the tick its expected tickets. The bands that the verdict names have the colour that the venue has in picture 2 by
+    its rank. A strip shows the averages of all bands at the venue.
     """
-    layers, height = _band_sales_layers(bands, venue_id, venue_rank, palette, alt.ExprRef("width"))
+    panel = _panel(bands, venue_id, venue_rank, palette, alt.ExprRef("width"))
     return layered(
-        layers,
+        panel.layers,
         palette,
         width=width,
-        height=height,
-        description="Dots: average tickets per performance of the venue's top bands, best first, in tiers.",
+        height=panel.height,
+        description="Dots: average tickets per performance of the venue's top bands, best first, with 90 % intervals. "
+        "Strip below: the averages of all bands at the venue.",
     )
 
 
-def band_sales_of_top_venues_chart(bands: pd.DataFrame, venues: pd.DataFrame, width: int) -> alt.HConcatChart:
-    """Draw `band_sales_chart` of every top venue in `venue_standings` side by side; `width` is that of the whole."""
-    top = venues[venues.is_top_venue]
+def band_sales_of_top_venues_chart(
+    bands: pd.DataFrame, venues: pd.DataFrame, verdicts: pd.DataFrame, width: int
+) -> alt.HConcatChart:
+    """Draw `band_sales_chart` of every top venue in `venue_verdicts` side by side; `width` is that of the whole."""
+    judged = venues.merge(verdicts[["venue_id", "verdict", "bands"]], on="venue_id")
     gap = 16
-    share = (width - gap * (len(top) - 1)) // max(len(top), 1)
+    share = (width - gap * (len(judged) - 1)) // max(len(judged), 1)
     panels = []
-    for _, venue in top.iterrows():
-        layers, height = _band_sales_layers(
-            bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share))
-        )
-        title = alt.TitleParams(str(venue.venue_name), limit=share)
-        panels.append(alt.LayerChart(layer=layers, width=share, height=height, title=title))
+    for _, venue in judged.iterrows():
+        panel = _panel(bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share)))
+        heading = verdict_heading(str(venue.verdict), int(venue.bands))
+        title = alt.TitleParams(str(venue.venue_name), subtitle=heading, limit=share)
+        panels.append(alt.LayerChart(layer=panel.layers, width=share, height=panel.height, title=title))
     return alt.HConcatChart(hconcat=panels, spacing=gap, config=config(PAPER))
 
 
-def _band_sales_layers(
-    bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: alt.ExprRef
-) -> tuple[list[alt.Chart], int]:
-    """Return the layers of `band_sales_chart` and their height in pixels; `width` is an expression of their width."""
-    shown = bands[bands.is_top_venue & bands.is_top_band]
-    best_average = float(shown.avg_tickets_per_performance.max()) if len(shown) else 1.0
-    rows, tiers, height = _tier_blocks(bands[bands.venue_id == venue_id])
-    for row in rows:
-        row["colour"] = palette.venue(venue_rank) if row["tier"] == 1 else palette.soft_ink
-    for tier in tiers:
-        tier["shade"] = palette.band if tier["tier"] % 2 == 1 else palette.surface
+def verdict_heading(verdict: str, bands: int) -> str:
+    """Return the verdict on a venue in a few words."""
+    return {
+        "must invite": "Must invite: one band leads clearly",
+        "near-equals": f"Near-equals: {bands} bands share the lead",
+        "leads on one show": "Leads on one show: it may not last",
+    }.get(verdict, "No clear lead: the records do not tell")
+
+
+def chance_text(chance: float) -> str:
+    """Return a chance in per cent, never as certain or impossible."""
+    if chance >= _SURELY:
+        return "over 99 %"
+    return "under 1 %" if chance < 1 - _SURELY else f"{chance:.0%}".replace("%", " %")
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The layers of one venue's picture, and its height in pixels."""
+
+    layers: list[alt.Chart]
+    height: int
+
+
+def _panel(bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: alt.ExprRef) -> _Panel:
+    here = bands[bands.venue_id == venue_id]
+    rows = _band_rows(here, palette.venue(venue_rank), palette)
+    strip_at = _ROW_HEIGHT * len(rows) + 26
+    height = strip_at + 18 if rows else 1
+    scale = alt.Scale(domain=_domain(bands), nice=False, padding=8, clamp=True)
 
     def at(position: str) -> alt.Y:
         return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
 
-    x = alt.X(
-        "avg_tickets_per_performance:Q",
-        scale=alt.Scale(domain=[0, best_average], nice=False, padding=7),
-        axis=alt.Axis(
+    def tickets(field: str) -> alt.X:
+        axis = alt.Axis(
             title="average tickets per performance",
             tickCount=4,
             orient="bottom",
             grid=False,
             domain=False,
             labelExpr=THOUSANDS,
-        ),
-    )
-    blocks = (
-        chart_of(tiers).mark_rect().encode(y=at("top:Q"), y2=alt.Y2("bottom:Q"), fill=alt.Fill("shade:N", scale=None))
-    )
-    parted = [tier for tier in tiers if tier["top"] > 0]
-    rules = chart_of(parted).mark_rule(strokeDash=[5, 4], color=palette.soft_ink).encode(y=at("top:Q"))
+        )
+        return alt.X(field, scale=scale, axis=axis)
+
     left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle"}
     right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle"}
-    headings = (
-        chart_of(tiers)
-        .mark_text(
-            **left,
-            fontSize=11,
-            fontWeight="bold",
-            color=palette.soft_ink,
-            limit=alt.ExprRef(f"{width.expr} - 16"),
-        )
-        .encode(y=at("heading_at:Q"), text=alt.Text("heading:N"))
-    )
+    weight = alt.ExprRef("datum.is_named ? 'bold' : 'normal'")
+    colour = alt.Color("colour:N", scale=None)
+    tooltip = _tooltip()
     base = chart_of(rows)
-    weight = alt.ExprRef("datum.tier === 1 ? 'bold' : 'normal'")
-    tooltip = [
-        alt.Tooltip("tooltip_name:N", title="Band"),
-        alt.Tooltip("rank_in_venue:Q", title="Rank at this venue"),
-        alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
-        alt.Tooltip("performances:Q", title="Performances"),
-        alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
-        alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
-        alt.Tooltip("played:N", title="Festivals"),
-        alt.Tooltip("tier_name:N", title="Tier"),
-    ]
     names = base.mark_text(
-        **left, fontSize=13, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 122")
+        **left, fontSize=13, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 76")
     ).encode(y=at("name_at:Q"), text=alt.Text("ranked_name:N"), tooltip=tooltip)
     figures = base.mark_text(**right, fontSize=12, fontWeight=weight, color=palette.ink).encode(
         y=at("name_at:Q"), text=alt.Text("figures:N")
     )
-    stems = base.mark_bar(height=4, cornerRadiusEnd=2, opacity=0.55).encode(
-        y=at("dot_at:Q"), x=x, x2=alt.X2Datum(0), fill=alt.Fill("colour:N", scale=None), tooltip=tooltip
+    chances = base.mark_text(**left, fontSize=11, color=palette.soft_ink).encode(
+        y=at("chance_at:Q"), text=alt.Text("chance:N")
     )
-    dots = base.mark_point(filled=True, opacity=1, size=110).encode(
+    basis = base.mark_text(**right, fontSize=11, color=palette.soft_ink).encode(
+        y=at("chance_at:Q"), text=alt.Text("basis:N")
+    )
+    intervals = base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32).encode(
+        y=at("dot_at:Q"), x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour, tooltip=tooltip
+    )
+    expected = base.mark_tick(thickness=2, size=15, orient="vertical", opacity=1).encode(
+        y=at("dot_at:Q"), x=tickets("expected_tickets:Q"), color=colour, tooltip=tooltip
+    )
+    dots = base.mark_point(filled=True, opacity=1, size=90, strokeWidth=2).encode(
         y=at("dot_at:Q"),
-        x=x,
-        color=alt.Color("colour:N", scale=None),
-        shape=shape("tier_name"),
+        x=tickets("avg_tickets_per_performance:Q"),
+        stroke=alt.Stroke("colour:N", scale=None),
+        fill=alt.Fill("fill:N", scale=None),
         tooltip=tooltip,
     )
-    return [blocks, rules, headings, stems, dots, names, figures], height
+    strip = (
+        chart_of(_strip_rows(here, strip_at, palette))
+        .mark_tick(thickness=1, size=12, orient="vertical", opacity=0.6)
+        .encode(
+            y=at("strip_at:Q"),
+            x=tickets("avg_tickets_per_performance:Q"),
+            color=colour,
+            tooltip=[
+                alt.Tooltip("tooltip_name:N", title="Band"),
+                alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
+                alt.Tooltip("performances:Q", title="Performances"),
+            ],
+        )
+    )
+    caption = (
+        chart_of([{"at": strip_at - 14, "text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}])
+        .mark_text(**left, fontSize=11, color=palette.soft_ink)
+        .encode(y=at("at:Q"), text=alt.Text("text:N"))
+    )
+    return _Panel([intervals, expected, dots, names, figures, chances, basis, strip, caption], height)
 
 
-def _tier_blocks(bands: pd.DataFrame) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-    """Return the rows of bands and the blocks of tiers of one venue with their places, and the height in pixels."""
-    shown = bands[bands.is_top_band].astype({"rank_in_venue": int, "tier": int}).sort_values(["tier", "rank_in_venue"])
-    rows: list[dict[str, Any]] = []
-    tiers: list[dict[str, Any]] = []
-    bottom = 0
-    for tier, in_order in groupby(rows_of(shown), key=itemgetter("tier")):
-        members = list(in_order)
-        top = bottom
-        bottom = top + _TIER_HEADER_HEIGHT + _BAND_ROW_HEIGHT * len(members) + 6
-        in_tier = int((bands.tier == tier).sum())
-        tiers.append(
-            {
-                "tier": tier,
-                "top": top,
-                "bottom": bottom,
-                "heading_at": top + 17,
-                "heading": _tier_heading(tier, len(members), in_tier),
+def _domain(bands: pd.DataFrame) -> list[float]:
+    """Return the tickets that the axis of every top venue spans: its top bands, and all but the lowest tenth of all."""
+    at_top_venues = bands[bands.is_top_venue]
+    shown = at_top_venues[at_top_venues.is_top_band]
+    if shown.empty:
+        return [0.0, 1.0]
+    low = min(float(shown.expected_low.min()), float(at_top_venues.avg_tickets_per_performance.quantile(0.1)))
+    high = max(float(shown.expected_high.max()), float(shown.avg_tickets_per_performance.max()))
+    return [low, high if high > low else low + 1.0]
+
+
+def _band_rows(here: pd.DataFrame, venue_colour: str, palette: Palette) -> list[dict[str, Any]]:
+    """Return the top bands of a venue with their places and texts."""
+    shown = here[here.is_top_band].astype({"rank_in_venue": int}).sort_values("rank_in_venue")
+    rows = []
+    for place, band in enumerate(rows_of(shown)):
+        is_named = band["verdict"] in NAMED_VERDICTS
+        colour = venue_colour if is_named else palette.soft_ink
+        name_at = 12 + _ROW_HEIGHT * place
+        at_least = "≥ " if band["sold_out_performances"] else ""
+        rows.append(
+            band
+            | {
+                "name_at": name_at,
+                "chance_at": name_at + 15,
+                "dot_at": name_at + 31,
+                "is_named": is_named,
+                "colour": colour,
+                "fill": palette.surface if band["performances"] == 1 else colour,
+                "ranked_name": f"{band['rank_in_venue']}. {band['band_name']}",
+                "tooltip_name": tooltip_name(band["band_name"]),
+                "figures": f"{at_least}{band['avg_tickets_per_performance']:,.0f}",
+                "basis": "1 performance" if band["performances"] == 1 else f"{band['performances']} performances",
+                "chance": _chance(band),
+                "interval": f"{band['expected_low']:,.0f} to {band['expected_high']:,.0f}",
+                "played": _played(band),
             }
         )
-        for place, band in enumerate(members):
-            name_at = top + _TIER_HEADER_HEIGHT + 10 + _BAND_ROW_HEIGHT * place
-            rows.append(
-                band
-                | {
-                    "name_at": name_at,
-                    "dot_at": name_at + 17,
-                    "tier_name": str(tier),
-                    "ranked_name": f"{band['rank_in_venue']}. {band['band_name']}",
-                    "tooltip_name": tooltip_name(band["band_name"]),
-                    "figures": f"{band['avg_tickets_per_performance']:,.0f}  ·  {band['performances']} perf.",
-                    "played": _played(band),
-                }
-            )
-    return rows, tiers, max(bottom, 1)
+    return rows
 
 
-def _tier_heading(tier: int, shown: int, in_tier: int) -> str:
-    first = "MUST INVITE" if in_tier == 1 else "NEAR-EQUALS"
-    name = first if tier == 1 else f"TIER {tier}"
-    return name if shown == in_tier else f"{name}  ·  {shown} of {in_tier} shown"
+def _strip_rows(here: pd.DataFrame, strip_at: int, palette: Palette) -> list[dict[str, Any]]:
+    columns = ["band_name", "avg_tickets_per_performance", "performances"]
+    return [
+        band | {"strip_at": strip_at, "colour": palette.ink, "tooltip_name": tooltip_name(band["band_name"])}
+        for band in rows_of(here[columns])
+    ]
+
+
+def _chance(band: dict[str, Any]) -> str:
+    """Return the chance of a leader to be the best, and of another band to be in the top group."""
+    if band["verdict"] in ("must invite", "leads on one show"):
+        return f"{chance_text(band['p_best'])} sure the best"
+    return f"{chance_text(band['p_top_group'])} in the top group"
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("tooltip_name:N", title="Band"),
+        alt.Tooltip("verdict:N", title="Verdict"),
+        alt.Tooltip("rank_in_venue:Q", title="Rank at this venue"),
+        alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
+        alt.Tooltip("expected_tickets:Q", title="Expected", format=",.0f"),
+        alt.Tooltip("interval:N", title="90 % interval"),
+        alt.Tooltip("performances:Q", title="Performances"),
+        alt.Tooltip("sold_out_performances:Q", title="Of these sold out"),
+        alt.Tooltip("p_best:Q", title="Chance to be the best", format=".1%"),
+        alt.Tooltip("p_top_group:Q", title="Chance to be in the top group", format=".1%"),
+        alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
+        alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
+        alt.Tooltip("played:N", title="Festivals"),
+    ]
 
 
 def _played(band: dict[str, Any]) -> str:

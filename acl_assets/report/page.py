@@ -27,7 +27,7 @@ from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 PREVIEW_WIDTH = 900
-TIER_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
+VENUE_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -37,8 +37,18 @@ _TABLES = {
     "sales_by_venue": "data_products.ticket_sales_by_venue order by venue_rank, festival_year",
     "band_sales": "data_products.band_sales_by_venue order by venue_id, rank_in_venue",
     "candidates": "data_products.all_star_candidates order by venue_rank, rank_in_venue",
+    "verdicts": "data_products.venue_verdicts order by venue_rank",
     "export_batches": "publication.export_batches order by exported_at, batch_id",
     "audit_results": "publication.audit_results order by asset_key, check_name",
+}
+
+
+# Per verdict, with the number of venues and the form of "to have".
+_HEADLINES = {
+    "must invite": "{0} {1} a must-invite",
+    "near-equals": "{0} {1} near-equals",
+    "leads on one show": "{0} {1} a leader that played once",
+    "no clear lead": "{0} {1} no clear lead",
 }
 
 
@@ -57,6 +67,7 @@ class ReportData:
     sales_by_venue: pd.DataFrame
     band_sales: pd.DataFrame
     candidates: pd.DataFrame
+    verdicts: pd.DataFrame
     unsold_performances: int
     export_batches: pd.DataFrame
     audit_results: pd.DataFrame
@@ -66,30 +77,26 @@ class ReportData:
 
 @dataclass(frozen=True)
 class VenueAnswer:
-    """The bands to invite at one top venue.
+    """What the records say about one top venue.
 
     Attributes:
         venue: its row of `charts.venue_standings`.
-        leaders: its candidates of the first tier, best first.
-        leaders_in_all: number of bands in that tier, including those beyond the candidates.
-        spread: difference between the first and the last leader, as a share of the first (0-1).
+        verdict: its row of `venue_verdicts`.
+        named: the bands that the verdict names, the likeliest first; without a clear lead those safe to invite.
+        all_bands: number of bands with a completed performance there.
+        likelier_elsewhere: names of bands outside the picture that are likelier in the top group than one in it.
     """
 
     venue: pd.Series
-    leaders: pd.DataFrame
-    leaders_in_all: int
-    spread: float
+    verdict: pd.Series
+    named: pd.DataFrame
+    all_bands: int
+    likelier_elsewhere: list[str]
 
     @property
-    def is_clear(self) -> bool:
-        """Return whether one band is alone in the first tier."""
-        return self.leaders_in_all == 1
-
-    @property
-    def lead(self) -> float | None:
-        """Return the distance from the last leader to the next band, as a share (0-1), None without a next band."""
-        gap = self.leaders.gap_to_next.iloc[-1]
-        return None if pd.isna(gap) else float(gap)
+    def heading(self) -> str:
+        """Return the verdict in a few words."""
+        return band_charts.verdict_heading(self.verdict.verdict, int(self.verdict.bands))
 
 
 def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, dict[str, Any]]:
@@ -149,6 +156,7 @@ def render_report(data: ReportData) -> str:
         percent=lambda share: f"{share:.1%}",
         instant=partial(_instant, time_zone=data.time_zone),
         number_word=_number_word,
+        chance=band_charts.chance_text,
     )
     library = _inline_script(drawing_library())
     behaviour = _inline_script((TEMPLATES / "report.js").read_text(encoding="utf-8"))
@@ -176,7 +184,7 @@ def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
         "ticket_sales_over_time": charts.ticket_sales_over_time_chart(data.sales_over_time, width=PREVIEW_WIDTH),
         "ticket_sales_by_venue": charts.ticket_sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
         "band_sales_by_venue": band_charts.band_sales_of_top_venues_chart(
-            data.band_sales, charts.venue_standings(data.sales_by_venue), width=PREVIEW_WIDTH
+            data.band_sales, charts.venue_standings(data.sales_by_venue), data.verdicts, width=PREVIEW_WIDTH
         ),
     }
     return {name: picture.to_dict() for name, picture in pictures.items()}
@@ -199,45 +207,42 @@ def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
 
 
 def venue_answers(data: ReportData) -> list[VenueAnswer]:
-    """Return the answer of each top venue that has a candidate, best venue first."""
+    """Return the answer of each top venue with a completed performance, best venue first."""
+    standings = charts.venue_standings(data.sales_by_venue).set_index("venue_id", drop=False)
     answers = []
-    venues = charts.venue_standings(data.sales_by_venue)
-    for _, venue in venues[venues.is_top_venue].iterrows():
-        candidates = data.candidates[data.candidates.venue_rank == venue.venue_rank]
-        leaders = candidates[candidates.tier == 1]
-        if leaders.empty:
-            continue
-        bands = data.band_sales[data.band_sales.venue_id == venue.venue_id]
-        averages = leaders.avg_tickets_per_performance
-        best, last = float(averages.iloc[0]), float(averages.iloc[-1])
+    for _, verdict in data.verdicts.iterrows():
+        bands = data.band_sales[data.band_sales.venue_id == verdict.venue_id].sort_values(
+            ["p_top_group", "p_best", "band_id"], ascending=[False, False, True]
+        )
+        wanted = "safe to invite" if verdict.verdict == "no clear lead" else verdict.verdict
+        least = bands.p_top_group[bands.is_top_band].min()
+        likelier = bands[~bands.is_top_band & (bands.p_top_group > least) & (bands.verdict != "reserve")]
         answers.append(
             VenueAnswer(
-                venue=venue,
-                leaders=leaders,
-                leaders_in_all=int((bands.tier == 1).sum()),
-                spread=(best - last) / best if best else 0.0,
+                venue=standings.loc[verdict.venue_id],
+                verdict=verdict,
+                named=bands[bands.verdict == wanted],
+                all_bands=len(bands),
+                likelier_elsewhere=list(likelier.band_name),
             )
         )
     return answers
 
 
 def headline(answers: list[VenueAnswer]) -> str:
-    """Return the answer in two sentences: the share of the top venues, and how many of them have a clear winner."""
+    """Return the answer in two sentences: the share of the top venues, and what the records say about each."""
     if not answers:
         return "There are no completed performances to judge by yet."
     share = sum(float(answer.venue.share_of_tickets) for answer in answers)
     venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
-    clear = sum(answer.is_clear for answer in answers)
-    shared = len(answers) - clear
-    bands = "One band" if clear == 1 else f"{_number_word(clear).capitalize()} bands"
-    others = "venue" if shared == 1 else _number_word(shared)
-    if clear == 0:
-        verdict = "No band stands alone at the top: near-equals lead everywhere."
-    elif shared == 0:
-        verdict = f"{bands} there must be invited."
-    else:
-        verdict = f"{bands} must be invited; near-equals lead at the other {others}."
-    return f"{venues} sold {share:.0%} of all tickets. {verdict}"
+    verdicts = [answer.verdict.verdict for answer in answers]
+    parts = [
+        text.format(_number_word(count), "has" if count == 1 else "have")
+        for verdict, text in _HEADLINES.items()
+        if (count := verdicts.count(verdict))
+    ]
+    said = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    return f"{venues} sold {share:.0%} of all tickets: {said}."
 
 
 def _page(data: ReportData) -> dict[str, Any]:
@@ -266,14 +271,14 @@ def _page(data: ReportData) -> dict[str, Any]:
         },
         "period": _period(completed.festival_year),
         "unsold_performances": data.unsold_performances,
-        "largest_step_within_tiers": _largest_step_within_tiers(data.candidates),
         "export_batches": _records(data.export_batches),
         "audit_results": _records(audit),
         "warnings": _records(audit[audit.outcome != "passed"]),
         "checked_at": data.audit_results.checked_at.max() if len(data.audit_results) else None,
         "publication": data.publication,
         "festival_timezone": data.time_zone,
-        "tier_glyphs": TIER_GLYPHS,
+        "venue_glyphs": VENUE_GLYPHS,
+        "named_verdicts": band_charts.NAMED_VERDICTS,
     }
 
 
@@ -291,13 +296,6 @@ def _unsold_performances(warehouse: duckdb.DuckDBPyConnection) -> int:
         """
     ).fetchall()
     return int(unsold)
-
-
-def _largest_step_within_tiers(candidates: pd.DataFrame) -> float | None:
-    """The largest fall from one candidate to the next in the same tier (0-1), None when no tier has two."""
-    next_tier = candidates.groupby("venue_rank").tier.shift(-1)
-    steps = candidates.gap_to_next[candidates.tier == next_tier].dropna()
-    return float(steps.max()) if len(steps) else None
 
 
 def _outcome(check: Any) -> str:
