@@ -141,7 +141,7 @@ def _panel(bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette
     )
     strip = (
         chart_of(_strip_rows(here, strip_at, palette))
-        .mark_tick(thickness=1, size=12, orient="vertical", opacity=0.6)
+        .mark_tick(thickness=1, size=12, orient="vertical", opacity=1)
         .encode(
             y=at("strip_at:Q"),
             x=tickets("avg_tickets_per_performance:Q"),
@@ -205,7 +205,7 @@ def _band_rows(here: pd.DataFrame, venue_colour: str, palette: Palette) -> list[
 def _strip_rows(here: pd.DataFrame, strip_at: int, palette: Palette) -> list[dict[str, Any]]:
     columns = ["band_name", "avg_tickets_per_performance", "performances"]
     return [
-        band | {"strip_at": strip_at, "colour": palette.ink, "tooltip_name": tooltip_name(band["band_name"])}
+        band | {"strip_at": strip_at, "colour": palette.soft_ink, "tooltip_name": tooltip_name(band["band_name"])}
         for band in rows_of(here[columns])
     ]
 
@@ -221,16 +221,12 @@ def _tooltip() -> list[alt.Tooltip]:
     return [
         alt.Tooltip("tooltip_name:N", title="Band"),
         alt.Tooltip("verdict:N", title="Verdict"),
-        alt.Tooltip("rank_in_venue:Q", title="Rank at this venue"),
         alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
         alt.Tooltip("expected_tickets:Q", title="Expected", format=",.0f"),
         alt.Tooltip("interval:N", title="90 % interval"),
         alt.Tooltip("performances:Q", title="Performances"),
-        alt.Tooltip("sold_out_performances:Q", title="Of these sold out"),
         alt.Tooltip("p_best:Q", title="Chance to be the best", format=".1%"),
         alt.Tooltip("p_top_group:Q", title="Chance to be in the top group", format=".1%"),
-        alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
-        alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
         alt.Tooltip("played:N", title="Festivals"),
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+from warehouse.dbt_festivals import nodes, set_choices
 
 TICKETS_PER_FESTIVAL = {
     2002: 72635, 2003: 139874, 2004: 130275, 2005: 76656, 2006: 109206, 2007: 113309, 2008: 141224,
@@ -17,9 +18,7 @@ TICKETS_PER_FESTIVAL = {
 FESTIVAL_ON_SALE = 2022
 TICKETS_ON_SALE = 96_412
 EXPORTED_AT = pd.Timestamp("2022-08-01 06:00:00")
-TIER_GAP = 0.10
-TOP_VENUES = 3
-TOP_BANDS = 8
+_OF_TICKETS = {"ticket_sales", "ticket_sales_over_time"}
 
 # Name, capacity, share of the performances, how full it usually is. The last two never hosted.
 VENUES = [
@@ -159,22 +158,39 @@ def invented_performances(seed: int = 2022) -> pd.DataFrame:
 
 
 def data_products(performances: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The data products of those performances, with the ranks and tiers the report shows."""
-    performances = performances.assign(revenue=performances["tickets_sold"] * 25)
-    completed = performances[performances["is_completed"]]
-    by_venue = _ticket_sales_by_venue(performances)
-    top_venues = by_venue.drop_duplicates("venue_id").set_index("venue_id")["is_top_venue"]
-    by_band = _band_sales_by_venue(completed, top_venues)
-    return {
-        "ticket_sales_over_time": _ticket_sales_over_time(performances),
-        "ticket_sales_by_venue": by_venue,
-        "band_sales_by_venue": by_band,
-        "all_star_candidates": _all_star_candidates(by_band, by_venue),
-        "performance_attendance": performances[
-            ["performance_id", "band_id", "band_name", "venue_id", "venue_name", "performance_start", "festival_year",
-             "is_completed", "tickets_sold", "capacity"]
-        ].assign(fill_rate=performances["tickets_sold"] / performances["capacity"]),
-    }  # fmt: skip
+    """The data products of those performances, from the SQL of the models; sale months are invented."""
+    facts = performances.assign(  # noqa: F841 # DuckDB reads it by its name
+        revenue=performances["tickets_sold"] * 25, fill_rate=performances["tickets_sold"] / performances["capacity"]
+    )
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("attach ':memory:' as acl; use acl")
+        for schema in ("star_schema", "evidence", "data_products"):
+            connection.execute(f"create schema {schema}")
+        for name in ("fct_performances", "dim_performances"):
+            connection.execute(
+                f"create table star_schema.{name} as "
+                "select *, cast(performance_start as date) as performance_date from facts"
+            )
+        for kind in ("venue", "band"):
+            connection.execute(
+                f"create table star_schema.dim_{kind}s as select distinct {kind}_id, {kind}_name, "
+                f"{'capacity' if kind == 'venue' else '0 as fee'} from facts"
+            )
+        set_choices(connection)
+        for model in nodes("model"):
+            if model["schema"] in ("evidence", "data_products") and model["name"] not in _OF_TICKETS:
+                connection.execute(f"create table {model['schema']}.{model['name']} as {model['compiled_code']}")
+        tables = "select table_name from duckdb_tables() where schema_name = 'data_products'"
+        made = [name for (name,) in connection.execute(tables).fetchall()]
+        products = {name: connection.table(f"data_products.{name}").df() for name in made}
+    products["ticket_sales_over_time"] = _ticket_sales_over_time(performances)
+    for name, order in {
+        "band_sales_by_venue": ["venue_id", "rank_in_venue"],
+        "all_star_candidates": ["venue_rank", "rank_in_venue"],
+        "ticket_sales_by_venue": ["venue_rank", "festival_year"],
+    }.items():
+        products[name] = products[name].sort_values(order).reset_index(drop=True)
+    return products
 
 
 def _ticket_sales_over_time(performances: pd.DataFrame) -> pd.DataFrame:
@@ -189,69 +205,6 @@ def _ticket_sales_over_time(performances: pd.DataFrame) -> pd.DataFrame:
         for month, amount in enumerate(sold, start=2):
             rows.append((year, pd.Timestamp(year=year, month=month, day=1).date(), amount, amount * 25, completed))
     return pd.DataFrame(rows, columns=["festival_year", "sale_month", "tickets_sold", "revenue", "is_completed"])
-
-
-def _ticket_sales_by_venue(performances: pd.DataFrame) -> pd.DataFrame:
-    yearly = performances.groupby(["venue_id", "venue_name", "capacity", "festival_year"], as_index=False).agg(
-        is_completed=("is_completed", "all"),
-        performances=("performance_id", "count"),
-        tickets_sold=("tickets_sold", "sum"),
-        revenue=("revenue", "sum"),
-    )
-    completed = performances.where(performances["is_completed"], other=0).groupby(performances["venue_id"])
-    totals = pd.DataFrame(
-        {
-            "total_performances": performances.groupby("venue_id")["is_completed"].sum(),
-            "total_tickets_sold": completed["tickets_sold"].sum().astype(int),
-            "total_revenue": completed["revenue"].sum().astype(int),
-        }
-    ).reset_index()
-    totals = totals.sort_values(["total_tickets_sold", "venue_id"], ascending=[False, True])
-    totals["share_of_tickets"] = totals["total_tickets_sold"] / max(totals["total_tickets_sold"].sum(), 1)
-    totals["venue_rank"] = range(1, len(totals) + 1)
-    totals["is_top_venue"] = totals["venue_rank"] <= TOP_VENUES
-    return yearly.merge(totals, on="venue_id")
-
-
-def _band_sales_by_venue(completed: pd.DataFrame, top_venues: pd.Series) -> pd.DataFrame:
-    bands = completed.groupby(["venue_id", "venue_name", "band_id", "band_name"], as_index=False).agg(
-        performances=("performance_id", "count"),
-        festivals=("festival_year", "nunique"),
-        first_festival_year=("festival_year", "min"),
-        last_festival_year=("festival_year", "max"),
-        tickets_sold=("tickets_sold", "sum"),
-        revenue=("revenue", "sum"),
-    )
-    bands["avg_tickets_per_performance"] = bands["tickets_sold"] / bands["performances"]
-    bands = bands.sort_values(
-        ["venue_id", "avg_tickets_per_performance", "tickets_sold", "band_id"], ascending=[True, False, False, True]
-    ).reset_index(drop=True)
-    venue = bands.groupby("venue_id")
-    bands["rank_in_venue"] = venue.cumcount() + 1
-    better = venue["avg_tickets_per_performance"].shift()
-    drop = (better - bands["avg_tickets_per_performance"]) / better
-    bands["tier"] = (drop > TIER_GAP).groupby(bands["venue_id"]).cumsum() + 1
-    bands["is_top_venue"] = bands["venue_id"].map(top_venues).astype(bool)
-    bands["is_top_band"] = bands["rank_in_venue"] <= TOP_BANDS
-    return bands
-
-
-def _all_star_candidates(bands: pd.DataFrame, venues: pd.DataFrame) -> pd.DataFrame:
-    worse = bands.groupby("venue_id")["avg_tickets_per_performance"].shift(-1)
-    average = bands["avg_tickets_per_performance"]
-    leaders = bands[bands["tier"] == 1].groupby("venue_id")["band_id"].count()
-    alone = bands["venue_id"].map(leaders) == 1
-    candidates = bands.assign(
-        gap_to_next=(average - worse) / average,
-        verdict=np.select(
-            [(bands["tier"] == 1) & alone, bands["tier"] == 1, bands["tier"] == 2],
-            ["must invite", "near-equals", "strong alternative"],
-            default="reserve",
-        ),
-        venue_rank=bands["venue_id"].map(venues.drop_duplicates("venue_id").set_index("venue_id")["venue_rank"]),
-    )[bands["is_top_venue"] & bands["is_top_band"]]
-    columns = ["venue_rank", "venue_name", "rank_in_venue", "band_name", "performances", "avg_tickets_per_performance"]
-    return candidates.sort_values(["venue_rank", "rank_in_venue"])[[*columns, "gap_to_next", "tier", "verdict"]]
 
 
 def sample_publication() -> Publication:

@@ -50,7 +50,7 @@ def test_the_report_is_written_and_its_pictures_are_previewed(settings: Settings
         width, height = struct.unpack(">II", png[16:24])
         assert 850 <= width <= 950
         assert 250 <= height <= 600
-        assert len(png) < 250_000
+        assert len(png) < 400_000
     page = settings.report_file.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "A\ufffdB\ufffdC\x7f" in page

@@ -16,7 +16,7 @@ import vl_convert
 from report.sample_warehouse import FESTIVAL_ON_SALE, SampleWarehouse
 
 from acl_assets.report import charts
-from acl_assets.report.band_charts import band_sales_chart, band_sales_of_top_venues_chart
+from acl_assets.report.band_charts import band_sales_chart, band_sales_of_top_venues_chart, chance_text
 from acl_assets.report.drawing import DARK, PAGE, PAPER, Palette
 
 DATA_PRODUCT = {
@@ -138,63 +138,65 @@ class TestBandSales:
         assert [row["band_name"] for row in sorted(rows, key=lambda row: row["dot_at"])] == list(bands["band_name"])
         assert [row["avg_tickets_per_performance"] for row in rows] == list(bands["avg_tickets_per_performance"])
 
-    def test_each_tier_is_a_block_parted_by_a_rule_with_a_shape_of_its_own(self, warehouse: SampleWarehouse) -> None:
-        """Tiers must be seen without telling colours apart."""
+    def test_a_dot_is_hollow_when_it_rests_on_one_performance(self, warehouse: SampleWarehouse) -> None:
+        rows = layer_of(band_chart(warehouse, 1), "point")["rows"]
+        assert {row["fill"] == PAPER.surface for row in rows if row["performances"] == 1} == {True}
+        assert {row["fill"] == row["colour"] for row in rows if row["performances"] > 1} == {True}
+
+    def test_interval_and_expectation_are_those_of_the_data_product(self, warehouse: SampleWarehouse) -> None:
         chart = band_chart(warehouse, 1)
-        blocks = layer_of(chart, "rect")["rows"]
-        assert [block["tier"] for block in blocks] == [1, 2, 3]
-        assert [block["top"] for block in blocks[1:]] == [block["bottom"] for block in blocks[:-1]]
-        assert [rule["top"] for rule in layer_of(chart, "rule")["rows"]] == [block["top"] for block in blocks[1:]]
-        shape = layer_of(chart, "point")["encoding"]["shape"]
-        assert shape["field"] == "tier_name"
-        assert shape["scale"]["domain"][:3] == ["1", "2", "3"]
-        assert len(set(shape["scale"]["range"])) == len(shape["scale"]["range"])
+        interval = layer_of(chart, "rule")["encoding"]
+        assert (interval["x"]["field"], interval["x2"]["field"]) == ("expected_low", "expected_high")
+        assert layer_of(chart, "tick", thickness=2)["encoding"]["x"]["field"] == "expected_tickets"
 
     @pytest.mark.parametrize("venue", [1, 2, 3])
-    def test_only_the_first_tier_has_the_colour_of_the_venue(self, warehouse: SampleWarehouse, venue: int) -> None:
+    def test_only_bands_that_the_verdict_names_have_the_colour_of_the_venue(
+        self, warehouse: SampleWarehouse, venue: int
+    ) -> None:
         rows = layer_of(band_chart(warehouse, venue), "point")["rows"]
-        assert {row["colour"] for row in rows if row["tier"] == 1} == {PAPER.venue(venue)}
-        assert {row["colour"] for row in rows if row["tier"] > 1} <= {PAPER.soft_ink}
+        named = {row["band_name"] for row in rows if row["colour"] == PAPER.venue(venue)}
+        assert named == {row["band_name"] for row in rows if row["verdict"] in ("must invite", "near-equals")}
+        assert named
 
-    @pytest.mark.parametrize(("venue", "heading"), [(1, "MUST INVITE"), (2, "NEAR-EQUALS"), (3, "NEAR-EQUALS")])
-    def test_the_first_tier_says_what_it_is(self, warehouse: SampleWarehouse, venue: int, heading: str) -> None:
-        assert layer_of(band_chart(warehouse, venue), "rect")["rows"][0]["heading"] == heading
+    def test_a_chance_is_never_certain(self) -> None:
+        assert [chance_text(chance) for chance in (1.0, 0.994, 0.5, 0.006, 0.0)] == [
+            "over 99 %", "99 %", "50 %", "1 %", "under 1 %",
+        ]  # fmt: skip
 
-    def test_a_tier_that_goes_on_beyond_the_top_bands_says_so(self, warehouse: SampleWarehouse) -> None:
-        """Near-equals that happen to rank ninth and below must not be hidden."""
-        bands = warehouse.products["band_sales_by_venue"]
-        last = layer_of(band_chart(warehouse, 1), "rect")["rows"][-1]
-        in_tier = len(bands.query("venue_id == 1 and tier == 3"))
-        assert last["heading"] == f"TIER 3  ·  4 of {in_tier} shown"
+    def test_an_average_with_a_sold_out_performance_is_a_least_figure(self, warehouse: SampleWarehouse) -> None:
+        bands = warehouse.products["band_sales_by_venue"].assign(sold_out_performances=1)
+        rows = layer_of(band_sales_chart(bands, 1, 1), "point")["rows"]
+        assert rows[0]["figures"] == "≥ 2,790"
+
+    def test_the_strip_shows_every_band_of_the_venue(self, warehouse: SampleWarehouse) -> None:
+        strip = layer_of(band_chart(warehouse, 1), "tick", thickness=1)
+        assert len(strip["rows"]) == len(warehouse.products["band_sales_by_venue"].query("venue_id == 1"))
 
     def test_every_venue_has_the_same_scale(self, warehouse: SampleWarehouse) -> None:
         """Side by side, equal lengths must mean equal averages."""
         domains = [
             layer_of(band_chart(warehouse, venue), "point")["encoding"]["x"]["scale"]["domain"] for venue in (1, 2, 3)
         ]
-        assert domains == [[0, 2790.0]] * 3
+        assert domains == [domains[0]] * 3
+        assert domains[0][0] < 1900
+        assert domains[0][1] > 2790
 
     def test_bands_that_are_not_ranked_are_not_drawn_and_leave_ranks_whole(self, warehouse: SampleWarehouse) -> None:
         """Bands below the least number of performances have no rank, which turns the column into decimals."""
         bands = warehouse.products["band_sales_by_venue"]
-        unranked = bands.assign(
-            rank_in_venue=bands["rank_in_venue"].where(bands["is_top_band"], np.nan),
-            tier=bands["tier"].where(bands["is_top_band"], np.nan),
-        )
+        unranked = bands.assign(rank_in_venue=bands["rank_in_venue"].where(bands["is_top_band"], np.nan))
         rows = layer_of(band_sales_chart(unranked, 1, 1), "point")["rows"]
         assert [row["ranked_name"] for row in rows][:2] == ["1. The Velvet Cicadas", "2. NULL"]
-        assert [row["tier_name"] for row in rows][:2] == ["1", "2"]
-
-    def test_a_gap_that_is_missing_is_null(self, warehouse: SampleWarehouse) -> None:
-        """The last band of a venue has none to the next; JSON knows no NaN, and a page that holds one draws nothing."""
-        bands = warehouse.products["band_sales_by_venue"].assign(gap_to_next=np.nan)
-        rows = layer_of(band_sales_chart(bands, 1, 1), "point")["rows"]
-        assert {row["gap_to_next"] for row in rows} == {None}
 
     def test_the_standalone_picture_holds_every_top_venue(self, warehouse: SampleWarehouse) -> None:
-        standings = charts.venue_standings(warehouse.products["ticket_sales_by_venue"])
-        chart = band_sales_of_top_venues_chart(warehouse.products["band_sales_by_venue"], standings, 900)
-        assert [panel["title"]["text"] for panel in chart.to_dict()["hconcat"]] == list(standings["venue_name"][:3])
+        products = warehouse.products
+        standings = charts.venue_standings(products["ticket_sales_by_venue"])
+        chart = band_sales_of_top_venues_chart(
+            products["band_sales_by_venue"], standings, products["venue_verdicts"], 900
+        )
+        titles = [panel["title"] for panel in chart.to_dict()["hconcat"]]
+        assert [title["text"] for title in titles] == list(standings["venue_name"][:3])
+        assert titles[0]["subtitle"] == "Must invite: one band leads clearly"
 
 
 def tick_labels(chart: alt.LayerChart, **parameters: object) -> list[list[str]]:
@@ -286,14 +288,16 @@ class TestTicks:
 
     @pytest.mark.parametrize(
         ("average", "expected"),
-        [(0.5, ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]), (1.5, ["0", "0.5", "1", "1.5"]), (2790, ["0", "1k", "2k"])],
+        [(0.5, ["0", "0.2", "0.4", "0.6", "0.8", "1"]), (1.5, ["0", "1", "2", "3"]), (2790, ["0", "2k", "4k"])],
     )
     def test_averages_below_a_thousand_are_plain_numbers(
         self, warehouse: SampleWarehouse, average: float, expected: list[str]
     ) -> None:
         bands = warehouse.products["band_sales_by_venue"].query("venue_id == 1").head(1)
-        chart = band_sales_chart(bands.assign(avg_tickets_per_performance=average), 1, 1, width=350)
-        assert tick_labels(chart) == [expected]
+        bands = bands.assign(
+            avg_tickets_per_performance=average, expected_low=0.0, expected_tickets=average, expected_high=2 * average
+        )
+        assert tick_labels(band_sales_chart(bands, 1, 1, width=350)) == [expected]
 
 
 class TestEveryPicture:

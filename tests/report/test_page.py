@@ -7,19 +7,18 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import jinja2
 import pandas as pd
 import pytest
 from report.sample_warehouse import EXPORTED_AT, SampleWarehouse, sample_warehouse
 
 from acl_assets.report import page as report
 from acl_assets.report.page import ReportData, ReportDataError, VenueAnswer
-
-ONE = "One venue sold 25% of all tickets. "
-THREE = "Three venues sold 75% of all tickets. "
 
 
 def _all_rows(specifications: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -60,35 +59,50 @@ class TestReading:
             report.read_report_data(published, "America/Chicago")
 
 
-class TestAnswer:
-    def test_one_band_alone_is_clear_and_several_are_not(self, report_data: ReportData) -> None:
-        first, second, third = report.venue_answers(report_data)
-        assert (first.is_clear, second.is_clear, third.is_clear) == (True, False, False)
-        assert list(first.leaders.band_name) == ["The Velvet Cicadas"]
-        assert len(second.leaders) == second.leaders_in_all == 3
-        assert second.spread == pytest.approx((2610 - 2570) / 2610)
+def answer(verdict: str) -> VenueAnswer:
+    venue, judged = pd.Series({"share_of_tickets": 0.25}), pd.Series({"verdict": verdict, "bands": 1})
+    return VenueAnswer(venue, judged, pd.DataFrame(), 9, [])
 
-    def test_a_leader_cut_off_from_its_equals_is_not_clear(self, report_data: ReportData) -> None:
-        """With one candidate per venue, the tier in the whole table decides, not what is shown of it."""
-        only_best = report_data.candidates[report_data.candidates.rank_in_venue == 1]
-        answers = report.venue_answers(ReportData(**(vars(report_data) | {"candidates": only_best})))
-        assert [answer.is_clear for answer in answers] == [True, False, False]
+
+class TestAnswer:
+    def test_bands_that_the_verdict_names_come_likeliest_first(self, report_data: ReportData) -> None:
+        first, second, _ = report.venue_answers(report_data)
+        assert (first.verdict.verdict, list(first.named.band_name)) == ("must invite", ["The Velvet Cicadas"])
+        assert second.verdict.verdict == "near-equals"
+        assert list(second.named.band_name) == ["Okra Moonshine", "Björk's Understudy", "Earth, Wind & Tire"]
+
+    def test_without_a_clear_lead_only_safe_bands_are_named(self, report_data: ReportData) -> None:
+        verdicts = report_data.verdicts.assign(verdict="no clear lead")
+        bands = report_data.band_sales.assign(verdict="possible")
+        bands.loc[bands.band_name == "NULL", "verdict"] = "safe to invite"
+        answers = report.venue_answers(replace(report_data, verdicts=verdicts, band_sales=bands))
+        assert [list(found.named.band_name) for found in answers] == [["NULL"], [], []]
+
+    def test_bands_outside_the_picture_that_are_likelier_are_named_below_it(self, report_data: ReportData) -> None:
+        bands = report_data.band_sales.assign(verdict="possible")
+        ninth = (bands.venue_rank == 1) & (bands.rank_in_venue == 9)
+        bands.loc[ninth, "p_top_group"] = 0.4
+        answers = report.venue_answers(replace(report_data, band_sales=bands))
+        assert answers[0].likelier_elsewhere[0] == bands.band_name[ninth].iloc[0]
 
     @pytest.mark.parametrize(
-        ("leaders", "words"),
+        ("verdicts", "words"),
         [
             ([], "There are no completed performances to judge by yet."),
-            ([1], ONE + "One band there must be invited."),
-            ([3], ONE + "No band stands alone at the top: near-equals lead everywhere."),
-            ([1, 1, 1], THREE + "Three bands there must be invited."),
-            ([1, 1, 2], THREE + "Two bands must be invited; near-equals lead at the other venue."),
-            ([1, 2, 2], THREE + "One band must be invited; near-equals lead at the other two."),
+            (["must invite"], "One venue sold 25% of all tickets: one has a must-invite."),
+            (
+                ["near-equals", "must invite", "near-equals"],
+                "Three venues sold 75% of all tickets: one has a must-invite and two have near-equals.",
+            ),
+            (
+                ["no clear lead", "leads on one show", "must invite"],
+                "Three venues sold 75% of all tickets: one has a must-invite, one has a leader that played once and "
+                "one has no clear lead.",
+            ),
         ],
     )
-    def test_the_headline_says_it_in_words(self, leaders: list[int], words: str) -> None:
-        venue = pd.Series({"share_of_tickets": 0.25})
-        answers = [VenueAnswer(venue, pd.DataFrame(), number, 0.0) for number in leaders]
-        assert report.headline(answers) == words
+    def test_the_headline_says_what_the_records_show(self, verdicts: list[str], words: str) -> None:
+        assert report.headline([answer(verdict) for verdict in verdicts]) == words
 
 
 class TestPage:
@@ -164,6 +178,6 @@ class TestWriting:
         target = tmp_path / "index.html"
         target.write_text("old", encoding="utf-8")
         broken = ReportData(**(vars(report_data) | {"candidates": pd.DataFrame({"venue_rank": [1]})}))
-        with pytest.raises(AttributeError):
+        with pytest.raises(jinja2.UndefinedError):
             report.write_report(broken, target)
         assert target.read_text(encoding="utf-8") == "old"
