@@ -179,6 +179,231 @@ inner join ranked using (venue_id)
 inner join star_schema.dim_venues as venues using (venue_id)
 group by all;
 
+-- Evidence: the formulas of docs/evidence.md.
+create temp macro upper_tail(x) as 0.3989422804014327 * exp(-0.5 * x * x) * (1 / (1 + 0.2316419 * x)) * (
+    0.319381530 + (1 / (1 + 0.2316419 * x)) * (
+        -0.356563782 + (1 / (1 + 0.2316419 * x)) * (
+            1.781477937 + (1 / (1 + 0.2316419 * x)) * (-1.821255978 + 1.330274429 / (1 + 0.2316419 * x))
+        )
+    )
+);
+create temp macro normal_cdf(x) as if(x >= 0, 1 - upper_tail(x), upper_tail(-x));
+create temp macro log_level_cdf(x, m0, d0, m1, d1, w) as ln(greatest(
+    (1 - w) * normal_cdf((x - m0) / d0) + w * normal_cdf((x - m1) / d1), 1e-300
+));
+
+create temp table shows as
+select performance_id, venue_id, band_id, festival_year, cast(tickets_sold as double) as sold, capacity
+from star_schema.fct_performances
+where is_completed;
+
+create temp table festival_levels as
+with recursive fit as (
+    select 0 as round, festival_year, cast(1 as double) as level from shows group by festival_year
+    union all
+    select any_value(fit_round) + 1, festival_year, greatest(sum(sold) / sum(venue_level), 1e-9)
+    from (
+        select
+            shows.festival_year, sold, fit.round as fit_round,
+            greatest(
+                sum(sold) over (partition by venue_id) / sum(fit.level) over (partition by venue_id), 1e-9
+            ) as venue_level
+        from shows
+        inner join fit using (festival_year)
+    )
+    where fit_round < 4
+    group by festival_year
+),
+newest_first as (
+    select festival_year, level, row_number() over (order by festival_year desc) as place from fit where round = 4
+)
+select festival_year, level / (avg(level) filter (place <= 3) over ()) as g from newest_first;
+
+create temp table venue_levels as
+select venue_id, greatest(sum(sold) / sum(g), 1e-9) as m
+from shows
+inner join festival_levels using (festival_year)
+group by venue_id;
+
+create temp table ratios as
+with compared as (
+    select performance_id, venue_id, band_id, sold >= capacity as is_sold_out, sold / (m * g) as r
+    from shows
+    inner join festival_levels using (festival_year)
+    inner join venue_levels using (venue_id)
+),
+deciles as (
+    select list_transform([0.1, 0.5, 0.9], lambda q: greatest(sorted[1 + cast(floor(q * (len(sorted) - 1)) as int)], 0.05)) as q
+    from (select list_sort(list(r)) as sorted from compared)
+),
+scale as (
+    select
+        (q[3] + q[1] - 2 * q[2]) / greatest(q[3] - q[1], 1e-9)
+        > -(ln(q[3]) + ln(q[1]) - 2 * ln(q[2])) / greatest(ln(q[3]) - ln(q[1]), 1e-9) as is_log
+    from deciles
+)
+select *, if(is_log, ln(greatest(r, 0.05)), r) as z from compared cross join scale;
+
+create temp table bands as
+select
+    venue_id, band_id, count(*) as n, avg(z) as zbar, any_value(is_log) as is_log,
+    count(*) filter (is_sold_out) as sold_out_performances,
+    greatest(sum(z * z) - sum(z) * sum(z) / count(*), 0) as squares
+from ratios
+group by venue_id, band_id;
+
+create temp table priors as
+with anywhere as (
+    select sum(squares) / nullif(sum(n - 1), 0) as variance, sum(n - 1) as freedom
+    from (
+        select count(*) as n, greatest(sum(c * c) - sum(c) * sum(c) / count(*), 0) as squares
+        from (select band_id, z - avg(z) over (partition by venue_id) as c from ratios)
+        group by band_id
+    )
+),
+variances as (
+    select
+        here.freedom, anywhere.variance as variance_anywhere,
+        greatest(
+            case
+                when here.freedom >= 20 then here.squares / here.freedom
+                when anywhere.freedom >= 1 then anywhere.variance
+                else (select coalesce(var_samp(z), 0.01) from ratios)
+            end,
+            0.0004
+        ) as sigma2
+    from (select sum(squares) as squares, sum(n - 1) as freedom from bands) as here
+    cross join anywhere
+),
+venues as (
+    select
+        venue_id, count(*) as bands, avg(zbar) as m, sum(n * zbar) / sum(n) as mean_of_shows,
+        greatest(
+            coalesce(var_samp(zbar), 0) - any_value(sigma2) * avg(cast(1 as double) / n), 0.0004
+        ) as tau2,
+        any_value(sigma2) as sigma2, any_value(freedom) as freedom, any_value(variance_anywhere) as variance_anywhere
+    from bands
+    cross join variances
+    group by venue_id
+)
+select
+    venue_id, bands, m, mean_of_shows, sigma2, tau2,
+    least(if(freedom >= 20, greatest(variance_anywhere - sigma2, 0), 0), 0.9 * tau2) as kappa2
+from venues;
+
+create temp table levels as
+with elsewhere as (
+    select
+        here.venue_id, here.band_id,
+        sum(1 / (kappa2 + sigma2 / there.n)) as p,
+        sum((there.zbar - other.mean_of_shows) / (kappa2 + sigma2 / there.n)) as s
+    from bands as here
+    inner join bands as there on here.band_id = there.band_id and here.venue_id <> there.venue_id
+    inner join priors on here.venue_id = priors.venue_id
+    inner join (select venue_id, mean_of_shows from priors) as other on there.venue_id = other.venue_id
+    group by here.venue_id, here.band_id
+),
+shifted as (
+    select
+        venue_id, band_id, n, zbar, is_log, sold_out_performances, sigma2 / n as error, tau2 / bands as of_mean,
+        m + coalesce(s, 0) / (1 / (tau2 - kappa2) + coalesce(p, 0)) as m,
+        1 / (1 / (tau2 - kappa2) + coalesce(p, 0)) + kappa2 as t
+    from bands
+    inner join priors using (venue_id)
+    left join elsewhere using (venue_id, band_id)
+),
+parts as (
+    select
+        *, t / (t + error) as b0, 9 * t / (9 * t + error) as b1,
+        1 / (1 + 0.95 / 0.05 * sqrt((9 * t + error) / (t + error)) * exp(greatest(
+            0.5 * (zbar - m) * (zbar - m) / (9 * t + error) - 0.5 * (zbar - m) * (zbar - m) / (t + error), -700
+        ))) as w
+    from shifted
+),
+mixture as (
+    select
+        *, m + b0 * (zbar - m) as m0, sqrt(t * (1 - b0) + (1 - b0) * (1 - b0) * of_mean) as d0,
+        m + b1 * (zbar - m) as m1, sqrt(9 * t * (1 - b1) + (1 - b1) * (1 - b1) * of_mean) as d1
+    from parts
+)
+select
+    *, (1 - w) * m0 + w * m1 as mu,
+    sqrt((1 - w) * d0 * d0 + w * d1 * d1 + w * (1 - w) * (m1 - m0) * (m1 - m0)) as sd
+from mixture;
+
+create temp table chances as
+with ranges as (
+    select
+        venue_id, any_value(is_log) as is_log, max(mu) - greatest(0.6, 4 * max(d0)) as low,
+        greatest(max(m0 + 5 * d0), max(if(w > 0.001, m1 + 5 * d1, m0))) as high
+    from levels
+    group by venue_id
+),
+grid as (
+    select venue_id, step, is_log, (high - low) / 399 as dx, low + (high - low) * step / 399 as x
+    from ranges
+    cross join range(400) as steps (step)
+),
+distributions as (
+    select
+        venue_id, band_id, step,
+        0.3989422804014327 * dx * (
+            (1 - w) * exp(-0.5 * ((x - m0) / d0) * ((x - m0) / d0)) / d0
+            + w * exp(-0.5 * ((x - m1) / d1) * ((x - m1) / d1)) / d1
+        ) as mass,
+        log_level_cdf(x, m0, d0, m1, d1, w) as best,
+        log_level_cdf(if(grid.is_log, x - ln(0.9), x / 0.9), m0, d0, m1, d1, w) as top_group,
+        log_level_cdf(if(grid.is_log, x + ln(0.9), x * 0.9), m0, d0, m1, d1, w) as stands_out
+    from levels
+    inner join grid using (venue_id)
+),
+compared as (
+    select
+        venue_id, band_id, mass, sum(best) over others - best as best, sum(top_group) over others - top_group as top_group,
+        sum(stands_out) over others - stands_out as stands_out
+    from distributions
+    window others as (partition by venue_id, step)
+)
+select
+    venue_id, band_id, least(sum(mass * exp(best)), 1) as p_best, least(sum(mass * exp(top_group)), 1) as p_top_group,
+    least(sum(mass * exp(stands_out)), 1) as p_stands_out
+from compared
+group by venue_id, band_id;
+
+create temp table verdicts as
+with judged as (
+    select
+        venue_id, band_id, n, round(p_best, 3) as p_best, round(p_top_group, 3) as p_top_group,
+        round(p_best, 3) >= 0.8 and round(p_stands_out, 3) >= 0.5 as is_leader, round(p_top_group, 3) >= 0.5 as is_near_best
+    from chances
+    inner join levels using (venue_id, band_id)
+),
+venues as (
+    select
+        *, coalesce(sum(n) filter (is_leader) over at_venue, 0) as performances_of_leader,
+        count(*) filter (is_near_best) over at_venue as near_best,
+        round(coalesce(sum(p_best) filter (is_near_best) over at_venue, 0), 3) as near_best_p_best
+    from judged
+    window at_venue as (partition by venue_id)
+),
+venue_verdicts as (
+    select *, case
+        when performances_of_leader > 1 then 'must invite'
+        when performances_of_leader = 1 then 'leads on one show'
+        when near_best between 2 and 8 and near_best_p_best >= 0.8 then 'near-equals'
+        else 'no clear lead'
+    end as venue_verdict
+    from venues
+)
+select venue_id, band_id, venue_verdict, case
+    when is_leader then venue_verdict
+    when venue_verdict = 'near-equals' and is_near_best then 'near-equals'
+    when p_top_group >= 0.8 then 'safe to invite'
+    when p_top_group >= 0.05 then 'possible'
+    else 'reserve'
+end as verdict
+from venue_verdicts;
+
 create table data_products.band_sales_by_venue as
 with totals as (
     select
@@ -193,53 +418,70 @@ with totals as (
     from star_schema.fct_performances
     where is_completed
     group by venue_id, band_id
-),
-ranked as (
-    select
-        *,
-        row_number() over best_first as rank_in_venue,
-        tickets_sold * lead(performances) over best_first as scaled_average,
-        tickets_sold * lead(performances) over best_first
-        - performances * lead(tickets_sold) over best_first as scaled_fall
-    from totals
-    window best_first as (
-        partition by venue_id order by avg_tickets_per_performance desc, tickets_sold desc, band_id
-    )
 )
 select
     venue_id, venue_name, venue_rank, band_id, band_name, performances, festivals, first_festival_year,
-    last_festival_year, tickets_sold, revenue, avg_tickets_per_performance,
-    cast(rank_in_venue as int) as rank_in_venue,
-    coalesce(cast(scaled_fall as double) / nullif(scaled_average, 0), scaled_fall) as gap_to_next,
-    cast(1 + count(*) filter (10 * scaled_fall > scaled_average) over (
-        partition by venue_id order by rank_in_venue rows between unbounded preceding and 1 preceding
-    ) as int) as tier,
+    last_festival_year, tickets_sold, revenue, avg_tickets_per_performance, sold_out_performances,
+    round(venue_levels.m * if(is_log, exp(mu), greatest(mu, 0)), 3) as expected_tickets,
+    round(venue_levels.m * if(is_log, exp(mu - 1.645 * sd), greatest(mu - 1.645 * sd, 0)), 3) as expected_low,
+    round(venue_levels.m * if(is_log, exp(mu + 1.645 * sd), greatest(mu + 1.645 * sd, 0)), 3) as expected_high,
+    round(p_best, 6) as p_best, round(p_top_group, 6) as p_top_group, round(p_stands_out, 6) as p_stands_out, verdict,
+    cast(row_number() over best_first as int) as rank_in_venue,
     is_top_venue,
-    rank_in_venue <= 8 as is_top_band
-from ranked
+    row_number() over best_first <= 8 as is_top_band
+from totals
+inner join levels using (venue_id, band_id)
+inner join chances using (venue_id, band_id)
+inner join verdicts using (venue_id, band_id)
+inner join venue_levels using (venue_id)
 inner join (
     select distinct venue_id, venue_name, venue_rank, is_top_venue from data_products.ticket_sales_by_venue
 ) using (venue_id)
-inner join star_schema.dim_bands using (band_id);
+inner join star_schema.dim_bands using (band_id)
+window best_first as (
+    partition by venue_id order by avg_tickets_per_performance desc, tickets_sold desc, band_id
+);
 
 create table data_products.all_star_candidates as
 select
     venue_rank, venue_id, venue_name, rank_in_venue, band_id, band_name, performances, festivals,
-    avg_tickets_per_performance, gap_to_next, tier, case
-        when tier = 1 and count(*) filter (tier = 1) over (partition by venue_id) = 1 then 'must invite'
-        when tier = 1 then 'near-equals'
-        when tier = 2 then 'strong alternative'
-        else 'reserve'
-    end as verdict, case
-        when tier > 1 then 'tier ' || tier
-        when count(*) filter (tier = 1) over (partition by venue_id) = 1 then 'must invite'
-        else 'near-equals'
-    end as tier_name,
+    avg_tickets_per_performance, sold_out_performances, expected_tickets, expected_low, expected_high, p_best, p_top_group,
+    p_stands_out, verdict,
     format('{}. {} ({} performance{})', rank_in_venue, band_name, performances, if(performances = 1, '', 's'))
         as band_label
 from data_products.band_sales_by_venue
-where is_top_venue
-qualify is_top_band;
+where is_top_venue and is_top_band;
+
+create table data_products.venue_verdicts as
+with named as (
+    select *, verdict = if(venue_verdict = 'no clear lead', 'safe to invite', venue_verdict) as is_named
+    from data_products.band_sales_by_venue
+    inner join (select venue_id, band_id, venue_verdict from verdicts) using (venue_id, band_id)
+    where is_top_venue
+),
+venues as (
+    select
+        venue_rank, venue_id, venue_name, venue_verdict as verdict, count(*) as all_bands,
+        count(*) filter (is_named) as bands,
+        coalesce(array_to_string(
+            (list(band_name order by p_top_group desc, p_best desc, band_id) filter (is_named))[:8], ', '
+        ), '') as band_names,
+        max(p_best) as highest_p_best
+    from named
+    group by all
+)
+select
+    venue_rank, venue_id, venue_name, verdict, bands, band_names, highest_p_best, case verdict
+        when 'must invite' then 'Invite ' || band_names || ': the chance that no other band sells more here is '
+            || if(highest_p_best >= 0.995, 'over 99', cast(cast(round(100 * highest_p_best) as int) as varchar)) || ' %.'
+        when 'near-equals' then bands || ' bands share the lead, so any of them will do: ' || band_names || '.'
+        when 'leads on one show'
+            then band_names || ' leads on a single performance. A second one would show whether that lasts.'
+        else 'The records cannot tell the ' || all_bands
+            || ' bands apart; more performances of the leaders would.'
+            || if(bands > 0, ' Safe to invite: ' || band_names || '.', ' None is safe to invite yet.')
+    end as sentence
+from venues;
 
 create table data_products.performance_attendance as
 select

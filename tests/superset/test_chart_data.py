@@ -27,12 +27,14 @@ ATTENDANCE = "from data_products.performance_attendance where is_completed"
 # A row per value that a chart draws. Charts of several series leave out pairs without data.
 QUERIES = {
     "All-star candidates": "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, verdict, "
-    f"performances, festivals, gap_to_next, tier {CANDIDATES}",
+    "performances, sold_out_performances, expected_tickets, expected_low, expected_high, p_best, p_top_group "
+    f"{CANDIDATES}",
     "Average fill": f"select avg(fill_rate) {ATTENDANCE}",
     "Bands at every venue": "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, performances, "
-    "first_festival_year, last_festival_year, tier from data_products.band_sales_by_venue where is_top_band",
+    "expected_tickets, expected_low, expected_high, p_top_group, verdict "
+    "from data_products.band_sales_by_venue where is_top_band",
     **{
-        f"Bands at top venue {rank}": "select band_label, tier_name, avg_tickets_per_performance "
+        f"Bands at top venue {rank}": "select band_label, verdict, avg_tickets_per_performance "
         f"{CANDIDATES} where venue_rank = {rank}"
         for rank in (1, 2, 3)
     },
@@ -60,6 +62,7 @@ QUERIES = {
     "Tickets by venue and festival": "select festival_year, venue_standing, sum(tickets_sold) "
     f"{BY_VENUE} where is_completed group by festival_year, venue_standing",
     "Tickets sold": f"select sum(tickets_sold) {OVER_TIME} where is_completed",
+    "Venue verdicts": "select venue_rank, venue_name, verdict, sentence from data_products.venue_verdicts",
     **{
         f"Top venue {rank}": "select distinct venue_name, total_tickets_sold, share_of_tickets "
         f"{BY_VENUE} where venue_rank = {rank}"
@@ -139,6 +142,7 @@ def test_charts_of_completed_festivals_may_be_empty_in_a_first_season(
         "delete from data_products.ticket_sales_by_venue where is_completed",
         "delete from data_products.band_sales_by_venue",
         "delete from data_products.all_star_candidates",
+        "delete from data_products.venue_verdicts",
     )
     with superset.client() as client:
         assert [chart.problem for chart in check_charts(client, superset.settings, BUNDLE) if chart.problem] == []

@@ -242,7 +242,7 @@ def test_the_top_venues_stand_out_in_order(wide: SeenDashboard, superset: Supers
 
 @pytest.mark.parametrize("window", WIDTHS)
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_each_top_venue_shows_its_bands_in_order_with_their_tiers(
+def test_each_top_venue_shows_its_bands_in_order_with_their_verdicts(
     request: pytest.FixtureRequest, superset: SupersetUnderTest, rank: int, window: str
 ) -> None:
     seen: SeenDashboard = request.getfixturevalue(window)
@@ -255,7 +255,7 @@ def test_each_top_venue_shows_its_bands_in_order_with_their_tiers(
     assert [text for text, _ in row[:2]] == [venue, f"{tickets:,}"]
     bands = rows(
         superset,
-        "select tier_name, avg_tickets_per_performance from data_products.all_star_candidates "
+        "select verdict, avg_tickets_per_performance from data_products.all_star_candidates "
         f"where venue_rank = {rank} order by rank_in_venue",
     )
     assert bands
