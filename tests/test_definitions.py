@@ -89,6 +89,7 @@ def test_every_asset_is_described_owned_and_grouped(described: dict[str, Any]) -
             "ticketing",
             "source_tables",
             "star_schema",
+            "evidence",
             "data_products",
             "publication",
             "visualization",

@@ -73,7 +73,7 @@ def test_the_report_is_an_exposure_of_what_it_reads() -> None:
     exposure = compiled_manifest()["exposures"]["exposure.acl_assets.all_stars_report"]
     assert {unique_id.split(".")[-1] for unique_id in exposure["depends_on"]["nodes"]} == {
         "ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue", "all_star_candidates",
-        "performance_attendance",
+        "performance_attendance", "venue_verdicts",
     }  # fmt: skip
 
 
