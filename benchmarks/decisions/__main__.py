@@ -11,7 +11,6 @@ from typing import Any
 
 import altair as alt
 import jinja2
-import numpy as np
 import pandas as pd
 import vl_convert
 
@@ -25,7 +24,7 @@ PAGE = PROJECT_DIR / "docs" / "benchmarks_decisions.md"
 PLOT = PROJECT_DIR / "docs" / "images" / "calibration.png"
 EVIDENCE = "evidence"
 _FIRST_SEED = 5_000
-_BINS = np.linspace(0, 1, 11)
+_BINS = [tenth / 10 for tenth in range(11)]
 
 
 @dataclass

@@ -65,34 +65,35 @@ def evidence_of(world: World) -> pd.DataFrame:
 def claims_of_evidence(evidence: pd.DataFrame) -> list[Claim]:
     """Return the claims of the project's own rule."""
     claims = []
-    for venue, bands in evidence.groupby("venue_id"):
+    for venue in evidence.venue_id.unique().tolist():
+        bands = evidence[evidence.venue_id == venue]
         by_chance = bands.sort_values("p_best", ascending=False)
         verdict = str(bands.venue_verdict.iloc[0])
         named = by_chance[by_chance.verdict == verdict].band_id
-        claims.append(Claim(int(venue), verdict, tuple(map(int, named)), int(by_chance.band_id.iloc[0])))
+        claims.append(Claim(venue, verdict, tuple(map(int, named)), int(by_chance.band_id.iloc[0])))
     return claims
 
 
 def claims_of_tiers(world: World, least_performances: int = 1) -> list[Claim]:
     """Return the claims of the rule before: the first tier of the averages, which ends at a fall of over 10 %."""
     claims = []
-    for venue, shows in world.shows.groupby("venue_id"):
-        averages = shows.groupby("band_id").tickets_sold.agg(["mean", "size"])
+    for venue in world.shows.venue_id.unique().tolist():
+        averages = world.shows[world.shows.venue_id == venue].groupby("band_id").tickets_sold.agg(["mean", "size"])
         ranked = averages[averages["size"] >= least_performances]["mean"].sort_values(ascending=False)
         if ranked.empty:
             continue
         tier = list(_first_tier(ranked))
         verdict = "must invite" if len(tier) == 1 else "near-equals"
-        claims.append(Claim(int(venue), verdict, tuple(tier), tier[0]))
+        claims.append(Claim(venue, verdict, tuple(tier), tier[0]))
     return claims
 
 
 def _first_tier(ranked: pd.Series) -> Iterable[int]:
     before = None
-    for band, average in ranked.items():
+    for band, average in zip(ranked.index.tolist(), ranked.tolist(), strict=True):
         if before is not None and average < (1 - TIER_GAP) * before:
             return
-        yield int(band)
+        yield band
         before = average
 
 
@@ -104,6 +105,6 @@ def is_right(claim: Claim, world: World) -> bool:
     """
     levels = world.truth[world.truth.venue_id == claim.venue].set_index("band_id").true_tickets
     if claim.verdict == "must invite":
-        return int(levels.idxmax()) == claim.bands[0]
+        return bool(levels.idxmax() == claim.bands[0])
     equal = sum(world.is_within(claim.venue, band, EQUAL_WITHIN) for band in claim.bands)
-    return int(levels.idxmax()) in claim.bands and equal > len(claim.bands) / 2
+    return levels.idxmax() in claim.bands and equal > len(claim.bands) / 2
