@@ -52,6 +52,9 @@ _HEADLINES = {
 }
 
 
+_LEAST_STEP = 1.2  # a smaller change of sales is called level
+
+
 class ReportDataError(RuntimeError):
     """The published file cannot be reported on; the message names the file and what to do."""
 
@@ -245,6 +248,36 @@ def headline(answers: list[VenueAnswer]) -> str:
     return f"{venues} sold {share:.0%} of all tickets: {said}."
 
 
+def sales_finding(festivals: pd.DataFrame) -> str:
+    """Return the largest step in the sales of completed festivals, between the three before and the three after it.
+
+    `festivals` is that of `charts.festival_totals`. With fewer than six completed festivals there is no finding.
+    """
+    completed = festivals[festivals.is_completed].sort_values("festival_year")
+    years, tickets = completed.festival_year.tolist(), completed.tickets_sold.tolist()
+    steps = {
+        year: sum(tickets[place : place + 3]) / max(sum(tickets[place - 3 : place]), 1)
+        for place, year in enumerate(years)
+        if place >= 3 and place + 3 <= len(years)
+    }
+    if not steps:
+        return ""
+    year, factor = max(steps.items(), key=lambda step: max(step[1], 1 / max(step[1], 1e-9)))
+    if 1.85 <= factor < 2.25:
+        return f"doubled from {year}"
+    if factor >= _LEAST_STEP:
+        return f"rose by {factor - 1:.0%} from {year}"
+    if factor <= 1 / _LEAST_STEP:
+        return f"fell by {1 - factor:.0%} from {year}"
+    return f"about level from {years[0]} to {years[-1]}"
+
+
+def venues_finding(answers: list[VenueAnswer]) -> str:
+    """Return which share of all tickets the top venues sold."""
+    share = sum(float(answer.venue.share_of_tickets) for answer in answers)
+    return f"{_number_word(len(answers))} sold {share:.0%} of all" if answers else ""
+
+
 def _page(data: ReportData) -> dict[str, Any]:
     """Return the variables of the template."""
     answers = venue_answers(data)
@@ -255,6 +288,8 @@ def _page(data: ReportData) -> dict[str, Any]:
     return {
         "answers": answers,
         "headline": headline(answers),
+        "sales_finding": sales_finding(festivals),
+        "venues_finding": venues_finding(answers),
         "venues": _records(venues) if venues.total_performances.any() else [],
         "festivals": _records(festivals),
         "festivals_on_sale": _records(festivals[~festivals.is_completed]),

@@ -105,6 +105,27 @@ class TestAnswer:
         assert report.headline([answer(verdict) for verdict in verdicts]) == words
 
 
+class TestFindings:
+    @pytest.mark.parametrize(
+        ("tickets", "finding"),
+        [
+            ([100, 90, 110, 200, 210, 190], "doubled from 2013"),
+            ([100, 100, 100, 140, 140, 140, 150], "rose by 40% from 2013"),
+            ([200, 200, 200, 100, 100, 100], "fell by 50% from 2013"),
+            ([100, 105, 100, 95, 100, 104], "about level from 2010 to 2015"),
+            ([100, 200], ""),
+        ],
+    )
+    def test_the_title_of_picture_1_names_the_largest_step(self, tickets: list[int], finding: str) -> None:
+        """A festival on sale is no step."""
+        festivals = pd.DataFrame({"festival_year": range(2010, 2010 + len(tickets)), "tickets_sold": tickets})
+        on_sale = pd.DataFrame({"festival_year": [2030], "tickets_sold": [1], "is_completed": [False]})
+        assert report.sales_finding(pd.concat([festivals.assign(is_completed=True), on_sale])) == finding
+
+    def test_the_title_of_picture_2_adds_the_shares_of_the_top_venues(self) -> None:
+        assert report.venues_finding([answer("no clear lead")] * 2) == "two sold 50% of all"
+
+
 class TestPage:
     def test_totals_are_those_of_completed_performances(self, warehouse: SampleWarehouse, report_file: Path) -> None:
         attendance = warehouse.products["performance_attendance"].query("is_completed")
