@@ -8,6 +8,7 @@ SHELL := /bin/bash
 SCALE ?= 1
 SEED ?= 20
 FORMAT ?= parquet
+SCENARIO ?= story
 # Functions of make split paths at spaces. Paths here are relative to the project, or quoted in shell code, which gets
 # ACL_DATA_DIR, DAGSTER_HOME and PYTHON from the environment, also where they were given as arguments of make.
 # Programs are run by the interpreter: the first line of a script in .venv/bin breaks when the folder is moved.
@@ -91,7 +92,7 @@ run: $(INSTALLED) $(ENGINE) instance ## refresh everything from the newest expor
 	@exports_dir="$$($(call print_setting,exports_dir))"; \
 	if [[ "$$exports_dir" != *://* ]] && [ -z "$$(find -L "$$exports_dir" -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
 		echo "No export in $$exports_dir: simulating 20 years of ticket sales at scale $(SCALE)."; \
-		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --format "$(FORMAT)"; fi
+		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)" --format "$(FORMAT)"; fi
 	@$(SET_DAGSTER_HOME) $(PY) -m dagster asset materialize --select '*' -m acl_assets.definitions
 	@echo; echo "The report:    $$($(call print_setting,report_file))"; echo "The warehouse: $$($(call print_setting,published_file))"
 
@@ -127,7 +128,7 @@ spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, 
 spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
 
 demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
-	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)"
+	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)"
 
 extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)

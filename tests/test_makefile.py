@@ -133,7 +133,12 @@ def test_run_simulates_refreshes_and_prints_where_the_results_are(project: Path)
     assert (made.returncode, made.stderr) == (0, "")
     home = str(project / ".dagster")
     assert calls(project) == [
-        [None, *shlex.split("-m acl_assets.simulator write-batch --scale 0.01 --seed 20 --format parquet")],
+        [
+            None,
+            *shlex.split(
+                "-m acl_assets.simulator write-batch --scale 0.01 --seed 20 --scenario story --format parquet"
+            ),
+        ],
         [home, *shlex.split("-m dagster asset materialize --select '*' -m acl_assets.definitions")],
     ]
     assert f"No export in {project}/data/exports: simulating" in made.stdout

@@ -16,6 +16,7 @@ from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings, folder_or_url
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
+from acl_assets.simulator.lineup import SCENARIOS
 from acl_assets.simulator.live_system import (
     EXPORT_ROLE,
     Demand,
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_history_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scale", type=float, default=1.0, help="1 is 3.6 million tickets (%(default)s)")
     command.add_argument("--seed", type=int, default=20, help="the same seed gives the same rows (%(default)s)")
+    command.add_argument("--scenario", choices=SCENARIOS, default="story", help="what the records show (%(default)s)")
     command.add_argument(
         "--exported-at",
         type=datetime.fromisoformat,
@@ -86,7 +88,7 @@ def _add_history_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _write_batch(options: argparse.Namespace) -> int:
-    history = TicketingHistory(options.scale, options.seed, options.exported_at)
+    history = TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
     exports_dir = Settings.from_environment().exports_dir
     if options.exports_dir:
         try:
@@ -109,7 +111,7 @@ def _write_batch_into(exports_dir: Path, history: TicketingHistory, options: arg
 
 
 def _live(options: argparse.Namespace) -> int:
-    history = TicketingHistory(options.scale, options.seed, options.exported_at)
+    history = TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
     demand = Demand(options.rate, options.buyers, refunds=options.refunds, seed=options.seed)
     data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -85,6 +85,34 @@ FAITHFUL_BAND = "The Tuesday Regulars"
 _MUST_INVITE_FILL, _FAITHFUL_FILL = 0.922, 0.56
 _STORY_BANDS = (MUST_INVITE_BAND, FAITHFUL_BAND, *NEAR_EQUAL_BANDS)
 _MUST_INVITE, _FAITHFUL, _FIRST_NEAR_EQUAL = 0, 1, 2
+_ORDINARY, _UNSOLD = -1, -2
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the festival's records will show, at scale 1.
+
+    Attributes:
+        must_invite_shows: how often the band that outsells all others played at the first stage.
+        near_equal_shows: how often each of the bands that share the lead of the second stage played there.
+        fullest: fill rate (0-1) that the fullest performances of every stage reach; None for the stages' own.
+        growth: tickets of the last festival over those of the first; None for the real numbers.
+    """
+
+    must_invite_shows: int = 6
+    near_equal_shows: int = 3
+    fullest: float | None = None
+    growth: float | None = None
+
+
+SCENARIOS = {
+    "story": Scenario(),
+    "no-standout": Scenario(must_invite_shows=0, near_equal_shows=0),
+    "one-show": Scenario(must_invite_shows=1),
+    "sold-out": Scenario(fullest=1.0),
+    "growth": Scenario(growth=8.0),
+}
+"""The default has a must-invite, near-equals and a stage without a clear lead; the others change the story."""
 
 _BANDS, _BANDS_THAT_NEVER_PLAYED = 1_421, 4
 _MEAN_TICKETS_PER_PERFORMANCE = 1_890
@@ -114,20 +142,24 @@ class Lineup:
         return slice(int(first), int(end))
 
 
-def plan_lineup(scale: float, generator: np.random.Generator) -> tuple[Lineup, list[str]]:
+def plan_lineup(
+    scale: float, generator: np.random.Generator, scenario: Scenario = SCENARIOS["story"]
+) -> tuple[Lineup, list[str]]:
     """Plan every festival's performances, and return them with the names of all bands, those that never play last."""
     years = np.array(list(TICKETS_BY_FESTIVAL))
-    tickets = np.array([round(scale * count) for count in TICKETS_BY_FESTIVAL.values()])
+    tickets = np.round(scale * _tickets_by_festival(scenario)).astype(np.int64)
     emptiness = min(1.0, scale**0.6)
     mean_tickets = _MEAN_TICKETS_PER_PERFORMANCE * emptiness
     performances = np.maximum(1, np.round(tickets / mean_tickets)).astype(np.int64)
     while True:
         festival = np.repeat(np.arange(len(years)), performances)
         stage = _share_out_stages(len(festival))
-        story = _cast_story(years[festival], performances[festival], stage, min(1.0, scale**0.4))
+        story = _cast_story(years[festival], performances[festival], stage, min(1.0, scale**0.4), scenario)
         capacity = np.array([each.capacity for each in STAGES])[stage]
-        story_fill = _story_fill(story, generator)
-        at_most = np.floor(np.where(story == _ORDINARY, _ceilings(stage), story_fill) * capacity * emptiness)
+        fill = np.where(story == _ORDINARY, _ceilings(stage), _story_fill(story, generator))
+        if scenario.fullest is not None:
+            fill = np.where(story == _UNSOLD, 0, np.minimum(1.15 * fill, scenario.fullest))
+        at_most = np.floor(fill * capacity * emptiness)
         crowded = np.bincount(festival, at_most * 0.82) < tickets
         if not crowded.any():
             break
@@ -143,7 +175,12 @@ def plan_lineup(scale: float, generator: np.random.Generator) -> tuple[Lineup, l
     return Lineup(*(column[by_start] for column in (festival, stage, band, start, sold, base_price))), names
 
 
-_ORDINARY, _UNSOLD = -1, -2
+def _tickets_by_festival(scenario: Scenario) -> Floats:
+    real = np.array(list(TICKETS_BY_FESTIVAL.values()), dtype=np.float64)
+    if scenario.growth is None:
+        return real
+    steady = scenario.growth ** (np.arange(len(real)) / (len(real) - 1))
+    return steady * real.sum() / steady.sum()
 
 
 def _share_out_stages(performances: int) -> Integers:
@@ -155,12 +192,13 @@ def _share_out_stages(performances: int) -> Integers:
     return np.repeat(hosts, [len(turn) for turn in turns])[order][:performances]
 
 
-def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: float) -> Integers:
+def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: float, scenario: Scenario) -> Integers:
     """Say which performances belong to a band of the story, `_UNSOLD` or `_ORDINARY`.
 
     Args:
         festival_size: performances of the same festival; the smallest have no room for a story.
         size: 0-1, how much of the story there is room for.
+        scenario: how often its bands play.
     """
     story = np.full(len(year), _ORDINARY)
     done = (year <= LAST_PUBLISHED_FESTIVAL) & (festival_size >= 5)
@@ -168,12 +206,15 @@ def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: 
 
     def cast(role: int, places: npt.NDArray[np.bool_], times: int) -> None:
         free = np.flatnonzero(places & (story == _ORDINARY))
-        story[free[((np.arange(min(times, len(free))) + 0.5) / times * len(free)).astype(np.int64)]] = role
+        if times:
+            story[free[((np.arange(min(times, len(free))) + 0.5) / times * len(free)).astype(np.int64)]] = role
 
-    cast(_MUST_INVITE, recent & (stage == MUST_INVITE_STAGE), max(2, round(6 * size)))
-    cast(_MUST_INVITE, (year > LAST_PUBLISHED_FESTIVAL) & (stage == MUST_INVITE_STAGE), 1)
+    shows = scenario.must_invite_shows
+    cast(_MUST_INVITE, recent & (stage == MUST_INVITE_STAGE), max(2, round(shows * size)) if shows > 1 else shows)
+    cast(_MUST_INVITE, (year > LAST_PUBLISHED_FESTIVAL) & (stage == MUST_INVITE_STAGE), min(1, shows // 2))
     for role in range(_FIRST_NEAR_EQUAL, len(_STORY_BANDS)):
-        cast(role, recent & (stage == NEAR_EQUALS_STAGE), max(1, round(3 * size)))
+        shows = scenario.near_equal_shows
+        cast(role, recent & (stage == NEAR_EQUALS_STAGE), max(1, round(shows * size)) if shows else 0)
     faithful = max(5, round(20 * size))
     elsewhere = faithful // 3
     cast(_FAITHFUL, done & (stage == MUST_INVITE_STAGE), faithful - elsewhere)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from acl_assets.simulator.lineup import (
+    SCENARIOS,
     STAGES,
     TICKETS_BY_FESTIVAL,
     Floats,
@@ -60,18 +61,28 @@ class TicketingHistory:
         scale: 1 is the size of the real festival; 0.001 to 30 and beyond.
         seed: the same seed gives the same history.
         exported_at: the instant, with an offset; sales made and festivals announced before it are in.
+        scenario: one of `lineup.SCENARIOS`.
 
     Raises:
-        ValueError: the scale cannot be simulated, or the instant has no offset or precedes the first line-up.
+        ValueError: there is no such scenario, the scale cannot be simulated, or the instant has no offset or precedes
+            the first line-up.
     """
 
-    def __init__(self, scale: float = 1.0, seed: int = 20, exported_at: datetime = DEFAULT_EXPORTED_AT) -> None:
+    def __init__(
+        self,
+        scale: float = 1.0,
+        seed: int = 20,
+        exported_at: datetime = DEFAULT_EXPORTED_AT,
+        scenario: str = "story",
+    ) -> None:
         if not 0.001 <= scale <= 500:
             raise ValueError(f"scale is {scale}; it must lie between 0.001 and 500 (ids are 32-bit numbers)")
         if seed < 0:
             raise ValueError(f"seed is {seed}; it must not be negative")
         if exported_at.tzinfo is None:
             raise ValueError(f"exported_at is {exported_at.isoformat()}, without an offset from UTC")
+        if scenario not in SCENARIOS:
+            raise ValueError(f"scenario is {scenario!r}; it must be one of {', '.join(SCENARIOS)}")
         self.scale = scale
         self.seed = seed
         self.exported_at = exported_at.astimezone(UTC)
@@ -79,7 +90,7 @@ class TicketingHistory:
         self._years = [year for year in TICKETS_BY_FESTIVAL if _announced_at(year) < self._now]
         if not self._years:
             raise ValueError(f"exported_at is {exported_at.isoformat()}, before the first line-up was known")
-        self._lineup, self._band_names = plan_lineup(scale, _stream(seed, _LINEUP_STREAM))
+        self._lineup, self._band_names = plan_lineup(scale, _stream(seed, _LINEUP_STREAM), SCENARIOS[scenario])
         self._people = _people_by_festival(scale)
         self._announced = self._lineup.of_festival(len(self._years) - 1).stop
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warehouse.dbt_festivals import nodes
+from warehouse.evidence_models import computed
 from warehouse.evidence_reference import Show, evidence, posterior
 
 TINY = Path(__file__).parent / "tiny_shows.csv"
@@ -22,24 +20,6 @@ COLUMNS = ("expected_tickets", "expected_low", "expected_high", "p_best", "p_top
 CHANCES = COLUMNS[3:]
 FEW_POINTS = 1e-3
 """Chances are integrated over 400 points in SQL and over 4,001 in the reference."""
-
-
-def computed(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[int, int], dict[str, Any]]:
-    """Return the rows of band_levels and band_chances, by (venue, band), from the compiled SQL of the models."""
-    names = ("performance_id", "venue_id", "band_id", "festival_year", "tickets_sold", "capacity")
-    columns = zip(*([number, *astuple(show)] for number, show in enumerate(shows)), strict=True)
-    fact = pd.DataFrame(dict(zip(names, columns, strict=False)), columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
-        connection.execute("create table star_schema.fct_performances as select *, true as is_completed from fact")
-        connection.execute(f"set variable evidence_from_other_venues = {other_venues}")
-        for model in nodes("model"):
-            if model["schema"] == "evidence":
-                connection.execute(f"create table evidence.{model['name']} as {model['compiled_code']}")
-        rows = connection.execute(
-            "from evidence.band_levels full join evidence.band_chances using (venue_id, band_id)"
-        ).to_arrow_table()
-    return {(row["venue_id"], row["band_id"]): row for row in rows.to_pylist()}
 
 
 @st.composite

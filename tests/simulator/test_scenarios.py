@@ -1,0 +1,60 @@
+"""The scenarios of the simulator: each makes another verdict true at the top venues."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from warehouse.evidence_models import computed
+from warehouse.evidence_reference import Show
+
+from acl_assets.simulator.lineup import LAST_PUBLISHED_FESTIVAL, SCENARIOS, STAGES, TICKETS_BY_FESTIVAL, plan_lineup
+from acl_assets.simulator.sales import TicketingHistory
+
+STORY = ["must invite", "near-equals", "no clear lead"]
+
+
+def completed_shows(scenario: str, seed: int) -> list[Show]:
+    """Return the performances of all completed festivals at scale 1."""
+    lineup, _ = plan_lineup(1.0, np.random.default_rng(seed), SCENARIOS[scenario])
+    years = list(TICKETS_BY_FESTIVAL)
+    return [
+        Show(int(stage), int(band), years[festival], int(sold), STAGES[stage].capacity)
+        for stage, band, festival, sold in zip(lineup.stage, lineup.band, lineup.festival, lineup.tickets, strict=True)
+        if years[festival] <= LAST_PUBLISHED_FESTIVAL
+    ]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("scenario", "verdicts"),
+    [
+        ("story", STORY),
+        ("no-standout", ["no clear lead"] * 3),
+        ("one-show", ["leads on one show", *STORY[1:]]),
+        ("sold-out", STORY),
+        ("growth", STORY),
+    ],
+)
+def test_top_venues_of_a_scenario_get_its_verdicts(scenario: str, verdicts: list[str], seed: int) -> None:
+    shows = completed_shows(scenario, seed)
+    sold = {stage: sum(show.sold for show in shows if show.venue == stage) for stage in range(len(STAGES))}
+    top = sorted(sold, key=lambda stage: -sold[stage])[: len(verdicts)]
+    found = {venue: row["venue_verdict"] for (venue, _), row in computed(shows).items()}
+    assert [found[venue] for venue in top] == verdicts
+
+
+def test_performances_sell_out_in_the_scenario_of_that_name() -> None:
+    assert any(show.sold == show.capacity for show in completed_shows("sold-out", seed=1))
+    assert not any(show.sold >= show.capacity for show in completed_shows("story", seed=1))
+
+
+def test_festivals_grow_in_the_scenario_of_that_name() -> None:
+    by_year: dict[int, int] = {}
+    for show in completed_shows("growth", seed=1):
+        by_year[show.year] = by_year.get(show.year, 0) + show.sold
+    assert by_year[2021] > 6 * by_year[2002]
+
+
+def test_unknown_scenario_is_named() -> None:
+    with pytest.raises(ValueError, match="scenario is 'rain'; it must be one of story, no-standout"):
+        TicketingHistory(scenario="rain")
