@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,9 +39,14 @@ class Claim:
 def evidence_models() -> tuple[tuple[str, str], ...]:
     """Return names and compiled SQL of the evidence models, those first that others read."""
     with TemporaryDirectory() as folder:
+        # dbt connects to the warehouse of the data folder before it compiles.
+        (Path(folder) / "build").mkdir()
         command = [*dbt_command(), "--quiet", "compile", "--select", "path:models/evidence", "--target-path", folder]
         subprocess.run(
-            [*command, "--log-path", folder, "--profiles-dir", str(DBT_PROJECT_DIR)], cwd=DBT_PROJECT_DIR, check=True
+            [*command, "--log-path", folder, "--profiles-dir", str(DBT_PROJECT_DIR)],
+            cwd=DBT_PROJECT_DIR,
+            env={**os.environ, "ACL_DATA_DIR": folder},
+            check=True,
         )
         nodes = json.loads((Path(folder) / "manifest.json").read_bytes())["nodes"]
     models = {key: node for key, node in nodes.items() if node.get("schema") == "evidence" and "compiled_code" in node}

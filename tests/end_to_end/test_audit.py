@@ -37,7 +37,7 @@ from acl_assets.warehouse.dbt_process import guarded_dbt
 
 pytestmark = pytest.mark.slow
 
-EVERY_MODEL = 'key:"star_schema/*" or key:"data_products/*"'
+EVERY_MODEL = 'key:"star_schema/*" or key:"evidence/*" or key:"data_products/*"'
 
 
 def refresh_selection(settings: Settings, selection: AssetSelection) -> Refreshed:
