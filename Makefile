@@ -162,7 +162,7 @@ test-all: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUST
 	$(PYTEST) $(PARALLEL)
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
-	$(PYTEST) -m "not server and not slow and not exhaustive"
+	$(PYTEST) $(PARALLEL) -m "not server and not slow and not exhaustive"
 
 test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## tests that take a Spark cluster for minutes
 	$(PYTEST) -m spark

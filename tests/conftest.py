@@ -47,8 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders that take longest."""
+    """Mark tests of a refreshed installation as slow, and begin with the folders that take longest."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "festival" in item.fixturenames:
+            item.add_marker("slow")
     items.sort(key=lambda item: next((n for n, path in enumerate(_FIRST) if item.nodeid.startswith(path)), len(_FIRST)))
 
 

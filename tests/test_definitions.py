@@ -115,6 +115,7 @@ def test_every_step_needs_the_settings() -> None:
     assert without == []
 
 
+@pytest.mark.slow
 def test_loading_raises_no_warning_about_an_unstable_api() -> None:
     """Nothing deprecated, superseded, in preview or in beta: an upgrade must not break what worked."""
     code = "from acl_assets.definitions import defs; defs.get_repository_def(); defs.resolve_asset_graph()"
@@ -132,6 +133,7 @@ def test_loading_raises_no_warning_about_an_unstable_api() -> None:
     assert unstable == []
 
 
+@pytest.mark.slow
 def test_the_definitions_validate_as_the_command_line_sees_them() -> None:
     """`dagster definitions validate` is what a deployment runs before it restarts."""
     validated = subprocess.run(
@@ -155,6 +157,7 @@ for path, mode in opened:
 """
 
 
+@pytest.mark.slow
 def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
     """Every Dagster process loads the definitions, also where nothing can be written and no data has landed."""
     build_definitions()  # makes the manifest, should it be missing

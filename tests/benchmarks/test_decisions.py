@@ -11,6 +11,8 @@ from benchmarks.decisions import __main__ as decisions
 from benchmarks.decisions.rules import Claim, claims_of_tiers, is_right
 from benchmarks.decisions.worlds import World, make_world
 
+pytestmark = pytest.mark.slow
+
 TRUTH = pd.DataFrame(
     {"venue_id": 1, "band_id": [1, 2, 3, 4], "true_tickets": [1_000.0, 950.0, 920.0, 500.0]},
 )

@@ -14,6 +14,8 @@ from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def by_hand(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

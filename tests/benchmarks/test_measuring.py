@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.measuring import Usage, run_measured
+
+pytestmark = pytest.mark.slow
 
 HOLD_MEMORY = "import time; held = bytearray(200_000_000); held[::4096] = b'x' * len(held[::4096]); time.sleep(1)"
 COMPUTE = "import time\nwhile time.process_time() < 1: pass"

@@ -28,6 +28,8 @@ from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.conversion import TableOrder, make_table
 
+pytestmark = pytest.mark.slow
+
 GoodBatch = Callable[[BatchForm], Path]
 GoodTables = Callable[[BatchForm], Mapping[str, pa.Table]]
 

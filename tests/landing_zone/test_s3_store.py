@@ -22,6 +22,8 @@ from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.util.object_storage import ObjectStorageError, list_files, remove, write_file
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def remote(bucket: str, tmp_path: Path) -> Settings:

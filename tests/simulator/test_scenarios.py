@@ -10,6 +10,8 @@ from warehouse.evidence_reference import Show
 from acl_assets.simulator.lineup import LAST_PUBLISHED_FESTIVAL, SCENARIOS, STAGES, TICKETS_BY_FESTIVAL, plan_lineup
 from acl_assets.simulator.sales import TicketingHistory
 
+pytestmark = pytest.mark.slow
+
 STORY = ["must invite", "near-equals", "no clear lead"]
 
 

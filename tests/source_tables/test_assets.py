@@ -35,6 +35,8 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_tables
 from acl_assets.util.refresh_lock import RefreshLock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Settings:

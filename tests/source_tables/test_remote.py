@@ -26,6 +26,8 @@ from acl_assets.source_tables.remote import fetch_prefix
 from acl_assets.util.object_storage import list_files, read_file, remove, write_file
 from acl_assets.util.refresh_lock import RefreshLock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def remote(bucket: str, tmp_path: Path, first_batch: Path) -> Settings:

@@ -11,6 +11,8 @@ from superset.conftest import SupersetUnderTest
 from acl_assets.settings import Settings
 from acl_assets.superset.bundle import read_bundle
 
+pytestmark = pytest.mark.slow
+
 DASHBOARD = 'key:"superset_dashboard"'
 
 

@@ -24,6 +24,8 @@ from acl_assets.util.object_storage import (
     write_file,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_file_comes_back_as_it_went(bucket: str, tmp_path: Path) -> None:
     """Larger than what is sent at once, so that it goes in parts."""

@@ -118,6 +118,7 @@ def test_block_ends_without_waiting_for_calls(tmp_path: Path) -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_file", [True, False], ids=["a script", "python -c"])
 def test_workers_end_with_a_killed_run(as_file: bool, tmp_path: Path) -> None:
     """Otherwise they would go on converting beside the next run."""

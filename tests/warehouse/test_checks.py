@@ -27,6 +27,8 @@ from acl_assets.source_tables.assets import source_tables
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.warehouse.checks import AMOUNTS_CHECK, ROWS_CHECK, VOLUME_CHECK, fact_amounts, source_row_counts
 
+pytestmark = pytest.mark.slow
+
 CHECKS = (ROWS_CHECK, VOLUME_CHECK, AMOUNTS_CHECK)
 LET_THROUGH = {"ops": {"source_row_counts": {"config": {"accept_volume_loss": True}}}}
 

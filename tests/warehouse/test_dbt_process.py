@@ -17,6 +17,8 @@ from refreshes import wait_until
 
 from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, guarded_dbt, wait_for_dbt
 
+pytestmark = pytest.mark.slow
+
 # Stands for a run: it starts dbt, prints dbt's process id and waits to be killed.
 RUN = """
 import os, subprocess, sys

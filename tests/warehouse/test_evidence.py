@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from warehouse.evidence_models import computed
 from warehouse.evidence_reference import Show, evidence, posterior
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parent / "tiny_shows.csv"
 COLUMNS = ("expected_tickets", "expected_low", "expected_high", "p_best", "p_top_group", "p_stands_out")
 CHANCES = COLUMNS[3:]

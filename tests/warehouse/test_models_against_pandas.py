@@ -7,10 +7,13 @@ from fractions import Fraction
 from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from warehouse.dbt_festivals import Festival, built_in_memory, instant
+
+pytestmark = pytest.mark.slow
 
 DEFAULTS = {"top_venues": 3, "top_bands_per_venue": 8, "min_performances": 1, "min_festivals": 1}
 KEYS = {

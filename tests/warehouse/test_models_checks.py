@@ -19,6 +19,8 @@ from warehouse.dbt_festivals import (
     warehouse,
 )
 
+pytestmark = pytest.mark.slow
+
 BUYER = "Ada Buyer"
 SHOW = instant("2021-10-05 20:00")
 LATER = instant("2022-08-01 06:00")

@@ -15,6 +15,8 @@ from warehouse.dbt_festivals import Festival, compiled_manifest, nodes
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.warehouse.translator import FestivalDbtTranslator
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("star_schema", "evidence", "data_products")
 CONTRACT_TYPES = {"int", "bigint", "double", "boolean", "date", "timestamp", "string"}
 SOURCE_TYPES = {"int", "string", "timestamp with time zone", "boolean"}

@@ -11,6 +11,7 @@ from warehouse.dbt_festivals import run_dbt
 NAMES = ['it\'s [a-z] {x} * ä "q" {{ target.name }} {% raw %} # $HOME ~ %s %(x)s &a !b c: -', "'quoted'", "md:x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_data_folder_and_memory_limit_reach_duckdb(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACL_MEMORY_LIMIT", "300MB")

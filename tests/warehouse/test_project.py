@@ -23,6 +23,8 @@ from acl_assets.warehouse.project import (
     provide_parser_state,
 )
 
+pytestmark = pytest.mark.slow
+
 STATE = "partial_parse.msgpack"
 
 
