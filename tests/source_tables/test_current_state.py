@@ -28,6 +28,8 @@ from acl_assets.source_tables.current_state import (
     switch_current,
 )
 
+pytestmark = pytest.mark.slow
+
 TABLES = (*SOURCE_TABLES, EXPORT_BATCHES)
 
 

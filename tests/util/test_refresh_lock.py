@@ -15,6 +15,8 @@ from dagster import build_init_resource_context
 
 from acl_assets.util.refresh_lock import RefreshLock, RefreshLockTimeoutError
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sys
 from acl_assets.util.refresh_lock import RefreshLock

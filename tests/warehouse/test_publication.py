@@ -16,6 +16,8 @@ from acl_assets.warehouse.build_file import BuildRecord, begin_build, file_ident
 from acl_assets.warehouse.publication import AuditResult, PublicationError, require_publishable, seal_build, swap_in
 from acl_assets.warehouse.published_file import read_published_digest
 
+pytestmark = pytest.mark.slow
+
 AT_NOON = datetime(2022, 8, 1, 12)
 SOURCE_ROWS = dict.fromkeys(SOURCE_TABLES, 3)
 
