@@ -80,6 +80,16 @@ def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> li
     ]
 
 
+def test_evenly_spread_ratios_are_judged_as_they_are() -> None:
+    """A second small festival, on the scale of ratios; the expected values are those of the reference."""
+    shows = shows_of([500, 480, 520], [300, 340], [450, 400, 420], [100], [610, 590], [240, 260])
+    found, expected = computed(shows), evidence(shows)
+    assert {row["is_log_scale"] for row in found.values()} == {False}
+    for key, row in found.items():
+        for column in CHANCES:
+            assert row[column] == pytest.approx(getattr(expected[key], column), abs=1e-4), (key, column)
+
+
 def test_a_band_alone_is_the_best_and_stands_out() -> None:
     found = computed(shows_of([500, 480, 510]))
     assert [found[1, 1][column] for column in CHANCES] == pytest.approx([1, 1, 1], abs=FEW_POINTS)
