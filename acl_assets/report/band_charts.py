@@ -211,9 +211,11 @@ def _strip_rows(here: pd.DataFrame, strip_at: int, palette: Palette) -> list[dic
 
 
 def _chance(band: dict[str, Any]) -> str:
-    """Return the chance of a leader to be the best, and of another band to be in the top group."""
-    if band["verdict"] in ("must invite", "leads on one show"):
+    """Return how sure a leader is the best, and how likely another band is in the top group."""
+    if band["verdict"] == "must invite":
         return f"{chance_text(band['p_best'])} sure the best"
+    if band["verdict"] == "leads on one show":
+        return "the best, by its only show"
     return f"{chance_text(band['p_top_group'])} in the top group"
 
 

@@ -163,6 +163,11 @@ class TestBandSales:
             "over 99 %", "99 %", "50 %", "1 %", "under 1 %",
         ]  # fmt: skip
 
+    def test_a_leader_that_played_once_is_not_called_sure(self, warehouse: SampleWarehouse) -> None:
+        bands = warehouse.products["band_sales_by_venue"]
+        bands = bands.assign(verdict=bands["verdict"].replace("must invite", "leads on one show"))
+        assert layer_of(band_sales_chart(bands, 1, 1), "point")["rows"][0]["chance"] == "the best, by its only show"
+
     def test_an_average_with_a_sold_out_performance_is_a_least_figure(self, warehouse: SampleWarehouse) -> None:
         bands = warehouse.products["band_sales_by_venue"].assign(sold_out_performances=1)
         rows = layer_of(band_sales_chart(bands, 1, 1), "point")["rows"]
