@@ -22,7 +22,7 @@ CHROMIUM_ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-_MILLISECONDS_TO_PAINT = 60_000
+_MILLISECONDS_TO_PAINT = 180_000
 _MILLISECONDS_TO_SIGN_IN = 15_000
 _ATTEMPTS_TO_SIGN_IN = 3
 # Charts are drawn a moment after their data has arrived.
