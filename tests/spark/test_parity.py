@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from refreshes import (
     published_rows,
     refresh,
 )
+from warehouse.tiny_festival import TINY, TINY_WITH_OTHER_VENUES, tiny_festival
 
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import DBT_PROJECT_DIR, Settings, SettingsError, secret_text
@@ -161,10 +163,10 @@ def require_source_tables_are_gone(settings: Settings) -> None:
     assert missing == views
 
 
-def dbt_test(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*dbt_command(), "--log-path", folder, "test", "--target", "spark", "--target-path", folder]
+def dbt_on_spark(settings: Settings, folder: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    places = ["--target", "spark", "--target-path", str(folder), "--log-path", str(folder)]
     return subprocess.run(
-        [*command, *arguments],
+        [*dbt_command(), command, *places, *arguments],
         cwd=DBT_PROJECT_DIR,
         env={**os.environ, **settings.dbt_variables, "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR)},
         capture_output=True,
@@ -175,8 +177,30 @@ def dbt_test(settings: Settings, folder: Path, *arguments: str) -> subprocess.Co
 
 @pytest.mark.spark
 @pytest.mark.exhaustive
+def test_evidence_of_a_small_festival_has_the_expected_values(remote: str, tmp_path: Path) -> None:
+    """The values that DuckDB meets too, with and without the performances at other venues."""
+    settings = festival_settings(tmp_path / "data").with_changes(dbt_target="spark", spark_remote=remote)
+    tiny_festival().write(settings.data_dir)
+    query = "select * from {{ ref('band_chances') }}"
+    for other_venues, expected in ((True, TINY_WITH_OTHER_VENUES), (False, TINY)):
+        variables = json.dumps({"evidence_from_other_venues": other_venues})
+        built = dbt_on_spark(settings, tmp_path, "run", "--select", "+band_chances", "--vars", variables)
+        assert built.returncode == 0, built.stdout
+        shown = dbt_on_spark(
+            settings, tmp_path, "show", "--quiet", "--inline", query, "--limit", "-1", "--output", "json"
+        )
+        assert shown.returncode == 0, shown.stdout
+        found = {(row["venue_id"], row["band_id"]): row for row in json.loads(shown.stdout)["show"]}
+        assert found.keys() == expected.keys()
+        for key, chances in expected.items():
+            for name, chance in chances.items():
+                assert found[key][name] == pytest.approx(chance, abs=1e-4), (key, name)
+
+
+@pytest.mark.spark
+@pytest.mark.exhaustive
 def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Path) -> None:
-    ended = dbt_test(parity.spark, tmp_path, "--select", "test_type:unit")
+    ended = dbt_on_spark(parity.spark, tmp_path, "test", "--select", "test_type:unit")
     assert ended.returncode == 0, ended.stdout
     assert "WARN=0 ERROR=0 SKIP=0" in ended.stdout
 
@@ -185,8 +209,8 @@ def test_the_unit_tests_of_the_models_pass_on_spark(parity: Parity, tmp_path: Pa
 @pytest.mark.exhaustive
 def test_a_run_that_fails_leaves_no_source_tables_in_spark(parity: Parity, tmp_path: Path) -> None:
     """They hold names of people, and others read the catalog too."""
-    ended = dbt_test(
-        parity.spark, tmp_path, "--select", "ticket_price_is_believable", "--vars", "{max_ticket_price: 1}"
+    ended = dbt_on_spark(
+        parity.spark, tmp_path, "test", "--select", "ticket_price_is_believable", "--vars", "{max_ticket_price: 1}"
     )
     assert ended.returncode == 1, ended.stdout
     assert "Got 1000 results, configured to fail if != 0" in ended.stdout

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warehouse.evidence_models import computed
 from warehouse.evidence_reference import Show, evidence, posterior
+from warehouse.tiny_festival import SHOWS, TINY, TINY_WITH_OTHER_VENUES, Chances
 
 pytestmark = pytest.mark.slow
 
-TINY = Path(__file__).parent / "tiny_shows.csv"
 COLUMNS = ("expected_tickets", "expected_low", "expected_high", "p_best", "p_top_group", "p_stands_out")
 CHANCES = COLUMNS[3:]
 FEW_POINTS = 1e-3
@@ -51,24 +49,15 @@ def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) 
             assert row[column] == pytest.approx(getattr(expected[key], column), **tolerance), (key, column)
 
 
-def tiny_shows() -> list[Show]:
-    with TINY.open() as stream:
-        return [
-            Show(*(int(row[name]) for name in ("venue_id", "band_id", "festival_year", "tickets_sold", "capacity")))
-            for row in csv.DictReader(stream)
-        ]
-
-
-@pytest.mark.parametrize(("file", "other_venues"), [("expected", False), ("expected_other_venues", True)])
-def test_models_give_the_expected_values_of_a_small_festival(file: str, other_venues: bool) -> None:
-    """The values were computed by a third program; this festival is judged on the logarithmic scale."""
-    found = computed(tiny_shows(), other_venues=other_venues)
+@pytest.mark.parametrize(("expected", "other_venues"), [(TINY, False), (TINY_WITH_OTHER_VENUES, True)])
+def test_models_give_the_expected_values_of_a_small_festival(expected: Chances, other_venues: bool) -> None:
+    """This festival is judged on the logarithmic scale."""
+    found = computed(SHOWS, other_venues=other_venues)
     assert {row["is_log_scale"] for row in found.values()} == {True}
-    with TINY.with_name(f"tiny_{file}.csv").open() as stream:
-        for row in csv.DictReader(stream):
-            for column in row.keys() & set(CHANCES):
-                got = found[int(row["venue_id"]), int(row["band_id"])][column]
-                assert got == pytest.approx(float(row[column]), abs=1e-4), (row, column)
+    assert found.keys() == expected.keys()
+    for key, chances in expected.items():
+        for name, chance in chances.items():
+            assert found[key][name] == pytest.approx(chance, abs=1e-4), (key, name)
 
 
 def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> list[Show]:
