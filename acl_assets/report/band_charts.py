@@ -115,7 +115,7 @@ def _panel(bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette
     tooltip = _tooltip()
     base = chart_of(rows)
     names = base.mark_text(
-        **left, fontSize=13, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 76")
+        **left, fontSize=12, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 66")
     ).encode(y=at("name_at:Q"), text=alt.Text("ranked_name:N"), tooltip=tooltip)
     figures = base.mark_text(**right, fontSize=12, fontWeight=weight, color=palette.ink).encode(
         y=at("name_at:Q"), text=alt.Text("figures:N")
