@@ -105,7 +105,9 @@ def write_refresh_page(stored: Mapping[float, RefreshResult], page: Path = REFRE
         ratio, memory = wall_ratio(result, name, REFRESH), _memory(result, name)
         return [text(wall, "s"), text(ratio, "x"), text(cpu, "s"), text(memory, "MB")]
 
-    _write(page, "refresh.md.jinja", results=stored, budgets=refresh_budgets(stored), cells=cells, names=CONTENDERS)
+    write_from_template(
+        page, "refresh.md.jinja", results=stored, budgets=refresh_budgets(stored), cells=cells, names=CONTENDERS
+    )
 
 
 def write_extraction_page(stored: Mapping[float, ExtractionResult], page: Path = EXTRACTION_PAGE) -> None:
@@ -118,10 +120,13 @@ def write_extraction_page(stored: Mapping[float, ExtractionResult], page: Path =
         )
         return [text(without, "ms"), text(during, "ms"), text(latency_ratio(result, name, percentile), "x")]
 
-    _write(page, "extraction.md.jinja", results=stored, budgets=extraction_budgets(stored), cells=cells, names=READERS)
+    write_from_template(
+        page, "extraction.md.jinja", results=stored, budgets=extraction_budgets(stored), cells=cells, names=READERS
+    )
 
 
-def _write(page: Path, template: str, **values: object) -> None:
+def write_from_template(page: Path, template: str, **values: object) -> None:
+    """Write a page from one of the templates of the benchmarks."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         undefined=jinja2.StrictUndefined,

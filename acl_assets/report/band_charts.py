@@ -57,19 +57,21 @@ def band_sales_of_top_venues_chart(
     panels = []
     for _, venue in judged.iterrows():
         panel = _panel(bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share)))
-        heading = verdict_heading(str(venue.verdict), int(venue.bands))
-        title = alt.TitleParams(str(venue.venue_name), subtitle=heading, limit=share)
+        name, meaning = verdict_in_words(str(venue.verdict), int(venue.bands))
+        title = alt.TitleParams(str(venue.venue_name), subtitle=f"{name}: {meaning}", limit=share)
         panels.append(alt.LayerChart(layer=panel.layers, width=share, height=panel.height, title=title))
     return alt.HConcatChart(hconcat=panels, spacing=gap, config=config(PAPER))
 
 
-def verdict_heading(verdict: str, bands: int) -> str:
-    """Return the verdict on a venue in a few words."""
-    return {
-        "must invite": "Must invite: one band leads clearly",
-        "near-equals": f"Near-equals: {bands} bands share the lead",
-        "leads on one show": "Leads on one show: it may not last",
-    }.get(verdict, "No clear lead: the records do not tell")
+def verdict_in_words(verdict: str, bands: int) -> tuple[str, str]:
+    """Return the name of the verdict on a venue, and what it means in a few words."""
+    meaning = {
+        "must invite": "one band leads clearly",
+        "near-equals": f"{bands} bands share the lead",
+        "leads on one show": "it may not last",
+        "no clear lead": "the records do not tell",
+    }[verdict]
+    return verdict.capitalize(), meaning
 
 
 def chance_text(chance: float) -> str:

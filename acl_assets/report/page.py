@@ -80,7 +80,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class VenueAnswer:
-    """What the records say about one top venue.
+    """The verdict on one top venue, with the bands that it names.
 
     Attributes:
         venue: its row of `charts.venue_standings`.
@@ -97,9 +97,9 @@ class VenueAnswer:
     likelier_elsewhere: list[str]
 
     @property
-    def heading(self) -> str:
-        """Return the verdict in a few words."""
-        return band_charts.verdict_heading(self.verdict.verdict, int(self.verdict.bands))
+    def in_words(self) -> tuple[str, str]:
+        """Return the name of the verdict, and what it means in a few words."""
+        return band_charts.verdict_in_words(self.verdict.verdict, int(self.verdict.bands))
 
 
 def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, dict[str, Any]]:
@@ -236,7 +236,7 @@ def headline(answers: list[VenueAnswer]) -> str:
     """Return the answer in two sentences: the share of the top venues, and what the records say about each."""
     if not answers:
         return "There are no completed performances to judge by yet."
-    share = sum(float(answer.venue.share_of_tickets) for answer in answers)
+    share = _share_of_tickets(answers)
     venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
     verdicts = [answer.verdict.verdict for answer in answers]
     parts = [
@@ -274,8 +274,11 @@ def sales_finding(festivals: pd.DataFrame) -> str:
 
 def venues_finding(answers: list[VenueAnswer]) -> str:
     """Return which share of all tickets the top venues sold."""
-    share = sum(float(answer.venue.share_of_tickets) for answer in answers)
-    return f"{_number_word(len(answers))} sold {share:.0%} of all" if answers else ""
+    return f"{_number_word(len(answers))} sold {_share_of_tickets(answers):.0%} of all" if answers else ""
+
+
+def _share_of_tickets(answers: list[VenueAnswer]) -> float:
+    return sum(float(answer.venue.share_of_tickets) for answer in answers)
 
 
 def _page(data: ReportData) -> dict[str, Any]:

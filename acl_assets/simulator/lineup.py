@@ -90,7 +90,7 @@ _ORDINARY, _UNSOLD = -1, -2
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the festival's records will show, at scale 1.
+    """A story that the festival's records tell, at scale 1.
 
     Attributes:
         must_invite_shows: how often the band that outsells all others played at the first stage.

@@ -6,17 +6,16 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import altair as alt
-import jinja2
 import pandas as pd
 import vl_convert
 
 from benchmarks.decisions.rules import Claim, claims_of_evidence, claims_of_tiers, evidence_of, is_right
 from benchmarks.decisions.worlds import DESIGNS, World, make_world
 from benchmarks.measuring import PROJECT_DIR
+from benchmarks.page import write_from_template
 from benchmarks.results import RESULTS_DIR
 
 RESULTS_FILE = RESULTS_DIR / "decisions.json"
@@ -114,10 +113,7 @@ def _calibration(evidence: pd.DataFrame) -> list[dict[str, float]]:
 
 def write_page(results: Results) -> None:
     """Write the page and its plot."""
-    template = jinja2.Environment(  # noqa: S701 # Markdown of figures
-        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"), trim_blocks=True, lstrip_blocks=True
-    ).get_template("decisions.md.jinja")
-    PAGE.write_text(template.render(results=results, kinds=list(DESIGNS)) + "\n", encoding="utf-8")
+    write_from_template(PAGE, "decisions.md.jinja", results=results, kinds=list(DESIGNS))
     rows = [row for row in results.calibration if row["bands"] >= 5]
     diagonal = {"values": [{"said": 0, "true": 0}, {"said": 1, "true": 1}]}
     line = alt.Chart(diagonal).mark_line(strokeDash=[4, 4], color="#566173")

@@ -24,7 +24,7 @@ TIER_GAP = 0.10
 
 @dataclass(frozen=True)
 class Claim:
-    """What a rule says about a venue: `must invite` one band, `near-equals` of several, or nothing.
+    """The verdict of a rule on a venue: `must invite` one band, `near-equals` of several, or nothing.
 
     `first` is the band it would invite first in any case.
     """

@@ -36,7 +36,7 @@ class World:
 
 @dataclass(frozen=True)
 class Design:
-    """What differs between the kinds of worlds.
+    """The parameters in which the kinds of worlds differ.
 
     Attributes:
         bands: bands per venue.

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,10 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from dagster import AssetKey, DagsterInstance, MarkdownMetadataValue, MetadataValue, TableMetadataValue
 from playwright.sync_api import Browser, Page, Request
-from processes import free_port, kill_family
-from refreshes import dagster_home, environment, festival_settings, land_plain_batch, open_instance, refresh, wait_until
+from processes import dagster_webserver
+from refreshes import dagster_home, environment, festival_settings, land_plain_batch, open_instance, refresh
 
-from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -58,29 +54,9 @@ def rename_first_rows(file: Path) -> None:
 def webserver(hostile: tuple[Settings, DagsterInstance]) -> Iterator[str]:
     """The address of Dagster's webserver on that instance."""
     settings, instance = hostile
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", "acl_assets.definitions"],
-        cwd=PROJECT_DIR,
-        env=environment(settings, Path(instance.root_directory)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def answers() -> bool:
-        assert server.poll() is None
-        try:
-            urllib.request.urlopen(f"{address}/server_info", timeout=5).close()  # noqa: S310, a server of this test
-        except (urllib.error.URLError, TimeoutError):
-            return False
-        return True
-
-    try:
-        wait_until(answers, "the webserver answers", at_most_seconds=120, every_seconds=0.5)
+    variables = environment(settings, Path(instance.root_directory))
+    with dagster_webserver(variables, "-m", "acl_assets.definitions") as address:
         yield address
-    finally:
-        kill_family(server)
 
 
 def test_text_from_data_is_in_no_metadata_or_description_that_the_ui_renders(

@@ -2,20 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from dagster import DagsterInstance, OpExecutionContext, job, op
 from dagster._core.utils import make_new_run_id
-from processes import free_port, kill_family
+from processes import dagster_webserver
 from refreshes import wait_until
 from websockets import Subprotocol
 from websockets.sync.client import connect
@@ -50,36 +45,10 @@ def slow_job() -> None:
 
 @pytest.fixture
 def webserver(instance: DagsterInstance) -> Iterator[str]:
-    """The host and port of a webserver over an instance that is configured as the project's own."""
-    address = f"127.0.0.1:{free_port()}"
-    command = [
-        sys.executable,
-        "-m",
-        "dagster_webserver",
-        "--empty-workspace",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        address.rpartition(":")[2],
-    ]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "DAGSTER_HOME": instance.root_directory},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: answers(address), "the webserver answers", 120, 0.2)
+    """The address of a webserver over an instance that is configured as the project's own."""
+    variables = {**os.environ, "DAGSTER_HOME": instance.root_directory}
+    with dagster_webserver(variables, "--empty-workspace") as address:
         yield address
-    finally:
-        kill_family(process)
-
-
-def answers(address: str) -> bool:
-    with suppress(URLError, ConnectionError), urlopen(f"http://{address}/server_info", timeout=5) as response:
-        return bool(response.status == 200)
-    return False
 
 
 def test_events_of_a_running_run_reach_a_subscriber_within_two_seconds(
@@ -92,7 +61,7 @@ def test_events_of_a_running_run_reach_a_subscriber_within_two_seconds(
     try:
         wait_until(lambda: instance.has_run(run_id), "the run has started", 60)
         delays: list[float] = []
-        with connect(f"ws://{webserver}/graphql", subprotocols=[Subprotocol("graphql-ws")]) as socket:
+        with connect(f"{webserver.replace('http', 'ws')}/graphql", subprotocols=[Subprotocol("graphql-ws")]) as socket:
             socket.send(json.dumps({"type": "connection_init", "payload": {}}))
             query = {"query": EVENTS, "variables": {"runId": run_id}}
             socket.send(json.dumps({"id": "1", "type": "start", "payload": query}))

@@ -63,7 +63,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a band at a venue."""
+    """Expected tickets and chances of a band at a venue."""
 
     performances: int
     expected_tickets: float

@@ -1,4 +1,4 @@
-"""What becomes of dbt's events when dbt fails, and the private members of dagster-dbt that are overridden."""
+"""Events of dbt reach Dagster although dbt fails; the private members of dagster-dbt that are overridden exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Spark's warehouse is taken to hold, and its address; a socket that never answers stands in for Spark."""
+"""Spark's address and the record of published relations; a socket that never answers stands in for Spark."""
 
 from __future__ import annotations
 

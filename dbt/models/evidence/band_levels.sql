@@ -55,14 +55,7 @@ band_priors as (
 
 shifted_priors as (
     select
-        venue_id,
-        band_id,
-        performances,
-        sold_out_performances,
-        is_log_scale,
-        mean_ratio,
-        error_variance,
-        variance_of_mean,
+        *,
         mean_of_bands + weighted_ratio_elsewhere / (1 / common_variance + precision_elsewhere) as prior_mean,
         1 / (1 / common_variance + precision_elsewhere) + variance_between_venues as prior_variance
     from band_priors
@@ -79,14 +72,7 @@ shrinkage as (
 
 parts as (
     select
-        venue_id,
-        band_id,
-        performances,
-        sold_out_performances,
-        is_log_scale,
-        mean_ratio,
-        prior_mean,
-        prior_variance,
+        *,
         prior_mean + narrow_shrinkage * (mean_ratio - prior_mean) as narrow_mean,
         sqrt(
             prior_variance * (1 - narrow_shrinkage)

@@ -38,6 +38,11 @@ skewness as (
         (q90 + q10 - 2 * q50) / greatest(q90 - q10, 1e-9) as of_ratios,
         (ln(q90) + ln(q10) - 2 * ln(q50)) / greatest(ln(q90) - ln(q10), 1e-9) as of_logarithms
     from deciles
+),
+
+scale as (
+    select of_ratios > -of_logarithms as is_log_scale
+    from skewness
 )
 
 select
@@ -46,10 +51,10 @@ select
     ratios.band_id,
     ratios.is_sold_out,
     ratios.ratio,
-    skewness.of_ratios > -skewness.of_logarithms as is_log_scale,
+    scale.is_log_scale,
     case
-        when skewness.of_ratios > -skewness.of_logarithms then ln(greatest(ratios.ratio, {{ least_ratio }}))
+        when scale.is_log_scale then ln(greatest(ratios.ratio, {{ least_ratio }}))
         else ratios.ratio
     end as scaled_ratio
 from ratios
-cross join skewness
+cross join scale
