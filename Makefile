@@ -158,8 +158,8 @@ test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) 
 	$(PY) -m coverage erase
 	$(PYTEST) $(PARALLEL) -m "not exhaustive and not spark" --cov --cov-report=term-missing:skip-covered
 
-test-all: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales
-	$(PYTEST) $(PARALLEL)
+test-all: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales, random examples
+	$(PYTEST) $(PARALLEL) --hypothesis-profile=default
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
 	$(PYTEST) $(PARALLEL) -m "not server and not slow and not exhaustive"

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import pytest
 from browser import browser, open_page
 from dagster import DagsterInstance
+from hypothesis import settings as hypothesis_settings
 from object_storage import credentials, make_bucket, start_s3
 from postgres import QUICK, database, execute, server_folder
 from refreshes import (
@@ -40,6 +41,10 @@ _ONE_PROCESS_EACH = ("tests/superset/", "tests/spark/")
 _FIRST = (*_ONE_PROCESS_EACH, "tests/end_to_end/", "tests/defects/")
 _END_SECONDS = 120.0
 _stderr = pytest.StashKey[TextIO]()
+
+# The same examples in every run. `make test-all` draws others each time.
+hypothesis_settings.register_profile("reproducible", derandomize=True)
+hypothesis_settings.load_profile("reproducible")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -123,7 +123,7 @@ def uses_logarithms(ratios: np.ndarray) -> bool:
     def kelly(q10: float, q50: float, q90: float) -> float:
         return (q10 + q90 - 2 * q50) / max(q90 - q10, 1e-9)
 
-    return kelly(*deciles) > -kelly(*(math.log(decile) for decile in deciles))
+    return kelly(*deciles) + kelly(*(math.log(decile) for decile in deciles)) > 1e-6
 
 
 def posteriors_by_venue(shows: Sequence[Show], z: np.ndarray, *, other_venues: bool) -> dict[int, dict[int, Posterior]]:

@@ -41,7 +41,8 @@ skewness as (
 ),
 
 scale as (
-    select of_ratios > -of_logarithms as is_log_scale
+    -- The margin keeps rounding from deciding when all ratios are equal.
+    select of_ratios + of_logarithms > 1e-6 as is_log_scale
     from skewness
 )
 
