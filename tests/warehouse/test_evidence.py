@@ -38,7 +38,7 @@ def festivals(draw: st.DrawFn) -> list[Show]:
     return shows
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(festivals(), st.booleans())
 def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) -> None:
     found, expected = computed(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
@@ -112,7 +112,7 @@ def test_without_a_completed_performance_there_is_no_evidence() -> None:
     assert computed([]) == {}
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(festivals())
 def test_one_band_of_a_venue_is_the_best(shows: list[Show]) -> None:
     found = computed(shows)
@@ -121,7 +121,7 @@ def test_one_band_of_a_venue_is_the_best(shows: list[Show]) -> None:
         assert sum(chances) == pytest.approx(1, abs=FEW_POINTS)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(festivals(), st.integers(2, 9), st.randoms())
 def test_units_and_order_of_rows_change_no_chance(shows: list[Show], factor: int, random: Any) -> None:
     scaled = [replace(show, sold=factor * show.sold, capacity=factor * show.capacity) for show in shows]
