@@ -156,7 +156,7 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
         except _SkippedError as reason:
             skipped[visible_text(entry.name)] = str(reason)
         except FileUnreadableError as error:
-            skipped[visible_text(entry.name)] = f"its {MANIFEST_NAME} cannot be used, because {error.what}"
+            skipped[visible_text(entry.name)] = str(error).rstrip(".")
         except BatchError as error:
             broken.append((found, error))
         else:

@@ -90,17 +90,12 @@ def _look_into(name: str, location: str) -> LandedEntry:
         return LandedEntry(name, location, problem=f"{what} cannot be read ({error.strerror})")
 
 
-# Files ----------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def open_verified(folder: Path, file: ManifestFile, where: str | None = None) -> Iterator[BufferedReader]:
     """Open a file of a batch once, compare it with its manifest, and give it at its start; errors name it `where`.
 
-    Size and SHA-256 are taken of the same open file that is given, so a file put in its place changes nothing.
-
-    Raises:
-        BatchError: the file is missing, not regular or not the one of the manifest, or it changed while the block ran.
+    Size and SHA-256 are taken of the same open file that is given, so a file put in its place changes nothing. A file
+    that is missing, not regular, not the one of the manifest, or changes while the block runs raises BatchError.
     """
     where = where or str(folder / file.path)
     with _open_regular(folder / file.path, where) as stream:
@@ -131,12 +126,12 @@ def _open_regular(path: Path, where: str) -> Iterator[BufferedReader]:
     try:
         stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | as_it_is))  # noqa: SIM115
     except FileNotFoundError:
-        raise FileUnreadableError(where, "the batch has this file, but it is not there") from None
+        raise contract_breach(where, "the batch has this file, but it is not there", FileUnreadableError) from None
     except OSError as error:
         known = {errno.ELOOP: "it is a symbolic link", errno.EISDIR: "it is not a regular file"}
         what = known.get(error.errno or 0, f"it cannot be read ({error.strerror})")
-        raise FileUnreadableError(where, what) from None
+        raise contract_breach(where, what, FileUnreadableError) from None
     with stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise FileUnreadableError(where, "it is not a regular file")
+            raise contract_breach(where, "it is not a regular file", FileUnreadableError)
         yield stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -51,24 +52,16 @@ class MissingPredecessorError(BatchError):
 class FileUnreadableError(BatchError):
     """A file of a batch cannot be opened: it is missing, no regular file, or this user may not read it."""
 
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(where, what)
-        self.what = what
 
-    def __str__(self) -> str:
-        return str(contract_breach(*self.args))
-
-
-def contract_breach(where: str, what: str) -> BatchError:
+def contract_breach(where: str, what: str, kind: type[BatchError] = BatchError) -> BatchError:
     """Return the error for a batch that breaks the contract: where, what was found, and how to recover."""
-    return BatchError(
+    return kind(
         f"{where}: {what}. Batches are immutable: land a newer full batch, or take this folder out of the landing "
         "zone, then refresh again."
     )
 
 
-# Data -----------------------------------------------------------------------------------------------------------
-# The annotations are the contract of a manifest; only `parse_manifest` enforces them.
+# Data: the annotations are the contract of a manifest, which only `parse_manifest` enforces -------------------------
 
 
 def _parse_instant(text: object) -> datetime:
@@ -178,25 +171,18 @@ class ManifestHeader:
 
 _HEADER = TypeAdapter(ManifestHeader)
 _MANIFEST = TypeAdapter(Manifest)
-
-
-# Parsing --------------------------------------------------------------------------------------------------------
+_Parsed = TypeVar("_Parsed")
 
 
 def parse_header(content: bytes, where: str) -> ManifestHeader:
-    """Return kind and export time of a manifest, without looking at its tables.
-
-    Raises:
-        BatchError: the content is not a JSON object, or this part of it breaks the contract.
-    """
+    """Return kind and export time of a manifest without looking at its tables, or raise BatchError."""
     return _validated(_HEADER, content, where)
 
 
 def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
-    """Return the manifest of the folder `batch_id`, after `parse_header`; unknown keys are ignored.
+    """Return the manifest of the folder `batch_id`, or raise BatchError when it breaks the contract.
 
-    Raises:
-        BatchError: the manifest breaks the contract.
+    `parse_header` has checked the rest of it. Unknown keys are ignored, so that later versions may add some.
     """
     manifest = _validated(_MANIFEST, content, where)
     if manifest.batch_id != batch_id:
@@ -218,9 +204,6 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
         raise contract_breach(where, "continues_from is missing, and an incremental batch names its predecessor")
     absent = ManifestTable(None, ())
     return replace(manifest, tables={name: manifest.tables.get(name, absent) for name in SOURCE_TABLES})
-
-
-_Parsed = TypeVar("_Parsed")
 
 
 def _validated(contract: TypeAdapter[_Parsed], content: bytes, where: str) -> _Parsed:
@@ -253,11 +236,7 @@ def _require_valid_table(name: str, table: ManifestTable, where: str) -> None:
 
 
 def require_batch_id(batch_id: str, where: str) -> None:
-    """Refuse a name that cannot name a batch with a manifest.
-
-    Raises:
-        BatchError: it is too long, or has other characters than the contract allows.
-    """
+    """Raise BatchError for a name that cannot name a batch with a manifest."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+:@=-]{0,127}", batch_id):
         raise contract_breach(
             where,
@@ -269,12 +248,9 @@ def require_batch_id(batch_id: str, where: str) -> None:
 
 
 def begin_batch(exports_dir: Path, batch_id: str) -> Path:
-    """Create the folder of a new batch, marked as unfinished until `write_manifest`, and return it.
+    """Create the folder of a new batch and return it, or raise BatchError when it exists or cannot be named so.
 
-    The mark keeps a slow export from being taken for a batch without a manifest.
-
-    Raises:
-        BatchError: the name cannot name a batch, or a folder of that name exists; batches are immutable.
+    A mark, until `write_manifest`, keeps a slow export from being taken for a batch without a manifest.
     """
     require_batch_id(batch_id, where=str(exports_dir))
     folder = exports_dir / batch_id
@@ -290,10 +266,7 @@ def begin_batch(exports_dir: Path, batch_id: str) -> Path:
 
 def is_unfinished(folder: Path) -> bool:
     """Return whether the folder is a batch whose manifest is still to come, False when it cannot be looked into."""
-    try:
-        return (folder / UNFINISHED_MANIFEST_NAME).exists() and not (folder / MANIFEST_NAME).exists()
-    except PermissionError:
-        return False
+    return os.path.exists(folder / UNFINISHED_MANIFEST_NAME) and not os.path.exists(folder / MANIFEST_NAME)
 
 
 def describe_file(folder: Path, path: str, rows: int | None) -> ManifestFile:

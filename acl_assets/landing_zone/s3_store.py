@@ -57,7 +57,7 @@ class S3LandingZone:
         except ObjectStorageError as error:
             # The folder could be listed, so this is about the one object.
             if isinstance(error.__cause__, FileNotFoundError | PermissionError):
-                raise FileUnreadableError(url, f"it cannot be read ({error.__cause__})") from None
+                raise contract_breach(url, f"it cannot be read ({error.__cause__})", FileUnreadableError) from None
             raise
 
     @contextmanager
@@ -81,17 +81,14 @@ class S3LandingZone:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-# Landing --------------------------------------------------------------------------------------------------------
-
-
 def land_remotely(folder: Path, exports_url: str) -> str:
     """Send a complete batch of this machine to a landing zone on object storage, its manifest last; return its URL.
 
-    A mark keeps it from being taken for a complete batch until then.
+    A mark keeps it from being taken for a complete batch until then. What was sent is removed if the rest fails.
 
     Raises:
         BatchError: something of that name is there; batches are immutable.
-        ObjectStorageError: it cannot be sent; what was sent until then is removed as far as possible.
+        ObjectStorageError: it cannot be sent.
     """
     url = f"{exports_url}/{folder.name}"
     if object_storage.list_files(url):
@@ -110,11 +107,7 @@ def land_remotely(folder: Path, exports_url: str) -> str:
 
 
 def remove_unfinished(exports_url: str, batch_id: str) -> None:
-    """Remove the objects of a batch whose manifest is still to come.
-
-    Raises:
-        ObjectStorageError: they cannot be removed.
-    """
+    """Remove the objects of a batch whose manifest is still to come, or raise ObjectStorageError."""
     url = f"{exports_url}/{batch_id}"
     files = object_storage.list_files(url)
     if MANIFEST_NAME not in files:

@@ -41,20 +41,13 @@ class LandingZone(Hashable, Protocol):
         """The path or URL of the landing zone."""
 
     def entries(self) -> Iterator[LandedEntry]:
-        """List by names, sizes and times what lies there and is not hidden by a leading dot or underscore.
-
-        Raises:
-            LandingZoneError: it cannot be listed.
-        """
+        """List what no leading dot or underscore hides, by names, sizes and times, or raise LandingZoneError."""
 
     def read_manifest(self, folder: str) -> bytes:
         """Return a manifest, or its first 16 MiB and one byte, or raise FileUnreadableError."""
 
     def local_files(self, batch: ExportBatch, table: str, scratch: Path) -> AbstractContextManager[Path]:
-        """Give a folder of this machine with the files of one table, or raise BatchError when they have changed.
-
-        Copies lie below `scratch` and are removed afterwards.
-        """
+        """Give a folder with the files of one table, copies below `scratch` for a while, or raise BatchError."""
 
 
 def landing_zone_at(location: Path | str) -> LandingZone:

@@ -56,7 +56,7 @@ def land_bad_plain(landing_zone: Path) -> Path:
 BAD_ENTRIES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unreadable folder": (lambda zone: land_bad(zone).parent.chmod(0o000), "it cannot be read (Permission denied)"),
     "folder that cannot be listed": (lambda zone: land_bad_plain(zone).parent.chmod(0o111), "(Permission denied)"),
-    "unreadable manifest": (lambda zone: land_bad(zone).chmod(0o000), "manifest.json cannot be used, because it"),
+    "unreadable manifest": (lambda zone: land_bad(zone).chmod(0o000), "manifest.json: it cannot be read (Permission"),
     "link to itself": (lambda zone: (zone / "bad").symlink_to("bad"), "the target of this link cannot be read"),
     "dangling link": (lambda zone: (zone / "bad").symlink_to("nowhere"), "the target of this link cannot be read"),
     "FIFO as manifest": (lambda zone: turn_into_fifo(land_bad(zone)), "its manifest.json is not a regular file"),
