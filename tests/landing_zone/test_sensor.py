@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+import time
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from dagster import AssetMaterialization, DagsterInstance, SensorResult, build_sensor_context
 from landing_zones import FolderZone, hours
 
 from acl_assets.asset_keys import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
-from acl_assets.landing_zone import batches
-from acl_assets.landing_zone.batches import list_batches
 from acl_assets.landing_zone.manifest import MANIFEST_NAME
-from acl_assets.landing_zone.sensor import SensorCursor, new_export_batch_sensor
-from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.landing_zone.sensor import new_export_batch_sensor
 from acl_assets.settings import Settings
 
 
@@ -29,8 +27,7 @@ class Ticks:
         self.settings = settings
         self.instance = instance
         self.cursor: str | None = None
-        self.folder = Path(settings.exports_dir)
-        self.zone = FolderZone(self.folder)
+        self.zone = FolderZone(Path(settings.exports_dir))
 
     def next(self) -> SensorResult:
         context = build_sensor_context(self.instance, self.cursor, resources={"settings": self.settings})
@@ -39,9 +36,10 @@ class Ticks:
         self.cursor = result.cursor or self.cursor
         return result
 
-    def requested(self) -> list[str]:
-        """Tick once and return the run keys of the requested runs."""
-        return [str(request.run_key) for request in self.next().run_requests or []]
+    def requested(self) -> str:
+        """Tick once and return the run key of the requested run."""
+        (request,) = self.next().run_requests or []
+        return str(request.run_key)
 
     def message(self) -> str:
         """Tick once and return the reason why nothing was requested."""
@@ -61,33 +59,40 @@ def ticks(settings: Settings) -> Iterator[Ticks]:
         yield Ticks(settings, instance)
 
 
-def test_batch_is_requested_once(ticks: Ticks) -> None:
-    """A refresh at every tick would never end; the run key ties the request to the batch's content."""
+def test_batch_is_requested_once_and_the_cursor_holds_no_time(ticks: Ticks) -> None:
+    """A refresh at every tick would never end; a clock in the cursor would lose batches whenever clocks disagree."""
     ticks.zone.land("night-1")
-    assert ticks.requested() == [ticks.run_key(1)]
-    assert "Its refresh was requested" in ticks.message()
+    assert ticks.requested() == ticks.run_key(1)
+    cursor = json.loads(ticks.cursor or "")
+    assert cursor == {
+        "fingerprint": ticks.zone.settled().fingerprint,
+        "state_digest": ticks.zone.chain().digest,
+        "requests": 1,
+        "message": "The newest batch is night-1. Its refresh was requested.",
+    }
+    assert cursor["message"] in ticks.message()
 
 
 def test_plain_files_are_requested_once_they_are_complete_and_settled(ticks: Ticks) -> None:
     """Six files appear one after the other and grow for a while; a tick in between must not request them."""
     name = "Früh 'n' \"spät\" 🎸"
     folder = ticks.zone.land_plain(name)
-    (folder / "tickets.csv").rename(ticks.folder / "tickets.csv")
+    (folder / "tickets.csv").rename(ticks.zone.folder / "tickets.csv")
     settings, ticks.settings = ticks.settings, ticks.settings.with_changes(settle_seconds=3600)
     message = ticks.message()
     assert f"Folder {name} is not used: it has neither manifest.json nor files of tickets" in message
     assert "Folder tickets.csv is not used: it is a file" in message
-    (ticks.folder / "tickets.csv").rename(folder / "tickets.csv")
+    (ticks.zone.folder / "tickets.csv").rename(folder / "tickets.csv")
     assert "must be unchanged for 3600 s" in ticks.message()
     ticks.settings = settings
-    assert ticks.requested() == [ticks.run_key(1)]
+    assert ticks.requested() == ticks.run_key(1)
 
 
 def test_newest_of_several_batches_is_requested(ticks: Ticks) -> None:
     """After a weekend without the daemon one refresh brings everything up to date; later arrivals need none."""
     ticks.zone.land("night-3", hours(48))
     ticks.zone.land("night-1", hours(0))
-    assert ticks.requested() == [ticks.run_key(1)]
+    assert ticks.requested() == ticks.run_key(1)
     ticks.zone.land("night-2", hours(24))
     assert "newest batch is night-3. Its refresh was requested already" in ticks.message()
 
@@ -96,8 +101,7 @@ def test_bad_batch_is_requested_once_and_named_at_every_tick(ticks: Ticks) -> No
     """One failed run alerts people; the same failure twice a minute would teach them to ignore it."""
     manifest = ticks.zone.land("night-1") / MANIFEST_NAME
     manifest.write_text("{")
-    (key,) = ticks.requested()
-    assert key.startswith("bad-batch:")
+    assert ticks.requested().startswith("bad-batch:")
     for _ in range(2):
         message = ticks.message()
         assert f"Bad batch: {manifest}: it is not JSON" in message
@@ -110,11 +114,11 @@ def test_batch_that_landed_before_its_predecessor_is_waited_for(ticks: Ticks) ->
     ticks.requested()
     late = ticks.zone.land("night-2", hours(24), after="night-1")
     ticks.zone.land("night-3", hours(48), after="night-2")
-    aside = late.rename(ticks.folder / "_night-2")
+    aside = late.rename(ticks.zone.folder / "_night-2")
     for _ in range(2):
         assert "Batch night-3 continues from batch night-2, which is not in" in ticks.message()
     aside.rename(late)
-    assert ticks.requested() == [ticks.run_key(2)]
+    assert ticks.requested() == ticks.run_key(2)
     assert ticks.zone.ids()[-1] == "night-3"
 
 
@@ -128,19 +132,19 @@ def test_landing_zone_is_not_looked_into_while_nothing_changed(ticks: Ticks) -> 
     os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "Nothing has landed" in ticks.message()
     manifest.touch()
-    assert ticks.requested()[0].startswith("bad-batch:")
+    assert ticks.requested().startswith("bad-batch:")
 
 
-def test_state_that_comes_back_is_requested_under_another_key(ticks: Ticks) -> None:
+def test_run_keys_repeat_for_a_lost_cursor_and_not_for_a_state_that_comes_back(ticks: Ticks) -> None:
     """Dagster starts no second run for a run key, so a state that was removed and put back needs a new one."""
     ticks.zone.land("night-1", hours(0))
-    (first,) = ticks.requested()
+    first = ticks.requested()
+    ticks.cursor = None
+    assert ticks.requested() == first == ticks.run_key(1)
     away = ticks.zone.land("night-2", hours(24))
     ticks.requested()
     shutil.rmtree(away)
-    (again,) = ticks.requested()
-    assert first == ticks.run_key(1)
-    assert again == ticks.run_key(3)
+    assert ticks.requested() == ticks.run_key(3)
 
 
 def test_published_state_is_requested_only_when_its_file_is_gone(ticks: Ticks) -> None:
@@ -154,58 +158,28 @@ def test_published_state_is_requested_only_when_its_file_is_gone(ticks: Ticks) -
     assert "It is published already" in ticks.message()
     published_file.unlink()
     ticks.cursor = None
-    assert ticks.requested() == [ticks.run_key(1)]
+    assert ticks.requested() == ticks.run_key(1)
 
 
-def test_lost_cursor_requests_the_same_run_key(ticks: Ticks) -> None:
-    """Dagster starts no second run for a run key, so a reset sensor may request it again."""
-    ticks.zone.land("night-1")
-    first = ticks.requested()
-    ticks.cursor = None
-    assert ticks.requested() == first
-
-
-def test_cursor_holds_digests_and_no_time(ticks: Ticks) -> None:
-    """A clock in the cursor would lose batches whenever clocks disagree."""
-    ticks.zone.land("night-1")
-    ticks.requested()
-    cursor = SensorCursor.model_validate_json(ticks.cursor or "")
-    assert cursor.state_digest == ticks.zone.chain().digest
-    listing = list_batches(landing_zone_at(ticks.folder), ticks.settings.settle_seconds)
-    assert cursor.fingerprint == listing.fingerprint
-    assert cursor.requests == 1
-
-
-# Batches that are skipped ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
-    """Set the time at which the landing zone is listed."""
-    return lambda now: monkeypatch.setattr(batches, "time", SimpleNamespace(time=now.timestamp))
-
-
-def test_batch_of_the_future_is_requested_once_its_time_has_come(ticks: Ticks, clock: Callable[..., None]) -> None:
+def test_batch_of_the_future_is_requested_once_its_time_has_come(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would supersede every real batch, and turn performances that are still on sale into completed ones."""
     ticks.zone.land("night-1", hours(0))
     ticks.zone.land("night-2", hours(24))
-    clock(hours(24) - timedelta(minutes=16))
-    (key,) = ticks.requested()
-    assert key.startswith("night-1:")
+    monkeypatch.setattr(time, "time", (hours(24) - timedelta(minutes=16)).timestamp)
+    assert ticks.requested().startswith("night-1:")
     for _ in range(2):
         message = ticks.message()
         assert "Folder night-2 is not used: exported_at is 2022-08-02 06:00:00 UTC, which is in the future" in message
-    clock(hours(24) - timedelta(minutes=15))
-    (key,) = ticks.requested()
-    assert key.startswith("night-2:")
-    assert ticks.requested() == []
+    monkeypatch.setattr(time, "time", (hours(24) - timedelta(minutes=15)).timestamp)
+    assert ticks.requested().startswith("night-2:")
+    assert "Its refresh was requested" in ticks.message()
 
 
 def test_skipped_folder_changes_nothing_that_is_requested(ticks: Ticks) -> None:
     ticks.zone.land("night-1")
     ticks.requested()
-    (ticks.folder / "broken-link").symlink_to("nowhere")
-    (ticks.folder / os.fsdecode(b"\xff")).mkdir()
+    (ticks.zone.folder / "broken-link").symlink_to("nowhere")
+    (ticks.zone.folder / os.fsdecode(b"\xff")).mkdir()
     message = ticks.message()
     assert "Nothing has landed" in message
     assert "Folder broken-link is not used" in message
