@@ -1,7 +1,6 @@
 """Which folders are batches, which batches make up the source tables, and how all others are named."""
 
 import os
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from acl_assets.landing_zone.manifest import (
     ManifestFile,
     ManifestTable,
     MissingPredecessorError,
-    NoBatchError,
 )
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.source_schema import SOURCE_TABLES
@@ -282,14 +280,6 @@ def test_batch_that_arrives_late_in_between_is_refused_until_a_newer_full_batch_
     assert chain.ids() == ["d"]
 
 
-def test_error_without_a_batch_says_what_is_there_and_what_to_do(zone: FolderZone) -> None:
-    zone.land_plain("half", names=["bands.csv"])
-    with pytest.raises(NoBatchError) as raised:
-        zone.chain()
-    assert f"in {zone.folder}. Folder half is not used: it has neither manifest.json nor" in str(raised.value)
-    assert [hint for hint in ("tickets.csv", "ACL_EXPORTS_DIR", "make run") if hint not in str(raised.value)] == []
-
-
 # Batches that break the contract --------------------------------------------------------------------------------
 
 
@@ -321,13 +311,3 @@ def test_manifest_larger_than_16_mib_is_a_breach_and_read_in_part(zone: FolderZo
     os.truncate(zone.land("a") / "manifest.json", 1 << 40)
     with pytest.raises(BatchError, match=r"a/manifest\.json: .*16 MiB"):
         zone.chain()
-
-
-def test_folder_removed_while_it_is_listed_stops_no_other(zone: FolderZone, monkeypatch: pytest.MonkeyPatch) -> None:
-    zone.land("good")
-    gone = zone.land("gone", hours(1))
-    entries = list(landing_zone_at(zone.folder).entries())
-    shutil.rmtree(gone)
-    monkeypatch.setattr(FolderLandingZone, "entries", lambda zone: iter(entries))
-    assert zone.ids() == ["good"]
-    assert "not there" in zone.settled().skipped["gone"]

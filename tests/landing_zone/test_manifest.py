@@ -157,14 +157,6 @@ def test_parts_that_contradict_each_other_are_refused(
         zone.chain()
 
 
-def test_file_that_is_listed_twice_is_refused(zone: FolderZone) -> None:
-    batch = zone.land("a")
-    file = zone.chain().newest.tables["people"].files[0]
-    put(batch, "tables.people.files", [vars(file), vars(file)])
-    with pytest.raises(BatchError, match=r"it lists people\.csv twice"):
-        zone.chain()
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"kind": "\xff"}'])
 def test_manifest_that_is_no_json_object_is_refused(content: bytes, zone: FolderZone) -> None:
     (zone.land("a") / "manifest.json").write_bytes(content)
@@ -210,12 +202,6 @@ def test_paths_that_are_no_file_names_of_the_table_are_refused(path: str, zone: 
     put(zone.land("a"), f"{FILE}.path", path)
     with pytest.raises(BatchError, match="is not accepted for people"):
         zone.chain()
-
-
-@pytest.mark.parametrize("name", ["people.csv.gz", "people.csv.zst", "people.parquet", "people-0001.csv"])
-def test_every_format_is_accepted_in_one_file_or_numbered_parts(name: str, zone: FolderZone) -> None:
-    put(zone.land("a"), f"{FILE}.path", name)
-    assert zone.chain().newest.tables["people"].files[0].path == name
 
 
 def test_optional_parts_are_kept_and_unknown_ones_ignored(zone: FolderZone) -> None:
