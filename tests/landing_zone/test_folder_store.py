@@ -6,13 +6,13 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from landing_zones import SETTLE_SECONDS, FolderZone, as_ordinary_user, hours, listed_ids
 
 from acl_assets.landing_zone import folder_store
-from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
+from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone, open_verified
 from acl_assets.landing_zone.manifest import BatchError, ManifestFile
 
@@ -65,16 +65,9 @@ def landing_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     exports = tmp_path / "exports"
     FolderZone(exports).land("good")
     yield exports
-    exports.chmod(0o755)
     for entry in exports.iterdir():
         if stat.S_ISDIR(entry.lstat().st_mode):
             entry.chmod(0o755)
-
-
-def list_as_ordinary_user(now: float) -> Listing:
-    """List the landing zone below the current folder, as a user whom permissions concern."""
-    listed = as_ordinary_user(partial(list_batches, FolderLandingZone(Path("exports")), SETTLE_SECONDS, now))
-    return cast("Listing", listed)
 
 
 @pytest.mark.parametrize(("plant", "expected"), BAD_ENTRIES.values(), ids=BAD_ENTRIES)
@@ -82,7 +75,8 @@ def test_bad_entry_is_named_and_good_batches_beside_it_are_used(
     plant: Callable[[Path], Any], expected: str, landing_zone: Path
 ) -> None:
     plant(landing_zone)
-    listing = list_as_ordinary_user(os.stat(landing_zone).st_ctime + 10 * SETTLE_SECONDS)
+    later = os.stat(landing_zone).st_ctime + 10 * SETTLE_SECONDS
+    listing = as_ordinary_user(partial(list_batches, FolderLandingZone(Path("exports")), SETTLE_SECONDS, later))
     assert listed_ids(listing) == ["good"]
     assert listing.broken == ()
     ((name, reason),) = listing.skipped.items()
@@ -109,34 +103,26 @@ def test_manifest_that_becomes_a_fifo_after_it_was_listed_is_skipped(
 # Verified files -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def people(zone: FolderZone) -> tuple[Path, ManifestFile]:
-    """The folder of a batch, and one of its files as its manifest describes it."""
-    folder = zone.land("a", content="id\n1\n")
-    return folder, zone.chain().newest.tables["people"].files[0]
+Described = tuple[Path, ManifestFile]
+
+
+def described(batch: Path) -> Described:
+    """Return the folder of a batch, and one of its files as it was listed."""
+    return batch, FolderZone(batch.parent).chain().newest.tables["people"].files[0]
 
 
 @pytest.fixture
-def plain_people(zone: FolderZone) -> tuple[Path, ManifestFile]:
-    folder = zone.land_plain("plain")
-    return folder, zone.chain().newest.tables["people"].files[0]
+def people(zone: FolderZone) -> Described:
+    return described(zone.land("a", content="id\n1\n"))
 
 
-def content_of(described: tuple[Path, ManifestFile]) -> bytes:
-    with open_verified(*described) as stream:
+def content_of(people: Described) -> bytes:
+    with open_verified(*people) as stream:
         return stream.read()
 
 
-def refusal(described: tuple[Path, ManifestFile]) -> str:
-    with pytest.raises(BatchError) as raised:
-        content_of(described)
-    folder, file = described
-    assert str(raised.value).startswith(f"{folder / file.path}: ")
-    return str(raised.value)
-
-
 REFUSED_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "removed": (Path.unlink, "it is not there"),
+    "removed": (Path.unlink, "the batch has this file, but it is not there"),
     "cut": (lambda file: file.write_text("id\n"), "it has 3 bytes where 5 were exported"),
     "changed": (lambda file: file.write_text("id\n2\n"), "its SHA-256 is"),
     "FIFO": (turn_into_fifo, "it is not a regular file"),
@@ -146,17 +132,20 @@ REFUSED_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize(("change", "expected"), REFUSED_FILES.values(), ids=REFUSED_FILES)
 def test_file_that_is_not_the_described_one_is_refused(
-    change: Callable[[Path], Any], expected: str, people: tuple[Path, ManifestFile]
+    change: Callable[[Path], Any], expected: str, people: Described
 ) -> None:
     change(people[0] / "people.csv")
-    assert expected in refusal(people)
+    with pytest.raises(BatchError, match=rf"^{people[0]}/people\.csv: {expected}"):
+        content_of(people)
 
 
-def test_plain_file_replaced_after_it_was_listed_is_refused(plain_people: tuple[Path, ManifestFile]) -> None:
+def test_plain_file_replaced_after_it_was_listed_is_refused(zone: FolderZone) -> None:
     """Its size and time are all that is known of it."""
-    assert content_of(plain_people) == b"id\n"
-    (plain_people[0] / "people.csv").write_text("no\n")
-    assert "it changed since the landing zone was listed" in refusal(plain_people)
+    people = described(zone.land_plain("plain"))
+    assert content_of(people) == b"id\n"
+    (people[0] / "people.csv").write_text("no\n")
+    with pytest.raises(BatchError, match="it changed since the landing zone was listed"):
+        content_of(people)
 
 
 def test_batches_in_a_linked_landing_zone_are_read(zone: FolderZone, tmp_path: Path) -> None:
@@ -164,38 +153,27 @@ def test_batches_in_a_linked_landing_zone_are_read(zone: FolderZone, tmp_path: P
     zone.land("a").rename(tmp_path / "a")
     (zone.folder / "a").symlink_to(tmp_path / "a")
     (tmp_path / "link").symlink_to(zone.folder)
-    batch = FolderZone(tmp_path / "link").chain().newest
-    assert content_of((Path(batch.folder), batch.tables["bands"].files[0])) == b"id\n"
-
-
-# Files that are replaced ----------------------------------------------------------------------------------------
-
-
-def act_after_hashing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
-    """Act between the check of a file and its first reader."""
-    hash_file = hashlib.file_digest
-
-    def file_digest(*arguments: Any) -> Any:
-        digest = hash_file(*arguments)
-        act()
-        return digest
-
-    monkeypatch.setattr(folder_store.hashlib, "file_digest", file_digest)
+    assert content_of(described(tmp_path / "link" / "a")) == b"id\n"
 
 
 def test_file_replaced_after_it_was_hashed_is_read_as_it_was(
-    people: tuple[Path, ManifestFile], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    people: Described, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is read comes from the open file that was hashed, never from its name."""
     (tmp_path / "other.csv").write_text("id\n2\n")
-    act_after_hashing(monkeypatch, lambda: os.replace(tmp_path / "other.csv", people[0] / "people.csv"))
+    hash_file = hashlib.file_digest
+
+    def hash_and_replace(*arguments: Any) -> Any:
+        digest = hash_file(*arguments)
+        os.replace(tmp_path / "other.csv", people[0] / "people.csv")
+        return digest
+
+    monkeypatch.setattr(folder_store.hashlib, "file_digest", hash_and_replace)
     assert content_of(people) == b"id\n1\n"
     assert (people[0] / "people.csv").read_text() == "id\n2\n"
 
 
-def test_file_overwritten_after_it_was_hashed_is_refused(
-    people: tuple[Path, ManifestFile], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_overwritten_after_it_was_hashed_is_refused(people: Described) -> None:
     """The same open file shows the new bytes, so the file must be the same at the end."""
-    act_after_hashing(monkeypatch, lambda: (people[0] / "people.csv").write_text("id\n2\n"))
-    assert "it changed while it was read" in refusal(people)
+    with pytest.raises(BatchError, match=r"people\.csv: it changed while it was read"), open_verified(*people):
+        (people[0] / "people.csv").write_text("id\n2\n")

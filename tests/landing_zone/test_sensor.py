@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -159,20 +157,6 @@ def test_published_state_is_requested_only_when_its_file_is_gone(ticks: Ticks) -
     published_file.unlink()
     ticks.cursor = None
     assert ticks.requested() == ticks.run_key(1)
-
-
-def test_batch_of_the_future_is_requested_once_its_time_has_come(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would supersede every real batch, and turn performances that are still on sale into completed ones."""
-    ticks.zone.land("night-1", hours(0))
-    ticks.zone.land("night-2", hours(24))
-    monkeypatch.setattr(time, "time", (hours(24) - timedelta(minutes=16)).timestamp)
-    assert ticks.requested().startswith("night-1:")
-    for _ in range(2):
-        message = ticks.message()
-        assert "Folder night-2 is not used: exported_at is 2022-08-02 06:00:00 UTC, which is in the future" in message
-    monkeypatch.setattr(time, "time", (hours(24) - timedelta(minutes=15)).timestamp)
-    assert ticks.requested().startswith("night-2:")
-    assert "Its refresh was requested" in ticks.message()
 
 
 def test_skipped_folder_changes_nothing_that_is_requested(ticks: Ticks) -> None:

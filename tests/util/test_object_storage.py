@@ -89,7 +89,7 @@ def test_server_that_does_not_answer_is_named() -> None:
 WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["s3fs"] = None
-import acl_assets.source_tables.assets
+import acl_assets.landing_zone.s3_store, acl_assets.source_tables.remote
 assert "fsspec" not in sys.modules
 from acl_assets.util.object_storage import list_files
 list_files("s3://bucket/acl")
