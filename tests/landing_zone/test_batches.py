@@ -60,7 +60,7 @@ def test_hidden_entries_and_other_files_are_ignored_and_files_like_exports_are_n
 def test_plain_folder_is_a_batch_once_its_files_are_unchanged_for_a_while(waited: float, zone: FolderZone) -> None:
     """Nothing else shows that a copy is done, which may keep old modification times."""
     now = datetime.now(UTC).timestamp() + 1_000
-    zone.land_plain("plain", modified_at=0)
+    os.utime(zone.land_plain("plain", modified_at=0), (0, 0))
     assert "must be unchanged for 60 s" in zone.listing().skipped["plain"]
     zone.land_plain("plain", modified_at=now - waited, names=["notes.txt"])
     reason = f"its files changed {max(waited, 0)} s ago and must be unchanged for 60 s"

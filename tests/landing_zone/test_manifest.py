@@ -110,6 +110,7 @@ def put(batch: Any, place: str, value: object) -> None:
         (f"{FILE}.bytes", -1),
         (f"{FILE}.rows", True),
         (f"{FILE}.rows", None),
+        (f"{FILE}.sha256", None),
         (f"{FILE}.sha256", "ab" * 16),
         ("continues_from", "good"),
     ],
