@@ -147,7 +147,8 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
     broken: list[tuple[LandedFolder, BatchError]] = []
     skipped: dict[str, str] = {}
     for entry in zone.entries():
-        if not entry.is_folder and not _looks_like_an_export(entry.name):
+        is_export = PurePosixPath(entry.name).suffix.lower() in _ARCHIVES or entry.name == MANIFEST_NAME
+        if not entry.is_folder and not is_export:
             continue
         try:
             found = _find_batch(entry, settle_seconds, now)
@@ -163,11 +164,6 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
             headers.append(header)
     headers.sort(key=lambda header: (header.exported_at, header.found.batch_id))
     return Listing(zone.location, tuple(headers), tuple(broken), skipped)
-
-
-def _looks_like_an_export(name: str) -> bool:
-    """Return whether a file that lies directly in the landing zone seems to have been meant as a batch."""
-    return PurePosixPath(name).suffix.lower() in _ARCHIVES or name == MANIFEST_NAME
 
 
 def _find_batch(entry: LandedEntry, settle_seconds: float, now: float) -> LandedFolder:
