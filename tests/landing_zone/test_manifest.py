@@ -1,7 +1,6 @@
 """What a manifest may hold, how it is written, and how a batch's name may look."""
 
 import json
-import pickle
 from typing import Any
 
 import pytest
@@ -10,10 +9,8 @@ from landing_zones import EXPORTED_AT, Document, FolderZone, hours, listed_ids, 
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import (
     BatchError,
-    FileUnreadableError,
     Manifest,
     begin_batch,
-    contract_breach,
     is_unfinished,
     write_manifest,
 )
@@ -65,13 +62,6 @@ def test_ids_outside_the_contract_are_refused(batch_id: str, zone: FolderZone) -
     with pytest.raises(BatchError, match="cannot name a batch"):
         begin_batch(zone.folder, batch_id)
     assert not zone.folder.exists()
-
-
-def test_error_of_an_unreadable_file_survives_pickling() -> None:
-    """Files are read in child processes, which send their errors to the run."""
-    error = contract_breach("s3://bucket/a/bands.csv", "it is a symbolic link", FileUnreadableError)
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301, pickled here
-    assert (type(copy), str(copy)) == (FileUnreadableError, str(error))
 
 
 # Parsing --------------------------------------------------------------------------------------------------------

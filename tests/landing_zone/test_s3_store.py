@@ -31,12 +31,6 @@ def first(zone: FolderZone) -> Path:
     return zone.land("first", content="id\n1\n")
 
 
-@pytest.fixture
-def plain(zone: FolderZone) -> Path:
-    """Files of all tables without a manifest, on this machine."""
-    return zone.land_plain("plain")
-
-
 def listing(exports_url: str, settle_seconds: float = 0.0) -> Listing:
     return list_batches(landing_zone_at(exports_url), settle_seconds)
 
@@ -78,14 +72,20 @@ def test_batch_is_landed_once_and_never_removed_as_unfinished(exports_url: str, 
 
 
 def test_plain_files_are_a_batch_once_they_are_complete_and_settled(
-    exports_url: str, plain: Path, tmp_path: Path
+    exports_url: str, zone: FolderZone, tmp_path: Path
 ) -> None:
+    plain = zone.land_plain("plain")
     (plain / "tickets.csv").unlink()
     land_remotely(plain, exports_url)
     assert "neither manifest.json nor files of tickets" in listing(exports_url).skipped["plain"]
     write_file(f"{exports_url}/plain/tickets.csv", b"id\n")
     assert "must be unchanged for 3600 s" in listing(exports_url, settle_seconds=3600).skipped["plain"]
-    assert read_verified(exports_url, newest(exports_url), tmp_path / "scratch") == b"id\n"
+    batch = newest(exports_url)
+    assert read_verified(exports_url, batch, tmp_path / "scratch") == b"id\n"
+    # Sizes and times are all that is known of the files, so new ones are another batch.
+    write_file(f"{exports_url}/plain/bands.csv", b"id\n5000\n")
+    with pytest.raises(BatchError, match=f"^{exports_url}/plain: it changed while it was read"):
+        read_verified(exports_url, batch, tmp_path / "scratch")
 
 
 def test_hidden_folders_are_ignored_and_other_objects_are_named(exports_url: str, first: Path) -> None:
@@ -158,12 +158,3 @@ def test_missing_file_is_named_by_its_url(exports_url: str, first: Path, tmp_pat
     remove([f"{exports_url}/first/bands.csv"])
     with pytest.raises(BatchError, match=rf"^{exports_url}/first/bands\.csv: the batch has this file, but it is not"):
         read_verified(exports_url, newest(exports_url), tmp_path / "scratch")
-
-
-def test_plain_files_replaced_after_they_were_listed_are_refused(exports_url: str, plain: Path, tmp_path: Path) -> None:
-    """Their sizes and times are all that is known of them; the new ones are another batch."""
-    land_remotely(plain, exports_url)
-    batch = newest(exports_url)
-    write_file(f"{exports_url}/plain/bands.csv", b"id\n5000\n")
-    with pytest.raises(BatchError, match=f"^{exports_url}/plain: it changed while it was read"):
-        read_verified(exports_url, batch, tmp_path / "scratch")

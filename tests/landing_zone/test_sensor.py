@@ -120,19 +120,6 @@ def test_batch_that_landed_before_its_predecessor_is_waited_for(ticks: Ticks) ->
     assert ticks.zone.ids()[-1] == "night-3"
 
 
-def test_landing_zone_is_not_looked_into_while_nothing_changed(ticks: Ticks) -> None:
-    """A tick over ten thousand batches must stay cheap: names and file times show whether to look inside."""
-    manifest = ticks.zone.land("night-1") / MANIFEST_NAME
-    ticks.requested()
-    before = manifest.stat()
-    # A tick that opened it would report a bad batch.
-    manifest.write_bytes(b"x" * before.st_size)
-    os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert "Nothing has landed" in ticks.message()
-    manifest.touch()
-    assert ticks.requested().startswith("bad-batch:")
-
-
 def test_run_keys_repeat_for_a_lost_cursor_and_not_for_a_state_that_comes_back(ticks: Ticks) -> None:
     """Dagster starts no second run for a run key, so a state that was removed and put back needs a new one."""
     ticks.zone.land("night-1", hours(0))

@@ -40,6 +40,8 @@ def test_file_comes_back_as_it_went(bucket: str, tmp_path: Path, monkeypatch: py
     with open_file(f"{bucket}/a/b/large") as stream:
         stream.seek(3)
         assert stream.read(4) == content[3:7]
+    assert not download(f"{bucket}/nothing", tmp_path / "empty" / "received")
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_files_are_listed_as_they_are_now(bucket: str) -> None:
@@ -52,11 +54,6 @@ def test_files_are_listed_as_they_are_now(bucket: str) -> None:
     assert list_files(f"{bucket}/folder")["one"].size == 5
     remove([f"{bucket}/folder/one", f"{bucket}/folder/never-there"])
     assert list_files(f"{bucket}/folder") == {}
-
-
-def test_nothing_is_left_of_a_file_that_is_not_there(bucket: str, tmp_path: Path) -> None:
-    assert not download(f"{bucket}/nothing", tmp_path / "received")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_bucket_is_named(bucket: str) -> None:
