@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -44,36 +43,23 @@ class FolderZone:
         self.folder = folder
 
     def land(
-        self,
-        batch_id: str,
-        kind: Any = "full",
-        exported_at: datetime = EXPORTED_AT,
-        content: str = "id\n",
-        after: str | None = None,
+        self, batch_id: str, exported_at: datetime = EXPORTED_AT, content: str = "id\n", after: str | None = None
     ) -> Path:
-        """Write a batch the way an export does, the manifest last, and return its folder.
-
-        An incremental batch continues from the batch `after` as it is now, or from one that never landed.
-        """
+        """Write a full batch, or an incremental one that continues from the batch `after`, and return its folder."""
+        digests = {header.found.batch_id: header.digest for header in self.settled().headers}
         batch = begin_batch(self.folder, batch_id)
         tables: dict[str, ManifestTable] = {}
         for table in SOURCE_TABLES:
             (batch / f"{table}.csv").write_text(content)
             tables[table] = ManifestTable(0, (describe_file(batch, f"{table}.csv", rows=0),))
-        continues_from = self.predecessor(after) if kind == "incremental" else None
-        write_manifest(batch, Manifest(batch_id, kind, exported_at, tables, continues_from=continues_from))
+        manifest = Manifest(batch_id, "full", exported_at, tables)
+        if after is not None:
+            before = Predecessor(after, digests.get(after, "0" * 64))
+            manifest = Manifest(batch_id, "incremental", exported_at, tables, continues_from=before)
+        write_manifest(batch, manifest)
         return batch
 
-    def predecessor(self, batch_id: str | None) -> Predecessor:
-        """Return how an incremental batch names the batch it continues from."""
-        if batch_id is None:
-            return Predecessor("unseen", "0" * 64)
-        manifest = self.folder / batch_id / MANIFEST_NAME
-        if manifest.exists():
-            return Predecessor(batch_id, hashlib.sha256(manifest.read_bytes()).hexdigest())
-        return Predecessor(batch_id, next(batch.digest for batch in self.chain().batches if batch.batch_id == batch_id))
-
-    def land_plain(self, batch_id: str, modified_at: float = 1_000_000, names: Any = None) -> Path:
+    def land_plain(self, batch_id: str, modified_at: float = 1_000_000, names: Iterable[str] | None = None) -> Path:
         """Write a folder of small files without a manifest, by default a CSV file per table, and return it."""
         batch = self.folder / batch_id
         batch.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import requests
+from fsspec import get_filesystem_class
 from refreshes import festival_settings
 
 from acl_assets.settings import Settings
@@ -29,7 +30,7 @@ def start_s3() -> str:
 
 @contextmanager
 def credentials(address: str, **variables: str | None) -> Iterator[None]:
-    """Use an S3 server with credentials it takes, as environment variables give them; some otherwise, None: unset."""
+    """Use an S3 server with credentials it takes, in environment variables, some of them changed or (None) unset."""
     given = {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "anybody",
@@ -38,24 +39,23 @@ def credentials(address: str, **variables: str | None) -> Iterator[None]:
         "AWS_EC2_METADATA_DISABLED": "true",
         **variables,
     }
+    # Making a client takes half a second, so it is made again for other credentials only.
+    forget_clients = get_filesystem_class("s3").clear_instance_cache if variables else lambda: None
+    forget_clients()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in given.items():
             if value is None:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        # Making a client takes half a second, so it is made again for other credentials only.
-        if variables:
-            fsspec.filesystem("s3").clear_instance_cache()
         try:
             yield
         finally:
-            if variables:
-                fsspec.filesystem("s3").clear_instance_cache()
+            forget_clients()
 
 
 def make_bucket() -> str:
-    """Make a bucket nobody else has, and give its URL."""
+    """Make a bucket nobody else has, and return its URL."""
     url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
     fsspec.filesystem("s3").mkdir(url)
     return url
@@ -63,7 +63,7 @@ def make_bucket() -> str:
 
 @contextmanager
 def asking_for_permissions(address: str) -> Iterator[None]:
-    """Make a server ask what whoever comes may do, which is nothing, until the block ends."""
+    """Make a server refuse everybody until the block ends."""
     try:
         requests.post(f"{address}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
         yield
@@ -72,5 +72,5 @@ def asking_for_permissions(address: str) -> Iterator[None]:
 
 
 def remote_settings(data_dir: Path, data_url: str) -> Settings:
-    """Settings of an installation that keeps what it can on object storage, and the rest on this machine."""
+    """Return the settings of an installation that keeps what it can on object storage."""
     return festival_settings(data_dir).with_changes(exports_dir=f"{data_url}/exports", data_url=data_url)

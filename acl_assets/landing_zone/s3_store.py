@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,9 @@ from acl_assets.landing_zone.manifest import (
     BatchError,
     ExportBatch,
     FileUnreadableError,
-    ManifestFile,
     contract_breach,
 )
-from acl_assets.landing_zone.store import FileStamp, LandedEntry
+from acl_assets.landing_zone.store import LandedEntry
 from acl_assets.util import object_storage
 from acl_assets.util.object_storage import ObjectStorageError, StoredFile
 
@@ -31,112 +30,73 @@ from acl_assets.util.object_storage import ObjectStorageError, StoredFile
 class S3LandingZone:
     """Batches as folders below a URL such as `s3://bucket/acl/exports`."""
 
-    url: str
-
-    @property
-    def location(self) -> str:
-        """The URL of the landing zone."""
-        return self.url
-
-    @property
-    def is_local(self) -> bool:
-        """Return False."""
-        return False
+    location: str
 
     def entries(self) -> Iterator[LandedEntry]:
-        """List the folders by names, sizes and times alone, in the order of names."""
+        """List the files, then the folders, by names, sizes and times alone."""
         folders: dict[str, dict[str, StoredFile]] = {}
-        for path, file in object_storage.list_files(self.url).items():
-            folder, separator, name = path.partition("/")
-            if folder.startswith((".", "_")):
+        for path, file in object_storage.list_files(self.location).items():
+            name, separator, path_in_folder = path.partition("/")
+            if name.startswith((".", "_")):
                 continue
             if separator:
-                folders.setdefault(folder, {})[name] = file
+                folders.setdefault(name, {})[path_in_folder] = file
             else:
-                yield LandedEntry(folder, f"{self.url}/{folder}", is_folder=False)
-        for folder in sorted(folders):
-            yield _entry(folder, f"{self.url}/{folder}", folders[folder])
+                yield LandedEntry(name, f"{self.location}/{name}", is_folder=False)
+        for name, found in sorted(folders.items()):
+            files = {path: file for path, file in found.items() if path and "/" not in path}
+            others = sorted({path.partition("/")[0] for path in found if "/" in path})
+            last_change = max(file.modified_ns for file in found.values()) / 1e9
+            yield LandedEntry(name, f"{self.location}/{name}", files, tuple(others), last_change)
 
     def read_manifest(self, folder: str) -> bytes:
-        """Return the content of a batch's manifest."""
+        """Return the content of a batch's manifest, or its first 16 MiB and one byte."""
         url = f"{folder}/{MANIFEST_NAME}"
         try:
-            content = object_storage.read_file(url, MOST_MANIFEST_BYTES + 1)
+            return object_storage.read_file(url, MOST_MANIFEST_BYTES + 1)
         except ObjectStorageError as error:
             # The folder could be listed, so this is about the one object.
             if isinstance(error.__cause__, FileNotFoundError | PermissionError):
-                raise FileUnreadableError(url, f"it cannot be read ({error.__cause__})") from None
+                raise contract_breach(url, f"it cannot be read ({error.__cause__})", FileUnreadableError) from None
             raise
-        if len(content) > MOST_MANIFEST_BYTES:
-            raise contract_breach(url, "it is larger than 16 MiB")
-        return content
 
     @contextmanager
     def local_files(self, batch: ExportBatch, table: str, scratch: Path) -> Iterator[Path]:
         """Give a folder with copies of the files of one table, removed afterwards."""
         folder = scratch / f"{batch.digest}-{table}"
+        files = batch.tables[table].files
         try:
-            for file in batch.tables[table].files:
+            for file in files:
                 # A missing file is found when the copy is verified.
                 object_storage.download(f"{batch.folder}/{file.path}", folder / file.path)
             if not batch.has_manifest:
-                self._require_unchanged(batch, table)
-                _set_listed_times(folder, batch.tables[table].files)
+                found = object_storage.list_files(batch.folder)
+                for file in files:
+                    if found.get(file.path) != (file.bytes, file.modified_ns):
+                        raise contract_breach(batch.folder, "it changed while it was read")
+                    # A copy is verified by the time of its object.
+                    os.utime(folder / file.path, ns=(found[file.path].modified_ns,) * 2)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _require_unchanged(self, batch: ExportBatch, table: str) -> None:
-        """Refuse a batch whose objects were replaced while they were fetched."""
-        found = object_storage.list_files(batch.folder)
-        for file in batch.tables[table].files:
-            if file.path not in found or tuple(found[file.path]) != (file.bytes, file.modified_ns):
-                raise contract_breach(batch.folder, "it changed while it was read")
-
-
-def _set_listed_times(folder: Path, files: Iterable[ManifestFile]) -> None:
-    """Give copies the times of their objects, by which they are verified."""
-    for file in files:
-        if file.modified_ns is not None:
-            os.utime(folder / file.path, ns=(file.modified_ns, file.modified_ns))
-
-
-def _entry(name: str, url: str, files: dict[str, StoredFile]) -> LandedEntry:
-    if manifest := files.get(MANIFEST_NAME):
-        return LandedEntry(name, url, manifest=FileStamp(*manifest))
-    direct = {file: FileStamp(*stored) for file, stored in files.items() if file and "/" not in file}
-    deeper = sorted({file.partition("/")[0] for file in files if "/" in file})
-    return LandedEntry(
-        name,
-        url,
-        files=direct,
-        others=tuple(deeper),
-        is_unfinished=UNFINISHED_MANIFEST_NAME in direct,
-        last_change=max((stored.modified_ns for stored in files.values()), default=0) / 1e9,
-    )
-
-
-# Landing --------------------------------------------------------------------------------------------------------
 
 
 def land_remotely(folder: Path, exports_url: str) -> str:
     """Send a complete batch of this machine to a landing zone on object storage, its manifest last; return its URL.
 
-    Until then a mark tells it from a batch without a manifest.
+    A mark keeps it from being taken for a complete batch until then. What was sent is removed if the rest fails.
 
     Raises:
         BatchError: something of that name is there; batches are immutable.
-        ObjectStorageError: it cannot be sent; what was sent until then is removed as far as possible.
+        ObjectStorageError: it cannot be sent.
     """
     url = f"{exports_url}/{folder.name}"
     if object_storage.list_files(url):
         raise BatchError(f"{url} is there already and batches are immutable; choose another batch id or remove it.")
     mark = f"{url}/{UNFINISHED_MANIFEST_NAME}"
-    files = sorted(folder.iterdir(), key=lambda file: (file.name == MANIFEST_NAME, file.name))
     try:
-        if files[-1].name == MANIFEST_NAME:
-            object_storage.write_file(mark, b"")
-        for file in files:
+        object_storage.write_file(mark, b"")
+        for file in sorted(folder.iterdir(), key=lambda file: (file.name == MANIFEST_NAME, file.name)):
             object_storage.upload(file, f"{url}/{file.name}")
     except BaseException:
         with suppress(ObjectStorageError):
@@ -147,11 +107,7 @@ def land_remotely(folder: Path, exports_url: str) -> str:
 
 
 def remove_unfinished(exports_url: str, batch_id: str) -> None:
-    """Remove the objects of a batch whose manifest is still to come.
-
-    Raises:
-        ObjectStorageError: they cannot be removed.
-    """
+    """Remove the objects of a batch whose manifest is still to come, or raise ObjectStorageError."""
     url = f"{exports_url}/{batch_id}"
     files = object_storage.list_files(url)
     if MANIFEST_NAME not in files:

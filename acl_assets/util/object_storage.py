@@ -1,8 +1,7 @@
 """Files on object storage, named by URLs such as `s3://bucket/acl/exports`: list them and move them in bounded memory.
 
-Everything goes through fsspec, whose S3 is the optional package s3fs; neither is imported before a URL is used. An
-object appears as a whole when its upload is done; there is no renaming. Every function raises `ObjectStorageError` when
-it cannot do its work.
+Everything goes through fsspec, whose S3 is the optional package s3fs; neither is imported before a URL is used. Every
+function raises `ObjectStorageError` when it cannot do its work.
 """
 
 from __future__ import annotations
@@ -22,16 +21,14 @@ class ObjectStorageError(Exception):
 
 
 class StoredFile(NamedTuple):
-    """A file on object storage: its size in bytes, and when it was written, in nanoseconds since the epoch."""
+    """Size of a file in bytes, and when it was written, in nanoseconds since the epoch."""
 
     size: int
     modified_ns: int
 
 
 def list_files(url: str) -> dict[str, StoredFile]:
-    """All files below a folder, however deep, by their paths in it; none where there is no such folder.
-
-    A thousand files take one request, so the time grows with what is there."""
+    """Return all files below a folder, however deep, by their paths in it; none where there is no such folder."""
     with _explained("list", url):
         found: Mapping[str, Mapping[str, Any]] = _file_system(url).find(url, detail=True)
     start = len(url.partition("://")[2]) + 1
@@ -56,7 +53,7 @@ def read_file(url: str, most_bytes: int) -> bytes:
 
 
 def open_file(url: str) -> IO[bytes]:
-    """Open a file to read parts of it: every read asks for just the bytes it wants."""
+    """Open a file to read parts of it: every read requests just its own bytes."""
     with _explained("read", url):
         return cast("IO[bytes]", _file_system(url).open(url, "rb", cache_type="none"))
 
@@ -97,13 +94,13 @@ def remove(urls: Iterable[str]) -> None:
 def _file_system(url: str) -> Any:
     import fsspec
 
-    # Somebody else writes there too: what was listed once says nothing about now. One part at a time is in memory.
+    # Others write there too, so listings are not cached. One part at a time is in memory.
     return fsspec.filesystem(url.partition("://")[0], use_listings_cache=False, max_concurrency=1)
 
 
 @contextmanager
 def _explained(doing: str, url: str) -> Iterator[None]:
-    """Turn whatever the library raises into an error people can act on; the classes are those of many packages."""
+    """Turn whatever the library raises, which has classes of many packages, into an error with a remedy."""
     try:
         yield
     except Exception as error:

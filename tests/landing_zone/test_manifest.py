@@ -1,8 +1,6 @@
 """What a manifest may hold, how it is written, and how a batch's name may look."""
 
-import pickle
-from collections.abc import Callable
-from pathlib import Path
+import json
 from typing import Any
 
 import pytest
@@ -11,10 +9,7 @@ from landing_zones import EXPORTED_AT, Document, FolderZone, hours, listed_ids, 
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import (
     BatchError,
-    FileUnreadableError,
     Manifest,
-    ManifestFile,
-    ManifestTable,
     begin_batch,
     is_unfinished,
     write_manifest,
@@ -24,16 +19,21 @@ from acl_assets.source_schema import SOURCE_TABLES
 # Writing --------------------------------------------------------------------------------------------------------
 
 
-def test_written_batch_reads_back_as_it_was(zone: FolderZone) -> None:
-    zone.land("2022-08-01", content="id,name\n")
-    batch = zone.chain().newest
-    assert (batch.batch_id, batch.kind, batch.exported_at) == ("2022-08-01", "full", EXPORTED_AT)
-    assert batch.has_manifest
-    assert list(batch.tables) == list(SOURCE_TABLES)
-    [file] = batch.tables["bands"].files
-    assert (file.path, file.bytes, file.rows, batch.tables["bands"].rows_at_source) == ("bands.csv", 8, 0, 0)
-    with open_verified(Path(batch.folder), file) as stream:
-        assert stream.read() == b"id,name\n"
+def test_manifest_has_the_keys_of_the_contract(zone: FolderZone) -> None:
+    zone.land("a")
+    digest = zone.settled().headers[0].digest
+    document = json.loads((zone.land("b", hours(1), after="a") / "manifest.json").read_text())
+    bands = document.pop("tables")["bands"]
+    assert document == {
+        "manifest_version": 1,
+        "batch_id": "b",
+        "kind": "incremental",
+        "exported_at": "2022-08-01T07:00:00+00:00",
+        "continues_from": {"batch_id": "a", "manifest_digest": digest},
+        "source_snapshot": None,
+    }
+    file = {"path": "bands.csv", "bytes": 3, "sha256": bands["files"][0]["sha256"], "rows": 0}
+    assert bands == {"rows_at_source": 0, "sums_at_source": {}, "files": [file]}
 
 
 def test_batch_does_not_exist_before_its_manifest(zone: FolderZone) -> None:
@@ -41,20 +41,14 @@ def test_batch_does_not_exist_before_its_manifest(zone: FolderZone) -> None:
     batch = begin_batch(zone.folder, "slow")
     zone.land_plain("slow", modified_at=0)
     assert is_unfinished(batch)
-    assert listed_ids(zone.settled()) == []
     assert "the manifest is still to come" in zone.settled().skipped["slow"]
     write_manifest(batch, Manifest("slow", "full", EXPORTED_AT, {}))
     assert not is_unfinished(batch)
-    assert listed_ids(zone.listing()) == ["slow"]
     assert sorted(path.name for path in batch.iterdir() if path.suffix != ".csv") == ["manifest.json"]
-
-
-def test_batch_with_a_manifest_is_finished_although_it_is_marked(zone: FolderZone) -> None:
-    """An upload writes the manifest first and removes its mark afterwards."""
-    batch = zone.land("a")
+    # An upload writes the manifest first and removes its mark afterwards.
     (batch / ".manifest.json.unfinished").touch()
     assert not is_unfinished(batch)
-    assert zone.ids() == ["a"]
+    assert listed_ids(zone.listing()) == ["slow"]
 
 
 def test_existing_folder_is_not_written_to(zone: FolderZone) -> None:
@@ -63,148 +57,109 @@ def test_existing_folder_is_not_written_to(zone: FolderZone) -> None:
         begin_batch(zone.folder, "2022-08-01")
 
 
-@pytest.mark.parametrize("batch_id", ["", ".", "..", ".hidden", "_aside", "a/b", "../a", "a b", "a\n", "é", "x" * 129])
+@pytest.mark.parametrize("batch_id", ["", "..", "_aside", "../a", "a b", "a\n", "é", "x" * 129])
 def test_ids_outside_the_contract_are_refused(batch_id: str, zone: FolderZone) -> None:
     with pytest.raises(BatchError, match="cannot name a batch"):
         begin_batch(zone.folder, batch_id)
     assert not zone.folder.exists()
 
 
-@pytest.mark.parametrize("batch_id", ["2022-08-01T06:00:00+00:00", "a", "full@1=x_y.z", "x" * 128])
-def test_ids_of_common_exports_are_accepted(batch_id: str, zone: FolderZone) -> None:
-    zone.land(batch_id)
-    assert zone.ids() == [batch_id]
-
-
-def test_rows_of_a_table_are_those_of_its_files() -> None:
-    files = [ManifestFile(f"people-{part}.csv", 1, None, rows) for part, rows in enumerate([5, 7])]
-    assert ManifestTable(12, tuple(files)).rows == 12
-    assert ManifestTable(12, (*files, ManifestFile("people-3.csv", 1, None, None))).rows is None
-
-
-def test_error_of_an_unreadable_file_survives_pickling() -> None:
-    """Files are read in child processes, which send their errors to the run."""
-    error = FileUnreadableError("s3://bucket/a/bands.csv", "it is a symbolic link")
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301, pickled here
-    assert (str(copy), copy.where, copy.what) == (str(error), error.where, error.what)
-
-
 # Parsing --------------------------------------------------------------------------------------------------------
 
-
-def set_file(**entries: Any) -> Callable[[Document], Any]:
-    return lambda document: document["tables"]["people"]["files"][0].update(entries)
-
-
-def set_table(name: str, **entries: Any) -> Callable[[Document], Any]:
-    return lambda document: document["tables"][name].update(entries)
+MISSING = object()
+FILE = "tables.people.files.0"
 
 
-def set_key(**entries: Any) -> Callable[[Document], Any]:
-    return lambda document: document.update(entries)
+def put(batch: Any, place: str, value: object) -> None:
+    """Set or remove a value of a landed batch's manifest."""
+
+    def change(part: Any) -> None:
+        *parents, last = place.split(".")
+        for name in parents:
+            part = part[int(name)] if isinstance(part, list) else part[name]
+        part[last] = value
+        if value is MISSING:
+            del part[last]
+
+    rewrite(batch, change)
 
 
-FILE = "tables.people.files[0]"
-REFUSED_MANIFESTS: dict[str, tuple[Callable[[Document], Any], str]] = {
-    "another version": (set_key(manifest_version=2), "manifest_version is 2"),
-    "no version": (lambda document: document.pop("manifest_version"), "manifest_version is missing"),
-    "another kind": (set_key(kind="delta"), "kind is 'delta'"),
-    "a time without offset": (
-        set_key(exported_at="2022-08-01T06:00:00"),
-        "exported_at is '2022-08-01T06:00:00': it must be an ISO 8601 time with an offset",
-    ),
-    "no time": (set_key(exported_at="yesterday"), "exported_at is 'yesterday'"),
-    "a time before the calendar": (
-        set_key(exported_at="0001-01-01T00:00:00+05:00"),
-        "exported_at is '0001-01-01T00:00:00+05:00'",
-    ),
-    "a number as time": (set_key(exported_at=1659333600), "exported_at is 1659333600"),
-    "another id": (set_key(batch_id="b"), "batch_id is 'b', but the folder is 'a'"),
-    "an endless id": (set_key(batch_id="b" * 1000), "batch_id is 'bbb"),
-    "no tables": (lambda document: document.pop("tables"), "tables is missing"),
-    "a list of tables": (set_key(tables=[]), "tables is []"),
-    "missing tables": (
-        lambda document: [document["tables"].pop(table) for table in ["tickets", "people"]],
-        "it lists no people, tickets",
-    ),
-    "an unknown table": (
-        lambda document: document["tables"].update(refunds={"rows_at_source": 0, "files": []}),
-        "it lists unknown tables: refunds",
-    ),
-    "a table without files": (
-        lambda document: document["tables"]["people"].pop("files"),
-        "tables.people.files is missing",
-    ),
-    "a table that is a list": (lambda document: document["tables"].update(people=[]), "tables.people is []"),
-    "a full batch without a file": (set_table("people", files=[]), "it lists no file of people"),
-    "no row count of the source": (
-        lambda document: document["tables"]["people"].pop("rows_at_source"),
-        "tables.people.rows_at_source is missing",
-    ),
-    "a file that is a name": (set_table("people", files=["people.csv"]), f"{FILE} is 'people.csv'"),
-    "a file without a path": (set_table("people", files=[{}]), f"{FILE}.path is missing"),
-    "a file twice": (
-        lambda document: document["tables"]["people"]["files"].append(document["tables"]["people"]["files"][0]),
-        "it lists people.csv twice",
-    ),
-    "a negative size": (set_file(bytes=-1), f"{FILE}.bytes is -1"),
-    "a size as text": (set_file(bytes="8"), f"{FILE}.bytes is '8'"),
-    "a row count that is true": (set_file(rows=True), f"{FILE}.rows is True"),
-    "a fraction of a row": (set_file(rows=1.5), f"{FILE}.rows is 1.5"),
-    "no checksum": (set_file(sha256=None), f"{FILE}.sha256 is None"),
-    "half a checksum": (set_file(sha256="ab" * 16), f"{FILE}.sha256 is 'abab"),
-    "a snapshot that is a text": (set_key(source_snapshot="xid 7"), "source_snapshot is 'xid 7'"),
-    "sums that are a list": (set_table("people", sums_at_source=["id"]), "tables.people.sums_at_source is ['id']"),
-    "a sum of a text": (set_table("people", sums_at_source={"name": 1}), "sums_at_source of people is {'name': 1}"),
-    "a sum with a fraction": (
-        set_table("tickets", sums_at_source={"price": 1.5}),
-        "tables.tickets.sums_at_source.price is 1.5",
-    ),
-}
-
-
-@pytest.mark.parametrize(("change", "message"), REFUSED_MANIFESTS.values(), ids=REFUSED_MANIFESTS)
-def test_manifest_that_breaks_the_contract_is_refused(
-    change: Callable[[Document], Any], message: str, zone: FolderZone
-) -> None:
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("manifest_version", 2),
+        ("manifest_version", MISSING),
+        ("kind", "delta"),
+        ("exported_at", "2022-08-01"),
+        ("exported_at", "0001-01-01T00:00:00+05:00"),
+        ("exported_at", 1659333600),
+        ("tables", []),
+        ("tables.people.rows_at_source", None),
+        ("tables.people.sums_at_source.id", 1.5),
+        (f"{FILE}.path", MISSING),
+        (f"{FILE}.bytes", -1),
+        (f"{FILE}.rows", True),
+        (f"{FILE}.rows", None),
+        (f"{FILE}.sha256", None),
+        (f"{FILE}.sha256", "ab" * 16),
+        ("continues_from", "good"),
+    ],
+)
+def test_value_that_breaks_the_contract_is_refused(place: str, value: object, zone: FolderZone) -> None:
     """The message names the manifest, what is wrong in it, and how to recover."""
     batch = zone.land("a")
-    rewrite(batch, change)
+    put(batch, place, value)
     with pytest.raises(BatchError) as raised:
         zone.chain()
-    assert f"{batch / 'manifest.json'}: " in str(raised.value)
-    assert message in str(raised.value)
+    found = "missing" if value is MISSING else repr(value)
+    assert str(raised.value).startswith(f"{batch / 'manifest.json'}: {place} is {found}: ")
     assert "land a newer full batch" in str(raised.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"full"', "[" * 100_000])
-def test_manifest_that_is_no_json_object_is_refused(content: str, zone: FolderZone) -> None:
-    (zone.land("a") / "manifest.json").write_text(content, encoding="utf-8")
-    with pytest.raises(BatchError, match=r"not JSON|the document is"):
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("batch_id", "b", "batch_id is 'b', but the folder is 'a'"),
+        ("tables.people", MISSING, "it lists no people"),
+        ("tables.refunds", {"rows_at_source": 0, "files": []}, "it lists unknown tables: refunds"),
+        ("tables.people.files", [], "it lists no file of people"),
+        ("tables.people.sums_at_source", {"name": 1}, "sums_at_source of people is {'name': 1}"),
+        ("kind", "incremental", "continues_from is missing"),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(
+    place: str, value: object, message: str, zone: FolderZone
+) -> None:
+    zone.land("good", hours(-1))
+    put(zone.land("a"), place, value)
+    with pytest.raises(BatchError, match=rf"a/manifest\.json: {message}"):
         zone.chain()
 
 
-@pytest.mark.parametrize("content", [b'{"kind": "\xff"}', b'{"batch_id": "\\ud800"}'])
-def test_manifest_that_is_no_utf_8_is_refused(content: bytes, zone: FolderZone) -> None:
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"kind": "\xff"}'])
+def test_manifest_that_is_no_json_object_is_refused(content: bytes, zone: FolderZone) -> None:
     (zone.land("a") / "manifest.json").write_bytes(content)
-    with pytest.raises(BatchError, match="not JSON"):
+    with pytest.raises(BatchError, match=r"not JSON|the document is .* an object"):
         zone.chain()
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("place", "value"),
     [
-        set_key(batch_id="b\n" * 10_000),
-        set_key(exported_at="\x1b[2J" * 10_000),
-        lambda document: document["tables"].update({"\n" * 10_000: 5}),
-        lambda document: document["tables"].update({"\n" * 10_000: {"rows_at_source": 0, "files": []}}),
-        set_table("people", sums_at_source={"\n" * 10_000: 1}),
-        set_file(path="\n" * 10_000),
+        ("exported_at", "\x1b[2J" * 10_000),
+        ("batch_id", "b\n" * 10_000),
+        ("tables." + "\n" * 10_000, 5),
+        ("tables." + "\n" * 10_000, {"rows_at_source": 0, "files": []}),
+        ("tables.people.sums_at_source", {"\n" * 10_000: 1}),
+        (f"{FILE}.path", "\n" * 10_000),
+        (f"{FILE}.path", f"people-{'9' * 10_000}.csv"),
+        ("continues_from.batch_id", "\x1b[2J"),
     ],
 )
-def test_errors_quote_a_manifest_briefly_and_printably(change: Callable[[Document], Any], zone: FolderZone) -> None:
+def test_errors_quote_a_manifest_briefly_and_printably(place: str, value: object, zone: FolderZone) -> None:
     """A manifest comes from outside, and its errors go to logs, events and alerts."""
-    rewrite(zone.land("a"), change)
+    zone.land("a")
+    put(zone.land("b", hours(1), after="a"), place, value)
     with pytest.raises(BatchError) as raised:
         zone.chain()
     assert str(raised.value).isprintable()
@@ -212,112 +167,49 @@ def test_errors_quote_a_manifest_briefly_and_printably(change: Callable[[Documen
 
 
 def test_folder_whose_name_cannot_be_an_id_is_refused(zone: FolderZone) -> None:
-    batch = zone.land("a").rename(zone.folder / "a b")
-    rewrite(batch, set_key(batch_id="a b"))
+    put(zone.land("a").rename(zone.folder / "a b"), "batch_id", "a b")
     with pytest.raises(BatchError, match="'a b' cannot name a batch"):
         zone.chain()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "../people.csv",
-        "/etc/passwd",
-        "/people.csv",
-        "parts/people.csv",
-        "./people.csv",
-        "people.csv/",
-        "..",
-        "",
-        "tickets.csv",
-        "people",
-        "people.txt",
-        "people.csv.bz2",
-        "people.csv.parquet",
-        "People.csv",
-        "people-.csv",
-        "people-a.csv",
-        "people-1-2.csv",
-        "people.csv\n",
-        "people.csv\0",
-        "people\\people.csv",
-    ],
-)
+OTHER_PATHS = "../people.csv /people.csv parts/people.csv tickets.csv people.csv.bz2 People.csv people-1-2.csv people"
+
+
+@pytest.mark.parametrize("path", [*OTHER_PATHS.split(), "people.csv\n", ""])
 def test_paths_that_are_no_file_names_of_the_table_are_refused(path: str, zone: FolderZone) -> None:
     """A manifest cannot point out of its folder, nor at another table's file."""
-    rewrite(zone.land("a"), set_file(path=path))
+    put(zone.land("a"), f"{FILE}.path", path)
     with pytest.raises(BatchError, match="is not accepted for people"):
         zone.chain()
 
 
-@pytest.mark.parametrize("name", ["people.csv", "people.csv.gz", "people.csv.zst", "people.parquet", "people-0001.csv"])
-def test_every_format_is_accepted_in_one_file_or_numbered_parts(name: str, zone: FolderZone) -> None:
-    rewrite(zone.land("a"), set_file(path=name))
-    assert zone.chain().newest.tables["people"].files[0].path == name
-
-
-def test_incremental_batch_may_leave_a_table_out(zone: FolderZone) -> None:
+def test_optional_parts_are_kept_and_unknown_ones_ignored(zone: FolderZone) -> None:
     zone.land("a")
-    batch = zone.land("b", "incremental", hours(1), after="a")
-    rewrite(batch, set_table("people", files=[]))
-    assert zone.chain().newest.tables["people"].files == ()
-    assert zone.chain().newest.tables["people"].rows == 0
+    batch = zone.land("b", hours(1), after="a")
+    put(batch, "exported_at", "2022-08-01T16:00:00+09:00")
+    put(batch, "source_snapshot", {"xid_horizon": 4_294_967_297})
+    put(batch, "tables.tickets.sums_at_source", {"price": 89_152_630})
+    put(batch, "tables.people.sums_at_source", None)
+    put(batch, "tables.people.files", [])
+    put(batch, "tables.bands.files.0.modified_ns", 1)
+    put(batch, "tables.bands.later_version", True)
+    found = zone.chain().newest
+    assert (found.exported_at, list(found.tables)) == (hours(1), list(SOURCE_TABLES))
+    assert found.source_snapshot == {"xid_horizon": 4_294_967_297}
+    assert found.tables["tickets"].sums_at_source == {"price": 89_152_630}
+    people = found.tables["people"]
+    assert (people.sums_at_source, people.files, people.rows) == ({}, (), 0)
+    assert found.tables["bands"].files[0].modified_ns is None
 
 
-@pytest.mark.parametrize("snapshot", [None, {}, {"xid_horizon": 4_294_967_297}])
-def test_snapshot_and_sums_of_the_source_are_kept(snapshot: Any, zone: FolderZone) -> None:
-    batch = zone.land("a")
-    rewrite(batch, set_key(source_snapshot=snapshot))
-    rewrite(batch, set_table("tickets", sums_at_source={"price": 89_152_630}))
-    assert zone.chain().newest.source_snapshot == snapshot
-    assert zone.chain().newest.tables["tickets"].sums_at_source == {"price": 89_152_630}
-    assert zone.chain().newest.tables["people"].sums_at_source == {}
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        "a",
-        {"batch_id": "a"},
-        {"batch_id": "a", "manifest_digest": "ab"},
-        {"batch_id": 1, "manifest_digest": "ab" * 32},
-        {"batch_id": "a" * 1000, "manifest_digest": "ab" * 32},
-    ],
-)
-def test_incremental_batch_without_a_predecessor_is_refused(entry: Any, zone: FolderZone) -> None:
-    zone.land("a")
-    rewrite(zone.land("b", "incremental", hours(1), after="a"), set_key(continues_from=entry))
-    with pytest.raises(BatchError, match=r"b/manifest\.json: continues_from"):
-        zone.chain()
-
-
-# Checksums in upper case ----------------------------------------------------------------------------------------
-
-
-def test_checksum_in_upper_case_is_that_of_the_file(zone: FolderZone) -> None:
+def test_checksums_may_be_in_upper_case(zone: FolderZone) -> None:
     def raise_case(document: Document) -> None:
-        for table in document["tables"].values():
-            table["files"][0]["sha256"] = table["files"][0]["sha256"].upper()
+        for part in (document["tables"]["people"]["files"][0], document["continues_from"]):
+            part.update((key, value.upper()) for key, value in part.items() if key in ("sha256", "manifest_digest"))
 
-    batch = zone.land("a", content="id\n1\n")
+    zone.land("a")
+    batch = zone.land("b", hours(1), after="a")
     rewrite(batch, raise_case)
-    file = zone.chain().newest.tables["people"].files[0]
-    with open_verified(batch, file) as stream:
-        assert stream.read() == b"id\n1\n"
-
-
-def test_predecessor_digest_in_upper_case_is_that_of_the_predecessor(zone: FolderZone) -> None:
-    zone.land("a")
-
-    def raise_case(document: Document) -> None:
-        document["continues_from"]["manifest_digest"] = document["continues_from"]["manifest_digest"].upper()
-
-    rewrite(zone.land("b", "incremental", hours(1), after="a"), raise_case)
     assert zone.ids() == ["a", "b"]
-
-
-def test_export_times_are_compared_in_utc(zone: FolderZone) -> None:
-    zone.land("a", exported_at=EXPORTED_AT)
-    rewrite(zone.land("b"), set_key(exported_at="2022-08-01T14:59:00+09:00"))
-    assert zone.ids() == ["a"]
+    with open_verified(batch, zone.chain().newest.tables["people"].files[0]) as stream:
+        assert stream.read() == b"id\n"

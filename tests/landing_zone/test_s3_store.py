@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from object_storage import remote_settings
-from refreshes import festival_settings, land_batch, land_plain_batch, wait_until
+from landing_zones import FolderZone
 
 from acl_assets.landing_zone import s3_store
 from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
@@ -19,232 +14,147 @@ from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import BatchError, ExportBatch
 from acl_assets.landing_zone.s3_store import land_remotely, remove_unfinished
 from acl_assets.landing_zone.store import landing_zone_at
-from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.util.object_storage import ObjectStorageError, list_files, remove, write_file
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def remote(bucket: str, tmp_path: Path) -> Settings:
-    """An installation without any data, on object storage."""
-    return remote_settings(tmp_path / "data", f"{bucket}/acl")
+def exports_url(bucket: str) -> str:
+    """The URL of an empty landing zone."""
+    return f"{bucket}/acl/exports"
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> Path:
-    """Six CSV files without a manifest, on this machine."""
-    return land_plain_batch(festival_settings(tmp_path / "here"))
+def first(zone: FolderZone) -> Path:
+    """A batch on this machine."""
+    return zone.land("first", content="id\n1\n")
 
 
-def listing(settings: Settings, settle_seconds: float = 0.0, now: float | None = None) -> Listing:
-    return list_batches(landing_zone_at(settings.exports_dir), settle_seconds, now)
+def listing(exports_url: str, settle_seconds: float = 0.0) -> Listing:
+    return list_batches(landing_zone_at(exports_url), settle_seconds)
 
 
-def newest(settings: Settings) -> ExportBatch:
-    return resolve_chain(listing(settings)).newest
+def newest(exports_url: str) -> ExportBatch:
+    return resolve_chain(listing(exports_url)).newest
 
 
-def complete_ids(settings: Settings) -> list[str]:
-    return [header.found.batch_id for header in listing(settings).headers]
+def read_verified(exports_url: str, batch: ExportBatch, scratch: Path) -> bytes:
+    """Return the verified content of the file of bands, as a refresh reads it."""
+    (file,) = batch.tables["bands"].files
+    with (
+        landing_zone_at(exports_url).local_files(batch, "bands", scratch) as folder,
+        open_verified(folder, file, f"{batch.folder}/{file.path}") as stream,
+    ):
+        assert [path.name for path in folder.iterdir()] == ["bands.csv"]
+        return stream.read()
 
 
-def read_verified(settings: Settings, batch: ExportBatch, table: str, scratch: Path) -> list[bytes]:
-    """Return the verified content of the files of a table, as a refresh reads it."""
-    contents: list[bytes] = []
-    with landing_zone_at(settings.exports_dir).local_files(batch, table, scratch) as folder:
-        for file in batch.tables[table].files:
-            with open_verified(folder, file, f"{batch.folder}/{file.path}") as stream:
-                contents.append(stream.read())
-    return contents
+def test_landed_batch_is_read_and_has_the_digest_of_the_same_batch_in_a_folder(
+    exports_url: str, zone: FolderZone, first: Path, tmp_path: Path
+) -> None:
+    """The digest names the content, wherever it lies; copies exist while they are used."""
+    assert land_remotely(first, exports_url) == f"{exports_url}/first"
+    landed, here = newest(exports_url), zone.chain().newest
+    assert (landed.digest, landed.tables) == (here.digest, here.tables)
+    assert landed.folder == f"{exports_url}/first"
+    assert read_verified(exports_url, landed, tmp_path / "scratch") == b"id\n1\n"
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_batch_has_the_same_digest_as_in_a_folder(remote: Settings, first_batch: Path) -> None:
-    """The digest names the content, wherever it lies."""
-    assert land_remotely(first_batch, str(remote.exports_dir)) == f"{remote.exports_dir}/first"
-    landed = newest(remote)
-    (here,) = resolve_chain(list_batches(landing_zone_at(first_batch.parent), 0.0)).batches
-    assert landed.digest == here.digest
-    assert landed.tables == here.tables
-    assert landed.folder == f"{remote.exports_dir}/first"
+def test_batch_is_landed_once_and_never_removed_as_unfinished(exports_url: str, first: Path) -> None:
+    land_remotely(first, exports_url)
+    files = list_files(exports_url)
+    with pytest.raises(BatchError, match=f"{exports_url}/first is there already and batches are immutable"):
+        land_remotely(first, exports_url)
+    remove_unfinished(exports_url, "first")
+    assert list_files(exports_url) == files
 
 
-def test_batch_is_landed_once(remote: Settings, first_batch: Path) -> None:
-    land_remotely(first_batch, str(remote.exports_dir))
-    with pytest.raises(BatchError, match=f"{remote.exports_dir}/first is there already and batches are immutable"):
-        land_remotely(first_batch, str(remote.exports_dir))
+def test_plain_files_are_a_batch_once_they_are_complete_and_settled(
+    exports_url: str, zone: FolderZone, tmp_path: Path
+) -> None:
+    plain = zone.land_plain("plain")
+    (plain / "tickets.csv").unlink()
+    land_remotely(plain, exports_url)
+    assert "neither manifest.json nor files of tickets" in listing(exports_url).skipped["plain"]
+    write_file(f"{exports_url}/plain/tickets.csv", b"id\n")
+    assert "must be unchanged for 3600 s" in listing(exports_url, settle_seconds=3600).skipped["plain"]
+    batch = newest(exports_url)
+    assert read_verified(exports_url, batch, tmp_path / "scratch") == b"id\n"
+    # Sizes and times are all that is known of the files, so new ones are another batch.
+    write_file(f"{exports_url}/plain/bands.csv", b"id\n5000\n")
+    with pytest.raises(BatchError, match=f"^{exports_url}/plain: it changed while it was read"):
+        read_verified(exports_url, batch, tmp_path / "scratch")
 
 
-def test_plain_files_are_a_batch_once_they_are_complete_and_settled(remote: Settings, plain: Path) -> None:
-    tickets = (plain / "tickets.csv").rename(plain.parent / "tickets.csv")
-    land_remotely(plain, str(remote.exports_dir))
-    assert "neither manifest.json nor files of tickets" in listing(remote).skipped["first"]
-    write_file(f"{remote.exports_dir}/first/tickets.csv", tickets.read_bytes())
-    assert "must be unchanged for 3600 s" in listing(remote, settle_seconds=3600).skipped["first"]
-    assert newest(remote).tables["tickets"].files[0].bytes == tickets.stat().st_size
-
-
-def test_hidden_folders_are_ignored_and_other_objects_are_named(remote: Settings, first_batch: Path) -> None:
+def test_hidden_folders_are_ignored_and_other_objects_are_named(exports_url: str, first: Path) -> None:
     for path in ("_hidden/manifest.json", ".hidden/manifest.json", "manifest.json", "deep/er/manifest.json", "a.txt"):
-        write_file(f"{remote.exports_dir}/{path}", b"{")
-    land_remotely(first_batch, str(remote.exports_dir))
-    assert complete_ids(remote) == ["first"]
-    skipped = listing(remote).skipped
+        write_file(f"{exports_url}/{path}", b"{")
+    land_remotely(first, exports_url)
+    assert newest(exports_url).batch_id == "first"
+    skipped = listing(exports_url).skipped
     assert sorted(skipped) == ["deep", "manifest.json"]
     assert "it is a file, and a batch is a folder" in skipped["manifest.json"]
-    assert "er (no file; move its files one level up)" in skipped["deep"]
+    assert "found instead: er (not a regular file)" in skipped["deep"]
 
 
-@pytest.mark.parametrize("content", [b"", bytes((16 << 20) + 1)], ids=["empty", "too large"])
-def test_broken_manifest_fails_until_a_newer_full_batch_lands(
-    content: bytes, remote: Settings, first_batch: Path
+def test_broken_manifest_fails_until_a_newer_full_batch_lands(exports_url: str, first: Path) -> None:
+    for content in (bytes((16 << 20) + 1), b""):
+        write_file(f"{exports_url}/bad/manifest.json", content)
+        with pytest.raises(BatchError, match=rf"^{exports_url}/bad/manifest\.json: "):
+            newest(exports_url)
+    # Objects have times of whole seconds.
+    time.sleep(1)
+    land_remotely(first, exports_url)
+    assert newest(exports_url).batch_id == "first"
+
+
+def test_unreadable_manifest_stops_no_other_batch_and_a_silent_server_stops_all(
+    exports_url: str, first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_file(f"{remote.exports_dir}/bad/manifest.json", content)
-    with pytest.raises(BatchError, match=rf"^{remote.exports_dir}/bad/manifest\.json: "):
-        newest(remote)
-    wait_until(lambda: _second_of_now() > _second_of(remote, "bad/manifest.json"), "a second has passed")
-    land_remotely(first_batch, str(remote.exports_dir))
-    assert newest(remote).batch_id == "first"
+    """One has an access rule of its own; skipping batches for a network error would publish older data."""
+    read_file = s3_store.object_storage.read_file
 
-
-def _second_of(remote: Settings, path: str) -> float:
-    return list_files(str(remote.exports_dir))[path].modified_ns // 1_000_000_000
-
-
-def _second_of_now() -> float:
-    return time.time() // 1
-
-
-@pytest.mark.parametrize("cause", [PermissionError("Access Denied")])
-def test_manifest_that_cannot_be_read_stops_no_other_batch(
-    cause: OSError, remote: Settings, first_batch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was removed after it was listed, or has an access rule of its own."""
-    land_remotely(first_batch, str(remote.exports_dir))
-    write_file(f"{remote.exports_dir}/bad/manifest.json", b"{}")
-    fail_to_read_in(monkeypatch, "/bad/", cause)
-    assert newest(remote).batch_id == "first"
-    assert f"cannot be read ({cause})" in listing(remote).skipped["bad"]
-
-
-def test_landing_zone_that_does_not_answer_is_an_error(
-    remote: Settings, first_batch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Skipping a batch for a network error would publish older data."""
-    land_remotely(first_batch, str(remote.exports_dir))
-    fail_to_read_in(monkeypatch, "/first/", ConnectionError("no route"))
-    with pytest.raises(ObjectStorageError):
-        newest(remote)
-
-
-def fail_to_read_in(monkeypatch: pytest.MonkeyPatch, part: str, cause: OSError) -> None:
-    real = s3_store.object_storage.read_file
-
-    def read_file(url: str, most_bytes: int) -> bytes:
-        if part in url:
+    def fail(url: str, most_bytes: int) -> bytes:
+        if "/bad/" in url:
             raise ObjectStorageError(f"Cannot read {url}") from cause
-        return real(url, most_bytes)
+        return read_file(url, most_bytes)
 
-    monkeypatch.setattr(s3_store.object_storage, "read_file", read_file)
-
-
-def test_upload_of_csv_files_is_no_batch_before_its_manifest(remote: Settings, tmp_path: Path) -> None:
-    """All six CSV files are there, and the process that sends them is killed before the manifest."""
-    here = land_batch(festival_settings(tmp_path / "here"), form="csv")
-    write_file(f"{remote.exports_dir}/first/.manifest.json.unfinished", b"")
-    for file in here.glob("*.csv"):
-        write_file(f"{remote.exports_dir}/first/{file.name}", file.read_bytes())
-    assert "the manifest is still to come" in listing(remote).skipped["first"]
-    remove_unfinished(str(remote.exports_dir), "first")
-    assert list_files(str(remote.exports_dir)) == {}
+    monkeypatch.setattr(s3_store.object_storage, "read_file", fail)
+    land_remotely(first, exports_url)
+    write_file(f"{exports_url}/bad/manifest.json", b"{}")
+    cause: OSError = PermissionError("Access Denied")
+    assert newest(exports_url).batch_id == "first"
+    assert "cannot be read (Access Denied)" in listing(exports_url).skipped["bad"]
+    cause = ConnectionError("no route")
+    with pytest.raises(ObjectStorageError):
+        newest(exports_url)
 
 
-def test_landed_batch_is_not_removed_as_unfinished(remote: Settings, first_batch: Path) -> None:
-    land_remotely(first_batch, str(remote.exports_dir))
-    files = list_files(str(remote.exports_dir))
-    remove_unfinished(str(remote.exports_dir), "first")
-    assert list_files(str(remote.exports_dir)) == files
-
-
-LAND = "import sys; from pathlib import Path; from acl_assets.landing_zone.s3_store import land_remotely; \
-land_remotely(Path(sys.argv[1]), sys.argv[2])"
-
-
-@pytest.mark.exhaustive
-def test_killed_upload_leaves_no_batch_and_can_be_repeated(remote: Settings, first_batch: Path, tmp_path: Path) -> None:
-    here = tmp_path / "first"
-    here.mkdir()
-    for file in first_batch.iterdir():
-        (here / file.name).write_bytes(file.read_bytes())
-    with (here / "performances.parquet").open("ab") as stream:
-        stream.truncate(400_000_000)
-    process = subprocess.Popen([sys.executable, "-c", LAND, here, remote.exports_dir], cwd=PROJECT_DIR)
-    wait_until(lambda: "first/people.parquet" in list_files(str(remote.exports_dir)), "a file has arrived")
-    process.kill()
-    process.wait()
-    assert "the manifest is still to come" in listing(remote).skipped["first"]
-    remove_unfinished(str(remote.exports_dir), "first")
-    land_remotely(first_batch, str(remote.exports_dir))
-    assert newest(remote).batch_id == "first"
-
-
-def test_failed_upload_removes_its_objects(remote: Settings, first_batch: Path, tmp_path: Path) -> None:
-    here = tmp_path / "first"
-    here.mkdir()
-    for file in first_batch.iterdir():
-        (here / file.name).symlink_to(file if file.name != "tickets.parquet" else tmp_path / "nowhere")
-    with pytest.raises(Exception, match=f"Cannot write {remote.exports_dir}/first/tickets.parquet"):
-        land_remotely(here, str(remote.exports_dir))
-    assert list_files(str(remote.exports_dir)) == {}
-
-
-def test_copies_of_files_exist_while_they_are_used(remote: Settings, first_batch: Path, tmp_path: Path) -> None:
-    land_remotely(first_batch, str(remote.exports_dir))
-    zone, batch = landing_zone_at(remote.exports_dir), newest(remote)
-    with zone.local_files(batch, "bands", tmp_path / "scratch") as folder:
-        (file,) = batch.tables["bands"].files
-        assert (folder / file.path).read_bytes() == (first_batch / file.path).read_bytes()
-        assert [path.name for path in folder.iterdir()] == ["bands.parquet"]
-    assert not list((tmp_path / "scratch").rglob("*.parquet"))
-
-
-@pytest.mark.parametrize(
-    ("damage", "found"),
-    [
-        (lambda url: remove([url]), "the batch has this file, but it is not there"),
-        (lambda url: write_file(url, b"PAR1"), "it has 4 bytes where"),
-    ],
-    ids=["removed", "cut"],
-)
-def test_damaged_file_is_named_by_its_url(
-    remote: Settings, first_batch: Path, tmp_path: Path, damage: Callable[[str], None], found: str
+def test_interrupted_upload_is_no_batch_and_leaves_nothing(
+    exports_url: str, first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """People look for it in the landing zone, not where it was copied to; the error crosses a process."""
-    land_remotely(first_batch, str(remote.exports_dir))
-    damage(f"{remote.exports_dir}/first/bands.parquet")
-    with pytest.raises(BatchError) as raised:
-        read_verified(remote, newest(remote), "bands", tmp_path / "scratch")
-    error = pickle.loads(pickle.dumps(raised.value))  # noqa: S301, pickled here
-    assert str(error).startswith(f"{remote.exports_dir}/first/bands.parquet: {found}")
+    """All data files are there when it ends; a killed process leaves them behind."""
+    manifest = (first / "manifest.json").rename(first.parent / "manifest.json")
+    (first / "manifest.json").symlink_to("nowhere")
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_store, "remove_unfinished", lambda *_: None)
+        with pytest.raises(ObjectStorageError, match=rf"Cannot write {exports_url}/first/manifest\.json"):
+            land_remotely(first, exports_url)
+    assert "the manifest is still to come" in listing(exports_url).skipped["first"]
+    remove_unfinished(exports_url, "first")
+    with pytest.raises(ObjectStorageError):
+        land_remotely(first, exports_url)
+    assert list_files(exports_url) == {}
+    manifest.replace(first / "manifest.json")
+    land_remotely(first, exports_url)
+    assert newest(exports_url).batch_id == "first"
 
 
-def test_verified_copy_is_read_when_its_object_is_replaced(remote: Settings, first_batch: Path, tmp_path: Path) -> None:
-    land_remotely(first_batch, str(remote.exports_dir))
-    batch = newest(remote)
-    (file,) = batch.tables["bands"].files
-    with landing_zone_at(remote.exports_dir).local_files(batch, "bands", tmp_path / "scratch") as folder:
-        write_file(f"{batch.folder}/{file.path}", b"x" * file.bytes)
-        with open_verified(folder, file) as stream:
-            assert stream.read() == (first_batch / file.path).read_bytes()
-    with pytest.raises(BatchError, match="SHA-256"):
-        read_verified(remote, batch, "bands", tmp_path / "scratch")
-
-
-def test_plain_files_replaced_after_they_were_listed_are_refused(remote: Settings, plain: Path, tmp_path: Path) -> None:
-    """Their sizes and times are all that is known of them; the new ones are another batch."""
-    land_remotely(plain, str(remote.exports_dir))
-    batch = newest(remote)
-    content = (plain / "bands.csv").read_bytes()
-    write_file(f"{remote.exports_dir}/first/bands.csv", content + b"5000,Late,1\n")
-    with pytest.raises(BatchError, match=f"^{remote.exports_dir}/first: it changed while it was read"):
-        read_verified(remote, batch, "bands", tmp_path / "scratch")
+def test_missing_file_is_named_by_its_url(exports_url: str, first: Path, tmp_path: Path) -> None:
+    """People look for it in the landing zone, not where it was copied to."""
+    land_remotely(first, exports_url)
+    remove([f"{exports_url}/first/bands.csv"])
+    with pytest.raises(BatchError, match=rf"^{exports_url}/first/bands\.csv: the batch has this file, but it is not"):
+        read_verified(exports_url, newest(exports_url), tmp_path / "scratch")

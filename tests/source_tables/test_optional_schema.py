@@ -70,7 +70,7 @@ def test_batches_with_them_are_read_and_merged(tmp_path: Path, monkeypatch: pyte
     settings = festival_settings(tmp_path / "data")
     land_batch(settings)
     declare(monkeypatch)
-    second = FolderZone(settings.exports_dir).land("second", "incremental", LATER, after="first", content="")
+    second = FolderZone(settings.exports_dir).land("second", LATER, after="first", content="")
     (second / "bands.csv").write_text("genre,fee,name,id\nfolk,5,New,9000\n")
     (second / "ticket_types-1.csv").write_text("id,label\n1,day\n2,weekend\n")
 
