@@ -154,11 +154,17 @@ java:
 	@if ! command -v java >/dev/null && [ -z "$${JAVA_HOME:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing default-jre-headless for Spark ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jre-headless >/dev/null; fi
 
-test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, tests with real servers, coverage
+# The tests of the deployment's proxy need nginx; Debian keeps it in /usr/sbin.
+.PHONY: nginx
+nginx:
+	@if ! PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing nginx-light and openssl for the tests of the proxy ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light openssl >/dev/null; fi
+
+test: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, tests with real servers, coverage
 	$(PY) -m coverage erase
 	$(PYTEST) $(PARALLEL) -m "not exhaustive and not spark" --cov --cov-report=term-missing:skip-covered
 
-test-all: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales
+test-all: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales
 	$(PYTEST) $(PARALLEL)
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
