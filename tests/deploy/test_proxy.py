@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
 import json
 import os
 import shutil
@@ -29,7 +31,7 @@ from acl_assets.settings import PROJECT_DIR
 
 pytestmark = pytest.mark.server
 
-CONFIGURATION = PROJECT_DIR / "deploy" / "proxy" / "dagster.conf"
+CONFIGURATION = PROJECT_DIR / "deploy" / "proxy"
 EXAMPLE_NAME = "dagster.example.com"
 # Chromium connects every name below localhost to this machine.
 NAME = "dagster.localhost"
@@ -45,18 +47,6 @@ def basic(password: str) -> str:
 
 
 LOGIN = basic(PASSWORD)
-NGINX = f"""
-daemon off;
-master_process off;
-pid {{folder}}/nginx.pid;
-error_log stderr;
-events {{{{}}}}
-http {{{{
-    access_log off;
-    {"".join(f"{name}_temp_path {{folder}}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))}
-    include {{folder}}/dagster.conf;
-}}}}
-"""
 
 
 def mutation(pool: str) -> str:
@@ -134,18 +124,22 @@ def write_configuration(folder: Path, port: int, webserver: str) -> Path:
     subprocess.run([openssl, "req", *certificate, *files], check=True, capture_output=True)
     hashed = subprocess.run([openssl, "passwd", "-6", PASSWORD], check=True, capture_output=True, text=True).stdout
     (folder / "users").write_text(f"{USER}:{hashed}")
-    text = CONFIGURATION.read_text(encoding="utf-8")
-    for shipped, used in {
-        f"https://{EXAMPLE_NAME}": f"https://{NAME}:{port}",
-        EXAMPLE_NAME: NAME,
-        "listen 443 ": f"listen 127.0.0.1:{port} ",
-        "/etc/acl_assets/proxy": str(folder),
-        "http://127.0.0.1:3000": webserver,
-    }.items():
-        assert shipped in text, shipped
-        text = text.replace(shipped, used)
-    (folder / "dagster.conf").write_text(text)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
+    replaced = {
+        "dagster.conf": {
+            f"https://{EXAMPLE_NAME}": f"https://{NAME}:{port}",
+            EXAMPLE_NAME: NAME,
+            "listen 443 ": f"listen 127.0.0.1:{port} ",
+            "/etc/acl_assets/proxy": str(folder),
+            "http://127.0.0.1:3000": webserver,
+        },
+        "nginx.conf": {" /tmp/": f" {folder}/", "/etc/acl_assets/nginx": str(folder)},
+    }
+    for name, replacements in replaced.items():
+        text = (CONFIGURATION / name).read_text(encoding="utf-8")
+        for shipped, used in replacements.items():
+            assert shipped in text, shipped
+            text = text.replace(shipped, used)
+        (folder / name).write_text(text)
     return folder / "nginx.conf"
 
 
@@ -159,8 +153,12 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     ):
         instance.event_log_storage.set_concurrency_slots("shown_pool", 1)
         configuration = write_configuration(folder, port, webserver)
+        # Workers of another user could not read the folder, when the tests run as root.
+        workers = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};"
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([nginx, "-e", "stderr", "-c", configuration], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [nginx, "-e", "stderr", "-c", configuration, "-g", workers], stdout=log, stderr=log
+            )
         found = Proxied(instance, webserver, port)
 
         def answers() -> bool:
