@@ -34,7 +34,7 @@ ifeq ($(wildcard acl_assets/settings.py),)
 $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
-.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock clean
+.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
@@ -188,6 +188,9 @@ lock: ## resolve the requirements of the project, Superset and Spark into the lo
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
+
+audit: $(INSTALLED) ## look every locked package up in a database of advisories (options of pip-audit: AUDIT="...")
+	$(PY) -m deploy.audit $(AUDIT)
 
 # A folder named build is removed only if it holds a refresh's lock: ACL_DATA_DIR may name any folder.
 clean: ## remove what was built; exports and published data stay
