@@ -34,7 +34,7 @@ ifeq ($(wildcard acl_assets/settings.py),)
 $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
-.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock clean
+.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
@@ -154,11 +154,17 @@ java:
 	@if ! command -v java >/dev/null && [ -z "$${JAVA_HOME:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing default-jre-headless for Spark ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jre-headless >/dev/null; fi
 
-test: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, tests with real servers, coverage
+# The tests of the deployment's proxy need nginx; Debian keeps it in /usr/sbin.
+.PHONY: nginx
+nginx:
+	@if ! PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing nginx-light and openssl for the tests of the proxy ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light openssl >/dev/null; fi
+
+test: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, tests with real servers, coverage
 	$(PY) -m coverage erase
 	$(PYTEST) $(PARALLEL) -m "not exhaustive and not spark" --cov --cov-report=term-missing:skip-covered
 
-test-all: check browser java $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales, random examples
+test-all: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales, random examples
 	$(PYTEST) $(PARALLEL) --hypothesis-profile=default
 
 test-fast: $(INSTALLED) ## tests that need no server and no long run
@@ -182,6 +188,9 @@ lock: ## resolve the requirements of the project, Superset and Spark into the lo
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
+
+audit: $(INSTALLED) ## look every locked package up in a database of advisories (options of pip-audit: AUDIT="...")
+	$(PY) -m deploy.audit $(AUDIT)
 
 # A folder named build is removed only if it holds a refresh's lock: ACL_DATA_DIR may name any folder.
 clean: ## remove what was built; exports and published data stay

@@ -1,0 +1,174 @@
+"""`make audit` fails when an advisory applies, and when a package was not looked up."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from processes import free_port
+
+from acl_assets.settings import PROJECT_DIR
+from deploy.audit import LOCKS, findings, locked, main, rounds
+
+PACKAGES = {
+    "requirements.lock": """numpy==1.26.4 ; python_version < '3.12' \\
+    --hash=sha256:00
+numpy==2.4.0 ; python_version >= '3.12' \\
+    --hash=sha256:01
+""",
+    "superset/requirements.lock": "# by uv\nrequests==2.32.0\n    # via x\n",
+    "spark/client.lock": "pywin32==312 ; sys_platform == 'win32'\n",
+    "spark/cluster.lock": "numpy==2.4.0\n",
+}
+ADVISORY = {
+    "id": "GHSA-0000-0000-0000",
+    "summary": "It leaks.",
+    "affected": [
+        {
+            "package": {"name": "requests", "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.32.4"}]}],
+        }
+    ],
+}
+
+
+class AdvisoryService(ThreadingHTTPServer):
+    """A stub of the OSV service that has one advisory and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.vulnerable = {("requests", "2.32.0")}
+        self.asked: list[tuple[str, str]] = []
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: AdvisoryService
+
+    def do_POST(self) -> None:
+        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        package = (query["package"]["name"], query["version"])
+        self.server.asked.append(package)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"vulns": [ADVISORY]} if package in self.server.vulnerable else {}).encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # its name in the base class
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[AdvisoryService]:
+    with AdvisoryService() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for lock, text in PACKAGES.items():
+        (tmp_path / lock).parent.mkdir(exist_ok=True)
+        (tmp_path / lock).write_text(text)
+    return tmp_path
+
+
+def osv(project: Path, port: int) -> list[str]:
+    address = f"http://127.0.0.1:{port}"
+    return ["--vulnerability-service", "osv", "--osv-url", address, "--cache-dir", str(project / "cache")]
+
+
+def test_every_lock_of_the_project_is_audited() -> None:
+    found = {str(path.relative_to(PROJECT_DIR)) for path in PROJECT_DIR.glob("*.lock")}
+    found |= {str(path.relative_to(PROJECT_DIR)) for path in PROJECT_DIR.glob("[a-z]*/*.lock")}
+    assert set(LOCKS) == found
+    packages = locked(PROJECT_DIR)
+    for lock in LOCKS:
+        lines = [line for line in (PROJECT_DIR / lock).read_text().splitlines() if line and line[0] not in "# "]
+        assert sum(lock in locks for locks in packages.values()) == len(lines), lock
+
+
+def test_packages_of_all_python_versions_and_platforms_are_looked_up_and_an_advisory_fails(
+    project: Path, service: AdvisoryService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(project, osv(project, service.server_port)) == 1
+    assert sorted(service.asked) == [
+        ("numpy", "1.26.4"),
+        ("numpy", "2.4.0"),
+        ("pywin32", "312"),
+        ("requests", "2.32.0"),
+    ]
+    said = capsys.readouterr()
+    assert "requests 2.32.0 (superset/requirements.lock): GHSA-0000-0000-0000, fixed in 2.32.4. It leaks." in said.err
+    assert said.out == "4 of 4 packages looked up, 1 advisories.\n"
+
+
+def test_an_audit_without_advisories_succeeds(project: Path, service: AdvisoryService) -> None:
+    service.vulnerable.clear()
+    assert main(project, osv(project, service.server_port)) == 0
+
+
+def test_an_advisory_service_that_cannot_be_reached_is_no_result(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(project, osv(project, free_port())) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Nothing was audited: pip-audit got no answer from the advisory service (")
+    assert "Connection refused" in said.err
+
+
+def test_the_default_service_that_cannot_be_reached_is_no_result(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(project, ["--cache-dir", str(project / "cache")]) == 2
+    assert "Nothing was audited" in capsys.readouterr().err
+
+
+def test_a_skipped_or_missing_package_is_named() -> None:
+    packages = {("left_out", "1"): ["a.lock"], ("skipped", "1"): ["b.lock"], ("clean", "1"): ["a.lock"]}
+    results = [
+        {"name": "skipped", "skip_reason": "not found"},
+        {"name": "clean", "version": "1", "vulns": []},
+        {"name": "left_out", "version": "2", "vulns": []},
+    ]
+    assert findings(packages, results) == (
+        [],
+        ["left_out 1 (a.lock): pip-audit does not mention it", "skipped 1 (b.lock): not found"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"numpy"}, "Not looked up, so nothing is known about them:\n  pywin32 312 (spark/client.lock): gone"),
+        (set(), "Nothing was audited: pip-audit got no answer from the advisory service (it knows none of the 4"),
+    ],
+)
+def test_an_audit_with_skipped_packages_fails(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], known: set[str], said: str
+) -> None:
+    """A mirror of the package index serves packages without their advisories: pip-audit skips them and succeeds."""
+
+    def answer(packages: list[tuple[str, str]], options: list[str]) -> list[dict[str, object]]:
+        return [
+            {"name": name, "version": version, "vulns": []} if name in known else {"name": name, "skip_reason": "gone"}
+            for name, version in packages
+        ]
+
+    monkeypatch.setattr("deploy.audit.audit", answer)
+    assert main(project, []) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_rounds_hold_one_version_of_a_package() -> None:
+    assert rounds([("b", "2"), ("a", "1"), ("b", "1")]) == [[("a", "1"), ("b", "1")], [("b", "2")]]
