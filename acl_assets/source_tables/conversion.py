@@ -25,7 +25,7 @@ from acl_assets.landing_zone.store import LandingZone
 from acl_assets.source_schema import SourceTable, arrow_schema
 from acl_assets.source_tables.csv_files import read_csv_file
 from acl_assets.source_tables.open_file import OpenFile, require_format
-from acl_assets.source_tables.parquet_files import parquet_rows, read_parquet_file
+from acl_assets.source_tables.parquet_files import read_parquet_file
 from acl_assets.source_tables.rejects import RejectLog
 from acl_assets.util.atomic_write import fsync_path
 from acl_assets.util.sql import duckdb_files, quoted_text
@@ -179,10 +179,8 @@ def convert_batch(
 
 def _read(opened: OpenFile, file: ManifestFile, table: SourceTable, rejects: RejectLog) -> Iterator[pa.Table]:
     require_format(opened, table)
-    if not file.path.endswith(".parquet"):
-        return read_csv_file(opened, table, rejects)
-    _require_no_more_rows(parquet_rows(opened), file, opened.where)
-    return read_parquet_file(opened, table, rejects)
+    read = read_parquet_file if file.path.endswith(".parquet") else read_csv_file
+    return read(opened, table, rejects)
 
 
 def _require_no_more_rows(rows: int, file: ManifestFile, where: str) -> None:

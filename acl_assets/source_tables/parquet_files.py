@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from functools import partial
-from itertools import islice
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -14,12 +12,10 @@ import pyarrow.parquet as pq
 
 from acl_assets.landing_zone.manifest import contract_breach
 from acl_assets.source_schema import ARROW_TYPES, ColumnType, SourceColumn, SourceTable
-from acl_assets.source_tables.csv_files import complete, describe_columns
 from acl_assets.source_tables.open_file import OpenFile
-from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
-from acl_assets.source_tables.typed_columns import convert_values, explain, failing_rows
+from acl_assets.source_tables.rejects import RejectLog
+from acl_assets.source_tables.typed_columns import convert_columns, convert_values, describe_columns
 
-MOST_VALUE_BYTES = 1 << 20
 _ROWS_AT_ONCE = 131_072
 _BYTES_AT_ONCE = 32 << 20
 _MOST_DICTIONARY_BYTES = 128 << 20
@@ -36,8 +32,12 @@ def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) ->
             columns = _declared_columns(parquet, file, table)
             first_row = 1
             for batch in _batches(parquet, file.stream, columns):
-                if typed := _typed(batch, first_row, file, columns, rejects):
-                    yield complete(typed, table)
+                typed = convert_columns(batch, columns, table, convert_values)
+                if isinstance(typed, pa.Table):
+                    yield typed
+                else:
+                    for row, *flaw in typed:
+                        rejects.add(file.name, first_row + row, *flaw)
                 if rejects.is_full:
                     return
                 first_row += batch.num_rows
@@ -45,20 +45,6 @@ def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) ->
         # The library's message can quote what it found.
         reason = "" if table.personal_columns else f" ({error})"
         raise contract_breach(file.where, f"it cannot be read as Parquet: cut short or damaged{reason}") from None
-
-
-def parquet_rows(file: OpenFile) -> int:
-    """Return how many rows a Parquet file says it holds.
-
-    Raises:
-        BatchError: its metadata cannot be read.
-    """
-    try:
-        rows = int(pq.read_metadata(file.stream).num_rows)
-    except (pa.ArrowException, OSError) as error:
-        raise contract_breach(file.where, f"it cannot be read as Parquet: cut short or damaged ({error})") from None
-    file.stream.seek(0)
-    return rows
 
 
 def _open(stream: BinaryIO, dictionaries: list[str] | None = None, int96_unit: str = "ns") -> pq.ParquetFile:
@@ -106,20 +92,16 @@ def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str
 
 
 def _text_problem(parquet: pq.ParquetFile, name: str, found: pa.DataType) -> str | None:
-    plain = found.value_type if pa.types.is_dictionary(found) else found
-    if plain not in (pa.string(), pa.large_string(), pa.string_view()):
+    is_dictionary = pa.types.is_dictionary(found)
+    if (found.value_type if is_dictionary else found) not in (pa.string(), pa.large_string(), pa.string_view()):
         return f"is {found}"
-    # The library keeps all texts of such a column until the end of the row group.
-    if pa.types.is_dictionary(found) and _largest_chunk(parquet, name) > _MOST_DICTIONARY_BYTES:
-        return f"is {found} and has more than 128 MiB in one row group; export it as plain text"
-    return None
-
-
-def _largest_chunk(parquet: pq.ParquetFile, name: str) -> int:
-    """Return how many bytes a column takes in its largest row group, before compression."""
     position = parquet.schema_arrow.get_field_index(name)
     groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
-    return max((group.column(position).total_uncompressed_size for group in groups), default=0)
+    largest = max((group.column(position).total_uncompressed_size for group in groups), default=0)
+    # The library keeps all texts of such a column until the end of the row group.
+    if is_dictionary and largest > _MOST_DICTIONARY_BYTES:
+        return f"is {found} and has more than 128 MiB in one row group; export it as plain text"
+    return None
 
 
 def _int96_columns(parquet: pq.ParquetFile) -> set[str]:
@@ -210,45 +192,3 @@ def _as_texts(microseconds: pa.Array, nanoseconds: pa.Array) -> pa.Array:
     finer = pc.utf8_lpad(pc.cast(nanoseconds, pa.string()), 3, "0")
     digits = pc.if_else(pc.equal(nanoseconds, 0), "", finer)
     return pc.binary_join_element_wise(pc.cast(microseconds, pa.string()), digits, "Z", "")
-
-
-def _typed(
-    batch: pa.RecordBatch, first_row: int, file: OpenFile, columns: list[SourceColumn], rejects: RejectLog
-) -> pa.Table | None:
-    """Convert a batch to the declared types; None where a value was rejected."""
-    typed: dict[str, pa.Array] = {}
-    for column in columns:
-        values = batch.column(column.name)
-        convert = _checked_texts if column.type == "text" else partial(convert_values, column_type=column.type)
-        try:
-            typed[column.name] = convert(values)
-        except pa.ArrowInvalid:
-            for row in islice(failing_rows(values, convert), MOST_REJECTS):
-                text, reason = _flaw(values[row], column.type)
-                rejects.add(file.name, first_row + row, column.name, text, reason)
-    return pa.table(typed) if len(typed) == len(columns) else None
-
-
-def _checked_texts(values: pa.Array) -> pa.Array:
-    """Return texts as plain strings.
-
-    Raises:
-        pyarrow.ArrowInvalid: one is not UTF-8, or longer than 1 MiB.
-    """
-    texts = convert_values(values, "text")
-    longest = pc.max(pc.binary_length(texts)).as_py()
-    if longest is not None and longest > MOST_VALUE_BYTES:
-        raise pa.ArrowInvalid("longer than 1 MiB")
-    return texts
-
-
-def _flaw(value: pa.Scalar, column_type: ColumnType) -> tuple[str, str]:
-    """Return the text of a rejected value and what is wrong with it."""
-    if column_type == "text":
-        content = (value.value if isinstance(value, pa.DictionaryScalar) else value).as_buffer().to_pybytes()
-        if len(content) > MOST_VALUE_BYTES:
-            return repr(content[:100]), "is longer than 1 MiB"
-        return repr(content), explain("", column_type)
-    # Python's own calendar ends before Arrow's.
-    text = str(value.cast(pa.string()))
-    return text, explain(text, column_type)

@@ -330,7 +330,7 @@ MANY = as_csv(performances(1, 1_000))
         ("performances.csv", MANY),
         ("performances.csv.gz", gzip.compress(MANY)),
         ("performances.csv.zst", pa.compress(MANY, codec="zstd", asbytes=True)),
-        ("performances.parquet", as_parquet(performances(1, 1_000))),
+        ("performances.parquet", as_parquet(performances(1, 1_000), row_group_size=20)),
     ],
     ids=["csv", "csv.gz", "csv.zst", "parquet"],
 )

@@ -166,7 +166,7 @@ def test_rejects_texts_that_are_not_utf_8(text_type: pa.DataType, tmp_path: Path
     bands = Landing(tmp_path, "bands")
     table = pa.table({"id": pa.array([1], pa.int32()), "name": names, "fee": pa.array([1], pa.int32())})
     bands.land({"bands.parquet": parquet_bytes(table)})
-    with pytest.raises(RejectedLinesError, match=r"row 1, column name: .*Ros\\\\xe9.* is not UTF-8"):
+    with pytest.raises(RejectedLinesError, match=r"row 1, column name: .*Ros\\\\xe9' holds the byte 0xE9"):
         bands.make()
 
 
@@ -300,7 +300,7 @@ def test_rejects_a_text_longer_than_one_mebibyte(text_type: pa.DataType, use_dic
     with pytest.raises(RejectedLinesError, match=r"row 3, column name: .* is longer than 1 MiB") as raised:
         bands.make()
     assert [reject.line for reject in raised.value.rejects] == [3, 5]
-    assert len(bands.rejects_file.read_bytes()) < 2_000
+    assert len(bands.rejects_file.read_bytes()) < 5_000
 
 
 @pytest.mark.parametrize("row_group_size", [100, 1_000])
