@@ -7,11 +7,9 @@ leaves the parser nothing to interpret.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -66,23 +64,20 @@ def read_csv_file(
 
 @contextmanager
 def _decompressed(file: OpenFile) -> Iterator[BinaryIO]:
-    if file.name.endswith(".gz"):
-        with gzip.GzipFile(fileobj=file.stream) as stream:
-            yield cast(BinaryIO, stream)
-    elif file.name.endswith(".zst"):
-        # Arrow closes what it reads, and this stream belongs to the caller.
-        with os.fdopen(os.dup(file.stream.fileno()), "rb") as stream:
-            stream.seek(0)
-            compressed = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
-            yield io.BufferedReader(compressed, _READ_BYTES)
-    else:
+    codec = {".gz": "gzip", ".zst": "zstd"}.get(os.path.splitext(file.name)[1])
+    if codec is None:
         yield file.stream
+        return
+    # Arrow closes what it reads, and this stream belongs to the caller.
+    with os.fdopen(os.dup(file.stream.fileno()), "rb") as stream:
+        stream.seek(0)
+        yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec), _READ_BYTES)
 
 
 def _read(stream: BinaryIO, file: OpenFile, size: int) -> bytes:
     try:
         return stream.read(size)
-    except (EOFError, OSError, zlib.error) as error:
+    except OSError as error:
         raise contract_breach(file.where, f"its compressed data is cut short or damaged ({error})") from None
 
 
@@ -99,8 +94,6 @@ def _split_header(reads: Iterator[bytes], file: OpenFile, table: SourceTable) ->
     if not first:
         raise contract_breach(file.where, "it is empty, without even a header")
     line, _, body = first.removeprefix(_BYTE_ORDER_MARK).partition(b"\n")
-    if not line.strip():
-        raise contract_breach(file.where, "line 1 is empty; it must name the columns")
     if len(line) > MOST_RECORD_BYTES:
         raise contract_breach(file.where, "it has no line end within its first MiB")
     line = line.removesuffix(b"\r")
@@ -109,12 +102,11 @@ def _split_header(reads: Iterator[bytes], file: OpenFile, table: SourceTable) ->
     if b"\r" in line:
         raise contract_breach(file.where, f"line 1 holds carriage returns without line feeds{shown}")
     try:
-        names = next(csv.reader([line.decode()], strict=True))
+        return next(csv.reader([line.decode()], strict=True)), body
     except UnicodeDecodeError:
         raise contract_breach(file.where, f"line 1 is not UTF-8; export the file as UTF-8{shown}") from None
     except csv.Error as error:
         raise contract_breach(file.where, f"line 1 is no CSV ({error}){shown}") from None
-    return names, body
 
 
 def _declared_columns(header: list[str], file: OpenFile, table: SourceTable) -> list[SourceColumn]:
