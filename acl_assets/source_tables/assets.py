@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dagster import (
     AssetCheckKey,
     AssetCheckResult,
@@ -42,7 +43,6 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.refresh_lock import RefreshLock
-from acl_assets.util.sql import duckdb_files
 
 EXPORT_FILES_CHECK = "export_files_as_manifest"
 _PREVIEW_ROWS = 5
@@ -156,13 +156,11 @@ def _table_metadata(table: SourceTable, batch: ExportBatch, conversion: Conversi
 
 def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
     """Return the first rows as table metadata, personal data masked."""
-    with duckdb.connect() as connection:
-        # One thread reads one row group; each keeps ten megabytes.
-        connection.execute("set TimeZone = 'UTC'; set threads = 1")
-        found = connection.execute(f"from read_parquet({duckdb_files([path])}) limit {_PREVIEW_ROWS}").fetchall()
-    hidden = [name in table.personal_columns for name in table.column_names]
-    rows = [["(personal data)" if mask else value for mask, value in zip(hidden, row, strict=True)] for row in found]
-    return metadata_table(table.column_names, rows)
+    with pq.ParquetFile(path) as file:
+        rows = next(file.iter_batches(_PREVIEW_ROWS), pa.table({})).to_pylist()
+    for row in rows:
+        row.update(dict.fromkeys(table.personal_columns, "(personal data)"))
+    return metadata_table(table.column_names, [list(row.values()) for row in rows])
 
 
 def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:

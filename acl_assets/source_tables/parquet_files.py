@@ -76,30 +76,25 @@ def _declared_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTabl
 
 def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str | None:
     """Return why values of a column cannot be held by the declared type, as far as its type alone shows."""
-    found: pa.DataType = parquet.schema_arrow.field(name).type
+    position = parquet.schema_arrow.get_field_index(name)
+    found: pa.DataType = parquet.schema_arrow.field(position).type
     if pa.types.is_nested(found):
         # Its fields are named by the file, perhaps after people.
         return "is nested"
-    if wanted == "int":
-        is_whole = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
-        return None if is_whole else f"is {found}"
-    if wanted == "timestamptz":
-        if name in _int96_columns(parquet):
-            return None if _is_int96_utc(parquet, name) else "is int96, which has no time zone"
-        is_instant = pa.types.is_timestamp(found) and found.tz is not None
-        return None if is_instant else f"is {found}, which has no time zone"
-    return _text_problem(parquet, name, found)
-
-
-def _text_problem(parquet: pq.ParquetFile, name: str, found: pa.DataType) -> str | None:
     is_dictionary = pa.types.is_dictionary(found)
-    if (found.value_type if is_dictionary else found) not in (pa.string(), pa.large_string(), pa.string_view()):
-        return f"is {found}"
-    position = parquet.schema_arrow.get_field_index(name)
-    groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
-    largest = max((group.column(position).total_uncompressed_size for group in groups), default=0)
+    if wanted == "int":
+        is_held = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
+    elif wanted == "text":
+        is_held = (found.value_type if is_dictionary else found) in (pa.string(), pa.large_string(), pa.string_view())
+    elif name in _int96_columns(parquet):
+        is_held, found = _is_int96_utc(parquet, name), "int96"
+    else:
+        is_held = pa.types.is_timestamp(found) and found.tz is not None
+    if not is_held:
+        return f"is {found}" + (", which has no time zone" if wanted == "timestamptz" else "")
+    chunks = (parquet.metadata.row_group(group).column(position) for group in range(parquet.num_row_groups))
     # The library keeps all texts of such a column until the end of the row group.
-    if is_dictionary and largest > _MOST_DICTIONARY_BYTES:
+    if is_dictionary and any(chunk.total_uncompressed_size > _MOST_DICTIONARY_BYTES for chunk in chunks):
         return f"is {found} and has more than 128 MiB in one row group; export it as plain text"
     return None
 
@@ -132,40 +127,31 @@ def _batches(parquet: pq.ParquetFile, stream: BinaryIO, columns: list[SourceColu
     """Give the rows in batches of bounded size, int96 as timestamps in UTC."""
     names = [column.name for column in columns]
     int96 = sorted(_int96_columns(parquet) & set(names))
-    microseconds = _open(stream, int96_unit="us") if int96 else None
+    microseconds = _open(stream, int96_unit="us")
     texts = [column.name for column in columns if column.type == "text"]
     dictionaries = _open(stream, texts)
     # One iteration over all row groups would keep what it has read until the end.
     for group in range(parquet.num_row_groups):
-        rows = _rows_at_once(parquet.metadata.row_group(group), _longest_of_dictionaries(dictionaries, group, texts))
+        rows = _rows_at_once(dictionaries, group, texts)
         batches = parquet.iter_batches(rows, row_groups=[group], columns=names)
-        if microseconds is None:
-            yield from batches
-        else:
-            instants = microseconds.iter_batches(rows, row_groups=[group], columns=int96)
-            for batch, exact in zip(batches, instants, strict=True):
-                yield _with_instants(batch, exact)
+        if int96:
+            batches = map(_with_instants, batches, microseconds.iter_batches(rows, row_groups=[group], columns=int96))
+        yield from batches
 
 
-def _rows_at_once(group: pq.RowGroupMetaData, longest: int) -> int:
+def _rows_at_once(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
     """Return how many rows of a row group may be read at once.
 
     Texts take as much as the row group does before compression or, where they are in a dictionary, as the longest of
     it in every row: a file of a few kilobytes can hold gigabytes of repeated text.
     """
-    bytes_per_row = max(1, longest, group.total_byte_size // max(1, group.num_rows))
-    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
-
-
-def _longest_of_dictionaries(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
-    """Return how many bytes the longest text in the dictionaries of a row group has; 0 without dictionaries."""
-    if not texts:
-        return 0
+    metadata = parquet.metadata.row_group(group)
+    bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
     # Any row comes with the whole dictionary. All rows would be kept until the end of the row group.
-    first_row = next(parquet.iter_batches(1, row_groups=[group], columns=texts), None)
-    columns = [] if first_row is None else first_row.columns
-    dictionaries = [column.dictionary for column in columns if pa.types.is_dictionary(column.type)]
-    return max((pc.max(pc.binary_length(found)).as_py() for found in dictionaries if len(found)), default=0)
+    for column in next(parquet.iter_batches(1, row_groups=[group], columns=texts), pa.table({})).columns:
+        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+            bytes_per_row = max(bytes_per_row, pc.max(pc.binary_length(column.dictionary)).as_py())
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
 
 
 def _with_instants(batch: pa.RecordBatch, exact: pa.RecordBatch) -> pa.RecordBatch:
