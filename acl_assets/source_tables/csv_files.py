@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.csv
@@ -49,12 +49,12 @@ def read_csv_file(
         reads = iter(partial(_read, stream, file, read_bytes), b"")
         header, body = _split_header(reads, file, table)
         columns = _declared_columns(header, file, table)
-        for piece in _well_formed_pieces(body, reads, file, len(columns), rejects):
-            typed = convert_columns(_parse(piece.content, columns), columns, table, convert_texts)
+        for piece, first_line in _well_formed_pieces(body, reads, file, len(columns), rejects):
+            typed = convert_columns(_parse(piece, columns), columns, table, convert_texts)
             if isinstance(typed, pa.Table):
                 yield typed
                 continue
-            lines = list(_first_lines(piece, len(columns)))
+            lines = list(_first_lines(piece, first_line, len(columns)))
             for row, *flaw in typed:
                 rejects.add(file.name, lines[row], *flaw)
 
@@ -127,21 +127,18 @@ def _declared_columns(header: list[str], file: OpenFile, table: SourceTable) -> 
 # Records --------------------------------------------------------------------------------------------------------
 
 
-class _Piece(NamedTuple):
-    """Whole records, proven to be well-formed CSV of the right width; the first starts on `first_line`."""
-
-    content: bytes
-    first_line: int
-
-
 def _record_pattern(width: int) -> bytes:
     return b",".join([_FIELD] * width) + _LINE_END
 
 
 def _well_formed_pieces(
     window: bytes, reads: Iterator[bytes], file: OpenFile, width: int, rejects: RejectLog
-) -> Iterator[_Piece]:
-    """Cut what follows the header into pieces of whole records; malformed ones go to `rejects`."""
+) -> Iterator[tuple[bytes, int]]:
+    """Cut what follows the header into pieces of well-formed records; malformed ones go to `rejects`.
+
+    Yields:
+        The bytes of a piece, and the line of the file on which it starts.
+    """
     records = re.compile(rb"(?:%s)*" % _record_pattern(width))
     start, line, is_complete = 0, 2, False
     while not rejects.is_full:
@@ -150,7 +147,7 @@ def _well_formed_pieces(
         while (found := records.match(window, end, end + MOST_RECORD_BYTES)) and found.end() > end:
             end = found.end()
         if end > start:
-            yield _Piece(window[start:end], line)
+            yield window[start:end], line
         elif len(window) - start < MOST_RECORD_BYTES and not is_complete:
             rest, more = window[start:], next(reads, b"")
             is_complete = not more
@@ -217,9 +214,8 @@ def _parse(content: bytes, columns: list[SourceColumn]) -> pa.Table:
     )
 
 
-def _first_lines(piece: _Piece, width: int) -> Iterator[int]:
-    """Yield the line of the file on which each record of the piece starts."""
-    line = piece.first_line
-    for record in re.finditer(_record_pattern(width), piece.content):
+def _first_lines(piece: bytes, line: int, width: int) -> Iterator[int]:
+    """Yield the line of the file on which each record of a piece starts; the piece itself starts on `line`."""
+    for record in re.finditer(_record_pattern(width), piece):
         yield line
         line += record[0].count(b"\n")
