@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables import remote
-from acl_assets.source_tables.conversion import MadeTable, TableOrder
+from acl_assets.source_tables.conversion import Log, MadeTable, TableOrder
 from acl_assets.source_tables.current_state import (
     REJECTS,
     ConvertedBatch,
@@ -27,8 +27,6 @@ from acl_assets.util.processes import ChildProcesses
 
 _MAKE_TABLE = "acl_assets.source_tables.conversion:make_table"
 _BYTES_FOR_TWO = 20_000_000
-
-Log = Callable[[str], None]
 
 
 class BadTablesError(BatchError):

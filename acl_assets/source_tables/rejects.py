@@ -33,14 +33,6 @@ class Reject(NamedTuple):
     text: str
     reason: str
 
-    def describe(self, *, is_personal: bool = False) -> str:
-        """Return the reject as a line of text, without the found text where that may be personal data."""
-        place = "row" if self.file.endswith(".parquet") else "line"
-        column = "" if self.column is None else f", column {self.column}"
-        text = self.text if len(self.text) <= _REPORTED_TEXT else f"{self.text[:_REPORTED_TEXT]}…"
-        found = "(personal data)" if is_personal else repr(text)
-        return f"{self.file} {place} {self.line}{column}: {found} {self.reason}"
-
 
 class RejectedLinesError(BatchError):
     """Lines of a table's files were rejected, so the table was not converted.
@@ -81,14 +73,19 @@ class RejectLog:
         stored = (json.dumps(reject._asdict(), ensure_ascii=False) + "\n" for reject in self.rejects)
         write_atomically(rejects_file, "".join(stored), mode=0o600)
         count = f"{'at least ' if self.is_full else ''}{len(self.rejects):,}"
-        # Where columns are shifted, a name can stand in any of them.
-        is_personal = bool(table.personal_columns)
-        shown = "\n".join(
-            f"  {reject.describe(is_personal=is_personal)}" for reject in self.rejects[:_REPORTED_REJECTS]
-        )
+        shown = "\n  ".join(_describe(reject, table) for reject in self.rejects[:_REPORTED_REJECTS])
         raise RejectedLinesError(
             f"{table.name}: {count} rejected {'lines or values' if len(self.rejects) > 1 else 'line or value'}, so "
-            f"nothing of the table was converted:\n{shown}\nAll of them are in {rejects_file}. Batches are immutable: "
-            "land a newer full batch, or take this one out of the landing zone, then refresh again.",
+            f"nothing of the table was converted:\n  {shown}\nAll of them are in {rejects_file}. Batches are "
+            "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again.",
             self.rejects,
         )
+
+
+def _describe(reject: Reject, table: SourceTable) -> str:
+    place = "row" if reject.file.endswith(".parquet") else "line"
+    column = f", column {reject.column}" if reject.column else ""
+    text = reject.text if len(reject.text) <= _REPORTED_TEXT else f"{reject.text[:_REPORTED_TEXT]}…"
+    # Where columns are shifted, a name can stand in any of them.
+    found = "(personal data)" if table.personal_columns else repr(text)
+    return f"{reject.file} {place} {reject.line}{column}: {found} {reject.reason}"

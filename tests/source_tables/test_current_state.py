@@ -135,15 +135,6 @@ def test_an_increment_links_the_tables_that_did_not_change(converted: Settings) 
     assert "venues" in linked
 
 
-def test_a_batch_that_landed_again_under_its_name_is_converted_again(converted: Settings) -> None:
-    manifest = converted.exports_dir / "first" / "manifest.json"
-    manifest.write_text(manifest.read_text() + "\n")
-    before = current_folder(converted)
-    _, messages = convert(converted)
-    assert current_folder(converted) != before
-    assert any(message.startswith("tickets: ") for message in messages)
-
-
 # Damage ---------------------------------------------------------------------------------------------------------
 
 
