@@ -7,7 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-ColumnType = Literal["int", "text", "timestamptz"]
+ColumnType = Literal["int", "text", "timestamptz", "bool"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,19 @@ _TABLES = (
 
 SOURCE_TABLES: dict[str, SourceTable] = {table.name: table for table in _TABLES}
 
+EXPORT_BATCHES_TABLE = SourceTable(
+    "export_batches",
+    "The export batches the source tables were read from, one row each: the provenance people read.",
+    (
+        SourceColumn("batch_id", "text", "Folder of the batch in the landing zone."),
+        SourceColumn("kind", "text", "full or incremental."),
+        SourceColumn("exported_at", "timestamptz", "Instant of the source snapshot."),
+        SourceColumn("manifest_digest", "text", "SHA-256 that names the batch's content."),
+        SourceColumn("has_manifest", "bool", "Whether the batch stated sizes, checksums and row counts."),
+    ),
+)
+"""The table that conversion adds to the source tables."""
+
 SUMMED_COLUMNS: dict[str, tuple[str, ...]] = {"tickets": ("price",)}
 """Amounts that every hop has to keep, by table."""
 
@@ -118,6 +131,7 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "int": pa.int32(),
     "text": pa.string(),
     "timestamptz": pa.timestamp("us", tz="UTC"),
+    "bool": pa.bool_(),
 }
 """The Arrow type of each column type."""
 

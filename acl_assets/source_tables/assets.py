@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dagster import (
     AssetCheckKey,
     AssetCheckResult,
@@ -36,24 +37,19 @@ from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, r
 from acl_assets.landing_zone.manifest import BatchError, ExportBatch
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings
-from acl_assets.source_schema import SOURCE_TABLES, SourceTable
-from acl_assets.source_tables.chain_conversion import ChainConversion
-from acl_assets.source_tables.current_state import (
-    EXPORT_BATCHES,
-    ConvertedChain,
-    table_file,
-)
+from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, SourceTable
+from acl_assets.source_tables.chain_conversion import BadTablesError, Conversion, convert_chain
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.refresh_lock import RefreshLock
-from acl_assets.util.sql import duckdb_files
 
 EXPORT_FILES_CHECK = "export_files_as_manifest"
 _PREVIEW_ROWS = 5
-_COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone"}
+_COLUMN_TYPES = {"int": "integer", "text": "varchar", "timestamptz": "timestamp with time zone", "bool": "boolean"}
 
 
-def _source_table_spec(table: SourceTable) -> AssetSpec:
+def _spec(table: SourceTable, **options: Any) -> AssetSpec:
     columns = [
         TableColumn(
             column.name,
@@ -65,40 +61,28 @@ def _source_table_spec(table: SourceTable) -> AssetSpec:
     ]
     return AssetSpec(
         source_table_key(table.name),
-        deps=[ticketing_key(table.name)],
-        description=f"{table.description} As exported by the ticketing system, verified and typed.",
         group_name=SOURCE_TABLES_GROUP,
         owners=list(OWNERS),
         kinds={"parquet", "table"},
         skippable=True,
         metadata={COLUMN_SCHEMA_METADATA: TableSchema(columns)},
+        **options,
     )
 
 
-EXPORT_BATCHES_SPEC = AssetSpec(
-    source_table_key(EXPORT_BATCHES),
-    description="The export batches the source tables were read from, one row each: the provenance people read.",
-    group_name=SOURCE_TABLES_GROUP,
-    owners=list(OWNERS),
-    kinds={"parquet", "table"},
-    skippable=True,
-    metadata={
-        COLUMN_SCHEMA_METADATA: TableSchema(
-            [
-                TableColumn("batch_id", "varchar", "Folder of the batch in the landing zone."),
-                TableColumn("kind", "varchar", "full or incremental."),
-                TableColumn("exported_at", "timestamp with time zone", "Instant of the source snapshot."),
-                TableColumn("manifest_digest", "varchar", "SHA-256 that names the batch's content."),
-                TableColumn("has_manifest", "boolean", "Whether the batch stated sizes, checksums and row counts."),
-            ]
-        )
-    },
-)
+_SPECS = [
+    _spec(
+        table,
+        deps=[ticketing_key(table.name)],
+        description=f"{table.description} As exported by the ticketing system, verified and typed.",
+    )
+    for table in SOURCE_TABLES.values()
+] + [_spec(EXPORT_BATCHES_TABLE, description=EXPORT_BATCHES_TABLE.description)]
 
 
 @multi_asset(
     name="source_tables",
-    specs=[*(_source_table_spec(table) for table in SOURCE_TABLES.values()), EXPORT_BATCHES_SPEC],
+    specs=_SPECS,
     check_specs=[
         AssetCheckSpec(
             EXPORT_FILES_CHECK,
@@ -119,60 +103,50 @@ def source_tables(
     are converted too where they have not been.
     """
     refresh_lock.acquire(context.run.run_id, context.log.info)
-    listing, chain = find_chain(settings)
+    try:
+        listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
+        chain = resolve_chain(listing)
+    except (BatchError, LandingZoneError, ObjectStorageError) as error:
+        raise Failure(str(error), allow_retries=False) from None
     if listing.skipped:
         context.log.warning(listing.skipped_text.strip())
     context.log.info(
         f"The newest batch of {settings.exports_dir} is {chain.newest.batch_id}, "
         f"exported at {chain.newest.exported_at.isoformat()}."
     )
-    conversion = ChainConversion(settings, chain, log=context.log.info, warn=context.log.warning)
-    if errors := conversion.make_tables():
+    try:
+        conversion = convert_chain(settings, chain, log=context.log.info, warn=context.log.warning)
+    except BadTablesError as error:
         for table in SOURCE_TABLES.values():
-            yield from _export_files_result(context, table, errors.get(table.name))
-        raise Failure("\n".join(map(str, errors.values())), allow_retries=False)
-    folder, converted = conversion.finish()
+            yield from _export_files_result(context, table, error.errors.get(table.name))
+        raise Failure(str(error), allow_retries=False) from None
     for table in SOURCE_TABLES.values():
         key = source_table_key(table.name)
-        metadata = _table_metadata(table, chain.newest, folder, converted, conversion)
+        metadata = _table_metadata(table, chain.newest, conversion)
         if key in context.selected_asset_keys:
             yield MaterializeResult(asset_key=key, metadata=metadata)
-        elif conversion.is_needed:
+        elif conversion.made:
             context.log_event(AssetMaterialization(key, metadata=metadata))
         yield from _export_files_result(context, table, None)
-    if EXPORT_BATCHES_SPEC.key in context.selected_asset_keys:
-        yield MaterializeResult(asset_key=EXPORT_BATCHES_SPEC.key, metadata=_chain_metadata(chain, listing))
+    key = source_table_key(EXPORT_BATCHES)
+    if key in context.selected_asset_keys:
+        yield MaterializeResult(asset_key=key, metadata=_chain_metadata(chain, listing))
 
 
-def find_chain(settings: Settings) -> tuple[Listing, BatchChain]:
-    """List the landing zone and find what the source tables should hold now.
-
-    Raises:
-        Failure: no complete batch has landed, one that counts is bad, or the landing zone cannot be reached; the
-            message says what to do.
-    """
-    try:
-        listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
-        return listing, resolve_chain(listing)
-    except (BatchError, LandingZoneError, ObjectStorageError) as error:
-        raise Failure(str(error), allow_retries=False) from None
-
-
-def _table_metadata(
-    table: SourceTable, batch: ExportBatch, folder: Path, converted: ConvertedChain, conversion: ChainConversion
-) -> dict[str, Any]:
+def _table_metadata(table: SourceTable, batch: ExportBatch, conversion: Conversion) -> dict[str, Any]:
+    folder, converted = conversion.current
     path = table_file(folder, table.name)
     described = converted.tables[table.name]
-    newest = converted.newest.tables[table.name]
+    rows_by_file = converted.newest.rows_by_file[table.name]
     metadata: dict[str, Any] = {
         ROW_COUNT_METADATA: described.rows,
-        "rows_of_batch": newest.rows,
+        "rows_of_batch": sum(rows_by_file.values()),
         "batch_id": batch.batch_id,
         "exported_bytes": sum(file.bytes for file in batch.tables[table.name].files),
-        "rows_by_file": MetadataValue.json(newest.rows_by_file()),
+        "rows_by_file": MetadataValue.json(rows_by_file),
         "path": MetadataValue.path(str(path)),
         "bytes": described.bytes,
-        "converted_in_this_run": conversion.is_needed,
+        "converted_in_this_run": bool(conversion.made),
         "preview": _preview(table, path),
     }
     if made := conversion.made.get(table.name):
@@ -182,13 +156,11 @@ def _table_metadata(
 
 def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
     """Return the first rows as table metadata, personal data masked."""
-    with duckdb.connect() as connection:
-        # One thread reads one row group; each keeps ten megabytes.
-        connection.execute("set TimeZone = 'UTC'; set threads = 1")
-        found = connection.execute(f"from read_parquet({duckdb_files([path])}) limit {_PREVIEW_ROWS}").fetchall()
-    hidden = [name in table.personal_columns for name in table.column_names]
-    rows = [["(personal data)" if mask else value for mask, value in zip(hidden, row, strict=True)] for row in found]
-    return metadata_table(table.column_names, rows)
+    with pq.ParquetFile(path) as file:
+        rows = next(file.iter_batches(_PREVIEW_ROWS), pa.table({})).to_pylist()
+    for row in rows:
+        row.update(dict.fromkeys(table.personal_columns, "(personal data)"))
+    return metadata_table(table.column_names, [list(row.values()) for row in rows])
 
 
 def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:

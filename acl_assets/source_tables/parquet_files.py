@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from functools import partial
-from itertools import islice
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -14,12 +12,10 @@ import pyarrow.parquet as pq
 
 from acl_assets.landing_zone.manifest import contract_breach
 from acl_assets.source_schema import ARROW_TYPES, ColumnType, SourceColumn, SourceTable
-from acl_assets.source_tables.csv_files import complete, describe_columns
 from acl_assets.source_tables.open_file import OpenFile
-from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
-from acl_assets.source_tables.typed_columns import convert_values, explain, failing_rows
+from acl_assets.source_tables.rejects import RejectLog
+from acl_assets.source_tables.typed_columns import convert_columns, convert_values, describe_columns
 
-MOST_VALUE_BYTES = 1 << 20
 _ROWS_AT_ONCE = 131_072
 _BYTES_AT_ONCE = 32 << 20
 _MOST_DICTIONARY_BYTES = 128 << 20
@@ -36,8 +32,12 @@ def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) ->
             columns = _declared_columns(parquet, file, table)
             first_row = 1
             for batch in _batches(parquet, file.stream, columns):
-                if typed := _typed(batch, first_row, file, columns, rejects):
-                    yield complete(typed, table)
+                typed = convert_columns(batch, columns, table, convert_values)
+                if isinstance(typed, pa.Table):
+                    yield typed
+                else:
+                    for row, *flaw in typed:
+                        rejects.add(file.name, first_row + row, *flaw)
                 if rejects.is_full:
                     return
                 first_row += batch.num_rows
@@ -45,20 +45,6 @@ def read_parquet_file(file: OpenFile, table: SourceTable, rejects: RejectLog) ->
         # The library's message can quote what it found.
         reason = "" if table.personal_columns else f" ({error})"
         raise contract_breach(file.where, f"it cannot be read as Parquet: cut short or damaged{reason}") from None
-
-
-def parquet_rows(file: OpenFile) -> int:
-    """Return how many rows a Parquet file says it holds.
-
-    Raises:
-        BatchError: its metadata cannot be read.
-    """
-    try:
-        rows = int(pq.read_metadata(file.stream).num_rows)
-    except (pa.ArrowException, OSError) as error:
-        raise contract_breach(file.where, f"it cannot be read as Parquet: cut short or damaged ({error})") from None
-    file.stream.seek(0)
-    return rows
 
 
 def _open(stream: BinaryIO, dictionaries: list[str] | None = None, int96_unit: str = "ns") -> pq.ParquetFile:
@@ -90,36 +76,27 @@ def _declared_columns(parquet: pq.ParquetFile, file: OpenFile, table: SourceTabl
 
 def _type_problem(parquet: pq.ParquetFile, name: str, wanted: ColumnType) -> str | None:
     """Return why values of a column cannot be held by the declared type, as far as its type alone shows."""
-    found: pa.DataType = parquet.schema_arrow.field(name).type
+    position = parquet.schema_arrow.get_field_index(name)
+    found: pa.DataType = parquet.schema_arrow.field(position).type
     if pa.types.is_nested(found):
         # Its fields are named by the file, perhaps after people.
         return "is nested"
+    is_dictionary = pa.types.is_dictionary(found)
     if wanted == "int":
-        is_whole = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
-        return None if is_whole else f"is {found}"
-    if wanted == "timestamptz":
-        if name in _int96_columns(parquet):
-            return None if _is_int96_utc(parquet, name) else "is int96, which has no time zone"
-        is_instant = pa.types.is_timestamp(found) and found.tz is not None
-        return None if is_instant else f"is {found}, which has no time zone"
-    return _text_problem(parquet, name, found)
-
-
-def _text_problem(parquet: pq.ParquetFile, name: str, found: pa.DataType) -> str | None:
-    plain = found.value_type if pa.types.is_dictionary(found) else found
-    if plain not in (pa.string(), pa.large_string(), pa.string_view()):
-        return f"is {found}"
+        is_held = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
+    elif wanted == "text":
+        is_held = (found.value_type if is_dictionary else found) in (pa.string(), pa.large_string(), pa.string_view())
+    elif name in _int96_columns(parquet):
+        is_held, found = _is_int96_utc(parquet, name), "int96"
+    else:
+        is_held = pa.types.is_timestamp(found) and found.tz is not None
+    if not is_held:
+        return f"is {found}" + (", which has no time zone" if wanted == "timestamptz" else "")
+    chunks = (parquet.metadata.row_group(group).column(position) for group in range(parquet.num_row_groups))
     # The library keeps all texts of such a column until the end of the row group.
-    if pa.types.is_dictionary(found) and _largest_chunk(parquet, name) > _MOST_DICTIONARY_BYTES:
+    if is_dictionary and any(chunk.total_uncompressed_size > _MOST_DICTIONARY_BYTES for chunk in chunks):
         return f"is {found} and has more than 128 MiB in one row group; export it as plain text"
     return None
-
-
-def _largest_chunk(parquet: pq.ParquetFile, name: str) -> int:
-    """Return how many bytes a column takes in its largest row group, before compression."""
-    position = parquet.schema_arrow.get_field_index(name)
-    groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
-    return max((group.column(position).total_uncompressed_size for group in groups), default=0)
 
 
 def _int96_columns(parquet: pq.ParquetFile) -> set[str]:
@@ -150,40 +127,31 @@ def _batches(parquet: pq.ParquetFile, stream: BinaryIO, columns: list[SourceColu
     """Give the rows in batches of bounded size, int96 as timestamps in UTC."""
     names = [column.name for column in columns]
     int96 = sorted(_int96_columns(parquet) & set(names))
-    microseconds = _open(stream, int96_unit="us") if int96 else None
+    microseconds = _open(stream, int96_unit="us")
     texts = [column.name for column in columns if column.type == "text"]
     dictionaries = _open(stream, texts)
     # One iteration over all row groups would keep what it has read until the end.
     for group in range(parquet.num_row_groups):
-        rows = _rows_at_once(parquet.metadata.row_group(group), _longest_of_dictionaries(dictionaries, group, texts))
+        rows = _rows_at_once(dictionaries, group, texts)
         batches = parquet.iter_batches(rows, row_groups=[group], columns=names)
-        if microseconds is None:
-            yield from batches
-        else:
-            instants = microseconds.iter_batches(rows, row_groups=[group], columns=int96)
-            for batch, exact in zip(batches, instants, strict=True):
-                yield _with_instants(batch, exact)
+        if int96:
+            batches = map(_with_instants, batches, microseconds.iter_batches(rows, row_groups=[group], columns=int96))
+        yield from batches
 
 
-def _rows_at_once(group: pq.RowGroupMetaData, longest: int) -> int:
+def _rows_at_once(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
     """Return how many rows of a row group may be read at once.
 
     Texts take as much as the row group does before compression or, where they are in a dictionary, as the longest of
     it in every row: a file of a few kilobytes can hold gigabytes of repeated text.
     """
-    bytes_per_row = max(1, longest, group.total_byte_size // max(1, group.num_rows))
-    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
-
-
-def _longest_of_dictionaries(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
-    """Return how many bytes the longest text in the dictionaries of a row group has; 0 without dictionaries."""
-    if not texts:
-        return 0
+    metadata = parquet.metadata.row_group(group)
+    bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
     # Any row comes with the whole dictionary. All rows would be kept until the end of the row group.
-    first_row = next(parquet.iter_batches(1, row_groups=[group], columns=texts), None)
-    columns = [] if first_row is None else first_row.columns
-    dictionaries = [column.dictionary for column in columns if pa.types.is_dictionary(column.type)]
-    return max((pc.max(pc.binary_length(found)).as_py() for found in dictionaries if len(found)), default=0)
+    for column in next(parquet.iter_batches(1, row_groups=[group], columns=texts), pa.table({})).columns:
+        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+            bytes_per_row = max(bytes_per_row, pc.max(pc.binary_length(column.dictionary)).as_py())
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
 
 
 def _with_instants(batch: pa.RecordBatch, exact: pa.RecordBatch) -> pa.RecordBatch:
@@ -210,45 +178,3 @@ def _as_texts(microseconds: pa.Array, nanoseconds: pa.Array) -> pa.Array:
     finer = pc.utf8_lpad(pc.cast(nanoseconds, pa.string()), 3, "0")
     digits = pc.if_else(pc.equal(nanoseconds, 0), "", finer)
     return pc.binary_join_element_wise(pc.cast(microseconds, pa.string()), digits, "Z", "")
-
-
-def _typed(
-    batch: pa.RecordBatch, first_row: int, file: OpenFile, columns: list[SourceColumn], rejects: RejectLog
-) -> pa.Table | None:
-    """Convert a batch to the declared types; None where a value was rejected."""
-    typed: dict[str, pa.Array] = {}
-    for column in columns:
-        values = batch.column(column.name)
-        convert = _checked_texts if column.type == "text" else partial(convert_values, column_type=column.type)
-        try:
-            typed[column.name] = convert(values)
-        except pa.ArrowInvalid:
-            for row in islice(failing_rows(values, convert), MOST_REJECTS):
-                text, reason = _flaw(values[row], column.type)
-                rejects.add(file.name, first_row + row, column.name, text, reason)
-    return pa.table(typed) if len(typed) == len(columns) else None
-
-
-def _checked_texts(values: pa.Array) -> pa.Array:
-    """Return texts as plain strings.
-
-    Raises:
-        pyarrow.ArrowInvalid: one is not UTF-8, or longer than 1 MiB.
-    """
-    texts = convert_values(values, "text")
-    longest = pc.max(pc.binary_length(texts)).as_py()
-    if longest is not None and longest > MOST_VALUE_BYTES:
-        raise pa.ArrowInvalid("longer than 1 MiB")
-    return texts
-
-
-def _flaw(value: pa.Scalar, column_type: ColumnType) -> tuple[str, str]:
-    """Return the text of a rejected value and what is wrong with it."""
-    if column_type == "text":
-        content = (value.value if isinstance(value, pa.DictionaryScalar) else value).as_buffer().to_pybytes()
-        if len(content) > MOST_VALUE_BYTES:
-            return repr(content[:100]), "is longer than 1 MiB"
-        return repr(content), explain("", column_type)
-    # Python's own calendar ends before Arrow's.
-    text = str(value.cast(pa.string()))
-    return text, explain(text, column_type)

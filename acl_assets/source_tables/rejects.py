@@ -6,12 +6,13 @@ Rejected text can be personal data. It is in the rejects file, which only its ow
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.source_schema import SourceTable
+from acl_assets.util.atomic_write import write_atomically
 
 MOST_REJECTS = 1_000
 _REPORTED_REJECTS = 5
@@ -19,13 +20,11 @@ _STORED_TEXT = 2_000
 _REPORTED_TEXT = 120
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """One value, or one whole line, that breaks the contract.
 
-    `line` counts from 1: the line of a CSV file on which the record starts, the header being line 1, or the
-    row of a Parquet file. `column` is None where the line as a whole is at fault. `text` is what was found
-    there, its first 2,000 characters.
+    `line` counts from 1: the line of a CSV file on which the record starts, the header being line 1, or the row of a
+    Parquet file. `column` is None where the line as a whole is at fault. `text` is what was found there.
     """
 
     file: str
@@ -34,40 +33,16 @@ class Reject:
     text: str
     reason: str
 
-    def describe(self, *, is_personal: bool = False) -> str:
-        """Return the reject as a line of text, without the found text where that may be personal data."""
-        place = "row" if self.file.endswith(".parquet") else "line"
-        column = "" if self.column is None else f", column {self.column}"
-        text = self.text if len(self.text) <= _REPORTED_TEXT else f"{self.text[:_REPORTED_TEXT]}…"
-        found = "(personal data)" if is_personal else repr(text)
-        return f"{self.file} {place} {self.line}{column}: {found} {self.reason}"
-
 
 class RejectedLinesError(BatchError):
     """Lines of a table's files were rejected, so the table was not converted.
 
-    The message shows the first rejects, how many there are, and where all of them are stored. `is_complete`
-    is False where reading ended at the limit of 1,000 rejects.
+    The message shows the first rejects, how many there are, and where all of them are stored.
     """
 
-    def __init__(self, table: SourceTable, rejects: list[Reject], rejects_file: Path, is_complete: bool) -> None:
-        self.table = table
+    def __init__(self, message: str, rejects: Sequence[Reject] = ()) -> None:
+        super().__init__(message)
         self.rejects = rejects
-        self.rejects_file = rejects_file
-        self.is_complete = is_complete
-        count = f"{len(rejects):,}" if is_complete else f"at least {len(rejects):,}"
-        # Where columns are shifted, a name can stand in any of them.
-        is_personal = bool(table.personal_columns)
-        shown = "\n".join(f"  {reject.describe(is_personal=is_personal)}" for reject in rejects[:_REPORTED_REJECTS])
-        super().__init__(
-            f"{table.name}: {count} rejected {'lines or values' if len(rejects) > 1 else 'line or value'}, so "
-            f"nothing of the table was converted:\n{shown}\nAll of them are in {rejects_file}. Batches are "
-            "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again."
-        )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # An exception is otherwise made again, in another process, from its message alone.
-        return type(self), (self.table, self.rejects, self.rejects_file, self.is_complete), self.__dict__
 
 
 class RejectLog:
@@ -76,16 +51,13 @@ class RejectLog:
     def __init__(self) -> None:
         self.rejects: list[Reject] = []
 
-    def __bool__(self) -> bool:
-        return bool(self.rejects)
-
     @property
     def is_full(self) -> bool:
         """Whether the limit of 1,000 rejects is reached."""
         return len(self.rejects) >= MOST_REJECTS
 
     def add(self, file: str, line: int, column: str | None, text: str, reason: str) -> None:
-        """Keep one reject, unless the limit is reached."""
+        """Keep one reject, with the first 2,000 characters of its text, unless the limit is reached."""
         if not self.is_full:
             self.rejects.append(Reject(file, line, column, text[:_STORED_TEXT], reason))
 
@@ -98,10 +70,22 @@ class RejectLog:
         if not self.rejects:
             return
         rejects_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        rejects_file.unlink(missing_ok=True)
-        descriptor = os.open(rejects_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        # A lone surrogate cannot be encoded; text of a damaged file is kept as far as it can be.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            for reject in self.rejects:
-                stream.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
-        raise RejectedLinesError(table, self.rejects, rejects_file, is_complete=not self.is_full)
+        stored = (json.dumps(reject._asdict(), ensure_ascii=False) + "\n" for reject in self.rejects)
+        write_atomically(rejects_file, "".join(stored), mode=0o600)
+        count = f"{'at least ' if self.is_full else ''}{len(self.rejects):,}"
+        shown = "\n  ".join(_describe(reject, table) for reject in self.rejects[:_REPORTED_REJECTS])
+        raise RejectedLinesError(
+            f"{table.name}: {count} rejected {'lines or values' if len(self.rejects) > 1 else 'line or value'}, so "
+            f"nothing of the table was converted:\n  {shown}\nAll of them are in {rejects_file}. Batches are "
+            "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again.",
+            self.rejects,
+        )
+
+
+def _describe(reject: Reject, table: SourceTable) -> str:
+    place = "row" if reject.file.endswith(".parquet") else "line"
+    column = f", column {reject.column}" if reject.column else ""
+    text = reject.text if len(reject.text) <= _REPORTED_TEXT else f"{reject.text[:_REPORTED_TEXT]}…"
+    # Where columns are shifted, a name can stand in any of them.
+    found = "(personal data)" if table.personal_columns else repr(text)
+    return f"{reject.file} {place} {reject.line}{column}: {found} {reject.reason}"

@@ -6,7 +6,6 @@ whose text is the digest of the chain; it is written last, so a reader never see
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Container
 from pathlib import Path
 
@@ -19,23 +18,19 @@ from acl_assets.source_tables.current_state import (
     CURRENT,
     EXPORT_BATCHES,
     ConvertedChain,
+    DamagedStateError,
     begin_folder,
+    give_final_name,
+    is_digest,
+    read_chain,
 )
 from acl_assets.util import object_storage
-from acl_assets.util.atomic_write import replace_durably
 
 _MOST_CHAIN_BYTES = 64 << 20
-_DIGEST_BYTES = 64
 
 
 def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchChain, held: int) -> None:
-    """Fetch the current source tables of object storage when they hold more of a chain than this machine does.
-
-    Args:
-        source_tables_url: where source tables are kept on object storage.
-        source_tables_dir: where they are on this machine.
-        chain: the batches of which tables are wanted.
-        held: how many of them this machine has converted.
+    """Fetch the current source tables of object storage if they hold more than the first `held` batches of a chain.
 
     Raises:
         ObjectStorageError: object storage cannot be read.
@@ -45,26 +40,22 @@ def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchCh
     if digest is None or f"{digest}/{CHAIN_FILE}" not in present:
         return
     url = f"{source_tables_url}/{digest}"
-    wanted = tuple((batch.batch_id, batch.digest) for batch in chain.batches)
     try:
         found = ConvertedChain.model_validate_json(object_storage.read_file(f"{url}/{CHAIN_FILE}", _MOST_CHAIN_BYTES))
     except ValidationError:
         return
-    if found.digest != digest or found.batch_digests != wanted[: len(found.batches)] or len(found.batches) <= held:
+    if found.digest != digest or not found.begins(chain) or len(found.batches) <= held:
         return
-    if found.tables.keys() != {*SOURCE_TABLES, EXPORT_BATCHES}:
-        return
-    sizes = {name: file.size for name, file in present.items()}
-    if any(sizes.get(f"{digest}/{table}.parquet") != described.bytes for table, described in found.tables.items()):
-        return
-    unfinished = begin_folder(source_tables_dir, digest)
+    ungive_final_name = begin_folder(source_tables_dir, digest)
     for name in _file_names():
-        object_storage.download(f"{url}/{name}", unfinished / name)
-        (unfinished / name).chmod(0o600)
-    folder = source_tables_dir / digest
-    # What is there is damaged, otherwise nothing would have been fetched.
-    shutil.rmtree(folder, ignore_errors=True)
-    replace_durably(unfinished, folder)
+        if not object_storage.download(f"{url}/{name}", ungive_final_name / name):
+            return
+        (ungive_final_name / name).chmod(0o600)
+    try:
+        read_chain(ungive_final_name)
+    except DamagedStateError:
+        return
+    give_final_name(ungive_final_name, digest)
 
 
 def _file_names() -> list[str]:
@@ -75,8 +66,8 @@ def _pointed_digest(source_tables_url: str, present: Container[str]) -> str | No
     """Return the digest of the pointer object, None without one; a name from outside is checked before it is used."""
     if CURRENT not in present:
         return None
-    text = object_storage.read_file(f"{source_tables_url}/{CURRENT}", _DIGEST_BYTES + 1).decode(errors="replace")
-    return text if len(text) == _DIGEST_BYTES and set(text) <= set("0123456789abcdef") else None
+    text = object_storage.read_file(f"{source_tables_url}/{CURRENT}", 65).decode(errors="replace")
+    return text if is_digest(text) else None
 
 
 def send_current(source_tables_url: str, folder: Path) -> None:

@@ -154,11 +154,10 @@ def _rows_result(table: str, current: ConvertedChain) -> AssetCheckResult:
     """Return whether a current source table holds what its manifests and its source state."""
     found: list[str] = []
     for batch in current.batches:
-        read = batch.tables[table]
-        found += disagreements(read.as_manifest(), read.rows_by_file(), whole=batch.kind == "full")
+        found += disagreements(batch.tables[table], batch.rows_by_file[table], whole=batch.kind == "full")
     rows = current.tables[table].rows
     if len(current.batches) > 1:
-        found += merged_disagreements(current.newest.tables[table].as_manifest(), rows)
+        found += merged_disagreements(current.newest.tables[table], rows)
     stated = all(batch.has_manifest for batch in current.batches)
     return AssetCheckResult(
         check_name=ROWS_CHECK,

@@ -9,11 +9,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 
+from acl_assets.asset_keys import source_table_key
+from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, ManifestTable, describe_file
+from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
+from acl_assets.source_tables.assets import source_tables
+from acl_assets.source_tables.chain_conversion import convert_chain
 from acl_assets.source_tables.conversion import TableOrder, make_table
+from acl_assets.source_tables.current_state import ConvertedChain
+from acl_assets.util.refresh_lock import RefreshLock
 
 EXPORTED_AT = datetime(2022, 8, 1, tzinfo=UTC)
 START = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
@@ -26,6 +35,55 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns and types of performances."""
+
+BUYERS = ["Ada Lovelace", "Grace Hopper", "Björk Þorláksson", "Unnamed: Person"]
+_WORDS = {word for name in BUYERS for word in name.split() if word != "Unnamed:"}
+
+
+def names_in(*texts: str) -> set[str]:
+    """Return the parts of buyers' names that are in texts, also where they are escaped or in another encoding."""
+    text = "\n".join(texts).replace("\\x00", "").replace("\0", "")
+    return {
+        word
+        for word in _WORDS
+        if word in text or ascii(word)[1:-1] in text or repr(word.encode("latin-1"))[2:-1] in text
+    }
+
+
+def newest_chain(settings: Settings) -> BatchChain:
+    """Return the newest batch chain of an installation's landing zone."""
+    return resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds))
+
+
+def convert(settings: Settings) -> tuple[ConvertedChain, list[str]]:
+    """Convert the newest chain of the landing zone; return what is current now, and what was logged."""
+    messages: list[str] = []
+    converted = convert_chain(settings, newest_chain(settings), log=messages.append, warn=messages.append)
+    return converted.current.chain, messages
+
+
+def run(
+    settings: Settings, instance: DagsterInstance, *tables: str, others: tuple[Any, ...] = ()
+) -> ExecuteInProcessResult:
+    """Materialize the named source tables, or all of them, and other assets and checks."""
+    return materialize(
+        [source_tables, *others],
+        instance=instance,
+        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
+        selection=[source_table_key(table) for table in tables] or None,
+        raise_on_error=False,
+    )
+
+
+def metadata_of(result: ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """Return the metadata values of the source tables that a run materialized, by name."""
+    return {
+        event.asset_key.path[-1]: {
+            name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.all_events
+        if event.is_step_materialization and event.asset_key
+    }
 
 
 class Landing:

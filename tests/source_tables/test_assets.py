@@ -2,84 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
+import stat
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from dagster import (
-    AssetCheckEvaluation,
-    DagsterInstance,
-    ExecuteInProcessResult,
-    TableMetadataValue,
-    TextMetadataValue,
-    materialize,
-)
-from refreshes import (
-    LATER,
-    WEEKS_LATER,
-    festival_settings,
-    land_batch,
-    land_increment,
-    land_plain_batch,
-    sha256,
-)
+from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult, TableMetadataValue, TextMetadataValue
+from refreshes import LATER, WEEKS_LATER, festival_settings, land_batch, land_increment, land_plain_batch, sha256
+from source_tables.landing import BUYERS, metadata_of, names_in, run
 
-from acl_assets.asset_keys import source_table_key
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.source_tables.assets import EXPORT_FILES_CHECK, source_tables
-from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.source_tables.assets import EXPORT_FILES_CHECK
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, REJECTS
+from acl_assets.warehouse.checks import source_row_counts
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def plain(tmp_path: Path) -> Settings:
-    """An installation in which six CSV files without a manifest have landed."""
-    settings = festival_settings(tmp_path / "data")
-    land_plain_batch(settings)
-    return settings
-
-
-def convert(settings: Settings, instance: DagsterInstance, *tables: str) -> ExecuteInProcessResult:
-    """Materialize the named source tables, or all of them, and nothing else."""
-    return materialize(
-        [source_tables],
-        instance=instance,
-        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
-        selection=[source_table_key(table) for table in tables] or None,
-        raise_on_error=False,
-    )
-
-
-def metadata(result: ExecuteInProcessResult, table: str) -> dict[str, object]:
-    """Metadata values of a table's materialization."""
-    (event,) = [
-        event for event in result.get_asset_materialization_events() if event.asset_key == source_table_key(table)
-    ]
-    return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
-
-
-def materialized(result: ExecuteInProcessResult) -> set[str]:
-    """Names of the source tables materialized in a run."""
-    return {
-        event.asset_key.path[-1]
-        for event in result.all_events
-        if event.is_step_materialization and event.asset_key is not None
-    }
-
-
 def check(result: ExecuteInProcessResult, table: str) -> AssetCheckEvaluation:
-    (evaluation,) = [
-        found for found in result.get_asset_check_evaluations() if found.asset_key == source_table_key(table)
-    ]
-    assert evaluation.check_name == EXPORT_FILES_CHECK
-    return evaluation
+    (found,) = [one for one in result.get_asset_check_evaluations() if one.asset_key.path[-1] == table]
+    assert found.check_name == EXPORT_FILES_CHECK
+    return found
 
 
 def error_of(result: ExecuteInProcessResult) -> str:
@@ -93,157 +42,153 @@ def current_file(settings: Settings, table: str) -> Path:
     return (settings.source_tables_dir / "current").resolve() / f"{table}.parquet"
 
 
-def current_rows(settings: Settings, table: str) -> list[dict[str, Any]]:
-    """Return the current rows of a source table in the order of ids."""
-    return list(pq.read_table(current_file(settings, table)).sort_by("id").to_pylist())
+def preview_of(result: ExecuteInProcessResult, table: str) -> list[dict[str, Any]]:
+    preview = metadata_of(result)[table]["preview"]
+    assert isinstance(preview, TableMetadataValue)
+    return [dict(record.data) for record in preview.records]
 
 
 def test_metadata_describes_what_was_converted(landed: Settings, ephemeral: DagsterInstance) -> None:
     """People look for row counts, bytes and the batch when figures surprise them."""
-    tickets = metadata(convert(landed, ephemeral), "tickets")
-    converted = current_file(landed, "tickets")
+    described = metadata_of(run(landed, ephemeral))
+    tickets, converted = described["tickets"], current_file(landed, "tickets")
     rows = pq.read_metadata(converted).num_rows
-    assert tickets["dagster/row_count"] == rows
+    assert tickets["dagster/row_count"] == tickets["rows_of_batch"] == rows
     assert tickets["rows_by_file"] == {"tickets.parquet": rows}
     assert tickets["exported_bytes"] == (landed.exports_dir / "first" / "tickets.parquet").stat().st_size
     assert tickets["bytes"] == converted.stat().st_size
-    assert tickets["batch_id"] == "first"
+    assert tickets["batch_id"] == described[EXPORT_BATCHES]["batch_id"] == "first"
     assert tickets["path"] == str(converted)
     assert tickets["converted_in_this_run"] is True
     assert isinstance(tickets["rows_per_second"], int)
 
 
-def test_preview_shows_rows_of_this_installation_only(settings: Settings, ephemeral: DagsterInstance) -> None:
-    """DuckDB takes paths for glob patterns, here one that finds the file of the folder beside it too."""
+def test_preview_shows_rows_of_this_installation_and_masks_names_of_people(
+    settings: Settings, ephemeral: DagsterInstance
+) -> None:
+    """DuckDB takes paths for glob patterns; metadata is kept for years, and everybody who opens the UI reads it."""
     ours, theirs = (festival_settings(settings.data_dir / name) for name in ("data[12]", "data1"))
     land_batch(ours)
-    convert(ours, ephemeral)
+    run(ours, ephemeral)
     rows = pq.read_table(current_file(ours, "bands"))
     shutil.copytree(ours.source_tables_dir, theirs.source_tables_dir, symlinks=True)
     pq.write_table(rows.slice(5), current_file(theirs, "bands"))
-    preview = metadata(convert(ours, ephemeral), "bands")["preview"]
-    assert isinstance(preview, TableMetadataValue)
-    assert [record.data for record in preview.records] == rows[:5].to_pylist()
-
-
-def test_preview_masks_names_of_people(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Metadata is kept for years in the event log, and everybody who opens the UI reads it."""
-    preview = metadata(convert(landed, ephemeral), "people")["preview"]
-    assert isinstance(preview, TableMetadataValue)
-    assert [record.data["name"] for record in preview.records] == ["(personal data)"] * 5
-    names = pq.read_table(current_file(landed, "people")).column("name").to_pylist()
-    assert not [name for name in names if name in str(preview)]
+    result = run(ours, ephemeral)
+    assert preview_of(result, "bands") == rows[:5].to_pylist()
+    assert [record["name"] for record in preview_of(result, "people")] == ["(personal data)"] * 5
 
 
 def test_a_converted_batch_is_not_converted_again(landed: Settings, ephemeral: DagsterInstance) -> None:
     """At real size conversion takes long, and a refresh after a change of a model must not repeat it."""
-    convert(landed, ephemeral)
+    run(landed, ephemeral)
     converted = current_file(landed, "tickets")
     before = (converted.stat().st_ino, converted.stat().st_mtime_ns)
-    tickets = metadata(convert(landed, ephemeral), "tickets")
+    tickets = metadata_of(run(landed, ephemeral))["tickets"]
     assert tickets["converted_in_this_run"] is False
     assert "rows_per_second" not in tickets
     assert (converted.stat().st_ino, converted.stat().st_mtime_ns) == before
 
 
-def test_changed_plain_files_are_converted_again(plain: Settings, ephemeral: DagsterInstance) -> None:
+def test_changed_plain_files_are_converted_again(settings: Settings, ephemeral: DagsterInstance) -> None:
     """A folder without a manifest can be filled again under its name, and old rows must not stay."""
-    convert(plain, ephemeral)
-    bands = plain.exports_dir / "first" / "bands.csv"
-    with bands.open("a", encoding="utf-8", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerow([1_000_000, "A Late Addition", 500])
-    result = convert(plain, ephemeral)
-    assert metadata(result, "bands")["converted_in_this_run"] is True
-    names = pq.read_table(current_file(plain, "bands"))["name"].to_pylist()
-    assert names[-1] == "A Late Addition"
+    folder = land_plain_batch(settings)
+    run(settings, ephemeral)
+    with (folder / "bands.csv").open("a") as stream:
+        stream.write("1000000,A Late Addition,500\n")
+    assert metadata_of(run(settings, ephemeral))["bands"]["converted_in_this_run"] is True
+    assert pq.read_table(current_file(settings, "bands"))["name"].to_pylist()[-1] == "A Late Addition"
 
 
 def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, ephemeral: DagsterInstance) -> None:
     """Models must never read the bands of one batch with the tickets of another, and the event log records all."""
-    convert(landed, ephemeral)
-    land_batch(landed, "second", exported_at=LATER, seed=21)
-    result = convert(landed, ephemeral, "bands")
+    run(landed, ephemeral)
+    second = land_batch(landed, "second", exported_at=LATER, seed=21)
+    result = run(landed, ephemeral, "bands")
     assert result.success
-    assert materialized(result) == set(SOURCE_TABLES)
-    second = landed.exports_dir / "second"
+    assert metadata_of(result).keys() == set(SOURCE_TABLES)
     for table in SOURCE_TABLES:
         exported = pq.read_table(second / f"{table}.parquet").select(SOURCE_TABLES[table].column_names)
         assert pq.read_table(current_file(landed, table)).equals(exported)
 
 
-def test_every_bad_table_is_reported(landed: Settings, ephemeral: DagsterInstance) -> None:
+def test_every_bad_table_is_reported_and_the_current_tables_stay(landed: Settings, ephemeral: DagsterInstance) -> None:
     """One refresh reports everything that is wrong with an export."""
-    for table in ("bands", "tickets"):
-        file = landed.exports_dir / "first" / f"{table}.parquet"
-        file.write_bytes(file.read_bytes() + b"x")
-    result = convert(landed, ephemeral)
+    run(landed, ephemeral)
+    current, digest = os.readlink(landed.source_tables_dir / "current"), sha256(current_file(landed, "tickets"))
+    second, bad = land_batch(landed, "second", exported_at=LATER, seed=21), {"bands", "tickets"}
+    for table in bad:
+        with (second / f"{table}.parquet").open("ab") as stream:
+            stream.write(b"x")
+    result = run(landed, ephemeral)
     assert not result.success
-    for table in ("bands", "tickets"):
+    assert {table for table in SOURCE_TABLES if not check(result, table).passed} == bad
+    for table in bad:
         assert f"{table}.parquet: it has" in error_of(result)
-        assert not check(result, table).passed
         assert f"{table}.parquet" in str(check(result, table).metadata["reason"].value)
-    for table in ("venues", "performances", "people", "purchases"):
-        assert check(result, table).passed
+    assert os.readlink(landed.source_tables_dir / "current") == current
+    assert sha256(current_file(landed, "tickets")) == digest
 
 
 def test_text_of_a_rejected_line_stays_out_of_the_description_of_its_check(
-    plain: Settings, ephemeral: DagsterInstance
+    settings: Settings, ephemeral: DagsterInstance
 ) -> None:
     """Dagster's UI renders descriptions as Markdown, and its browser would send the request of an image."""
     image = "![i](/graphql?query=mutation)"
-    with (plain.exports_dir / "first" / "bands.csv").open("a", encoding="utf-8") as stream:
+    with (land_plain_batch(settings) / "bands.csv").open("a") as stream:
         stream.write(f"1000000,A Band,{image}\n")
-    failed = check(convert(plain, ephemeral), "bands")
+    failed = check(run(settings, ephemeral), "bands")
     assert failed.description == "The files of bands break the contract: see the reason."
     reason = failed.metadata["reason"]
     assert isinstance(reason, TextMetadataValue)
     assert image in reason.value
 
 
-def test_a_bad_table_leaves_the_current_tables_unchanged(landed: Settings, ephemeral: DagsterInstance) -> None:
-    convert(landed, ephemeral)
-    current = os.readlink(landed.source_tables_dir / "current")
-    digest = sha256(current_file(landed, "tickets"))
-    second = land_batch(landed, "second", exported_at=LATER, seed=21)
-    (second / "tickets.parquet").unlink()
-    assert not convert(landed, ephemeral).success
-    assert os.readlink(landed.source_tables_dir / "current") == current
-    assert sha256(current_file(landed, "tickets")) == digest
-
-
-def test_an_incremental_batch_adds_to_the_tables(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """The metadata separates the rows of the batch from those of the table."""
-    before = metadata(convert(landed, ephemeral), "tickets")
-    land_increment(landed)
-    tickets = metadata(convert(landed, ephemeral), "tickets")
-    assert tickets["converted_in_this_run"] is True
-    assert tickets["batch_id"] == "second"
-    assert 0 < tickets["rows_of_batch"] < before["dagster/row_count"]
-    assert tickets["dagster/row_count"] == before["dagster/row_count"] + tickets["rows_of_batch"]
-    again = metadata(convert(landed, ephemeral), "tickets")
-    assert again["converted_in_this_run"] is False
-    assert again["dagster/row_count"] == tickets["dagster/row_count"]
+@pytest.mark.parametrize("row", ["{},{}\n", "{},,{}\n"], ids=["good rows", "shifted columns"])
+def test_a_run_shows_no_name_of_a_buyer(row: str, settings: Settings, ephemeral: DagsterInstance) -> None:
+    """Logs, errors, check results and metadata are kept for years. What a failed run leaves is its owner's alone."""
+    people = land_plain_batch(settings) / "people.csv"
+    people.write_text("id,name\n" + "".join(row.format(number, name) for number, name in enumerate(BUYERS)))
+    previous = os.umask(0)
+    try:
+        result = run(settings, ephemeral, others=(source_row_counts,))
+    finally:
+        os.umask(previous)
+    events = ephemeral.all_logs(result.run_id)
+    assert result.success is (row == "{},{}\n")
+    assert len(events) > 20
+    assert names_in(*(event.to_json() for event in events), *map(str, events)) == set()
+    left = [path for path in settings.source_tables_dir.rglob("*") if not path.is_symlink()]
+    assert any(path.name == "tickets.parquet" for path in left)
+    assert result.success or settings.source_tables_dir / REJECTS / "people.jsonl" in left
+    for path in (settings.source_tables_dir, *left):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
     landed: Settings, ephemeral: DagsterInstance
 ) -> None:
-    rows = [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    """The metadata separates the rows of the newest batch from those of the table."""
+
+    def rows() -> dict[str, list[Any]]:
+        return {table: pq.read_table(current_file(landed, table)).sort_by("id").to_pylist() for table in SOURCE_TABLES}
+
+    described = [metadata_of(run(landed, ephemeral))["tickets"]]
     land_increment(landed, "second")
-    rows += [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
+    described += [metadata_of(run(landed, ephemeral))["tickets"]]
     land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(weeks=1))
-    rows += [metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"]]
-    one_by_one = {table: current_rows(landed, table) for table in SOURCE_TABLES}
+    described += [metadata_of(run(landed, ephemeral))["tickets"]]
+    assert [one["batch_id"] for one in described] == ["first", "second", "third"]
+    for before, after in pairwise(described):
+        assert 0 < after["rows_of_batch"] < before["dagster/row_count"]
+        assert after["dagster/row_count"] == before["dagster/row_count"] + after["rows_of_batch"]
+    one_by_one = rows()
     shutil.rmtree(landed.source_tables_dir)
-    assert metadata(convert(landed, ephemeral), "tickets")["dagster/row_count"] == rows[-1]
-    for table, expected in one_by_one.items():
-        assert current_rows(landed, table) == expected
-    assert rows == sorted(set(rows))
+    assert metadata_of(run(landed, ephemeral))["tickets"]["dagster/row_count"] == described[-1]["dagster/row_count"]
+    assert rows() == one_by_one
 
 
 def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:
     """Many people see this first after cloning the repository."""
-    message = error_of(convert(settings, ephemeral))
+    message = error_of(run(settings, ephemeral))
     assert f"No complete full export batch in {settings.exports_dir}" in message
     assert "Put the files of all tables" in message
-    assert "make run" in message

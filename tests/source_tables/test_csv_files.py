@@ -3,9 +3,7 @@
 Each case occurs in real exports, or is one that lenient parsers repair in silence.
 """
 
-import csv
 import gzip
-import io
 import itertools
 import re
 from datetime import UTC, datetime, timedelta
@@ -15,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.source_schema import SourceColumn, SourceTable
 from acl_assets.source_tables.csv_files import MOST_RECORD_BYTES, read_csv_file
 from acl_assets.source_tables.open_file import OpenFile
-from acl_assets.source_tables.rejects import MOST_REJECTS, RejectLog
+from acl_assets.source_tables.rejects import MOST_REJECTS, Reject, RejectLog
 
 VISITS = SourceTable(
     "visits",
@@ -30,18 +28,17 @@ VISITS = SourceTable(
     (SourceColumn("id", "int", ""), SourceColumn("name", "text", ""), SourceColumn("at", "timestamptz", "")),
 )
 HEADER = b"id,name,at\n"
-INSTANT = b"2021-10-01 19:30:00+00"
 Row = tuple[int | None, str | None, datetime | None]
 
 
-def read(path: Path, content: bytes, **options: Any) -> tuple[list[Row], RejectLog]:
+def read(path: Path, content: bytes, **options: Any) -> tuple[list[Row], list[Reject]]:
     path.write_bytes(content)
     rejects = RejectLog()
     rows: list[Row] = []
     with path.open("rb") as stream:
         for piece in read_csv_file(OpenFile(stream, path.name, str(path)), VISITS, rejects, **options):
             rows += [(row["id"], row["name"], row["at"]) for row in piece.to_pylist()]
-    return rows, rejects
+    return rows, rejects.rejects
 
 
 @pytest.fixture
@@ -56,25 +53,22 @@ def utc(*parts: int) -> datetime:
 ACCEPTED: dict[str, tuple[bytes, list[Row]]] = {
     "lines ended by LF": (b"id,name,at\n1,a,\n2,b,\n", [(1, "a", None), (2, "b", None)]),
     "lines ended by CRLF": (b"id,name,at\r\n1,a,\r\n2,b,\r\n", [(1, "a", None), (2, "b", None)]),
-    "both kinds of line end": (b"id,name,at\r\n1,a,\n2,b,\r\n", [(1, "a", None), (2, "b", None)]),
     "no line end after the last line": (b"id,name,at\n1,a,\n2,b,", [(1, "a", None), (2, "b", None)]),
     "a byte order mark": (b"\xef\xbb\xbfid,name,at\n1,a,\n", [(1, "a", None)]),
     "columns in another order": (b"at,id,name\n,1,a\n", [(1, "a", None)]),
     "a quoted header": (b'"id","name","at"\n1,a,\n', [(1, "a", None)]),
     "a header and nothing else": (b"id,name,at\n", []),
-    "a header without a line end": (b"id,name,at", []),
-    "every field quoted": (b'id,name,at\n"1","a","2021-10-01 19:30:00+00"\n', [(1, "a", utc(2021, 10, 1, 19, 30))]),
     "nothing is NULL": (b"id,name,at\n,,\n", [(None, None, None)]),
     "a quoted nothing is the empty text": (b'id,name,at\n1,"",\n', [(1, "", None)]),
     "a name that is the word NULL": (b"id,name,at\n1,NULL,\n", [(1, "NULL", None)]),
-    "a quoted NULL": (b'id,name,at\n1,"NULL",\n', [(1, "NULL", None)]),
     "quotes and commas inside quotes": (b'id,name,at\n1,"a ""b"", c",\n', [(1, 'a "b", c', None)]),
-    "a name of two quotes": (b'id,name,at\n1,"""""",\n', [(1, '""', None)]),
     "line ends inside quotes": (b'id,name,at\n1,"a\r\nb\nc\rd",\n', [(1, "a\r\nb\nc\rd", None)]),
     "blanks around a name": (b"id,name,at\n1, a ,\n", [(1, " a ", None)]),
+    "numbers of 32 bits": (
+        b"id,name,at\n0,,\n2147483647,,\n-2147483648,,\n",
+        [(0, None, None), (2**31 - 1, None, None), (-(2**31), None, None)],
+    ),
     "letters of other scripts": ("id,name,at\n1,Sigur Rós 音楽,\n".encode(), [(1, "Sigur Rós 音楽", None)]),
-    "an apostrophe": (b"id,name,at\n1,'68,\n", [(1, "'68", None)]),
-    "a backslash before a quote": (b'id,name,at\n1,"a\\",\n', [(1, "a\\", None)]),
 }
 
 
@@ -85,186 +79,109 @@ def test_reads_what_the_contract_allows(content: bytes, rows: list[Row], path: P
     assert not rejects
 
 
-@pytest.mark.parametrize("number", [0, 7, -1, 2**31 - 1, -(2**31)])
-def test_reads_whole_numbers_of_32_bits(number: int, path: Path) -> None:
-    assert read(path, HEADER + f"{number},,\n".encode())[0] == [(number, None, None)]
-
-
 REJECTED_NUMBERS = {
-    "24.99": "plain digits",
-    "25.0": "plain digits",
-    "1e2": "plain digits",
-    "0x1F": "plain digits",
-    "0xFFFFFF": "plain digits",
-    "1_000": "plain digits",
-    '"1,000"': "plain digits",
-    "+5": "plain digits",
-    " 5": "plain digits",
-    "5 ": "plain digits",
-    "007": "plain digits",
-    "-0": "plain digits",
-    "- 5": "plain digits",
-    "": None,
-    '""': "plain digits",
-    "NULL": "plain digits",
-    "NaN": "plain digits",
-    "true": "plain digits",
-    "٣": "plain digits",
-    "2147483648": "32-bit",
-    "-2147483649": "32-bit",
-    "99999999999999999999": "32-bit",
+    **dict.fromkeys(["24.99", "1e2", "0x1F", "1_000", '"1,000"', "+5", " 5", "007"], "plain digits"),
+    **dict.fromkeys(["-0", '""', "NULL", "٣"], "plain digits"),
+    **dict.fromkeys(["2147483648", "-2147483649", "99999999999999999999"], "32-bit"),
 }
 
 
 @pytest.mark.parametrize(("text", "reason"), REJECTED_NUMBERS.items())
-def test_rejects_numbers_that_are_not_in_plain_digits(text: str, reason: str | None, path: Path) -> None:
+def test_rejects_numbers_that_are_not_in_plain_digits(text: str, reason: str, path: Path) -> None:
     """Lenient parsers round 24.99 to 25 and read 0x1F as 31, 1e2 as 100 and 1_000 as 1000."""
-    rows, rejects = read(path, HEADER + b"1,fine,\n" + f"{text},b,\n".encode())
-    if reason is None:
-        assert rows == [(1, "fine", None), (None, "b", None)]
-    else:
-        [reject] = rejects.rejects
-        assert (reject.file, reject.line, reject.column, reject.text) == ("visits.csv", 3, "id", text.strip('"'))
-        assert reason in reject.reason
+    _, [reject] = read(path, HEADER + b"1,fine,\n" + f"{text},b,\n".encode())
+    assert (reject.file, reject.line, reject.column, reject.text) == ("visits.csv", 3, "id", text.strip('"'))
+    assert reason in reject.reason
 
 
 ACCEPTED_INSTANTS = {
     "2021-10-01 19:30:00+00": utc(2021, 10, 1, 19, 30),
     "2021-10-01T19:30:00Z": utc(2021, 10, 1, 19, 30),
-    "2021-10-01 19:30Z": utc(2021, 10, 1, 19, 30),
     "2021-10-01 19:30:00+05:30": utc(2021, 10, 1, 14),
-    "2021-10-01 19:30:00-0530": utc(2021, 10, 2, 1),
-    "2021-10-01 19:30:00.5+00": utc(2021, 10, 1, 19, 30, 0, 500_000),
     "2021-10-01 19:30:00.123456-05": utc(2021, 10, 2, 0, 30, 0, 123_456),
     "2020-02-29 00:00:00+00": utc(2020, 2, 29),
     "2021-10-01 19:30:00 +0000": utc(2021, 10, 1, 19, 30),
-    "2021-10-01 19:30:00 +00": utc(2021, 10, 1, 19, 30),
-    "2021-10-01 19:30:00 -05:30": utc(2021, 10, 2, 1),
-    "2021-10-01 19:30:00.123456 -0500": utc(2021, 10, 2, 0, 30, 0, 123_456),
-    "2021-10-01T19:30 +00:00": utc(2021, 10, 1, 19, 30),
+    "2021-10-01 19:30:00.5 -05:30": utc(2021, 10, 2, 1, 0, 0, 500_000),
     "2021-10-01 19:30:00 UTC": utc(2021, 10, 1, 19, 30),
-    "2021-10-01 19:30:00.5 UTC": utc(2021, 10, 1, 19, 30, 0, 500_000),
     "0001-01-01 00:00:00+00": utc(1, 1, 1),
     "9999-12-31 23:59:59.999999+00": utc(9999, 12, 31, 23, 59, 59, 999_999),
 }
 
 
-@pytest.mark.parametrize(("text", "instant"), ACCEPTED_INSTANTS.items())
-def test_reads_timestamps_with_any_offset(text: str, instant: datetime, path: Path) -> None:
-    assert read(path, HEADER + f"1,,{text}\n".encode())[0] == [(1, None, instant)]
-
-
-def test_reads_a_column_whose_timestamps_are_written_in_several_ways(path: Path) -> None:
-    """One value with a space before its offset must not change how the others are read."""
+def test_reads_timestamps_with_any_offset(path: Path) -> None:
+    """One value with a space before its offset does not change how the others of the column are read."""
+    for text, instant in ACCEPTED_INSTANTS.items():
+        assert read(path, HEADER + f"1,,{text}\n".encode())[0] == [(1, None, instant)]
     body = "".join(f"1,,{text}\n" for text in ACCEPTED_INSTANTS)
     assert read(path, HEADER + body.encode())[0] == [(1, None, instant) for instant in ACCEPTED_INSTANTS.values()]
 
 
 REJECTED_INSTANTS = {
     "2021-10-01 19:30:00": "no offset",
-    "2021-10-01T19:30:00.5": "no offset",
     "2021-10-01": "ISO 8601",
     "10/01/2021 19:30:00+00": "ISO 8601",
-    "2021-10-01 19:30:00  +00": "ISO 8601",
-    "2021-10-01 19:30:00 +0": "ISO 8601",
-    "2021-10-01 19:30:00 + 00": "ISO 8601",
-    "2021-10-01 19:30:00 Z": "ISO 8601",
-    "2021-10-01 19:30:00UTC": "ISO 8601",
-    "2021-10-01 19:30:00 utc": "ISO 8601",
     "2021-10-01 19:30:00 GMT": "ISO 8601",
-    "2021-10-01 19:30:00+00 UTC": "ISO 8601",
     "2021-10-01 19:30:00 +00 UTC": "ISO 8601",
-    "2021-10-01 19:30:00Z +00": "ISO 8601",
-    "2021-10-01 UTC": "ISO 8601",
-    "2021-10-01 +00": "ISO 8601",
     "2021-10-01 19:30:00 America/Chicago": "ISO 8601",
-    " 2021-10-01 19:30:00+00": "ISO 8601",
     "1633116600": "ISO 8601",
     "20211001T193000Z": "ISO 8601",
     "2021-10-01 19:30:00.1234567+00": "six fractional digits",
     "2021-02-30 19:30:00+00": "calendar",
-    "2021-02-29 19:30:00+00": "calendar",
-    "2021-13-01 19:30:00+00": "calendar",
     "2021-10-01 24:00:00+00": "calendar",
-    "2021-10-01 23:59:60+00": "calendar",
     "2021-10-01 19:30:00+24": "calendar",
-    "0000-01-01 00:00:00+00": "calendar",
     "0001-01-01 00:00:00+05": "calendar",
     "9999-12-31 23:59:59-05": "calendar",
     "12021-10-01 19:30:00+00": "years 1 to 9999",
-    "-0044-03-15 12:00:00+00": "years 1 to 9999",
     "0044-03-15 12:00:00+00 BC": "years 1 to 9999",
     "infinity": "years 1 to 9999",
-    "-infinity": "years 1 to 9999",
-    '""': "ISO 8601",
-    "soon": "ISO 8601",
 }
 
 
 @pytest.mark.parametrize(("text", "reason"), REJECTED_INSTANTS.items())
 def test_rejects_timestamps_without_a_date_a_time_and_an_offset(text: str, reason: str, path: Path) -> None:
-    _, rejects = read(path, HEADER + b"1,fine," + INSTANT + f"\n2,b,{text}\n".encode())
-    [reject] = rejects.rejects
-    assert (reject.line, reject.column, reject.text) == (3, "at", text.strip('"'))
+    _, [reject] = read(path, HEADER + b"1,fine,2021-10-01 19:30:00+00\n" + f"2,b,{text}\n".encode())
+    assert (reject.line, reject.column, reject.text) == (3, "at", text)
     assert reason in reject.reason
 
 
 REJECTED_LINES: dict[str, tuple[bytes, int, str]] = {
     "too few fields": (b"1,a,\n2,b\n3,c,\n", 3, "has 2 fields where the header names 3"),
     "too many fields": (b"1,a,\n2,b,,\n3,c,\n", 3, "has 4 fields where the header names 3"),
-    "an empty line in between": (b"1,a,\n\n3,c,\n", 3, "is an empty line"),
     "an empty line at the end": (b"1,a,\n3,c,\n\n", 4, "is an empty line"),
-    "an empty line ended by CRLF": (b"1,a,\n3,c,\n\r\n", 4, "is an empty line"),
-    "a row count after the rows": (b"1,a,\n3,c,\n(2 rows)\n", 4, "has 1 field where"),
-    "other separators": (b"1,a,\n2;b;\n3,c,\n", 3, "has 1 field where"),
     "a quote inside an unquoted field": (b'1,a,\n2,b"b,\n3,c,\n', 3, "quote inside"),
-    "a quoted word inside an unquoted field": (b'1,a,\n2,b "b" b,\n3,c,\n', 3, "quote inside"),
     "text after a closing quote": (b'1,a,\n2,"b"b,\n3,c,\n', 3, "after a closing quote"),
-    "a blank before an opening quote": (b'1,a,\n2, "b",\n3,c,\n', 3, "quote inside"),
     "a backslash as escape": (b'1,a,\n2,"b\\"b",\n3,c,\n', 3, "after a closing quote"),
     "a quote that is never closed": (b'1,a,\n2,"b,\n3,c,\n', 3, "opens a quote"),
     "a quote that is closed by the next one": (b'1,a,\n2,"b,\n3,"c",\n', 3, "quote"),
     "a lone carriage return": (b"1,a,\n2,b\rb,\n3,c,\n", 3, "carriage return"),
-    "a NUL byte": (b"1,a,\n2,b\0b,\n3,c,\n", 3, "NUL byte"),
-    "a Latin-1 byte": (b"1,a,\n2,Ros\xe9,\n3,c,\n", 3, "0xE9, which is not UTF-8"),
-    "an overlong encoding": (b"1,a,\n2,\xc0\xaf,\n3,c,\n", 3, "0xC0"),
-    "a surrogate": (b"1,a,\n2,\xed\xa0\x80,\n3,c,\n", 3, "0xED"),
+    "a NUL byte in quotes": (b'1,a,\n2,"b\0b",\n3,c,\n', 3, "NUL byte"),
 }
 
 
 @pytest.mark.parametrize(("body", "line", "reason"), REJECTED_LINES.values(), ids=REJECTED_LINES)
 def test_rejects_malformed_lines_and_reads_on(body: bytes, line: int, reason: str, path: Path) -> None:
     """One flaw costs one line, whatever it does to the quotes, so that the rejects name the lines to correct."""
-    rows, rejects = read(path, HEADER + body)
-    [reject] = rejects.rejects
+    rows, [reject] = read(path, HEADER + body)
     assert (reject.line, reject.column) == (line, None)
     assert reason in reject.reason
     assert reject.text == (HEADER + body).split(b"\n")[line - 1].decode(errors="backslashreplace").rstrip("\r")
     assert rows == [(1, "a", None), (3, "c", None)]
 
 
+@pytest.mark.parametrize("name", [b"Ros\xe9", b"Ros\xc0\xaf", b"Ros\xed\xa0\x80"])
+def test_rejects_texts_that_are_not_utf_8(name: bytes, path: Path) -> None:
+    """Latin-1, an overlong encoding and a surrogate."""
+    _, [reject] = read(path, HEADER + b"1,a,\n2," + name + b",\n")
+    assert (reject.line, reject.column, reject.text) == (3, "name", name.decode(errors="backslashreplace"))
+    assert f"0x{name[3]:02X}, which is not UTF-8" in reject.reason
+
+
 REFUSED_HEADERS: dict[str, tuple[bytes, str]] = {
-    "an empty file": (b"", "it is empty, without even a header"),
-    "an empty first line": (b"\n1,a,\n", "line 1 is empty"),
-    "a missing column": (b"id,name\n1,a\n", "missing 'at'"),
-    "an extra column": (b"id,name,at,fee\n", "unknown 'fee'"),
-    "a column twice": (b"id,name,at,id\n", "'id' twice"),
+    "an empty first line": (b"\n1,a,\n", "missing 'id'"),
     "a misspelt column": (b"id,nmae,at\n", "unknown 'nmae' (did you mean 'name'?)"),
-    "capital letters": (b"ID,name,at\n", "unknown 'ID' (did you mean 'id'?)"),
-    "the index of pandas": (
-        b",id,name,at\n0,1,a,\n",
-        "unknown '' (an index that pandas wrote: export with index=False)",
-    ),
-    "the index of pandas, read and written again": (b"Unnamed: 0,id,name,at\n0,1,a,\n", "export with index=False"),
-    "the index of pandas as Arrow names it": (b"__index_level_0__,id,name,at\n", "export with index=False"),
-    "a blank after the comma": (b"id, name,at\n", "unknown ' name' (did you mean 'name'?)"),
-    "no header at all": (b"1,a,2021-10-01 19:30:00+00\n", "unknown '1'"),
-    "semicolons": (b"id;name;at\n1;a;\n", "looks separated by ';'"),
-    "tabs": (b"id\tname\tat\n", "looks separated by '\\t'"),
-    "lone carriage returns": (b"id,name,at\r1,a,\r", "carriage returns without line feeds"),
+    "the index of pandas": (b",id,name,at\n0,1,a,\n", "(an index that pandas wrote: export with index=False)"),
+    "a carriage return too many": (b"id,name,at\r\r\n", "carriage returns without line feeds"),
     "Latin-1": (b"id,name,at,gr\xf6\xdfe\n", "line 1 is not UTF-8"),
-    "UTF-16": ("id,name,at\n".encode("utf-16"), "it is UTF-16"),
-    "an open quote": (b'id,name,"at\n', "line 1 is no CSV"),
     "an endless line": (b"id," * MOST_RECORD_BYTES, "no line end within its first MiB"),
 }
 
@@ -278,47 +195,30 @@ def test_refuses_a_header_that_is_not_the_tables(content: bytes, message: str, p
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-@pytest.mark.parametrize("read_bytes", [1, 5, 64, 8 << 20])
+@pytest.mark.parametrize("read_bytes", [1, 64])
 @pytest.mark.parametrize("bad", ["x", "x,y"])
 def test_reports_the_line_on_which_a_record_starts(bad: str, read_bytes: int, line_end: str, path: Path) -> None:
     """Lines are counted as an editor counts them: a record can span several, and its first one is reported."""
-    lines = ["id,name,at", '1,"a', "b", '",', "2,c,", f"{bad},d,", '3,"""', '",', f"{bad},e,", "4,,", f"{bad},f,"]
+    lines = ["id,name,at", '1,"a', "b", '",', "2,c,", f"{bad},d,", '3,"""', '",', f"{bad},e,", "4,,", "5,,now", "x,,y"]
     _, rejects = read(path, line_end.join(lines).encode(), read_bytes=read_bytes)
-    assert [reject.line for reject in rejects.rejects] == [6, 9, 11]
+    assert [reject.line for reject in rejects] == [6, 9, 11, 12, 12]
 
 
 def test_reports_lines_deep_in_a_long_file(path: Path) -> None:
     """Counted over several reads of the usual size."""
-    lines = [f"{number},{'some name ' * 50},{INSTANT.decode()}" for number in range(2, 50_002)]
-    for line, field in {2: "2.5", 25_001: "0x10", 49_999: "1e3", 50_001: "4,4"}.items():
+    lines = [f"{number},{'some name ' * 50},2021-10-01 19:30:00+00" for number in range(2, 50_002)]
+    flaws = {2: "2.5", 25_001: "0x10", 49_999: "1e3", 50_001: "4,4"}
+    for line, field in flaws.items():
         lines[line - 2] = lines[line - 2].replace(str(line), field, 1)
     _, rejects = read(path, HEADER + "\n".join(lines).encode())
     assert path.stat().st_size > 3 * (8 << 20)
-    assert [(reject.line, reject.column) for reject in rejects.rejects] == [
-        (2, "id"),
-        (25_001, "id"),
-        (49_999, "id"),
-        (50_001, None),
-    ]
-
-
-def test_reports_every_flaw_of_a_line_in_the_order_of_the_lines(path: Path) -> None:
-    _, rejects = read(path, HEADER + b"1,a,now\n2.5,b,then\n3.5,c,\n")
-    found = [(reject.line, reject.column, reject.text) for reject in rejects.rejects]
-    assert found == [(2, "at", "now"), (3, "id", "2.5"), (3, "at", "then"), (4, "id", "3.5")]
+    assert [reject.line for reject in rejects] == list(flaws)
 
 
 @pytest.mark.parametrize("line", [b"x,,\n", b"1\n", b'1,a"b,\n', b"\xff,,\n"])
 def test_stops_at_the_limit_of_rejects(line: bytes, path: Path) -> None:
     _, rejects = read(path, HEADER + line * (MOST_REJECTS + 100))
-    assert rejects.is_full
-    assert [reject.line for reject in rejects.rejects] == list(range(2, MOST_REJECTS + 2))
-
-
-def test_the_limit_counts_flaws_and_not_lines(path: Path) -> None:
-    _, rejects = read(path, HEADER + b"x,,soon\n" * MOST_REJECTS)
-    assert len(rejects.rejects) == MOST_REJECTS
-    assert rejects.rejects[-1].line == 1 + MOST_REJECTS // 2
+    assert [reject.line for reject in rejects] == list(range(2, MOST_REJECTS + 2))
 
 
 def test_accepts_a_record_of_one_mebibyte(path: Path) -> None:
@@ -331,8 +231,8 @@ def test_rejects_a_longer_record(letter: str, mebibytes: int, path: Path) -> Non
     """Memory stays bounded where a quote is never closed."""
     name = letter * mebibytes * MOST_RECORD_BYTES
     _, rejects = read(path, HEADER + f'1,a,\n2,"{name}",\n'.encode(), read_bytes=100_000)
-    assert rejects.rejects[0].line == 3
-    assert "1 MiB" in rejects.rejects[0].reason
+    assert rejects[0].line == 3
+    assert "1 MiB" in rejects[0].reason
 
 
 # Compression --------------------------------------------------------------------------------------------------
@@ -342,13 +242,7 @@ def zstd(content: bytes) -> bytes:
     return bytes(pa.compress(content, codec="zstd", asbytes=True))
 
 
-def skippable(content: bytes) -> bytes:
-    """A frame that decompressors skip, with which pzstd and seekable formats store positions: RFC 8878, 3.1.2."""
-    return b"\x5a\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
-
-
 PLAIN = HEADER + b"".join(b"%d,%d,\n" % (number, number * 7919 % 104_729) for number in range(30_000))
-
 
 COMPRESSIONS = {".gz": gzip.compress, ".zst": zstd}
 
@@ -364,10 +258,9 @@ def test_reads_compressed_files_of_one_part_or_several(suffix: str, path: Path, 
 
 
 def test_reads_zstandard_data_with_skippable_frames(path: Path, tmp_path: Path) -> None:
-    """pzstd begins a file with one per frame."""
-    frames = [PLAIN[start : start + 50_000] for start in range(0, len(PLAIN), 50_000)]
-    content = b"".join(skippable(b"\x12\x00\x00\x00") + zstd(frame) for frame in frames) + skippable(b"\xff" * 9_000)
-    assert len(frames) > 3
+    """pzstd begins a file with one per frame: RFC 8878, section 3.1.2."""
+    skippable = b"\x5a\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"\x12\x00\x00\x00"
+    content = b"".join(skippable + zstd(part) for part in (PLAIN[:50_000], PLAIN[50_000:]))
     assert read(tmp_path / "visits.csv.zst", content)[0] == read(path, PLAIN)[0]
 
 
@@ -377,7 +270,6 @@ def test_reads_zstandard_data_with_skippable_frames(path: Path, tmp_path: Path) 
         *itertools.product(COMPRESSIONS, ["cut in the middle", "cut at the end", "followed by text"]),
         # A Zstandard frame need not carry a checksum; there the manifest's SHA-256 stands alone.
         (".gz", "overwritten"),
-        (".gz", "garbled"),
     ],
 )
 def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Path) -> None:
@@ -388,7 +280,6 @@ def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Pat
         "cut in the middle": whole[:middle],
         "cut at the end": whole[:-1],
         "followed by text": whole + b"and more",
-        "garbled": whole[:middle] + b"\xff" * 64 + whole[middle + 64 :],
         "overwritten": whole[:middle] + bytes(64) + whole[middle + 64 :],
     }[damage]
     with pytest.raises(BatchError, match="compressed data is cut short or damaged"):
@@ -475,57 +366,36 @@ rows_of_any_kind = st.lists(
 )
 
 
-def written(rows: list[Row], quoting: int, line_end: str, byte_order_mark: bool, offset: str) -> bytes:
-    """Return the rows as CSV with timestamps in UTC that end in `offset`."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, quoting=quoting, lineterminator=line_end)
-    writer.writerow(["id", "name", "at"])
-    writer.writerows((number, name, at and str(at).replace("+00:00", offset)) for number, name, at in rows)
-    return stream.getvalue().encode("utf-8-sig" if byte_order_mark else "utf-8")
-
-
-csv_contents = st.builds(
-    written,
-    rows_of_any_kind,
-    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
-    st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
-    st.sampled_from(["+00:00", "Z", " +0000", " +00", " UTC"]),
-)
-
-
-@settings(deadline=None)
-@given(rows_of_any_kind, st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 100))
-def test_gives_back_what_was_written(rows: list[Row], line_end: str, byte_order_mark: bool, read_bytes: int) -> None:
-    """Any table, written by other code and read in pieces of any size, comes back unchanged."""
+def written(rows: list[Row], line_end: str, byte_order_mark: bool, offset: str) -> bytes:
+    """Return the rows as CSV with quoted texts and with timestamps in UTC that end in `offset`."""
 
     def field(value: object) -> str:
-        if value is None:
-            return ""
-        text = str(value)
-        return '"' + text.replace('"', '""') + '"' if isinstance(value, str) else text
+        if isinstance(value, str):
+            return '"' + value.replace('"', '""') + '"'
+        return "" if value is None else str(value).replace("+00:00", offset)
 
     lines = ["id,name,at", *(",".join(map(field, row)) for row in rows)]
-    content = "".join(line + line_end for line in lines).encode("utf-8-sig" if byte_order_mark else "utf-8")
-    with TemporaryDirectory() as folder:
-        found, rejects = read(Path(folder) / "visits.csv", content, read_bytes=read_bytes)
-    assert found == rows
-    assert not rejects
+    return "".join(line + line_end for line in lines).encode("utf-8-sig" if byte_order_mark else "utf-8")
 
 
-@settings(deadline=None)
-@given(csv_contents, st.data(), st.integers(1, 100))
-@example(b"id,name,at\r\r\n", None, 8)
-def test_reads_damaged_files_as_the_contract_says_or_refuses_them(
-    content: bytes, data: st.DataObject | None, read_bytes: int
+offsets = st.sampled_from(["+00:00", "Z", " +0000", " +00", " UTC"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(rows_of_any_kind, st.sampled_from(["\n", "\r\n"]), st.booleans(), offsets, st.data())
+def test_reads_any_file_as_the_contract_says_or_refuses_it(
+    rows: list[Row], line_end: str, byte_order_mark: bool, offset: str, data: st.DataObject
 ) -> None:
     """After any changed, lost or added byte, no value differs in silence from what the contract says."""
-    if data is not None:
+    content = written(rows, line_end, byte_order_mark, offset)
+    assert by_the_letter(content) == rows
+    if data.draw(st.booleans()):
         position = data.draw(st.integers(0, len(content)))
         lost = data.draw(st.integers(0, 1))
         added = data.draw(st.sampled_from([b"", *(bytes([byte]) for byte in b'",;\n\r\0 019-+:.xe\xe9\xc3')]))
         content = content[:position] + added + content[position + lost :]
     expected = by_the_letter(content)
+    read_bytes = data.draw(st.integers(1, 100))
     with TemporaryDirectory() as folder:
         try:
             found, rejects = read(Path(folder) / "visits.csv", content, read_bytes=read_bytes)

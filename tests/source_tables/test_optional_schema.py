@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from landing_zones import FolderZone, rewrite
 from refreshes import LATER, festival_settings, land_batch, land_plain_batch
+from source_tables.landing import convert
 
-from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import BatchError, describe_file, parse_file_name
-from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES, SourceColumn, SourceTable, arrow_schema
-from acl_assets.source_tables.chain_conversion import convert_chain
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
+
+pytestmark = pytest.mark.slow
 
 TICKET_TYPES = SourceTable(
     "ticket_types",
@@ -27,25 +27,20 @@ TICKET_TYPES = SourceTable(
     is_optional=True,
 )
 GENRE = SourceColumn("genre", "text", "Kind of music.", is_optional=True)
+BANDS = replace(SOURCE_TABLES["bands"], columns=(*SOURCE_TABLES["bands"].columns, GENRE))
 
 
-def declare(patch: pytest.MonkeyPatch) -> None:
-    """Declare the optional table ticket_types and the optional column genre of bands."""
-    declare_genre(patch)
-    patch.setitem(SOURCE_TABLES, "ticket_types", TICKET_TYPES)
-
-
-def declare_genre(patch: pytest.MonkeyPatch) -> None:
-    bands = SOURCE_TABLES["bands"]
-    patch.setitem(SOURCE_TABLES, "bands", replace(bands, columns=(*bands.columns, GENRE)))
+def declare(patch: pytest.MonkeyPatch, *tables: SourceTable) -> None:
+    for table in tables:
+        patch.setitem(SOURCE_TABLES, table.name, table)
 
 
 def converted(settings: Settings, table: str) -> pa.Table:
-    convert_chain(settings, resolve_chain(list_batches(landing_zone_at(settings.exports_dir), 0.0)))
+    convert(settings)
     return pq.read_table(settings.source_tables_dir / "current" / f"{table}.parquet")
 
 
-@pytest.mark.parametrize("form", ["parquet", "csv", "plain"])
+@pytest.mark.parametrize("form", ["parquet", "plain"])
 def test_batch_without_them_gives_nulls_and_an_empty_table(
     form: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,12 +48,10 @@ def test_batch_without_them_gives_nulls_and_an_empty_table(
     land_plain_batch(settings) if form == "plain" else land_batch(settings, form=form)
     before = converted(settings, "bands")
     # The tables of the earlier declaration are made again.
-    for change, reason in ((declare_genre, "other columns than are declared"), (declare, "of another version")):
-        with monkeypatch.context() as patch:
-            change(patch)
-            with pytest.raises(DamagedStateError, match=reason):
-                read_current(settings.source_tables_dir)
-    declare(monkeypatch)
+    for table, reason in ((BANDS, "other columns than are declared"), (TICKET_TYPES, "of another version")):
+        declare(monkeypatch, table)
+        with pytest.raises(DamagedStateError, match=reason):
+            read_current(settings.source_tables_dir)
     after = converted(settings, "bands")
     assert after.drop_columns("genre").equals(before)
     assert after["genre"].null_count == len(before) > 0
@@ -69,19 +62,15 @@ def test_batch_without_them_gives_nulls_and_an_empty_table(
 def test_batches_with_them_are_read_and_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = festival_settings(tmp_path / "data")
     land_batch(settings)
-    declare(monkeypatch)
+    declare(monkeypatch, BANDS, TICKET_TYPES)
     second = FolderZone(settings.exports_dir).land("second", LATER, after="first", content="")
     (second / "bands.csv").write_text("genre,fee,name,id\nfolk,5,New,9000\n")
     (second / "ticket_types-1.csv").write_text("id,label\n1,day\n2,weekend\n")
 
     def describe(document: Any) -> None:
-        files = {"bands": ("bands.csv", 1), "ticket_types": ("ticket_types-1.csv", 2)}
         document["tables"] = {table: {"rows_at_source": 0, "files": []} for table in SOURCE_TABLES}
-        for table, (name, rows) in files.items():
-            file = describe_file(second, name, rows)
-            document["tables"][table]["files"] = [
-                {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "rows": file.rows}
-            ]
+        for table, name, rows in (("bands", "bands.csv", 1), ("ticket_types", "ticket_types-1.csv", 2)):
+            document["tables"][table]["files"] = [vars(describe_file(second, name, rows))]
 
     rewrite(second, describe)
     genres = {row["id"]: row["genre"] for row in converted(settings, "bands").to_pylist()}
@@ -90,27 +79,22 @@ def test_batches_with_them_are_read_and_merged(tmp_path: Path, monkeypatch: pyte
     assert converted(settings, "ticket_types")["label"].to_pylist() == ["day", "weekend"]
 
 
-def test_required_columns_stay_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = festival_settings(tmp_path / "data")
+def test_required_columns_stay_required(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = land_plain_batch(settings)
-    declare(monkeypatch)
+    declare(monkeypatch, BANDS)
     (folder / "bands.csv").write_text("id,name,genre\n1,a,folk\n")
     with pytest.raises(BatchError, match="missing 'fee'"):
-        converted(settings, "bands")
+        convert(settings)
 
 
 @pytest.mark.parametrize(
     ("name", "parsed"),
     [
-        ("ticket_types.csv", ("ticket_types", None)),
         ("ticket_types-12.parquet", ("ticket_types", 12)),
         ("v2_refunds.csv.gz", ("v2_refunds", None)),
         ("ticket-types.csv", None),
-        ("tickets.csv", ("tickets", None)),
-        ("others.csv", None),
     ],
 )
 def test_file_names_of_declared_tables(name: str, parsed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    declare(monkeypatch)
-    monkeypatch.setitem(SOURCE_TABLES, "v2_refunds", replace(TICKET_TYPES, name="v2_refunds"))
+    declare(monkeypatch, TICKET_TYPES, replace(TICKET_TYPES, name="v2_refunds"))
     assert parse_file_name(name) == parsed
