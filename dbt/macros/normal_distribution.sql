@@ -1,4 +1,4 @@
-{#- The upper tail of the standard normal distribution for x >= 0: Abramowitz & Stegun 26.2.17, error below 7.5e-8. -#}
+{#- Upper tail of the standard normal distribution for x >= 0: Abramowitz & Stegun 26.2.17, error below 7.5e-8. -#}
 {% macro normal_upper_tail(x) -%}
     {%- set t = "(1.0 / (1.0 + 0.2316419 * " ~ x ~ "))" -%}
     (

@@ -1,4 +1,4 @@
-{#- Points of the grid on which the chances are integrated, per venue. -#}
+{#- Number of grid points per venue for the numeric integration of the chances. -#}
 {%- set points = 400 -%}
 {%- set equal_share = "(1 - " ~ var('equal_within') ~ ")" -%}
 
