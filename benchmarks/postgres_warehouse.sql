@@ -1,4 +1,4 @@
--- Names of types and functions that the models and tests of this project use and PostgreSQL does not have.
+-- Types and functions that the dbt project uses and PostgreSQL lacks.
 create domain string as text;
 create domain double as double precision;
 
