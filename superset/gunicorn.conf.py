@@ -1,7 +1,7 @@
 """Configure gunicorn for Superset: processes, threads and time limits.
 
-Environment variables: `WEB_CONCURRENCY` is the number of processes. `SUPERSET_OWNER` is the id of the owner process. The
-server stops when its owner ends.
+Environment variables: `WEB_CONCURRENCY` is the number of processes. `SUPERSET_OWNER` is the id of the owner process.
+The server stops when its owner ends.
 """
 
 from __future__ import annotations
