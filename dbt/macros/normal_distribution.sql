@@ -11,7 +11,7 @@
 {%- endmacro %}
 
 {% macro standard_normal_density(x) -%}
-    (0.3989422804014327 * exp(-0.5 * {{ x }} * {{ x }}))
+    (0.3989422804014327 * {{ bounded_exp("-0.5 * " ~ x ~ " * " ~ x) }})
 {%- endmacro %}
 
 {% macro standard_normal_cdf(x) -%}
@@ -35,4 +35,9 @@
             1e-300
         )
     )
+{%- endmacro %}
+
+{#- PostgreSQL, in which a benchmark builds these models, fails if a result or a product of two results underflows. -#}
+{% macro bounded_exp(x) -%}
+    exp(greatest({{ x }}, -300))
 {%- endmacro %}
