@@ -588,7 +588,7 @@ from (
 insert into failures
 select 'ticketnum_is_unique', count(*) - count(distinct try_cast(ticketnum[3:] as bigint)) from festival.tickets;
 
--- Foreign keys. The fact joins unique keys, so the foreign keys of tickets are valid if it has every ticket.
+-- Foreign keys. The fact joins unique keys, so the foreign keys of tickets are valid if it contains all tickets.
 insert into failures
 select 'purchases_person_is_known', count(*)
 from festival.purchases anti join festival.people on purchases.person_id = people.id;

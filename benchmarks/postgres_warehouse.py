@@ -89,7 +89,7 @@ def build(output: Path, batch: Path) -> None:
             _load(cursor, batch)
         environment = {**os.environ, "BENCHMARK_POSTGRES_PORT": str(server.port)}
         subprocess.run(dbt_build(output / "dbt", output / "target"), env=environment, check=True)
-        # The write-ahead log has everything, so the server can stop without a checkpoint.
+        # The write-ahead log is complete, so the server can stop without a checkpoint.
         server.stop("immediate")
 
 
