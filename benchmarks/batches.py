@@ -1,7 +1,7 @@
 """Write the export batches of a scale: `python -m benchmarks.batches FOLDER SCALE KIND...`.
 
 `full/` and `csv/` hold one full batch of the same rows. `incremental/` holds an earlier full batch and an incremental
-batch that leads to these rows too; `earlier/` holds that earlier batch alone.
+batch, which together give the same rows. `earlier/` holds only that earlier batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PRICE_STEP = pa.scalar(5, pa.int32())
 
 
 class EarlierHistory(TicketingHistory):
-    """A history that lacks 1 % of the tickets of a later one: 0.8 % are not sold yet, 0.2 % have another price."""
+    """A history that differs from a later one in 1 % of the tickets: 0.8 % are missing, 0.2 % have another price."""
 
     def __init__(self, later: TicketingHistory) -> None:
         wanted = (1 - _NEW_SHARE) * later.expected_tickets
@@ -38,7 +38,7 @@ class EarlierHistory(TicketingHistory):
         super().__init__(later.scale, later.seed, later.exported_at - most)
 
     def stream(self) -> Iterator[tuple[str, pa.Table]]:
-        """Give the rows of all tables, as `TicketingHistory` does."""
+        """Yield the rows of all tables."""
         for name, rows in super().stream():
             yield name, _with_other_prices(rows) if name == "tickets" else rows
 
@@ -51,7 +51,7 @@ def _with_other_prices(tickets: pa.Table) -> pa.Table:
 
 
 def write_batches(folder: Path, scale: float, kinds: Collection[str]) -> None:
-    """Write batches of some kinds, unless an earlier benchmark has left them there."""
+    """Write batches of the given kinds, unless the folder has them from an earlier benchmark."""
     later = TicketingHistory(scale)
     if FULL in kinds:
         _write_once(folder / FULL, lambda exports: write_batch(exports, "later", later))
@@ -63,7 +63,7 @@ def write_batches(folder: Path, scale: float, kinds: Collection[str]) -> None:
 
 
 def _write_once(exports: Path, write: Callable[[Path], object]) -> None:
-    """Fill a landing zone under a temporary name, so that one cut short is written again."""
+    """Fill a landing zone under a temporary name, so that the next benchmark rewrites an incomplete one."""
     partial = exports.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if not exports.exists():

@@ -1,6 +1,6 @@
-"""Run hand_written.sql, the refresh without orchestrator and dbt: `python -m benchmarks.hand_written BATCH OUTPUT`.
+"""Run hand_written.sql, a refresh without Dagster and dbt: `python -m benchmarks.hand_written BATCH OUTPUT`.
 
-SQL cannot verify checksums or replace a file atomically, so this module does.
+This module verifies checksums and replaces the file atomically, because SQL cannot.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ SCRIPT = Path(__file__).with_suffix(".sql")
 
 
 class CheckFailedError(RuntimeError):
-    """The export batch, or the warehouse made of it, breaks a rule."""
+    """The batch or the warehouse fails a check."""
 
 
 def build(batch: Path, output: Path) -> Path:
-    """Make the warehouse file of a batch of Parquet files in an empty folder, and return its path.
+    """Build the warehouse file of a batch of Parquet files in an empty folder, and return its path.
 
     Raises:
-        CheckFailedError: a rule is broken; no warehouse file is left.
+        CheckFailedError: a check failed; the folder has no warehouse file.
     """
     source_tables = output / "source_tables"
     source_tables.mkdir(parents=True)
@@ -37,21 +37,22 @@ def build(batch: Path, output: Path) -> Path:
         connection.execute(SCRIPT.read_text())
         broken = connection.execute("select * from failures where failing <> 0").fetchall()
     if broken:
-        raise CheckFailedError(f"Rows of {batch} that break a rule: {dict(broken)}. Correct the export.")
+        raise CheckFailedError(f"{batch} fails checks, with these numbers of rows: {dict(broken)}. Correct the export.")
     os.replace(building, warehouse)
     return warehouse
 
 
 def _verify_files(batch: Path) -> None:
+    def verify(file: dict[str, str]) -> None:
+        with (batch / file["path"]).open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != file["sha256"]:
+                raise CheckFailedError(
+                    f"{batch / file['path']} has another SHA-256 than its manifest. Export it again."
+                )
+
     tables = json.loads((batch / "manifest.json").read_bytes())["tables"].values()
     with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda file: _verify_file(batch, file), [file for table in tables for file in table["files"]]))
-
-
-def _verify_file(batch: Path, file: dict[str, str]) -> None:
-    with (batch / file["path"]).open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != file["sha256"]:
-            raise CheckFailedError(f"{batch / file['path']} has another SHA-256 than its manifest. Export it again.")
+        list(threads.map(verify, [file for table in tables for file in table["files"]]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
--- The work of a refresh, written by hand for DuckDB alone and as fast as possible: it need not run on another engine, be
--- tested model by model, or show failing rows. A rule that follows from rules already checked is not checked again.
+-- The work of a refresh, written by hand for DuckDB alone and for speed. It has no support for other engines, no tests of
+-- single models and no stored failing rows. It skips every check that follows from another one.
 -- hand_written.py sets the variables batch (folder of the export) and source_tables (folder for the typed tables), and
--- reads the table failures afterwards.
+-- reads the table failures at the end.
 
 -- Settings -----------------------------------------------------------------------------------------------------------
 set preserve_insertion_order = false;
@@ -77,7 +77,7 @@ inner join (
 ) as purchases on tickets.purchase_id = purchases.id
 inner join star_schema.dim_performances as performances using (performance_id);
 
--- One pass over the fact serves the figures per performance and the figures per month.
+-- One pass over the fact computes the figures per performance and per month.
 create temp table monthly_sales as
 select
     performance_id,
@@ -573,7 +573,7 @@ unpivot (
     from festival.venues
 ) on columns(*) into name check_name value failing;
 
--- Keys of the large tables: 64 neighbouring numbers share one group, and each has one bit of it.
+-- Keys of the large tables: a group holds 64 consecutive numbers and one bit for each.
 insert into failures
 select 'tickets_id_is_unique', sum(row_count) - sum(bit_count(bits))
 from (
@@ -588,7 +588,7 @@ from (
 insert into failures
 select 'ticketnum_is_unique', count(*) - count(distinct try_cast(ticketnum[3:] as bigint)) from festival.tickets;
 
--- Foreign keys. Those of tickets hold if the fact has every ticket, because it joins unique keys only.
+-- Foreign keys. The fact joins unique keys, so the foreign keys of tickets are valid if it contains all tickets.
 insert into failures
 select 'purchases_person_is_known', count(*)
 from festival.purchases anti join festival.people on purchases.person_id = people.id;

@@ -1,12 +1,12 @@
-"""Make the pages of both benchmarks from the stored results: `python -m benchmarks.page`."""
+"""Write the pages of the refresh and extraction benchmarks from stored results: `python -m benchmarks.page`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 
@@ -28,73 +28,57 @@ from benchmarks.results import (
 REFRESH_PAGE = PROJECT_DIR / "docs" / "benchmarks.md"
 EXTRACTION_PAGE = PROJECT_DIR / "docs" / "benchmarks_extraction.md"
 _TEMPLATES = Path(__file__).with_name("templates")
+_DECIMALS = {"x": 2, "s": 1, "ms": 2, "MB": 0}
 
 
-@dataclass(frozen=True)
-class Budget:
-    """A limit of the project's design at one scale, and the figure measured there, if any.
-
-    An infinite limit means that the runs must complete.
-    """
+class Budget(NamedTuple):
+    """A limit of the project's design at one scale and the measured figure, as text."""
 
     text: str
     scale: float
-    limit: float
-    unit: str
-    found: Figure | None
+    at_most: str
+    measured: str
+    holds: str
 
-    @property
-    def at_most(self) -> str:
-        """Return the limit as text."""
-        return "completes" if self.limit == inf else number(self.limit, self.unit)
-
-    @property
-    def measured(self) -> str:
-        """Return the figure as text."""
-        return text(self.found, self.unit)
-
-    @property
-    def holds(self) -> str:
-        """Return whether the median is within the limit."""
-        if self.found is None:
-            return "not measured yet"
-        return "yes" if self.found.median <= self.limit else "**no**"
+    @classmethod
+    def of(cls, text: str, scale: float, limit: float, unit: str, found: Figure | None) -> Budget:
+        """Compare a figure with its limit. With an infinite limit the runs only need to complete."""
+        holds = "not measured yet" if found is None else "yes" if found.median <= limit else "**no**"
+        return cls(text, scale, "completes" if limit == inf else _number(limit, unit), _cell(found, unit), holds)
 
 
 def refresh_budgets(stored: Mapping[float, RefreshResult]) -> list[Budget]:
     """Return the budgets of a refresh."""
     one, ten, thirty = (stored.get(scale) for scale in (1.0, 10.0, 30.0))
     return [
-        Budget("refresh : dbt build, wall time", 1, 2.0, "x", wall_ratio(one, REFRESH, DBT_BUILD)),
-        Budget("refresh, peak memory of all processes", 1, 1000, "MB", _memory(one, REFRESH)),
-        Budget(f"{AFTER_INCREMENT} : refresh, wall time", 1, 1.1, "x", wall_ratio(one, AFTER_INCREMENT, REFRESH)),
-        Budget("refresh : hand-written SQL, wall time", 10, 1.5, "x", wall_ratio(ten, REFRESH, HAND_WRITTEN)),
-        Budget(f"{LIMITED}, peak memory of all processes", 30, inf, "MB", _memory(thirty, LIMITED)),
+        Budget.of("refresh : dbt build, wall time", 1, 2.0, "x", wall_ratio(one, REFRESH, DBT_BUILD)),
+        Budget.of("refresh, peak memory of all processes", 1, 1000, "MB", _memory(one, REFRESH)),
+        Budget.of(f"{AFTER_INCREMENT} : refresh, wall time", 1, 1.1, "x", wall_ratio(one, AFTER_INCREMENT, REFRESH)),
+        Budget.of("refresh : hand-written SQL, wall time", 10, 1.5, "x", wall_ratio(ten, REFRESH, HAND_WRITTEN)),
+        Budget.of(f"{LIMITED}, peak memory of all processes", 30, inf, "MB", _memory(thirty, LIMITED)),
     ]
 
 
 def extraction_budgets(stored: Mapping[float, ExtractionResult]) -> list[Budget]:
     """Return the budget of an extract."""
     ratio = latency_ratio(stored.get(1.0), EXTRACT, 95)
-    return [Budget("buyers' p95 during an extract : without one", 1, 1.05, "x", ratio)]
+    return [Budget.of("buyers' p95 during an extract : without one", 1, 1.05, "x", ratio)]
 
 
 def _memory(result: RefreshResult | None, contender: str) -> Figure | None:
     return figure(result, contender, lambda run: run.peak_memory_bytes / 1e6)
 
 
-def text(found: Figure | None, unit: str) -> str:
-    """Return a figure as its median and range."""
+def _cell(found: Figure | None, unit: str) -> str:
+    """Return a figure as text: its median, and its range in parentheses."""
     if found is None:
         return ""
-    lowest, highest = (number(value, unit).partition(" ")[0] for value in (found.lowest, found.highest))
-    return f"{number(found.median, unit)} ({lowest} to {highest})"
+    lowest, highest = (_number(value, unit).partition(" ")[0] for value in (found.lowest, found.highest))
+    return f"{_number(found.median, unit)} ({lowest} to {highest})"
 
 
-def number(value: float, unit: str) -> str:
-    """Return a number in the precision of its unit: x for a ratio, s, ms or MB."""
-    decimals = {"x": 2, "s": 1, "ms": 2, "MB": 0}[unit]
-    return f"{value:,.{decimals}f}" + (f" {unit}" if unit != "x" else "")
+def _number(value: float, unit: str) -> str:
+    return f"{value:,.{_DECIMALS[unit]}f}" + (f" {unit}" if unit != "x" else "")
 
 
 def write_refresh_page(stored: Mapping[float, RefreshResult], page: Path = REFRESH_PAGE) -> None:
@@ -103,7 +87,7 @@ def write_refresh_page(stored: Mapping[float, RefreshResult], page: Path = REFRE
     def cells(result: RefreshResult, name: str) -> list[str]:
         wall, cpu = (figure(result, name, attrgetter(attribute)) for attribute in ("wall_seconds", "cpu_seconds"))
         ratio, memory = wall_ratio(result, name, REFRESH), _memory(result, name)
-        return [text(wall, "s"), text(ratio, "x"), text(cpu, "s"), text(memory, "MB")]
+        return [_cell(wall, "s"), _cell(ratio, "x"), _cell(cpu, "s"), _cell(memory, "MB")]
 
     write_from_template(
         page, "refresh.md.jinja", results=stored, budgets=refresh_budgets(stored), cells=cells, names=CONTENDERS
@@ -115,10 +99,9 @@ def write_extraction_page(stored: Mapping[float, ExtractionResult], page: Path =
 
     def cells(result: ExtractionResult, name: str, percentile: int) -> list[str]:
         pairs = [pair for pair in result.pairs if pair.reader == name]
-        without, during = (
-            Figure.of([getattr(pair, block)[percentile] for pair in pairs]) for block in ("without", "during")
-        )
-        return [text(without, "ms"), text(during, "ms"), text(latency_ratio(result, name, percentile), "x")]
+        without = Figure.of([pair.without[percentile] for pair in pairs])
+        during = Figure.of([pair.during[percentile] for pair in pairs])
+        return [_cell(without, "ms"), _cell(during, "ms"), _cell(latency_ratio(result, name, percentile), "x")]
 
     write_from_template(
         page, "extraction.md.jinja", results=stored, budgets=extraction_budgets(stored), cells=cells, names=READERS

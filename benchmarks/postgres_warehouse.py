@@ -1,4 +1,4 @@
-"""PostgreSQL as the warehouse: load CSV files with COPY, then build and test this project's dbt models there.
+"""Build the warehouse in PostgreSQL: load CSV files with COPY, then build and test the dbt models.
 
 `python -m benchmarks.postgres_warehouse prepare|build OUTPUT [BATCH]` runs one step. Only `build` is measured.
 """
@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -21,11 +21,12 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 # a class under a
 
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.source_schema import SOURCE_TABLES
+from benchmarks.contenders import dbt_build
 from benchmarks.measuring import PROJECT_DIR
 
 _HERE = Path(__file__).parent
 _TYPES = {"int": "integer", "text": "text", "timestamptz": "timestamptz"}
-# A server on a machine of its own that need not keep a log of what can be loaded again.
+# Settings of a dedicated server. It needs no durable log, because the data can be loaded again.
 _TUNED = {
     "shared_buffers": "2GB",
     "work_mem": "256MB",
@@ -42,7 +43,7 @@ _TUNED = {
 
 @contextmanager
 def running_warehouse(output: Path) -> Iterator[PostgresServer]:
-    """Run the server of an output folder on the same port every time, because dbt parses again when it changes."""
+    """Run the server of an output folder, always on the same port, because dbt parses again when the port changes."""
     output.mkdir(parents=True, exist_ok=True)
     port_file = output / "port"
     port = int(port_file.read_text()) if port_file.exists() else None
@@ -53,7 +54,7 @@ def running_warehouse(output: Path) -> Iterator[PostgresServer]:
 
 @contextmanager
 def connected(server: PostgresServer, database: str = "warehouse") -> Iterator[Cursor]:
-    """Connect to a database of the server and give a cursor; every statement is committed."""
+    """Connect to a database of the server and yield a cursor that commits every statement."""
     with closing(psycopg2.connect(server.dsn(database))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -61,12 +62,12 @@ def connected(server: PostgresServer, database: str = "warehouse") -> Iterator[C
 
 
 def prepare(output: Path) -> None:
-    """Create an empty database, and a copy of the dbt project that PostgreSQL understands."""
+    """Create an empty database, and a copy of the dbt project with the overlay for PostgreSQL."""
     project = output / "dbt"
     shutil.copytree(PROJECT_DIR / "dbt", project, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target", "logs"))
     shutil.copytree(_HERE / "postgres_overlay", project, dirs_exist_ok=True)
     settings = yaml.safe_load((project / "dbt_project.yml").read_text())
-    # Without statistics the planner may join large tables row by row.
+    # Without statistics the planner may choose nested loops for joins of large tables.
     settings["models"]["acl_assets"]["+post-hook"] = "analyze {{ this }}"
     (project / "dbt_project.yml").write_text(yaml.safe_dump(settings))
     with running_warehouse(output) as server:
@@ -81,17 +82,14 @@ def build(output: Path, batch: Path) -> None:
     """Load the CSV files of a batch into the empty database, then build and test every model.
 
     Raises:
-        CalledProcessError: a model or a test failed; dbt's output names it.
+        CalledProcessError: a model or a test failed; the output of dbt names it.
     """
     with running_warehouse(output) as server:
         with connected(server) as cursor:
             _load(cursor, batch)
-        command = [sys.executable, "-P", "-m", "dbt.cli.main", "build", "--exclude-resource-type", "unit_test"]
-        folders = ["--project-dir", str(output / "dbt"), "--profiles-dir", str(output / "dbt")]
-        artifacts = ["--target-path", str(output / "target"), "--log-path", str(output / "target")]
         environment = {**os.environ, "BENCHMARK_POSTGRES_PORT": str(server.port)}
-        subprocess.run([*command, *folders, *artifacts], env=environment, check=True)
-        # Everything is in the server's log: it need not write a checkpoint now.
+        subprocess.run(dbt_build(output / "dbt", output / "target"), env=environment, check=True)
+        # The write-ahead log is complete, so the server can stop without a checkpoint.
         server.stop("immediate")
 
 
@@ -114,5 +112,7 @@ def _load(cursor: Cursor, batch: Path) -> None:
 
 if __name__ == "__main__":
     step, *paths = sys.argv[1:]
-    steps: dict[str, Callable[..., object]] = {"prepare": prepare, "build": build}
-    steps[step](*map(Path, paths))
+    if step == "prepare":
+        prepare(Path(paths[0]))
+    else:
+        build(*map(Path, paths))

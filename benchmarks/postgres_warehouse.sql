@@ -1,10 +1,14 @@
--- Names of types and functions that the models and tests of this project use and PostgreSQL does not have.
+-- Types and functions that the dbt project uses and PostgreSQL lacks.
 create domain string as text;
 create domain double as double precision;
 
 create function bit_count(bits bigint) returns bigint
 language sql immutable parallel safe
 return bit_count(cast(bits as bit(64)));
+
+create function round(number double precision, digits integer) returns double precision
+language sql immutable parallel safe
+return cast(round(cast(number as numeric), digits) as double precision);
 
 create schema festival;
 

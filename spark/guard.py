@@ -1,7 +1,7 @@
-"""Run one command as a child process, and end it when its owner ends.
+"""Run one command as a child process, and stop it when the owner process ends.
 
-The owner holds the other end of standard input, which closes when the owner dies. A JVM does not notice that by itself.
-The script uses nothing but the standard library.
+The owner holds the other end of standard input, which closes when the owner dies. A JVM does not detect that.
+The script uses only the standard library.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _SECONDS_TO_END = 15.0
 
 
 def main() -> None:
-    """Start the command of the arguments, and end with its exit code when it has ended."""
+    """Run the command in the arguments and exit with its exit code."""
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
     threading.Thread(target=_end_with_owner, args=(child,), daemon=True).start()
     code = child.wait()
-    # A usual exit would wait for the thread that reads standard input.
+    # A normal exit would wait for the thread that reads standard input.
     os._exit(code if code >= 0 else 128 - code)
 
 

@@ -1,6 +1,7 @@
-"""How gunicorn serves Superset: processes, threads and time limits.
+"""Configure gunicorn for Superset: processes, threads and time limits.
 
-Variables: `WEB_CONCURRENCY`, the number of processes; `SUPERSET_OWNER`, id of the process with which the server ends.
+Environment variables: `WEB_CONCURRENCY` is the number of processes. `SUPERSET_OWNER` is the id of the owner process.
+The server stops when its owner ends.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _POLL_SECONDS = 0.5
 wsgi_app = "superset.app:create_app()"
 bind = "127.0.0.1:8088"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-# Browsers open more connections than they use at a time; a thread waits for each.
+# Browsers open more connections than they use at a time, and each one occupies a thread.
 worker_class = "gthread"
 threads = 8
-# Superset is loaded once, and the processes share that memory.
+# Load Superset once, so that the processes share its memory.
 preload_app = True
 timeout = 120
 graceful_timeout = 10
@@ -27,13 +28,13 @@ control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """End the server when its owner ends."""
+    """Stop the server when its owner ends."""
     if owner := os.environ.get("SUPERSET_OWNER"):
         threading.Thread(target=_end_with, args=(int(owner),), daemon=True).start()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Make the worker open its own connections to the metadata."""
+    """Make the worker open its own connections to the metadata database."""
     from superset.extensions import db
 
     with server.app.wsgi().app_context():
@@ -41,7 +42,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """End at once, because Python takes seconds to shut down."""
+    """Exit at once, because Python takes seconds to shut down."""
     if worker.booted:
         os._exit(0)
 

@@ -1,7 +1,7 @@
-"""Bring Superset's metadata to the version installed: tables, roles, permissions and the administrator.
+"""Migrate Superset's metadata to the installed version: tables, roles, permissions and the administrator.
 
-Superset's own Python runs this script with the variables of the configuration, `ACL_SUPERSET_USER` and
-`ACL_SUPERSET_PASSWORD`. A SQLite file must not be in use, and a crash may leave it damaged.
+Run the script with Superset's own Python and the variables of `superset_config.py`, `ACL_SUPERSET_USER` and
+`ACL_SUPERSET_PASSWORD`. If the metadata is a SQLite file, nothing else may use it, and a crash may damage it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from superset.extensions import appbuilder, db, security_manager
 
 VIEWER_ROLE = "ACL viewer"
 WAREHOUSE_SCHEMA = "[ACL warehouse].[data_products]"
-"""What viewers may read: the schema of the data products, named the way Superset names it in permissions."""
+"""The schema of the data products, the only one that viewers may read, as Superset names it in permissions."""
 
-# What only looking at a dashboard does not need, of what Superset itself lets the public do.
+# Permissions in Superset's own public role that a viewer of dashboards does not need.
 _NOT_FOR_VIEWERS = {("can_explore_json", "Superset"), ("can_slice", "Superset")}
 _ALSO_FOR_VIEWERS = {
     ("menu_access", "Dashboards"),
@@ -30,14 +30,14 @@ _ALSO_FOR_VIEWERS = {
     ("can_this_form_post", "ResetMyPasswordView"),
     ("can_recent_activity", "Log"),
     ("can_log", "Superset"),
-    # The token against requests of other sites, without which pages cannot ask for anything.
+    # Pages need the CSRF token for every request.
     ("can_read", "SecurityRestApi"),
     ("can_read", "security"),
 }
 
 
 def main() -> None:
-    """Migrate, synchronize roles, and see to the administrator."""
+    """Migrate the tables, synchronize roles, and create or update the administrator."""
     event.listen(Engine, "connect", _write_quickly)
     with create_app().app_context():
         flask_migrate.upgrade(directory=current_app.extensions["migrate"].directory)
@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def _write_quickly(connection: object, _record: object) -> None:
-    """In SQLite, do not wait for the disk thousands of times, and let readers be while the server writes."""
+    """In SQLite, skip thousands of disk syncs during the migration, and allow reads while the server writes."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("pragma synchronous = off")
-        # The file remembers this one.
+        # SQLite stores this setting in the file.
         connection.execute("pragma journal_mode = wal")
 
 

@@ -1,9 +1,12 @@
-"""Configuration of Superset, which reads it at its start.
+"""Configure Superset, which reads this module when it starts.
 
-Variables: `SUPERSET_HOME`, the folder of its state; `SUPERSET_SECRET_KEY`, else the file `secret_key` in that
-folder; `SUPERSET__SQLALCHEMY_DATABASE_URI`, else SQLite in that folder; `SUPERSET_REDIS_URL`, else what needs a
-cache is kept in the metadata, and each process counts for itself how often somebody signs in; `SUPERSET_HTTPS=1`
-behind a proxy that encrypts.
+Environment variables:
+    SUPERSET_HOME: folder of Superset's state.
+    SUPERSET_SECRET_KEY: secret key; by default the content of the file `secret_key` in that folder.
+    SUPERSET__SQLALCHEMY_DATABASE_URI: database of the metadata; by default SQLite in that folder.
+    SUPERSET_REDIS_URL: Redis for caches and rate limits. By default the metadata holds the caches, and each process
+        counts sign-ins separately.
+    SUPERSET_HTTPS: 1 behind a proxy that terminates TLS.
 """
 
 from __future__ import annotations
@@ -25,33 +28,33 @@ SECRET_KEY = os.environ.get("SUPERSET_SECRET_KEY") or (_HOME / "secret_key").rea
 WTF_CSRF_ENABLED = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-# Browsers do not send a secure cookie over HTTP, and nobody could sign in.
+# Without HTTPS browsers do not send a secure cookie, and nobody could sign in.
 SESSION_COOKIE_SECURE = _BEHIND_HTTPS
 ENABLE_PROXY_FIX = _BEHIND_HTTPS
 RATELIMIT_ENABLED = True
-# Signing in with the form is limited, for each address; a dashboard may ask for all its charts at once.
+# Only posts to the sign-in form are limited, per address. A dashboard requests all its charts at once.
 RATELIMIT_APPLICATION = None
 AUTH_RATE_LIMIT = "20 per minute"
 RATELIMIT_STORAGE_URI = _REDIS_URL or "memory://"
 
 
 def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by this name
-    """Complete the application with what Superset has no setting for."""
+    """Change the application where Superset has no setting."""
     _limit_sign_in(app)
     _wrap_bar_labels(app)
 
 
 def _limit_sign_in(app: Any) -> None:
-    """Limit posts to the sign-in form: Superset 6.1 limits only the page that shows it, to which nobody posts."""
+    """Limit posts to the sign-in form. Superset 6.1 limits only the page with the form, which receives no posts."""
     manager = app.appbuilder.sm
     manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(manager.auth_view.blueprint)
 
 
 def _wrap_bar_labels(app: Any) -> None:
-    """Wrap the labels beside bars, in lines of a fixed height.
+    """Wrap the labels of bars, in lines of a fixed height.
 
-    A chart's own "EChart options" refuse width, overflow and lineHeight. Without a fixed height ECharts derives it from
-    the fonts of the reader's machine, and without the font family it reserves too little space for the labels.
+    The "EChart options" of a chart do not accept width, overflow and lineHeight. Without a fixed line height, ECharts
+    derives it from the fonts of the reader's machine. Without the font family, it reserves too little space for labels.
     """
     theme = app.config["THEME_DEFAULT"]
     label = {"width": 140, "overflow": "break", "lineHeight": 15, "fontFamily": theme["token"]["fontFamily"]}
@@ -59,7 +62,7 @@ def _wrap_bar_labels(app: Any) -> None:
     app.config["THEME_DEFAULT"] = theme | {"echartsOptionsOverridesByChartType": {"echarts_timeseries_bar": bars}}
 
 
-# Pages load only what this server sends: no telemetry, maps or fonts from elsewhere ---------------------------------
+# Pages load content from this server only: no telemetry, maps or fonts from other hosts -----------------------------
 
 TALISMAN_ENABLED = True
 TALISMAN_CONFIG = {
@@ -72,7 +75,7 @@ TALISMAN_CONFIG = {
         "worker-src": ["'self'", "blob:"],
         "connect-src": ["'self'"],
         "object-src": "'none'",
-        # Superset's components style themselves while they are drawn.
+        # Superset's components create inline styles.
         "style-src": ["'self'", "'unsafe-inline'"],
         "font-src": ["'self'", "data:"],
         "script-src": ["'self'", "'strict-dynamic'"],
@@ -84,12 +87,12 @@ TALISMAN_CONFIG = {
 }
 ENABLE_CORS = False
 THEME_FONT_URL_ALLOWED_DOMAINS: list[str] = []
-# Its page is loaded from elsewhere, which the policy above forbids.
+# The Swagger page loads scripts from another host, which the policy above forbids.
 FAB_API_SWAGGER_UI = False
 
 # Metadata and caches ----------------------------------------------------------------------------------------------
 
-# Several requests write at the same time; SQLite lets the later ones wait.
+# Concurrent requests write at the same time; the timeout makes later writers wait in SQLite.
 SQLALCHEMY_DATABASE_URI = f"sqlite:///{_HOME / 'metadata.db'}?check_same_thread=false&timeout=30"
 SQLALCHEMY_EXAMPLES_URI = SQLALCHEMY_DATABASE_URI
 
@@ -99,12 +102,12 @@ if _REDIS_URL:
     FILTER_STATE_CACHE_CONFIG = {**_REDIS, "CACHE_KEY_PREFIX": "acl_filter_", "CACHE_DEFAULT_TIMEOUT": 90 * 24 * 3600}
     EXPLORE_FORM_DATA_CACHE_CONFIG = {**_REDIS, "CACHE_KEY_PREFIX": "acl_form_", "CACHE_DEFAULT_TIMEOUT": 7 * 24 * 3600}
 
-# What people may read, and how much of it -------------------------------------------------------------------------
+# Limits of queries ------------------------------------------------------------------------------------------------
 
 DB_SQLA_URI_VALIDATOR = validate_uri
 DB_CONNECTION_MUTATOR = one_configuration
-# No DATA_CACHE_CONFIG: results are never cached, the next query after a refresh shows what was published. The data
-# products are small enough to be asked every time.
+# There is no DATA_CACHE_CONFIG, so results are not cached and every query reads the current published file. The data
+# products are small enough for that.
 ROW_LIMIT = 10_000
 SQL_MAX_ROW = 10_000
 DISPLAY_MAX_ROW = 10_000
@@ -113,12 +116,12 @@ QUERY_SECONDS = 30
 SQLLAB_TIMEOUT = QUERY_SECONDS
 SUPERSET_WEBSERVER_TIMEOUT = 2 * QUERY_SECONDS
 warehouse_connections.listen(QUERY_SECONDS)
-# SQL Lab answers at once: there are no workers in the background, and no place for their results.
+# SQL Lab runs queries synchronously: there are no background workers and no store for their results.
 CELERY_CONFIG = None
 RESULTS_BACKEND = None
 
 # Appearance -------------------------------------------------------------------------------------------------------
 
-# The dashboard's colours are made for a light ground.
+# The colours of the dashboards need a light background.
 THEME_DARK = None
 SUPERSET_LOG_VIEW = True

@@ -1,8 +1,8 @@
-"""Open the published warehouse read-only, for a limited time, and never in a version that was replaced.
+"""Open the published file read-only, for a limited time, and never in a replaced version.
 
 DuckDB shares an open file among all connections of a process. While one query reads the published file, a second
-connection would get the same file even if it was replaced; under steady load nobody would ever see the new one. So
-connections of one process are open at the same time only if they read the same version.
+connection would read the same version, even after a refresh replaced the file. Under steady load no query would ever
+read the new version. Therefore simultaneous connections of one process must read the same version.
 """
 
 from __future__ import annotations
@@ -23,45 +23,47 @@ REQUIRED_OPTIONS = {
     "enable_external_access": "false",
     "lock_configuration": "true",
 }
-"""Without them SQL can write to the warehouse, read and write any other file, or allow itself to."""
+"""Without these options SQL can write to the warehouse, access any other file, or change the options."""
 
 MEMORY_LIMIT = "1GB"
-"""Shared by the queries of one process; DuckDB spills to a temporary folder next to the published file."""
+"""Limit for all queries of one process. DuckDB spills to a temporary folder next to the published file."""
 
 
 class UnsafeUriError(ValueError):
-    """The URI of a database would let SQL reach other files than the published one."""
+    """The URI of a database would allow SQL to access files other than the published file."""
 
 
 def validate_uri(uri: URL) -> None:
-    """Refuse a DuckDB database whose URI does not confine what SQL can do.
+    """Reject a DuckDB database whose URI does not confine SQL to one file.
 
     Raises:
-        UnsafeUriError: an option is missing or has another value, or there is no file.
+        UnsafeUriError: an option is missing or has another value, or the URI has no absolute path.
     """
     if uri.get_backend_name() not in {"duckdb", "motherduck"}:
         return
     missing = {name: value for name, value in REQUIRED_OPTIONS.items() if uri.query.get(name) != value}
     if missing:
         options = "&".join(f"{name}={value}" for name, value in missing.items())
-        raise UnsafeUriError(f"The SQLAlchemy URI of this DuckDB database must also say {options}.")
+        raise UnsafeUriError(f"The SQLAlchemy URI of this DuckDB database lacks options. Add {options} to its query.")
     if not os.path.isabs(uri.database or ""):
-        raise UnsafeUriError("The SQLAlchemy URI of a DuckDB database must name a file by its absolute path.")
+        raise UnsafeUriError(
+            "The SQLAlchemy URI of this DuckDB database has no absolute path. Write duckdb:////folder/file."
+        )
 
 
 def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple[URL, dict[str, Any]]:
-    """Give all connections one configuration, because DuckDB refuses to open a shared file with another one.
+    """Return one configuration for all connections, because DuckDB rejects a different one for a shared file.
 
     Superset's own configuration differs between dashboards, charts and SQL Lab.
     """
     if uri.get_backend_name() == "duckdb":
-        # These arguments override the URI, which was validated, so no others may be given.
+        # These arguments override the validated URI, so they replace all arguments from elsewhere.
         parameters["connect_args"] = {"config": {"memory_limit": MEMORY_LIMIT}}
     return uri, parameters
 
 
 def listen(query_seconds: float) -> None:
-    """Track all connections to DuckDB that this process makes from now on, and interrupt each after `query_seconds`."""
+    """Track all DuckDB connections that this process opens from now on, and interrupt each after `query_seconds`."""
     versions = _Versions(query_seconds)
 
     @event.listens_for(Dialect, "do_connect")
@@ -75,7 +77,7 @@ def listen(query_seconds: float) -> None:
             raise
         watch = threading.Timer(query_seconds, _interrupt, [weakref.ref(connection)])
         watch.daemon = True
-        # Also when nobody closes it: SQLAlchemy drops a connection that fails while it is being prepared.
+        # finalize also covers connections that nobody closes: SQLAlchemy drops one that fails during its preparation.
         connection.acl_ended = weakref.finalize(connection, _end, watch, release)
         watch.start()
         return connection
@@ -99,16 +101,16 @@ class _Versions:
         self._open: dict[str, _OpenFile] = {}
 
     def hold(self, path: str) -> Callable[[], None]:
-        """Wait until no other thread reads a replaced version of the file, and return the function to release it.
+        """Wait until no other thread reads a replaced version of the file, and return a function that releases it.
 
-        The wait is limited to the time of a query: an answer from the previous version is better than none.
+        The wait is limited to the time limit of a query: an answer from the previous version is better than none.
         """
         thread = threading.get_ident()
         with self._condition:
             self._condition.wait_for(lambda: self._may_join(path, thread), self._wait_seconds)
             file = self._open.get(path) or _OpenFile(path)
             file.threads.append(thread)
-            # Last: whenever a forgotten connection is found, what it held is released.
+            # Register the file last: the release of an abandoned connection may change self._open at any point before.
             self._open[path] = file
         return lambda: self._release(path, file, thread)
 
@@ -125,14 +127,14 @@ class _Versions:
 
 
 class _OpenFile:
-    """A version of a file and the threads that opened the connections to it, one entry for each connection."""
+    """A version of a file, and the thread of each connection to it."""
 
     def __init__(self, path: str) -> None:
         self._version = _version(path)
         self.threads: list[int] = []
 
     def is_replaced(self, path: str) -> bool:
-        """Whether another version lies at the path by now."""
+        """Return whether the path now has another version."""
         return _version(path) != self._version
 
 

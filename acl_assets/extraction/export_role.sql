@@ -1,10 +1,10 @@
--- The role that extracts from the ticketing database: it reads six tables, cannot write, and cannot be in the way.
+-- The role for extracts from the ticketing database. It reads six tables, cannot write, and cannot block buyers for long.
 --
--- Run it as a superuser or the owner of the tables, in the ticketing database, as often as you like:
+-- Run the script as a superuser or the owner of the tables, in the ticketing database. You can run it repeatedly:
 --     psql -d ticketing -f export_role.sql
--- For another schema than public:  PGOPTIONS='-c acl.ticketing_schema=sales' psql -d ticketing -f export_role.sql
--- Then give the role a password (psql: \password acl_export) and let it in by pg_hba.conf.
--- Roles are not replicated by logical replication, but a physical standby has them at once. PostgreSQL 13 or newer.
+-- For a schema other than public:  PGOPTIONS='-c acl.ticketing_schema=sales' psql -d ticketing -f export_role.sql
+-- Then set a password for the role (psql: \password acl_export) and allow its connections in pg_hba.conf.
+-- Logical replication does not copy roles; a physical standby has them at once. Requires PostgreSQL 13 or newer.
 
 do $$
 begin
@@ -14,30 +14,30 @@ begin
 end
 $$;
 
--- Nothing that changes data or goes around its rules. Two connections: one reads, one looks at how the server does.
+-- No privilege to change data or to bypass its rules. Two connections: one reads, one watches the load of the server.
 alter role acl_export with
     login nosuperuser nocreatedb nocreaterole noreplication inherit connection limit 2;
 
--- A second fence behind the missing privileges. The extract's own transaction is read-only in any case.
+-- A second safeguard besides the missing privileges. The transaction of the extract is read-only in any case.
 alter role acl_export set default_transaction_read_only = on;
 
--- Whoever changes the structure of a table queues all buyers behind a reader that waits longer than this.
+-- Limit the wait for a table that somebody changes the structure of. A longer wait can make buyers queue behind it.
 alter role acl_export set lock_timeout = '2s';
 
--- A statement that reads slowly on purpose is counted as running all the while it waits for its reader: hours, then.
+-- The timeout includes the time that a throttled statement waits for its reader, so it must be hours.
 alter role acl_export set statement_timeout = '6h';
 
 -- An extract that hangs between two statements must not keep vacuum from removing dead rows.
 alter role acl_export set idle_in_transaction_session_timeout = '60s';
 
--- One processor of the server, no more; and no compilation, which only costs on plain scans.
+-- Use one processor of the server, and no just-in-time compilation, which only slows down plain scans.
 alter role acl_export set max_parallel_workers_per_gather = 0;
 alter role acl_export set jit = off;
 
--- A scan begins at the table's first page, also while somebody else scans it: rows come in the order they were written.
+-- Start every scan at the first page, even if another scan of the table runs, so that rows arrive in the order written.
 alter role acl_export set synchronize_seqscans = off;
 
--- A row that a policy hides would be missing from every figure: fail instead.
+-- Fail if a row-level security policy hides rows. Otherwise every figure would silently lack them.
 alter role acl_export set row_security = off;
 
 do $$
@@ -56,6 +56,6 @@ begin
 end
 $$;
 
--- Up to PostgreSQL 14 everybody may create objects in the schema public, this role too, and the extract refuses such a
--- role. Once you know that nothing of yours relies on it:
+-- Up to PostgreSQL 14 every role, including this one, can create objects in the schema public. The extract refuses such a
+-- role. If nothing of yours needs this privilege, revoke it:
 --     revoke create on schema public from public;

@@ -1,1 +1,1 @@
-"""Measure how often the verdicts are right, on simulated festivals whose truth is known."""
+"""Measure how often the verdicts are right, on simulated festivals with a known truth."""

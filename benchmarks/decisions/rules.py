@@ -1,11 +1,10 @@
-"""The rules that are compared: the project's models, the tiers they replaced, and filters by performances."""
+"""The compared rules: the evidence models, and the tiers that they replaced, with filters by performances."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -17,17 +16,15 @@ import pandas as pd
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.warehouse.project import dbt_command
-from benchmarks.decisions.worlds import EQUAL_WITHIN, World
+from benchmarks.decisions.worlds import World
 
-TIER_GAP = 0.10
+_TIER_GAP = 0.10
+_EQUAL_WITHIN = 0.10
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The verdict of a rule on a venue: `must invite` one band, `near-equals` of several, or nothing.
-
-    `first` is the band it would invite first in any case.
-    """
+    """The verdict of a rule on a venue, the bands that it names, and the band to invite first in any case."""
 
     venue: int
     verdict: str
@@ -37,9 +34,9 @@ class Claim:
 
 @cache
 def evidence_models() -> tuple[tuple[str, str], ...]:
-    """Return names and compiled SQL of the evidence models, those first that others read."""
+    """Return names and compiled SQL of the evidence models, in the order of their dependencies."""
     with TemporaryDirectory() as folder:
-        # dbt connects to the warehouse of the data folder before it compiles.
+        # dbt connects to the build file before it compiles.
         (Path(folder) / "build").mkdir()
         command = [*dbt_command(), "--quiet", "compile", "--select", "path:models/evidence", "--target-path", folder]
         subprocess.run(
@@ -55,7 +52,7 @@ def evidence_models() -> tuple[tuple[str, str], ...]:
 
 
 def evidence_of(world: World) -> pd.DataFrame:
-    """Return `band_levels`, `band_chances` and `band_verdicts` of a world in one frame."""
+    """Return `band_levels`, `band_chances` and `band_verdicts` of a world in one data frame."""
     fact = world.shows.assign(performance_id=range(len(world.shows)), is_completed=True)  # noqa: F841 # DuckDB reads it
     with duckdb.connect() as connection:
         connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
@@ -69,7 +66,7 @@ def evidence_of(world: World) -> pd.DataFrame:
 
 
 def claims_of_evidence(evidence: pd.DataFrame) -> list[Claim]:
-    """Return the claims of the project's own rule."""
+    """Return the claims of the evidence models."""
     claims = []
     for venue in evidence.venue_id.unique().tolist():
         bands = evidence[evidence.venue_id == venue]
@@ -81,36 +78,26 @@ def claims_of_evidence(evidence: pd.DataFrame) -> list[Claim]:
 
 
 def claims_of_tiers(world: World, least_performances: int = 1) -> list[Claim]:
-    """Return the claims of the rule before: the first tier of the averages, which ends at a fall of over 10 %."""
+    """Return the claims of the former rule: the first tier of the averages, which ends before a fall of over 10 %."""
     claims = []
     for venue in world.shows.venue_id.unique().tolist():
         averages = world.shows[world.shows.venue_id == venue].groupby("band_id").tickets_sold.agg(["mean", "size"])
         ranked = averages[averages["size"] >= least_performances]["mean"].sort_values(ascending=False)
-        if ranked.empty:
-            continue
-        tier = list(_first_tier(ranked))
-        verdict = "must invite" if len(tier) == 1 else "near-equals"
-        claims.append(Claim(venue, verdict, tuple(tier), tier[0]))
+        falls = ranked < (1 - _TIER_GAP) * ranked.shift()
+        tier = tuple(ranked.index[falls.cumsum() == 0].tolist())
+        if tier:
+            claims.append(Claim(venue, "must invite" if len(tier) == 1 else "near-equals", tier, tier[0]))
     return claims
-
-
-def _first_tier(ranked: pd.Series) -> Iterable[int]:
-    before = None
-    for band, average in zip(ranked.index.tolist(), ranked.tolist(), strict=True):
-        if before is not None and average < (1 - TIER_GAP) * before:
-            return
-        yield band
-        before = average
 
 
 def is_right(claim: Claim, world: World) -> bool:
     """Return whether a claim is true.
 
-    A must-invite is right when that band is truly the best of its venue. Near-equals are right when the truly best band
-    is one of them, and more than half of them are truly within 10 % of it.
+    A must-invite is right if the band is truly the best of its venue. Near-equals are right if they include the truly
+    best band and more than half of them are truly within 10 % of it.
     """
-    levels = world.truth[world.truth.venue_id == claim.venue].set_index("band_id").true_tickets
+    levels = world.levels(claim.venue)
     if claim.verdict == "must invite":
         return bool(levels.idxmax() == claim.bands[0])
-    equal = sum(world.is_within(claim.venue, band, EQUAL_WITHIN) for band in claim.bands)
-    return levels.idxmax() in claim.bands and equal > len(claim.bands) / 2
+    equals = levels[list(claim.bands)] >= (1 - _EQUAL_WITHIN) * levels.max()
+    return bool(levels.idxmax() in claim.bands and equals.mean() > 0.5)

@@ -1,1 +1,1 @@
-"""Measure what buyers of tickets notice while the ticketing database is extracted."""
+"""Measure the latency of buyers while the ticketing database is extracted."""

@@ -1,13 +1,14 @@
-"""The buyers of the extraction benchmark: pgbench with one purchase as its script, and the latencies in its log."""
+"""Run buyers with pgbench, whose script is one purchase, and read the latencies from its log."""
 
 from __future__ import annotations
 
 import math
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from acl_assets.simulator.postgres_server import PostgresServer
 from benchmarks.extraction.source import query
@@ -15,40 +16,35 @@ from benchmarks.extraction.source import query
 PERCENTILES = (50, 95, 99)
 _CLIENTS = 8
 _SCRIPT = Path(__file__).with_suffix(".sql")
-# Connections are opened and statements prepared in the first second.
+# pgbench opens connections and prepares statements in the first second.
 _WARM_UP_SECONDS = 1
 _CAPACITY_SECONDS = 6
 
 
 class PurchasesFailedError(RuntimeError):
-    """Buyers could not buy; the message has pgbench's output."""
-
-
-class Purchase(NamedTuple):
-    """A transaction: when it was due, in seconds since the epoch, and the seconds until its end."""
-
-    due_at: float
-    seconds: float
+    """A purchase failed; the message includes the output of pgbench."""
 
 
 def capacity(server: PostgresServer) -> float:
-    """Return the purchases a second of buyers that do not pause."""
-    # The first run reads the tables into the server's memory.
+    """Return the purchases per second of buyers that do not pause."""
+    # The first run reads the tables into the memory of the server.
     for _ in range(2):
         output = _run_pgbench(server, "--time", str(_CAPACITY_SECONDS))
     found = re.search(r"tps = ([0-9.]+)", output)
     if not found:
-        raise PurchasesFailedError(f"pgbench's output has no number of transactions a second: {output}")
+        raise PurchasesFailedError(f"The output of pgbench has no number of transactions per second: {output}")
     return float(found[1])
 
 
-def buy(server: PostgresServer, rate: float, seconds: float, seed: int, log_dir: Path) -> list[Purchase]:
-    """Let buyers buy, and return the purchases after the first second.
+def buy(server: PostgresServer, rate: float, seconds: float, seed: int, log_dir: Path) -> list[float]:
+    """Run buyers, and return the latencies in milliseconds of the purchases after the first second.
 
     Args:
-        rate: purchases a second, at random instants.
-        seed: chooses the instants and what is bought.
-        log_dir: folder for pgbench's log.
+        server: server of the ticketing database.
+        rate: purchases per second, at random times.
+        seconds: length of the run after the first second.
+        seed: determines the times and the purchases.
+        log_dir: folder for the log of pgbench.
 
     Raises:
         PurchasesFailedError: a purchase failed.
@@ -59,9 +55,7 @@ def buy(server: PostgresServer, rate: float, seconds: float, seed: int, log_dir:
     whole_seconds = math.ceil(seconds + _WARM_UP_SECONDS)
     options = ["--time", str(whole_seconds), "--rate", f"{rate:g}", "--random-seed", str(seed)]
     _run_pgbench(server, *options, "--log", "--log-prefix", str(log_dir / "purchases"))
-    purchases = [purchase for log in log_dir.glob("purchases.*") for purchase in read_log(log.read_text().splitlines())]
-    begin = min((purchase.due_at for purchase in purchases), default=0.0) + _WARM_UP_SECONDS
-    return [purchase for purchase in purchases if purchase.due_at >= begin]
+    return read_log(line for log in log_dir.glob("purchases.*") for line in log.read_text().splitlines())
 
 
 def _run_pgbench(server: PostgresServer, *options: str) -> str:
@@ -77,25 +71,28 @@ def _run_pgbench(server: PostgresServer, *options: str) -> str:
     return ended.stdout
 
 
-def read_log(lines: Iterable[str]) -> list[Purchase]:
-    """Read pgbench's log: client, number, microseconds, script, seconds and microseconds of the end.
+def read_log(lines: Iterable[str]) -> list[float]:
+    """Return the latencies in milliseconds of the purchases that were due after the first second.
+
+    A line of the log has client, number, latency in microseconds, script, and seconds and microseconds of the end.
 
     Raises:
         PurchasesFailedError: a transaction failed or was skipped.
     """
     purchases = []
     for line in lines:
-        _, _, microseconds, _, epoch, epoch_microseconds, *_ = line.split()
-        if not microseconds.isdigit():
-            raise PurchasesFailedError(f"pgbench's log has a purchase that {microseconds}: {line}")
-        seconds = int(microseconds) / 1e6
-        purchases.append(Purchase(int(epoch) + int(epoch_microseconds) / 1e6 - seconds, seconds))
-    return purchases
+        _, _, latency, _, seconds, microseconds, *_ = line.split()
+        if not latency.isdigit():
+            raise PurchasesFailedError(f"The log of pgbench has a purchase that {latency}: {line}")
+        due_at = int(seconds) + (int(microseconds) - int(latency)) / 1e6
+        purchases.append((due_at, int(latency) / 1e3))
+    begin = min(purchases, default=(0.0, 0.0))[0] + _WARM_UP_SECONDS
+    return [latency for due_at, latency in purchases if due_at >= begin]
 
 
-def percentiles_ms(purchases: Iterable[Purchase]) -> dict[int, float]:
-    """Return the latencies in milliseconds that 50, 95 and 99 per cent of the purchases do not exceed."""
-    ordered = sorted(purchase.seconds for purchase in purchases)
-    if not ordered:
-        raise PurchasesFailedError("No purchase was made; take a longer block or a higher rate.")
-    return {percentile: ordered[math.ceil(percentile / 100 * len(ordered)) - 1] * 1_000 for percentile in PERCENTILES}
+def percentiles(latencies: Sequence[float]) -> dict[int, float]:
+    """Return the nearest-rank percentiles of latencies."""
+    if not latencies:
+        raise PurchasesFailedError("The block has no purchase. Measure longer blocks or a higher rate.")
+    found = np.percentile(latencies, PERCENTILES, method="inverted_cdf")
+    return dict(zip(PERCENTILES, map(float, found), strict=True))

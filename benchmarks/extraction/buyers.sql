@@ -1,4 +1,4 @@
--- One purchase of a pgbench client: look up a person, count the seats left, buy two tickets.
+-- One purchase of a pgbench client: it looks up a person, counts the seats left and buys two tickets.
 
 \set any_person random(1, :people)
 \set any_performance random(1, :performances)

@@ -1,4 +1,4 @@
-"""The readers of the extraction benchmark: commands that copy all tables of the ticketing database."""
+"""Readers of the extraction benchmark: commands that copy all tables of the ticketing database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.measuring import CommandFailedError
 EXTRACT = "extract"
 Command = Callable[[PostgresServer], list[str]]
 _EXTRACTION = (sys.executable, "-m", "acl_assets.extraction.extract", "--full")
-# Runs a command in a new folder again and again, until it fails.
+# Run a command repeatedly until it fails, each time in a new folder.
 _AGAIN = 'while cd "$(mktemp --directory --tmpdir="$0")" && ACL_EXPORTS_DIR="$PWD" "$@"; do :; done; exit 1'
 _SECONDS_UNTIL_READING = 300.0
 
@@ -40,10 +40,10 @@ READERS: Mapping[str, Command] = {
 
 @contextmanager
 def reading(command: Command, server: PostgresServer, folder: Path) -> Iterator[None]:
-    """Let a reader read again and again, from its first query until the end of the block.
+    """Run a reader repeatedly until the block ends. The block starts with the first query of the reader.
 
     Raises:
-        CommandFailedError: it failed, or did not begin to read.
+        CommandFailedError: the reader failed, or did not begin to read.
     """
     settings = ("ACL_", "DAGSTER_", "PG")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
@@ -57,7 +57,7 @@ def reading(command: Command, server: PostgresServer, folder: Path) -> Iterator[
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    # Buyers share the processors with the reader here, but not in real life: the reader yields to them.
+    # In production buyers and reader run on different machines, so here the reader yields the processors to them.
     os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
     try:
         deadline = time.monotonic() + _SECONDS_UNTIL_READING
@@ -74,6 +74,6 @@ def reading(command: Command, server: PostgresServer, folder: Path) -> Iterator[
 
 def _require_running(process: subprocess.Popen[bytes], log_file: Path, deadline: float = inf) -> None:
     if process.poll() is not None:
-        raise CommandFailedError(f"The reader failed. Its output is:\n{log_file.read_text(errors='replace')}")
+        raise CommandFailedError(f"The reader failed. Its output:\n{log_file.read_text(errors='replace')}")
     if time.monotonic() > deadline:
-        raise CommandFailedError(f"The reader has not begun to read after {_SECONDS_UNTIL_READING:.0f} s.")
+        raise CommandFailedError(f"The reader did not begin to read within {_SECONDS_UNTIL_READING:.0f} s.")

@@ -1,4 +1,4 @@
-"""The ticketing database that is read: a PostgreSQL server of the benchmark, with 20 years of simulated sales."""
+"""Run the ticketing database of the benchmark: a PostgreSQL server with 20 years of simulated sales."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from acl_assets.simulator.postgres_server import PostgresServer, running_postgre
 from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.measuring import process_tree
 
-# A small server. A block begins after a checkpoint, and the next one must not fall into it.
+# A small server. Each block begins after a checkpoint, and the next checkpoint must not fall into it.
 _CONFIGURATION = {"shared_buffers": "1GB", "max_wal_size": "16GB", "checkpoint_timeout": "1h"}
 
 
 @contextmanager
 def running_source(folder: Path, scale: float) -> Iterator[PostgresServer]:
-    """Run a server with a ticketing database of a scale, on processors of its own if there are two or more."""
+    """Run a server with a ticketing database of a scale, on separate processors if there are two or more."""
     with running_postgres(folder, configuration=_CONFIGURATION) as server:
         open_ticketing_database(server, TicketingHistory(scale))
         processors = sorted(os.sched_getaffinity(0))
         half = len(processors) // 2
         if half:
-            # Sessions inherit the processors of the server; buyers and readers inherit those of this process.
+            # Sessions inherit the processors of the server. Buyers and readers inherit those of this process.
             for process in process_tree(server.pid):
                 with suppress(psutil.NoSuchProcess):
                     process.cpu_affinity(processors[:half])
@@ -54,7 +54,7 @@ def is_read(server: PostgresServer) -> bool:
 
 
 def settle(server: PostgresServer) -> None:
-    """End the sessions of readers and write everything to disk, so that it does not happen in the next block."""
+    """End the sessions of readers and write all data to disk, so that neither happens in the next block."""
     query(server, f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = '{EXPORT_ROLE}'")
     query(server, "checkpoint")
     os.sync()

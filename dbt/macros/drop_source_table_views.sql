@@ -1,8 +1,7 @@
 {#-
-    Spark's catalog stays and is open to others, and names of people must not be in it longer than they are read. The
-    schemas may be somebody else's too: what was made goes, and nothing else. Spark looks into the files behind what it
-    drops; it need not for a view on one that is gone, so the tables go first. On DuckDB the views are in the build file,
-    which is read until it is sealed; that drops them.
+    Spark's catalog outlives the refresh and other users can read it. The views expose the names of people, so they are
+    dropped as soon as nothing reads them. Other projects may use the same schemas: drop these views and nothing else.
+    On DuckDB the views are in the build file, which later steps still read; acl_assets drops them before publication.
 -#}
 {% macro drop_source_table_views() %}
     {{ return(adapter.dispatch('drop_source_table_views')()) }}

@@ -1,4 +1,4 @@
-{#- The upper tail of the standard normal distribution for x >= 0: Abramowitz & Stegun 26.2.17, error below 7.5e-8. -#}
+{#- Upper tail of the standard normal distribution for x >= 0: Abramowitz & Stegun 26.2.17, error below 7.5e-8. -#}
 {% macro normal_upper_tail(x) -%}
     {%- set t = "(1.0 / (1.0 + 0.2316419 * " ~ x ~ "))" -%}
     (
@@ -11,7 +11,7 @@
 {%- endmacro %}
 
 {% macro standard_normal_density(x) -%}
-    (0.3989422804014327 * exp(-0.5 * {{ x }} * {{ x }}))
+    (0.3989422804014327 * {{ bounded_exp("-0.5 * " ~ x ~ " * " ~ x) }})
 {%- endmacro %}
 
 {% macro standard_normal_cdf(x) -%}
@@ -35,4 +35,9 @@
             1e-300
         )
     )
+{%- endmacro %}
+
+{#- PostgreSQL, in which a benchmark builds these models, fails if a result or a product of two results underflows. -#}
+{% macro bounded_exp(x) -%}
+    exp(greatest({{ x }}, -300))
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{#- Makes the views `festival.<table>` over the Parquet files of the source tables, before anything else runs. -#}
+{#- Create the views `festival.<table>` over the Parquet files of the source tables. Runs before any model. -#}
 {% macro register_source_tables() %}
     {% if execute %}
         {% do adapter.create_schema(api.Relation.create(database=target.get('database'), schema='festival')) %}
@@ -17,11 +17,12 @@
 
 {% macro default__source_table_view(table, file) %}
     {% do exceptions.raise_compiler_error(
-        "source_table_view is not written for " ~ target.type ~ ": add the macro " ~ target.type ~ "__source_table_view"
+        "The macro source_table_view has no implementation for " ~ target.type ~ ": add " ~ target.type
+        ~ "__source_table_view to macros/register_source_tables.sql."
     ) %}
 {% endmacro %}
 
-{#- DuckDB takes a path for a glob pattern; a class of one character stands for that character. -#}
+{#- DuckDB reads a path as a glob pattern. A character class of one character matches that character literally. -#}
 {% macro duckdb__source_table_view(table, file) %}
     {% set pattern = modules.re.sub('([\\[*?])', '[\\1]', file) %}
     {{ return(
@@ -30,7 +31,7 @@
     ) }}
 {% endmacro %}
 
-{#- Spark takes a path for a glob pattern too, in which a backslash escapes; a backquote ends it unless doubled. -#}
+{#- Spark reads a path as a glob pattern too. A backslash escapes a character; a backquote must be doubled. -#}
 {% macro spark__source_table_view(table, file) %}
     {% set pattern = modules.re.sub('([\\[\\]*?{}\\\\])', '\\\\\\1', file) %}
     {{ return(

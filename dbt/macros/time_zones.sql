@@ -4,11 +4,15 @@
 
 {% macro default__to_utc(instant) %}
     {%- do exceptions.raise_compiler_error(
-        "to_utc is not written for " ~ target.type ~ ": add the macro " ~ target.type ~ "__to_utc"
+        "The macro to_utc has no implementation for " ~ target.type ~ ": add " ~ target.type
+        ~ "__to_utc to macros/time_zones.sql."
     ) -%}
 {% endmacro %}
 
-{#- As timezone('UTC', ...), which asks the calendar library row by row: six times as long, and nothing is skipped. -#}
+{#-
+    Same result as timezone('UTC', ...), which calls the calendar library for every row. That takes six times as long,
+    and filters cannot skip rows.
+-#}
 {% macro duckdb__to_utc(instant) %}
     {{- return("make_timestamp(epoch_us(" ~ instant ~ "))") -}}
 {% endmacro %}
@@ -24,7 +28,8 @@
 
 {% macro default__to_festival_date(instant) %}
     {%- do exceptions.raise_compiler_error(
-        "to_festival_date is not written for " ~ target.type ~ ": add the macro " ~ target.type ~ "__to_festival_date"
+        "The macro to_festival_date has no implementation for " ~ target.type ~ ": add " ~ target.type
+        ~ "__to_festival_date to macros/time_zones.sql."
     ) -%}
 {% endmacro %}
 

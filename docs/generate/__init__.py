@@ -1,1 +1,1 @@
-"""Generate the parts of the documentation that follow from the code: diagrams, tables, screenshots."""
+"""Generate the diagrams, tables and screenshots of the documentation from the code."""

@@ -21,19 +21,21 @@ DDL_FILE = PROJECT_DIR / "acl_assets" / "simulator" / "ticketing_schema.sql"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the generated sections or, with `--check`, tell which pages are not current; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m docs.generate", description="Generated sections of docs/*.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
+    """Write the generated sections, or list outdated pages with `--check`; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m docs.generate", description="Write generated sections of docs/*.md."
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is outdated")
     parser.add_argument("--docs-dir", type=Path, default=DOCS_DIR, help="folder of the pages (%(default)s)")
     parser.add_argument("--ddl", type=Path, default=DDL_FILE, help="DDL of the source system (%(default)s)")
     options = parser.parse_args(arguments)
     manifest = load_manifest(dbt_project())
-    sections = make_sections(options.ddl.read_text(encoding="utf-8"), manifest, checks_of(defs, manifest))
+    sections = make_sections(options.ddl.read_text(encoding="utf-8"), manifest, checks_of(defs))
     pages = current_pages(options.docs_dir, sections)
     outdated = outdated_pages(pages)
     if options.check and outdated:
         names = ", ".join(str(path) for path in outdated)
-        print(f"Not current: {names}. Run python -m docs.generate and look at the difference.", file=sys.stderr)
+        print(f"Outdated pages: {names}. Run python -m docs.generate and review the difference.", file=sys.stderr)
         return 1
     for path in outdated:
         path.write_text(pages[path], encoding="utf-8")
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_sections(ddl: str, manifest: Mapping[str, Any], checks: Sequence[Check]) -> dict[str, str]:
-    """Every generated section as Markdown, by the name of its place."""
+    """Return every generated section as Markdown, by name."""
     return {
         "source-system": source_system_diagram(ddl),
         "star-schema": star_schema_diagram(manifest),

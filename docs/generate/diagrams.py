@@ -21,7 +21,7 @@ _DATES = ("performance_date", "sale_date")
 
 
 class Column(NamedTuple):
-    """One line of an entity: its type, its name, and `PK`, `FK` or `UK` where it is a key."""
+    """A column of an entity; `keys` holds `PK`, `FK` and `UK` as they apply."""
 
     type: str
     name: str
@@ -29,7 +29,7 @@ class Column(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A column of a child that names a row of a parent; `is_unique` when no two rows of the child name the same."""
+    """A foreign key; `is_unique` if at most one row of the child refers to a row of the parent."""
 
     child: str
     column: str
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
 
 
 def source_system_diagram(ddl: str) -> str:
-    """The entity-relationship diagram of PostgreSQL DDL: tables, columns, keys and foreign keys."""
+    """Return the entity-relationship diagram of PostgreSQL DDL."""
     tables = [
         statement
         for statement in sqlglot.parse(ddl, dialect="postgres")
@@ -76,7 +76,7 @@ def _ddl_references(table: exp.Create) -> Iterator[Reference]:
 
 
 def _table_name(expression: exp.Expression) -> str:
-    """The first table an expression names: the one a statement creates, the one a reference points to."""
+    """Return the first table in an expression: the created table of a statement, the target of a reference."""
     return next(expression.find_all(exp.Table)).name
 
 
@@ -84,7 +84,7 @@ def _table_name(expression: exp.Expression) -> str:
 
 
 def star_schema_diagram(manifest: Mapping[str, Any]) -> str:
-    """Return the diagram of the star schema. A column named like the key of a dimension refers to it."""
+    """Return the diagram of the star schema. A column with the name of a dimension's key is its foreign key."""
     models = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
@@ -133,7 +133,7 @@ def _entity_relationship_diagram(entities: Mapping[str, Iterable[Column]], refer
 
 
 def _word(column_type: str) -> str:
-    """A type as Mermaid accepts it: one word, with neither space nor comma."""
+    """Return a type as one word without spaces and commas, as Mermaid requires."""
     return re.sub(r"[^\w()\[\]]+", "_", column_type)
 
 
@@ -141,9 +141,9 @@ def _word(column_type: str) -> str:
 
 
 def lineage_diagram(manifest: Mapping[str, Any]) -> str:
-    """Which table is made from which: source tables, star schema, data products and what is made of those.
+    """Return the diagram of the dependencies between source tables, models and exposures.
 
-    A staging model is a part of the models that read it, and left out.
+    Staging models are left out: the models that read a staging model depend on its source tables.
     """
     models = {unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "model"}
     staging = {unique_id: node for unique_id, node in models.items() if node["config"]["materialized"] == "ephemeral"}

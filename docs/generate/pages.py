@@ -1,7 +1,7 @@
-"""Put generated sections into the places that pages have for them.
+"""Insert generated sections into Markdown pages.
 
-A place is `<!-- generated: name -->` and `<!-- end of generated -->`, each on a line of its own. The text between them
-is replaced.
+A page marks the place of a section with the lines `<!-- generated: name -->` and `<!-- end of generated -->`. The
+section replaces the text between them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _PLACE = re.compile(
 
 
 class PlaceError(ValueError):
-    """A page asks for a section that is not made, or a section has no place on any page."""
+    """A page has a place for an unknown section, or a section has no place on any page."""
 
 
 def current_pages(docs_dir: Path, sections: Mapping[str, str]) -> dict[Path, str]:
-    """The text every Markdown page below a folder should have, by path; pages without a place are left out.
+    """Return the current text of every Markdown page below a folder that has a place, by path.
 
     Raises:
         PlaceError: places and sections do not match.
@@ -36,10 +36,10 @@ def current_pages(docs_dir: Path, sections: Mapping[str, str]) -> dict[Path, str
             pages[path] = _PLACE.sub(lambda place: f"{place['begin']}{sections[place['name']]}\n{place['end']}", text)
         placed |= names
     if missing := sections.keys() - placed:
-        raise PlaceError(f"No page below {docs_dir} has a place for {', '.join(sorted(missing))}.")
+        raise PlaceError(f"No page below {docs_dir} has a place for {', '.join(sorted(missing))}. Add it to a page.")
     return pages
 
 
 def outdated_pages(pages: Mapping[Path, str]) -> list[Path]:
-    """Those pages whose file does not hold the text it should."""
+    """Return the pages whose file differs from the given text."""
     return [path for path, text in pages.items() if path.read_text(encoding="utf-8") != text]

@@ -1,7 +1,7 @@
-"""Take the pictures of the documentation: `python -m docs.generate.screenshots`.
+"""Take the screenshots of the documentation: `python -m docs.generate.screenshots`.
 
-The module runs the pipeline on simulated exports in a temporary folder, opens Dagster's UI and the report in headless
-Chromium and writes `docs/images/*.png`.
+The module runs a refresh on a simulated batch in a temporary folder, opens Dagster's UI and the report in headless
+Chromium, and writes `docs/images/*.png`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _REPORT_PICTURES = ("ticket_sales_over_time", "ticket_sales_by_venue", "band_sal
 _NAVIGATION_WIDTH = 80
 _SECONDS_TO_START = 120
 _MILLISECONDS_TO_PAINT = 60_000
-# Charts and the graph's layout move for a moment after the last element has arrived.
+# Charts and the layout of the graph move for a moment after the last element has appeared.
 _MILLISECONDS_TO_SETTLE = 1_500
 
 
 class ScreenshotError(RuntimeError):
-    """A picture cannot be taken; the message says why and what to do."""
+    """A screenshot cannot be taken; the message says why and what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Take every picture anew; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m docs.generate.screenshots", description="Pictures of docs/.")
-    parser.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where they go (%(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the simulated exports (%(default)s)")
+    """Take every screenshot and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate.screenshots", description="Screenshots of docs/.")
+    parser.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="output folder (%(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="scale of the simulated batch (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="acl-screenshots-") as scratch:
@@ -56,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
-    """Run the pipeline in an empty folder and photograph what comes out.
+    """Run a refresh in an empty folder and take screenshots of its results.
 
     Raises:
-        ScreenshotError: there is no browser, or a command of the pipeline fails.
+        ScreenshotError: there is no browser, or a command fails.
     """
     executable = chromium_executable()
     if executable is None:
-        raise ScreenshotError(f"No browser on the PATH; install one of {', '.join(CHROMIUM_NAMES)}.")
+        raise ScreenshotError(f"No browser is on the PATH. Install one of {', '.join(CHROMIUM_NAMES)}.")
     environment = _environment(scratch)
     settings = Settings.model_validate({"data_dir": scratch / "data"})
     images_dir.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """The environment of a fresh installation: no setting of the caller's, an instance of its own."""
+    """Return the environment of a new installation, without the settings of the caller."""
     home = scratch / "dagster_home"
     home.mkdir()
     shutil.copy(PROJECT_DIR / "dagster.yaml", home)
@@ -92,8 +92,8 @@ def _environment(scratch: Path) -> dict[str, str]:
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     finished = subprocess.run(command, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
-        said = (finished.stdout + finished.stderr).strip()[-3000:]
-        raise ScreenshotError(f"{' '.join(command)} failed:\n{said}")
+        output = (finished.stdout + finished.stderr).strip()[-3000:]
+        raise ScreenshotError(f"{' '.join(command)} failed:\n{output}")
 
 
 # Servers and pages ------------------------------------------------------------------------------------------
@@ -101,10 +101,10 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 @contextmanager
 def _webserver(environment: Mapping[str, str]) -> Iterator[str]:
-    """Dagster's UI on a free port of this machine; gives its address.
+    """Run Dagster's UI on a free port and yield its address.
 
     Raises:
-        ScreenshotError: it does not answer.
+        ScreenshotError: the server does not answer.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -144,7 +144,7 @@ def _page(browser: Browser, width: int, height: int) -> Iterator[Page]:
 
 
 def _settle(page: Page) -> None:
-    """Close what covers the page and wait until nothing moves."""
+    """Close dialogs and wait until nothing moves."""
     page.wait_for_load_state("networkidle")
     for name in ("Skip", "Dismiss", "Close"):
         button = page.locator("[role=dialog]").get_by_role("button", name=name)
@@ -153,14 +153,14 @@ def _settle(page: Page) -> None:
     page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
 
 
-# Pictures ---------------------------------------------------------------------------------------------------
+# Screenshots ------------------------------------------------------------------------------------------------
 
 
 def photograph_report(page: Page, report: Path, images_dir: Path) -> None:
-    """The answer at the top of the report, then each of its three pictures.
+    """Take the top of the report, then each of its three pictures.
 
     Raises:
-        ScreenshotError: the report does not show three pictures.
+        ScreenshotError: the report has fewer than three pictures.
     """
     page.goto(report.as_uri())
     pictures = page.locator("section.picture:has(svg, canvas)")
@@ -176,7 +176,7 @@ def photograph_report(page: Page, report: Path, images_dir: Path) -> None:
 
 
 def photograph_asset_graph(page: Page, address: str, image: Path) -> None:
-    """All assets and how they depend on each other, every group unfolded, from top to bottom."""
+    """Take the graph of all assets, from top to bottom, with every group expanded."""
     page.add_init_script("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
     groups = ",".join(f"global@global:{group}" for group in _GROUPS)
     page.goto(f"{address}/asset-groups?expanded={groups}")
@@ -185,7 +185,7 @@ def photograph_asset_graph(page: Page, address: str, image: Path) -> None:
     page.get_by_text("Hide navigation").click()
     page.locator("button").filter(has=page.get_by_label("panel_show_right")).click()
     _settle(page)
-    # A double click beside the graph zooms to where all of it is seen; the corner lies beside it.
+    # A double click outside the graph fits all of it into the view. The lower left corner is outside the graph.
     page.mouse.dblclick(_NAVIGATION_WIDTH, page.evaluate("innerHeight") - _NAVIGATION_WIDTH / 8)
     _settle(page)
     page.locator("button").filter(has=page.get_by_label("zoom_out")).click()
@@ -194,7 +194,7 @@ def photograph_asset_graph(page: Page, address: str, image: Path) -> None:
 
 
 def photograph_checks(page: Page, address: str, image: Path) -> None:
-    """The checks of the performances; one of them warns, with the rows it found."""
+    """Take the checks of fct_performances, one of which is a warning with failing rows."""
     page.goto(f"{address}/assets/star_schema/fct_performances?view=checks&checkDetail=performances_have_tickets")
     page.get_by_text("Latest execution").wait_for()
     _settle(page)

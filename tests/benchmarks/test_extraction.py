@@ -1,4 +1,4 @@
-"""Latencies come from pgbench's log of purchases made while a reader reads."""
+"""The extraction benchmark measures the latencies of purchases during the run of a reader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from acl_assets.simulator.postgres_server import PostgresServer
 from benchmarks.extraction.__main__ import measure
-from benchmarks.extraction.buyers import Purchase, PurchasesFailedError, percentiles_ms, read_log
+from benchmarks.extraction.buyers import PurchasesFailedError, percentiles, read_log
 from benchmarks.extraction.readers import READERS, reading
 from benchmarks.extraction.source import running_source
 from benchmarks.results import Circumstances
@@ -23,20 +23,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
         yield server
 
 
-def test_log_gives_latency_since_a_purchase_was_due() -> None:
-    assert read_log(["0 1 2500 0 1700000000 500000 12"]) == [Purchase(due_at=1_700_000_000.4975, seconds=0.0025)]
+def test_log_gives_the_latencies_after_the_first_second() -> None:
+    ends = (0.5, 0.9, 1.6, 2.0)
+    assert read_log(f"0 1 {2500 + number} 0 {int(end)} {end % 1 * 1e6:.0f}" for number, end in enumerate(ends)) == [
+        pytest.approx(2.502),
+        pytest.approx(2.503),
+    ]
 
 
 @pytest.mark.parametrize("word", ["failed", "skipped"])
-def test_purchase_that_failed_is_an_error(word: str) -> None:
+def test_failed_purchase_is_an_error(word: str) -> None:
     with pytest.raises(PurchasesFailedError, match=word):
         read_log([f"0 1 {word} 0 1700000000 500000 12"])
 
 
-def test_percentiles_are_latencies_of_purchases() -> None:
-    purchases = [Purchase(due_at=0.0, seconds=number / 1_000) for number in range(100, 0, -1)]
-
-    assert percentiles_ms(purchases) == pytest.approx({50: 50, 95: 95, 99: 99})
+def test_percentiles_are_nearest_ranks() -> None:
+    assert percentiles(range(100, 0, -1)) == {50: 50, 95: 95, 99: 99}
 
 
 @pytest.mark.exhaustive
@@ -45,7 +47,7 @@ def test_percentiles_are_latencies_of_purchases() -> None:
 def test_every_reader_is_measured_in_pairs(server: PostgresServer, tmp_path: Path) -> None:
     options = argparse.Namespace(scale=0.001, rounds=1, block_seconds=2.0, work_dir=tmp_path, readers=list(READERS))
 
-    result = measure(server, options, Circumstances.now([]))
+    result = measure(server, options, Circumstances.now())
 
     assert [pair.reader for pair in result.pairs] == list(READERS)
     assert all(0 < pair.without[50] <= pair.without[95] for pair in result.pairs)

@@ -1,4 +1,4 @@
-"""The hand-written script does the work of a refresh; otherwise a comparison of their times has no meaning."""
+"""The hand-written script does the same work as a refresh. Otherwise a comparison of their times is meaningless."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def by_hand(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The warehouse that the script makes of the batch `first`."""
+    """Build the warehouse of the batch `first` with the script."""
     return build(first_batch, tmp_path_factory.mktemp("by_hand"))
 
 

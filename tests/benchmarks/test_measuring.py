@@ -1,4 +1,4 @@
-"""Commands are measured with all their processes."""
+"""The measurement of a command includes all its processes."""
 
 from __future__ import annotations
 

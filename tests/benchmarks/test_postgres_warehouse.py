@@ -1,4 +1,4 @@
-"""The PostgreSQL contender does the work of dbt in a refresh."""
+"""The PostgreSQL contender does the same work as dbt in a refresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ratios and budgets follow from stored runs."""
+"""Ratios, budgets and pages are computed from stored results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-{#- DuckDB has these functions from PostgreSQL. -#}
+{#- DuckDB took these functions over from PostgreSQL. -#}
 {% macro postgres__to_utc(instant) %}
     {{- return("timezone('UTC', " ~ instant ~ ")") -}}
 {% endmacro %}

@@ -1,3 +1,3 @@
-{#- The source tables exist already: they are loaded with COPY. -#}
+{#- The benchmark loads the source tables with COPY before dbt runs. -#}
 {% macro register_source_tables() %}
 {% endmacro %}

@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
 
-{#- A view keeps the names it was written with. Without the database's name it works in a copy under any name. -#}
+{#- A view stores the names of its relations. Without the database name it also works in a renamed copy of the file. -#}
 {%- set sales = ref('fct_ticket_sales').include(database=false) -%}
 {%- set performances = ref('dim_performances').include(database=false) -%}
 {%- set bands = ref('dim_bands').include(database=false) -%}

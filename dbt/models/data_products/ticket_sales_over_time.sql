@@ -8,7 +8,7 @@ festivals as (
     group by festival_year
 ),
 
--- A fortieth of the groups of performances and months, and no month reckoned for every ticket.
+-- Aggregate by day first: 40 times fewer rows reach date_trunc.
 daily_sales as (
     select
         performances.festival_year,

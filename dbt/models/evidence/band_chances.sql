@@ -1,4 +1,4 @@
-{#- Points of the grid on which the chances are integrated, per venue. -#}
+{#- Number of grid points per venue for the numeric integration of the chances. -#}
 {%- set points = 400 -%}
 {%- set equal_share = "(1 - " ~ var('equal_within') ~ ")" -%}
 
@@ -90,17 +90,22 @@ all_bands as (
 select
     distributions.venue_id,
     distributions.band_id,
-    least(sum(distributions.mass * exp(all_bands.log_below_level - distributions.log_below_level)), 1) as p_best,
     least(
         sum(
             distributions.mass
-            * exp(all_bands.log_below_top_group_level - distributions.log_below_top_group_level)
+            * {{ bounded_exp('all_bands.log_below_level - distributions.log_below_level') }}
+        ), 1
+    ) as p_best,
+    least(
+        sum(
+            distributions.mass
+            * {{ bounded_exp('all_bands.log_below_top_group_level - distributions.log_below_top_group_level') }}
         ), 1
     ) as p_top_group,
     least(
         sum(
             distributions.mass
-            * exp(all_bands.log_below_stands_out_level - distributions.log_below_stands_out_level)
+            * {{ bounded_exp('all_bands.log_below_stands_out_level - distributions.log_below_stands_out_level') }}
         ), 1
     ) as p_stands_out
 from distributions

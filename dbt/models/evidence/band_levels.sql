@@ -1,4 +1,4 @@
-{#- The prior is a mixture: most bands are near the venue's mean, a few are truly exceptional. -#}
+{#- The prior is a mixture: most bands are close to the venue's mean, a few are exceptional. -#}
 {%- set wide_share = 0.05 -%}
 {%- set wide_spread = 9 -%}
 

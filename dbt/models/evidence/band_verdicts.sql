@@ -1,6 +1,6 @@
 with
 
--- Parallel sums of floating-point numbers differ in their last digits, so thresholds are compared with rounded chances.
+-- Parallel floating-point sums differ in their last digits, so the thresholds apply to rounded chances.
 chances as (
     select
         chances.venue_id,

@@ -18,7 +18,7 @@ festivals_0 as (
     from performances
 ),
 
--- A festival or venue that sold nothing gets a level above zero, which can be divided by.
+-- The lower bound avoids division by zero for a festival or venue that sold nothing.
 {% for round in range(1, rounds + 1) %}
     venues_{{ round }} as (
         select

@@ -41,7 +41,7 @@ skewness as (
 ),
 
 scale as (
-    -- The margin keeps rounding from deciding when all ratios are equal.
+    -- The margin prevents rounding errors from choosing the scale when all ratios are equal.
     select of_ratios + of_logarithms > 1e-6 as is_log_scale
     from skewness
 )

@@ -19,7 +19,7 @@ numbers as (
     cross join digits as myriads
 ),
 
--- 273 years from a Monday on.
+-- 273 years of days. 1900-01-01 is a Monday.
 long_calendar as (
     select
         cast('1900-01-01' as date) + number as date_day,

@@ -1,4 +1,4 @@
-{#- The text itself is left out of the failing rows: it is too long to be looked at, and may be personal data. -#}
+{#- Failing rows omit the text itself, because it may be personal data. -#}
 {% test length_at_most(model, column_name, characters, identified_by) %}
 
 select

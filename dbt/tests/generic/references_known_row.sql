@@ -1,4 +1,4 @@
-{#- Unlike relationships of dbt, this stores the columns that identify the failing row. -#}
+{#- Unlike dbt's relationships test, this test stores the columns that identify a failing row. -#}
 {% test references_known_row(model, column_name, to, field, identified_by) %}
 
 select

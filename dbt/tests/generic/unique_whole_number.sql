@@ -1,9 +1,9 @@
 {% test unique_whole_number(model, column_name) %}
 
 {#-
-    As `unique`, for whole numbers in large tables, in a thirtieth of the memory: 32 neighbouring numbers share one
-    group and one bit each. Where a group has more rows than bits a number may be there twice; only there are the
-    rows counted number by number.
+    Same result as `unique`, for whole numbers in large tables, with 30 times less memory. Each group holds 32
+    consecutive numbers and a bit for each. A group with more rows than set bits holds a duplicate. Only the rows of
+    such groups are counted per number.
 -#}
 {%- set block = column_name ~ ' - (' ~ column_name ~ ' & 31)' %}
 

@@ -8,7 +8,7 @@ expected as (
     where is_completed
 ),
 
--- The totals of a venue are repeated on each of its festivals.
+-- Each row of a venue repeats its totals.
 venue_totals as (
     select distinct
         venue_id,

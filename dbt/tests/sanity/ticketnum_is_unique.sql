@@ -2,7 +2,8 @@
 
 with
 
--- Grouping numbers takes two thirds of the memory that text does; a malformed ticketnum fails ticketnum_is_well_formed.
+-- Grouping by number takes two thirds of the memory of grouping by text. A malformed ticketnum, which try_cast turns
+-- into null, fails ticketnum_is_well_formed.
 repeated_numbers as (
     select {{ number }} as number
     from {{ source('festival', 'tickets') }}

@@ -1,4 +1,4 @@
--- The project's test without try_cast, which PostgreSQL does not have.
+-- The project's test without try_cast, which PostgreSQL lacks.
 {%- set number = "cast(case when ticketnum ~ '^TT[0-9]{14}$' then substring(ticketnum, 3, 14) end as bigint)" %}
 
 with
