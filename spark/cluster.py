@@ -46,11 +46,15 @@ class SparkClusterError(Exception):
 
 @dataclass(frozen=True)
 class Workers:
-    """How many, with how many cores each, and with how many megabytes, which its executor gets as heap."""
+    """How many, with how many cores each, and with how many megabytes, which its executor gets as heap.
+
+    Shuffles have 16 partitions per core, so that one of the fact fits in memory; Spark joins small ones by itself.
+    """
 
     count: int = 2
     cores: int = 1
     memory_mb: int = 2048
+    partitions_per_core: int = 16
 
 
 @dataclass(frozen=True)
@@ -241,9 +245,7 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
         # server is started: Derby has no way to write a path with a semicolon.
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:;databaseName=metastore;create=true",
-        # Enough that a partition of the fact fits in memory; Spark joins small ones by itself, and its own 200 are made
-        # for hundreds of cores.
-        "spark.sql.shuffle.partitions": 16 * workers.count * workers.cores,
+        "spark.sql.shuffle.partitions": workers.partitions_per_core * workers.count * workers.cores,
         # Queries of dbt's threads share the cores instead of waiting for each other.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.port": 0,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from acl_assets.util.atomic_write import write_atomically
 
 Lineage = dict[str, list[tuple[str, str]]]
-_CACHE_NAME = "column_lineage.json"
 
 
 def lineage_of_models(
@@ -19,10 +18,10 @@ def lineage_of_models(
 ) -> dict[str, Lineage]:
     """Return the column lineage of the given models: column -> sorted (upstream unique id, upstream column) pairs.
 
-    A model without compiled SQL below `target_path` is left out. `warn` is called with a message if the kept lineage
-    is damaged.
+    A model without compiled SQL below `target_path` is left out. `warn` is called with a message if the cache is
+    damaged.
     """
-    cache_file = target_path / _CACHE_NAME
+    cache_file = target_path / "column_lineage.json"
     cache = _read_cache(cache_file, warn)
     found: dict[str, Lineage] = {}
     fresh: dict[str, Lineage] = {}
@@ -32,9 +31,9 @@ def lineage_of_models(
         if not compiled.exists():
             continue
         sql = compiled.read_text()
-        schema = _parent_columns(manifest, node)
-        digest = hashlib.sha256(json.dumps([sql, schema, sorted(node["columns"])]).encode()).hexdigest()
-        found[unique_id] = fresh[digest] = cache.get(digest) or _lineage(sql, sorted(node["columns"]), schema)
+        parents = _parent_columns(manifest, node)
+        digest = hashlib.sha256(json.dumps([sql, parents, sorted(node["columns"])]).encode()).hexdigest()
+        found[unique_id] = fresh[digest] = cache.get(digest) or _lineage(sql, sorted(node["columns"]), parents)
     if fresh.keys() - cache.keys():
         write_atomically(cache_file, json.dumps({**cache, **fresh}))
     return found
@@ -44,7 +43,7 @@ def _read_cache(cache_file: Path, warn: Callable[[str], None]) -> dict[str, Line
     try:
         return {
             digest: {column: [(upstream, name) for upstream, name in sources] for column, sources in lineage.items()}
-            for digest, lineage in json.loads(cache_file.read_text()).items()
+            for digest, lineage in json.loads(cache_file.read_bytes()).items()
         }
     except FileNotFoundError:
         return {}
@@ -74,7 +73,6 @@ def _lineage(sql: str, columns: list[str], parents: Mapping[str, Mapping[str, An
     # sqlglot takes a third of a second to import, and most refreshes need none of it.
     from sqlglot import exp, parse_one
     from sqlglot.lineage import lineage
-    from sqlglot.optimizer.qualify import qualify
 
     schema: dict[str, Any] = {}
     for relation, parent in parents.items():
@@ -83,20 +81,13 @@ def _lineage(sql: str, columns: list[str], parents: Mapping[str, Mapping[str, An
     statement = parse_one(sql, dialect="duckdb")
     for table in statement.find_all(exp.Table):
         table.set("catalog", None)
-    qualified = qualify(statement, schema=schema, dialect="duckdb", validate_qualify_columns=False)
-    text = qualified.sql(dialect="duckdb")
     result: Lineage = {}
     for column in columns:
-        root = lineage(column, text, schema=schema, dialect="duckdb")
-        result[column] = sorted(set(_leaves(root.walk(), parents)))
+        sources = set()
+        for node in lineage(column, statement, schema=schema, dialect="duckdb").walk():
+            read = None if node.downstream else node.expression.find(exp.Table)
+            relation = f"{read.db}.{read.name}" if read is not None else ""
+            if relation in parents:
+                sources.add((parents[relation]["unique_id"], exp.to_column(node.name).name.lower()))
+        result[column] = sorted(sources)
     return result
-
-
-def _leaves(nodes: Iterator[Any], parents: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    from sqlglot import exp
-
-    for node in nodes:
-        table = None if node.downstream else node.expression.find(exp.Table)
-        parent = parents.get(f"{table.db}.{table.name}") if table is not None else None
-        if parent:
-            yield parent["unique_id"], exp.to_column(node.name).name.lower()

@@ -36,13 +36,8 @@ class Engine:
         """Return the variables that dbt needs for this engine, in addition to `Settings.dbt_variables`."""
         return {}
 
-    def begin_build(self, *, complete: bool, upstream: Sequence[str]) -> None:
-        """Prepare the engine for dbt, or raise BuildError if it cannot build.
-
-        Args:
-            complete: whether every model is built.
-            upstream: relations that the models are built from and that are not built with them.
-        """
+    def begin_build(self, *, complete: bool) -> None:
+        """Prepare the engine for dbt, or raise BuildError if it cannot build; `complete` if it builds every model."""
 
     def copy_results(
         self, manifest: Mapping[str, Any], target_path: Path, models: Sequence[str], stores: Sequence[str]
@@ -62,3 +57,9 @@ class Engine:
 
     def note_publication(self) -> None:
         """Note that the engine holds what has just been published."""
+
+
+class DuckDBEngine(Engine):
+    """Builds in the build file itself, so there is nothing to install, to copy or to note."""
+
+    name = "duckdb"
