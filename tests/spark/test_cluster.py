@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,9 +18,10 @@ from spark import cluster as spark_cluster
 from spark import guard as spark_guard
 from spark.cluster import SparkClusterError, cluster_folder, running_cluster, stop_cluster
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.exhaustive
-@pytest.mark.server
 @pytest.mark.spark
 def test_cluster_runs_until_it_is_stopped_from_elsewhere(tmp_path: Path) -> None:
     settings = festival_settings(tmp_path / "acl copy [ä] (1)")
@@ -76,13 +76,3 @@ def test_missing_installation_or_java_is_one_clear_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(spark_cluster, "_ENVIRONMENT", tmp_path)
     with pytest.raises(SparkClusterError, match="run: make spark-cluster-install"):
         running_cluster(tmp_path / "cluster").__enter__()
-
-
-def test_paths_with_spaces_stay_one_option_of_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Spark's launcher splits options at spaces; without quotes Java looks for a class named after a folder."""
-    monkeypatch.setattr(spark_cluster, "_spark_home", lambda: Path("/spark"))
-    folder = tmp_path / "acl copy" / "spark"
-    environment = spark_cluster._environment(folder, Path("/java"))
-    scratch = f"-Djava.io.tmpdir={folder / 'scratch'}"
-    assert shlex.split(environment["SPARK_DAEMON_JAVA_OPTS"])[-1] == scratch
-    assert scratch in shlex.split(environment["SPARK_SUBMIT_OPTS"])

