@@ -39,11 +39,9 @@ _ENGINES = {engine.name: engine for engine in (DuckDBEngine, SparkEngine)}
 
 
 def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:
-    """Everything Dagster needs to know, for the given settings (those of the environment when None).
+    """Return all definitions for the given settings, those of the environment when None.
 
-    Args:
-        settings: where the data is and how the pipeline is tuned.
-        resources: resources by name that replace the default ones: `settings`, `refresh_lock`, `dbt`.
+    `resources` replace the default ones of the same name: `settings`, `refresh_lock`, `dbt`.
 
     Raises:
         SettingsError: an environment variable cannot be used.

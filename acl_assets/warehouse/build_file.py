@@ -26,12 +26,8 @@ class BuildError(Exception):
 class BuildRecord(BaseModel):
     """The run that built the build file, and how it was built; written next to the build file.
 
-    Attributes:
-        run_id: id of the run.
-        published: identity of the published file when the build began, None if there was none.
-        complete: whether the run builds every model.
-        state: digest of the batch chain that the build reads.
-        assets: the assets selected in the run, as `layer/name`; publication requires their checks.
+    `published` is the identity of the published file when the build began, `state` the digest of the batch chain that
+    is read, and `assets` are those selected in the run, as `layer/name`; publication requires their checks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

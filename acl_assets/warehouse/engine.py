@@ -10,14 +10,10 @@ from acl_assets.settings import Settings
 
 
 class Engine:
-    """An engine for the models of one installation. The defaults are those of an engine that needs no preparation.
-
-    Attributes:
-        name: its dbt target, and the kind of the assets that it builds.
-        settings: of the installation.
-    """
+    """An engine for the models of one installation. The defaults are those of an engine that needs no preparation."""
 
     name: ClassVar[str]
+    """Its dbt target, and the kind of the assets that it builds."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -44,14 +40,8 @@ class Engine:
     ) -> Mapping[str, int]:
         """Copy what dbt built into the build file, and return the rows of the relations that stay in the engine.
 
-        Args:
-            manifest: of the dbt project.
-            target_path: folder in which dbt left the compiled models.
-            models: unique ids of the models that were built.
-            stores: names of the tables with failing rows of tests; some may not exist.
-
-        Raises:
-            BuildError: the results cannot be read.
+        `models` are unique ids of built models, whose compiled SQL is below `target_path`. `stores` are names of tables
+        with failing rows of tests, some of which may not exist. Raise BuildError if the results cannot be read.
         """
         return {}
 

@@ -44,11 +44,7 @@ def require_publishable(
 ) -> ConvertedChain:
     """Return the source tables of a build; refuse a build that mixes two states, misses a check or failed one.
 
-    Args:
-        settings: of the installation.
-        record: of the build.
-        required: the blocking checks of which each needs a result.
-        results: results of checks, oldest first; of several results of a check the newest counts.
+    Each of the `required` checks needs a result. Of several results of a check the newest, which is the last, counts.
 
     Raises:
         PublicationError: the build must not be published.

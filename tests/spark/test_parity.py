@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from refreshes import (
     refresh,
 )
 from spark_catalog import existing
-from warehouse.tiny_festival import TINY, TINY_WITH_OTHER_VENUES, tiny_festival
 
 from acl_assets.settings import DBT_PROJECT_DIR, Settings
 from acl_assets.source_schema import SOURCE_TABLES
@@ -135,27 +133,6 @@ def dbt_on_spark(settings: Settings, folder: Path, command: str, *arguments: str
         text=True,
         check=False,
     )
-
-
-@pytest.mark.spark
-@pytest.mark.exhaustive
-def test_evidence_of_a_small_festival_has_the_expected_values(remote: str, tmp_path: Path) -> None:
-    """The values that DuckDB meets too, with and without the performances at other venues."""
-    settings = festival_settings(tmp_path / "data").with_changes(dbt_target="spark", spark_remote=remote)
-    tiny_festival().write(settings.data_dir)
-    query = "select * from {{ ref('band_chances') }}"
-    for other_venues, expected in ((True, TINY_WITH_OTHER_VENUES), (False, TINY)):
-        variables = json.dumps({"evidence_from_other_venues": other_venues})
-        built = dbt_on_spark(settings, tmp_path, "run", "--select", "+band_chances", "--vars", variables)
-        assert built.returncode == 0, built.stdout
-        shown = dbt_on_spark(
-            settings, tmp_path, "show", "--quiet", "--inline", query, "--limit", "-1", "--output", "json"
-        )
-        assert shown.returncode == 0, shown.stdout
-        found = {(row["venue_id"], row["band_id"]): row for row in json.loads(shown.stdout)["show"]}
-        assert found.keys() == expected.keys()
-        for key, chances in expected.items():
-            assert {name: found[key][name] for name in chances} == pytest.approx(chances, abs=1e-4), key
 
 
 @pytest.mark.spark
