@@ -1,4 +1,4 @@
-"""Names that are Markdown, HTML or a request, from the export to what Dagster's UI makes of them."""
+"""Names that are Markdown, HTML or a request, from the export to the metadata that Dagster's UI renders."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from dagster import AssetKey, DagsterInstance, MarkdownMetadataValue, TableMetadataValue
-from playwright.sync_api import Browser, Page, Request
-from processes import dagster_webserver
-from refreshes import dagster_home, environment, festival_settings, land_plain_batch, open_instance, refresh
+from dagster import DagsterInstance, MarkdownMetadataValue, TableMetadataValue
+from refreshes import festival_settings, land_plain_batch, refresh
 
-from acl_assets.settings import Settings
-
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = pytest.mark.slow
 
 WIPE = '/graphql?query=mutation{wipeAssets(assetPartitionRanges:[{assetKey:{path:["festival","bands"]}}]){__typename}}'
 HOSTILE_NAMES = [
@@ -26,20 +21,6 @@ HOSTILE_NAMES = [
     "| cell | cell |",
     "# heading\n\n![second](/graphql?query=mutation)\u202e\ufffe",
 ]
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, DagsterInstance]]:
-    """An installation that refreshed once, its first bands and venues called by hostile names, and its instance."""
-    folder = tmp_path_factory.mktemp("hostile")
-    settings = festival_settings(folder / "data")
-    exported = land_plain_batch(settings)
-    for table in ("bands", "venues"):
-        rename_first_rows(exported / f"{table}.csv")
-    with open_instance(dagster_home(folder / "dagster")) as instance:
-        refreshed = refresh(settings, instance=instance)
-        assert refreshed.success, refreshed.errors
-        yield settings, instance
 
 
 def rename_first_rows(file: Path) -> None:
@@ -52,10 +33,15 @@ def rename_first_rows(file: Path) -> None:
 
 
 def test_text_from_data_is_in_no_metadata_or_description_that_the_ui_renders(
-    hostile: tuple[Settings, DagsterInstance],
+    tmp_path: Path, instance: DagsterInstance
 ) -> None:
     """The UI renders Markdown metadata and the descriptions of materializations, observations and check results."""
-    _, instance = hostile
+    settings = festival_settings(tmp_path / "data")
+    exported = land_plain_batch(settings)
+    for table in ("bands", "venues"):
+        rename_first_rows(exported / f"{table}.csv")
+    refreshed = refresh(settings, instance=instance)
+    assert refreshed.success, refreshed.errors
     rendered, tables = [], {}
     for described in described_objects(instance):
         rendered.append(described.description or "")
@@ -84,44 +70,3 @@ def described_objects(instance: DagsterInstance) -> Iterator[Any]:
             yield event.asset_observation_data.asset_observation
         elif event and event.event_type_value == "ASSET_CHECK_EVALUATION":
             yield event.asset_check_evaluation_data
-
-
-def test_opening_the_page_of_an_asset_sends_no_request_of_a_name(
-    browser: Browser, hostile: tuple[Settings, DagsterInstance]
-) -> None:
-    """The webserver runs mutations that arrive as GET, so an image called by a mutation would change the instance."""
-    settings, instance = hostile
-    sent: list[Request] = []
-    with (
-        dagster_webserver(
-            environment(settings, Path(instance.root_directory)), "-m", "acl_assets.definitions"
-        ) as server,
-        browser.new_context(viewport={"width": 1600, "height": 1400}) as context,
-    ):
-        page = context.new_page()
-        page.on("request", lambda request: sent.append(request))  # noqa: PLW0108, Playwright sets an attribute on it
-        page.goto(f"{server}/assets/festival/bands")
-        page.get_by_text("Show schema", exact=True).first.wait_for(timeout=60_000)
-        page.wait_for_load_state("networkidle")
-        page.wait_for_timeout(1_000)
-        require_nothing_is_rendered(page)
-        assert page.get_by_role("cell", name=HOSTILE_NAMES[0], exact=True).count() == 1
-        require_json_post([request for request in sent if urlsplit(request.url).path == "/graphql"], server)
-    assert instance.get_latest_materialization_event(AssetKey(["festival", "bands"])) is not None
-
-
-def require_json_post(queries: list[Request], webserver: str) -> None:
-    """All that docs/deployment.md has a proxy let pass; the browser adds `Origin`."""
-    assert queries
-    assert {(request.method, request.all_headers()["content-type"]) for request in queries} == {
-        ("POST", "application/json")
-    }
-    assert {request.all_headers()["origin"] for request in queries} == {webserver}
-
-
-def require_nothing_is_rendered(page: Page) -> None:
-    sources = page.locator("img").evaluate_all("images => images.map(image => image.getAttribute('src'))")
-    assert not [source for source in sources if "graphql" in source or source == "x"]
-    links = page.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href') || '')")
-    assert not [link for link in links if link.startswith("javascript:")]
-    assert page.title() != "1"

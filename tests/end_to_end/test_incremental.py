@@ -29,8 +29,8 @@ from benchmarks.hand_written import build
 
 pytestmark = pytest.mark.slow
 
-FOLDER = 'it\'s $HOME %41 [a-z] {x} # * ä "q"'
-SIBLING = 'it\'s $HOME %41 b {x} # zz ä "q"'
+FOLDER = 'it\'s $HOME %41 [a-z] {x} # * ä "q" hive=1'
+SIBLING = 'it\'s $HOME %41 b {x} # zz ä "q" hive=1'
 CANNOT_BE = {
     ("tickets", "performance_id"): (999_999, {"tickets_performance_is_known"}),
     ("tickets", "ticketnum"): ("TT00000000000001", {"ticketnum_is_unique"}),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -18,7 +17,6 @@ from acl_assets.definitions import build_definitions
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.warehouse import spark_engine
 from acl_assets.warehouse.build_file import BuildError
-from acl_assets.warehouse.spark_copy import CopyOrder
 from acl_assets.warehouse.spark_engine import SparkEngine, require_spark, spark_address
 
 
@@ -91,40 +89,6 @@ def test_missing_server_fails_at_once_and_changes_nothing(engine: SparkEngine) -
         assert "Connection refused. Start it there (make spark-cluster" in str(raised.value)
         assert "geheim" not in str(raised.value)
     engine.begin_build(complete=False)
-
-
-def test_models_and_stores_are_copied_with_the_limits_of_the_settings(
-    engine: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    orders: list[CopyOrder] = []
-
-    def call(processes: object, function: str, order: CopyOrder) -> dict[str, int]:
-        orders.append(order)
-        return {"x.y": 3}
-
-    monkeypatch.setattr(spark_engine.ChildProcesses, "call", call)
-    compiled = tmp_path / "compiled" / "shop" / "sales.sql"
-    compiled.parent.mkdir(parents=True)
-    compiled.write_text("select 1 as id")
-    column: dict[str, Any] = {"data_type": "int", "constraints": [{"type": "not_null"}]}
-    node = {"package_name": "shop", "schema": "star_schema", "columns": {"id": column}}
-    manifest = {
-        "nodes": {
-            "model.t": {**node, "alias": "t", "original_file_path": "t.sql", "config": {"materialized": "table"},
-                        "depends_on": {"nodes": ["source.festival.bands"]}},
-            "model.v": {**node, "alias": "v", "original_file_path": "sales.sql", "config": {"materialized": "view"},
-                        "depends_on": {"nodes": ["model.t"]}},
-        }
-    }  # fmt: skip
-    limited = SparkEngine(engine.settings.with_changes(memory_limit="2GB", spark_published_rows=7))
-    assert limited.copy_results(manifest, tmp_path, ["model.t", "model.v"], ["audit.failed"]) == {"x.y": 3}
-    (order,) = orders
-    assert (order.memory_limit, order.max_rows, order.stores) == ("2GB", 7, ("audit.failed",))
-    assert [(found.name, found.view, found.made_from) for found in order.relations] == [
-        ("star_schema.t", None, ()),
-        ("star_schema.v", "select 1 as id", ("star_schema.t",)),
-    ]
-    assert order.relations[0].columns == (("id", "int", False),)
 
 
 def test_missing_package_of_spark_s_client_is_named(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
