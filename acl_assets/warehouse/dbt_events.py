@@ -93,7 +93,7 @@ class _Results:
         build_file = self.engine.settings.build_file
         counts = {**row_counts(build_file, [self._relation(output) for output in outputs]), **left_out}
         models = [_unique_id(output) for output in outputs]
-        lineage = lineage_of_models(self.manifest, self.invocation.target_path, models, self.context.log.warning)
+        lineage = lineage_of_models(self.manifest, self.invocation.target_path, models)
         publication = (
             "left to published_warehouse in this run"
             if "published_warehouse" in selected_assets(self.context)

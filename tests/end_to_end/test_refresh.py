@@ -191,16 +191,6 @@ def test_one_model_is_built_without_publishing_and_says_so(published: Settings) 
     assert sha256(published.published_file) == before
 
 
-def test_some_models_of_a_new_batch_are_not_published_among_those_of_the_old(published: Settings) -> None:
-    """Each figure would be right, and the file as a whole wrong."""
-    before = sha256(published.published_file)
-    land_batch(published, "second", exported_at=LATER, seed=21)
-    refreshed = refresh(published, select=f'key:"festival/*" or {ONE_MODEL} or key:"published_warehouse"')
-    assert refreshed.failed_steps == {"published_warehouse"}
-    assert "mixture of two states" in refreshed.errors
-    assert sha256(published.published_file) == before
-
-
 def test_publishing_without_building_changes_nothing_and_says_so(published: Settings) -> None:
     before = sha256(published.published_file)
     refreshed = refresh(published, select='key:"published_warehouse"')
