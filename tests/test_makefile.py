@@ -14,6 +14,8 @@ import pytest
 
 from acl_assets.settings import PROJECT_DIR
 
+pytestmark = pytest.mark.slow
+
 MAKE = shutil.which("make") or "make"
 AWKWARD = 'acl it\'s $HOME & ; "x" *[ä] (1)'
 LOCK = "run 0b3c, process 1"
