@@ -260,7 +260,7 @@ def wait_until(
     """Wait until something has happened, looking every so often.
 
     Raises:
-        TimeoutError: it has not happened after so many seconds.
+        TimeoutError: it has not happened in time.
     """
     deadline = time.monotonic() + at_most_seconds
     while not happened():

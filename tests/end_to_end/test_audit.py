@@ -1,4 +1,4 @@
-"""No build is published without its audit: foreign dbt settings, deselected checks, re-executed and partial runs."""
+"""No build is published without its audit: deselected checks, re-executed and partial runs."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_no_name_of_a_person_is_published(published: Settings, first_refresh: Re
 
 
 def test_every_check_is_stored_with_its_result(published: Settings, first_refresh: Refreshed) -> None:
-    """Who reads the data reads what was checked; nothing that was evaluated may be missing."""
+    """Readers of the data find what was checked; nothing that was evaluated may be missing."""
     stored = published_rows(published, "select asset_key, check_name, passed, blocking from publication.audit_results")
     graph = build_definitions(published).resolve_asset_graph()
     declared = {
