@@ -30,7 +30,7 @@ from acl_assets.util.runs import require_selection
 from acl_assets.warehouse.checks import fact_amounts, source_row_counts
 from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
-from acl_assets.warehouse.duckdb_engine import DuckDBEngine
+from acl_assets.warehouse.engine import DuckDBEngine
 from acl_assets.warehouse.project import dbt_project, festival_timezone, load_manifest
 from acl_assets.warehouse.publication_asset import build_published_warehouse
 from acl_assets.warehouse.spark_engine import SparkEngine
@@ -39,11 +39,9 @@ _ENGINES = {engine.name: engine for engine in (DuckDBEngine, SparkEngine)}
 
 
 def build_definitions(settings: Settings | None = None, **resources: Any) -> Definitions:
-    """Everything Dagster needs to know, for the given settings (those of the environment when None).
+    """Return all definitions for the given settings, those of the environment when None.
 
-    Args:
-        settings: where the data is and how the pipeline is tuned.
-        resources: resources by name that replace the default ones: `settings`, `refresh_lock`, `dbt`.
+    `resources` replace the default ones of the same name: `settings`, `refresh_lock`, `dbt`.
 
     Raises:
         SettingsError: an environment variable cannot be used.

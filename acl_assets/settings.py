@@ -1,7 +1,7 @@
 """Every path and environment variable of the project, in one place.
 
-`Settings` reads the variables `ACL_*`. A folder is a `Path` of this machine or, where it may be on object storage, the
-text of a URL such as `s3://bucket/acl/exports`. Errors never repeat the text of a variable, which may hold a secret.
+A folder is a `Path` of this machine or, where it may be on object storage, the text of a URL such as
+`s3://bucket/acl/exports`. Errors never repeat the text of a variable, which may hold a secret.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -34,15 +35,12 @@ def folder_or_url(text: str | Path) -> Path | str:
     scheme, separator, rest = str(text).partition("://")
     if not separator:
         return Path(text).expanduser().absolute()
-    if scheme != "s3" or not rest.strip("/"):
+    has_credentials = "@" in rest and ":" in rest.partition("/")[0]
+    if scheme != "s3" or has_credentials or not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest):
         raise ValueError(
-            "it is neither a folder nor a URL of object storage such as s3://bucket/acl. Set it to one of them. "
-            "Stores other than Amazon's are reached by the S3 address in AWS_ENDPOINT_URL"
-        )
-    if not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest) or (":" in rest.partition("/")[0] and "@" in rest):
-        raise ValueError(
-            "it has more in it than a bucket and a folder, such as a user, a key or a signature. Set it to a URL "
-            "such as s3://bucket/acl; credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "it is a URL that names more or something else than a bucket and a folder on S3. Set it to a folder, or to "
+            "a URL such as s3://bucket/acl; credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the "
+            "address of another store than Amazon's into AWS_ENDPOINT_URL"
         )
     return str(text).rstrip("/")
 
@@ -59,16 +57,11 @@ def _folder(text: str | Path) -> Path:
 
 
 def _web_address(text: str) -> str:
-    example = "Set it to the address alone, such as http://127.0.0.1:8088"
-    if not re.match(r"https?://[^/]", text):
-        raise ValueError(f"it is not a web address. {example}")
-    if re.search(r"[@?#]", text):
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[^@?#]*)?", text):
         raise ValueError(
-            f"it has a user, a password or parameters in it. {example}; sign in with ACL_SUPERSET_USER and "
-            "ACL_SUPERSET_PASSWORD"
+            "it is not a web address alone, or has a user, a password or parameters in it. Set it to an address such "
+            "as http://127.0.0.1:8088; sign in with ACL_SUPERSET_USER and ACL_SUPERSET_PASSWORD"
         )
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", text):
-        raise ValueError(f"it has a host or port that cannot be read. {example}")
     return text
 
 
@@ -253,9 +246,8 @@ class Settings(BaseSettings):
 def settings_table() -> str:
     """Return the table of the environment variables for the docs, as Markdown."""
     rows = [
-        f"| `{_variable(name)}` | {_shown_default(field.default)} | {field.description} |"
-        for name, field in Settings.model_fields.items()
-        if not field.exclude
+        f"| `{variable}` | {_shown_default(field.default)} | {field.description} |"
+        for variable, field in _variables().items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
@@ -268,13 +260,14 @@ def _shown_default(value: object) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _variable(field_name: str) -> str:
-    return f"{_PREFIX}{field_name.upper()}"
+def _variables() -> dict[str, FieldInfo]:
+    """Return the settings by the variables they are read from."""
+    return {f"{_PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items() if not field.exclude}
 
 
 def _unknown_variable() -> str | None:
     """Return what is wrong with a variable of ours that is no setting, such as a misspelt one."""
-    known = [_variable(name) for name, field in Settings.model_fields.items() if not field.exclude]
+    known = _variables()
     for name in sorted(os.environ):
         if name.startswith(_PREFIX) and name not in known:
             nearest = get_close_matches(name, known, n=1)
@@ -289,11 +282,11 @@ def _explain(error: ValidationError) -> str:
     reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if not problem["loc"]:
         return f"{reason}."
-    name = str(problem["loc"][0])
+    variable = f"{_PREFIX}{str(problem['loc'][0]).upper()}"
     if problem["type"] == "value_error":
-        return f"{_variable(name)} cannot be used: {reason}."
-    field = Settings.model_fields[name]
+        return f"{variable} cannot be used: {reason}."
+    field = _variables()[variable]
     return (
-        f"{_variable(name)} cannot be used: {reason[0].lower()}{reason[1:]}. It means: {field.description} "
+        f"{variable} cannot be used: {reason[0].lower()}{reason[1:]}. It means: {field.description} "
         f"Set it to such a value, or unset it (default {_shown_default(field.default) or 'none'})."
     )

@@ -46,11 +46,15 @@ class SparkClusterError(Exception):
 
 @dataclass(frozen=True)
 class Workers:
-    """Number and size of the workers. The heap of an executor is `memory_mb`."""
+    """Number and size of the workers. The heap of an executor is `memory_mb`.
+
+    Shuffles have 16 partitions per core, so that a partition of the fact fits in memory. Spark merges small ones.
+    """
 
     count: int = 2
     cores: int = 1
     memory_mb: int = 2048
+    partitions_per_core: int = 16
 
 
 @dataclass(frozen=True)
@@ -241,9 +245,8 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
         # directory of the server, because Derby cannot escape a semicolon in a path.
         "spark.sql.catalogImplementation": "hive",
         "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:;databaseName=metastore;create=true",
-        # With this number a partition of the fact fits in memory. Spark merges small partitions itself; its default of
-        # 200 is for hundreds of cores.
-        "spark.sql.shuffle.partitions": 16 * workers.count * workers.cores,
+        # Spark's default of 200 is for hundreds of cores.
+        "spark.sql.shuffle.partitions": workers.partitions_per_core * workers.count * workers.cores,
         # The queries of dbt's threads share the cores, so that they do not wait for each other.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.port": 0,

@@ -162,7 +162,7 @@ def first_refresh(festival: Festival) -> Refreshed:
 def published(festival: Festival) -> Settings:
     """An installation of the test's own that has published the batch `first`.
 
-    Its place is the same in every test: dbt parses the whole project anew when the place changes.
+    Its place is the same in every test: dbt parses the whole project again when the place changes.
     """
     copy_installation(festival.template, festival.data_dir)
     return festival_settings(festival.data_dir)

@@ -47,26 +47,24 @@ MEASURED_CHILDREN = "COVERAGE_PROCESS_CONFIG"
 then, and processes that call what tests of their own cover; one that is killed leaves a broken file behind."""
 
 
+CheckName = tuple[str, str]
+"""A check by its asset, as `layer/name`, and its name."""
+
+
 @dataclass(frozen=True)
 class Refreshed:
     """What came of a run.
 
-    Attributes:
-        failed_checks: (asset key, check name) of checks that failed with severity ERROR.
-        warnings: (asset key, check name) of checks that failed with severity WARN.
-        check_results: (asset key, check name) -> (description, metadata) of every evaluated check.
-        errors: the messages of failed steps, with those of their causes.
-        failed_steps: names of the steps that failed.
-        skipped_steps: names of the steps that were never tried.
-        metadata: asset key -> metadata values of its materialization in this run.
-        log: what the run's steps logged, one message per line.
+    `failed_checks` failed with severity ERROR, `warnings` with WARN. `check_results` are description and metadata of
+    every evaluated check, `metadata` those of every materialized asset. `errors` are the messages of failed steps with
+    those of their causes. `skipped_steps` were never tried.
     """
 
     run_id: str
     success: bool
-    failed_checks: frozenset[tuple[str, str]]
-    warnings: frozenset[tuple[str, str]]
-    check_results: Mapping[tuple[str, str], tuple[str | None, Mapping[str, Any]]] = field(repr=False)
+    failed_checks: frozenset[CheckName]
+    warnings: frozenset[CheckName]
+    check_results: Mapping[CheckName, tuple[str | None, Mapping[str, Any]]] = field(repr=False)
     errors: str
     failed_steps: frozenset[str]
     skipped_steps: frozenset[str]
@@ -76,13 +74,7 @@ class Refreshed:
 
 @dataclass(frozen=True)
 class Festival:
-    """An installation that refreshed once, from the batch `first`.
-
-    Attributes:
-        data_dir: where it was when it refreshed; a test may copy it there.
-        template: its data, to be copied.
-        refreshed: the result of the refresh.
-    """
+    """An installation that refreshed once, from the batch `first`: where, a copy of its data, and the result."""
 
     data_dir: Path
     template: Path
@@ -148,13 +140,14 @@ def refresh(
         # dagster-dbt uses deprecated parts of Dagster itself; this project must not.
         warnings.filterwarnings("error", category=DeprecationWarning, module=r"acl_assets\.")
         patch.delenv(MEASURED_CHILDREN, raising=False)
+        graph = definitions.resolve_asset_graph()
         result = definitions.resolve_job_def("refresh").execute_in_process(
             instance=used,
             raise_on_error=False,
             run_config=run_config,
-            asset_selection=None if select is None else _asset_keys(definitions, select),
+            asset_selection=None if select is None else list(AssetSelection.from_string(select).resolve(graph)),
         )
-        return describe(used, result)
+        return _describe(used, result)
 
 
 @cache
@@ -167,18 +160,11 @@ def refresh_job() -> JobDefinition:
     return build_definitions().resolve_job_def("refresh")
 
 
-def _asset_keys(definitions: Definitions, select: str) -> list[Any]:
-    graph = definitions.resolve_asset_graph()
-    return list(AssetSelection.from_string(select).resolve(graph))
-
-
-def describe(instance: DagsterInstance, result: ExecuteInProcessResult) -> Refreshed:
-    """Return what came of a run that has ended."""
+def _describe(instance: DagsterInstance, result: ExecuteInProcessResult) -> Refreshed:
     evaluations = result.get_asset_check_evaluations()
     failed = [evaluation for evaluation in evaluations if not evaluation.passed]
     failures = [event for event in result.all_events if event.is_step_failure]
     started = {event.step_key for event in result.all_events if event.is_step_start}
-    entries = instance.all_logs(result.run_id)
     return Refreshed(
         run_id=result.run_id,
         success=result.success,
@@ -190,13 +176,13 @@ def describe(instance: DagsterInstance, result: ExecuteInProcessResult) -> Refre
         },
         errors="\n".join(_error_text(event.step_failure_data.error) for event in failures),
         failed_steps=frozenset(str(event.step_key) for event in failures),
-        skipped_steps=frozenset(_steps(result) - started),
+        skipped_steps=frozenset({node.name for node in result.job_def.nodes} - started),
         metadata={
             event.asset_key.to_user_string(): _values(event.step_materialization_data.materialization.metadata)
             for event in result.get_asset_materialization_events()
             if event.asset_key
         },
-        log="\n".join(entry.user_message for entry in entries),
+        log="\n".join(entry.user_message for entry in instance.all_logs(result.run_id)),
     )
 
 
@@ -214,10 +200,6 @@ def _error_text(error: Any) -> str:
         text += error.message
         error = error.cause
     return text
-
-
-def _steps(result: ExecuteInProcessResult) -> set[str | None]:
-    return {node.name for node in result.job_def.nodes}
 
 
 def copy_installation(template: Path, data_dir: Path) -> None:
@@ -278,7 +260,7 @@ def wait_until(
     """Wait until something has happened, looking every so often.
 
     Raises:
-        TimeoutError: it has not happened after so many seconds.
+        TimeoutError: it has not happened in time.
     """
     deadline = time.monotonic() + at_most_seconds
     while not happened():

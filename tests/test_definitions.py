@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import Definitions, materialize
+from dagster import AssetSelection, Definitions
 
 import acl_assets.definitions
 from acl_assets.definitions import build_definitions
-from acl_assets.settings import DBT_PROJECT_DIR, PROJECT_DIR, Settings
-from acl_assets.warehouse.project import dbt_project
+from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.warehouse.dbt_assets import build_dbt_assets
+from acl_assets.warehouse.project import dbt_project, load_manifest
+from acl_assets.warehouse.spark_engine import SparkEngine
+
+pytestmark = pytest.mark.slow
 
 SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 PACKAGE = PROJECT_DIR / "acl_assets"
@@ -68,82 +72,61 @@ def describe(definitions: Definitions) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def described() -> dict[str, Any]:
-    return describe(build_definitions())
-
-
-@pytest.mark.parametrize("part", ["assets", "checks", "jobs", "schedules", "sensors"])
-def test_definitions_are_as_recorded(described: dict[str, Any], part: str) -> None:
+def test_definitions_are_as_recorded() -> None:
     """Keys, dependencies, groups, checks and what they block are a contract: they change on purpose only."""
-    assert described[part] == json.loads(SNAPSHOT.read_text())[part]
-
-
-def test_every_asset_is_described_owned_and_grouped(described: dict[str, Any]) -> None:
-    """Whoever opens the graph for the first time finds out what a node is and whom to ask."""
+    described = describe(build_definitions())
+    assert described == json.loads(SNAPSHOT.read_text())
     for name, asset in described["assets"].items():
         assert asset["is_described"], name
         assert asset["owners"], name
-        assert asset["kinds"], name
-        assert asset["group"] in {
-            "ticketing",
-            "source_tables",
-            "star_schema",
-            "evidence",
-            "data_products",
-            "publication",
-            "visualization",
-        }
 
 
-def test_publication_waits_for_everything_that_is_checked(described: dict[str, Any]) -> None:
+def test_publication_waits_for_everything_that_is_checked() -> None:
     """A blocking check stops what is downstream of its asset: every checked asset must be upstream of the swap."""
-    upstream: set[str] = set()
-    waiting = ["published_warehouse"]
-    while waiting:
-        found = set(described["assets"][waiting.pop()]["deps"]) - upstream
-        upstream |= found
-        waiting += found
-    assert {check.split(": ")[0] for check, entry in described["checks"].items() if entry["blocking"]} <= upstream
+    graph = build_definitions().resolve_asset_graph()
+    upstream = AssetSelection.assets("published_warehouse").upstream().resolve(graph)
+    assert {key.asset_key for key in graph.asset_check_keys if graph.get_check_spec(key).blocking} <= upstream
 
 
 def test_every_step_needs_the_settings() -> None:
     """The settings resource refuses a run whose selection matches no asset, so no step may run without it."""
     job = build_definitions().resolve_implicit_global_asset_job_def()
-    without = [node.name for node in job.nodes if "settings" not in node.definition.required_resource_keys]
-    assert [node.name for node in job.nodes]
-    assert without == []
+    assert job.nodes
+    assert all("settings" in node.definition.required_resource_keys for node in job.nodes)
 
 
-@pytest.mark.slow
-def test_loading_raises_no_warning_about_an_unstable_api() -> None:
-    """Nothing deprecated, superseded, in preview or in beta: an upgrade must not break what worked."""
-    code = "from acl_assets.definitions import defs; defs.get_repository_def(); defs.resolve_asset_graph()"
-    loaded = subprocess.run(
-        [sys.executable, "-W", "always", "-c", code], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
+def test_models_show_their_engine_their_columns_and_the_severity_of_their_tests() -> None:
+    """A test with severity error is a check that blocks."""
+    manifest = load_manifest(dbt_project())
+    settings = Settings(dbt_target="spark", spark_remote="sc://127.0.0.1")
+    models = build_dbt_assets(dbt_project(), manifest, SparkEngine(settings))
+    for found in models.specs:
+        node = manifest["nodes"][f"model.acl_assets.{found.key.path[-1]}"]
+        assert found.kinds == {"dbt", "spark", "view" if node["config"]["materialized"] == "view" else "table"}
+        assert node["description"].strip() in str(found.description)
+        columns = found.metadata["dagster/column_schema"].columns
+        assert columns
+        assert not [column.name for column in columns if not column.description or column.type == "?"]
+    tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
+    assert {check.name: check.blocking for check in models.check_specs} == {
+        node["name"]: node["config"]["severity"].lower() == "error" for node in tests
+    }
+
+
+def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The models copy it into their meta."""
+    manifest = json.loads(json.dumps(load_manifest(dbt_project())).replace("America/Chicago", "Asia/Kolkata"))
+    monkeypatch.setattr(acl_assets.definitions, "load_manifest", lambda project, variables: manifest)
+    zones: list[str] = []
+    build_report = acl_assets.definitions.build_all_stars_report
+    monkeypatch.setattr(
+        acl_assets.definitions, "build_all_stars_report", lambda zone: zones.append(zone) or build_report(zone)
     )
-    ours = [line for line in loaded.stderr.splitlines() if str(PACKAGE) in line]
-    unstable = [
-        line
-        for line in loaded.stderr.splitlines()
-        for kind in ("BetaWarning", "PreviewWarning", "SupersessionWarning")
-        if kind in line
-    ]
-    assert ours == []
-    assert unstable == []
-
-
-@pytest.mark.slow
-def test_the_definitions_validate_as_the_command_line_sees_them() -> None:
-    """`dagster definitions validate` is what a deployment runs before it restarts."""
-    validated = subprocess.run(
-        [sys.executable, "-m", "dagster", "definitions", "validate", "-m", "acl_assets.definitions"],
-        cwd=PROJECT_DIR,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert validated.returncode == 0, validated.stderr
+    definitions = build_definitions()
+    assert definitions.resolve_schedule_def("nightly_extract").execution_timezone == "Asia/Kolkata"
+    assert zones == ["Asia/Kolkata"]
 
 
 WATCH_OPENED_FILES = """
@@ -152,18 +135,21 @@ opened = []
 sys.addaudithook(lambda event, arguments: opened.append((arguments[0], arguments[1])) if event == "open" else None)
 from acl_assets.definitions import defs
 defs.get_repository_def()
+defs.resolve_asset_graph()
 for path, mode in opened:
     print(mode, path)
 """
 
 
-@pytest.mark.slow
-def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
-    """Every Dagster process loads the definitions, also where nothing can be written and no data has landed."""
+def test_loading_reads_the_manifest_writes_nothing_and_warns_of_no_unstable_api(tmp_path: Path) -> None:
+    """Every Dagster process loads the definitions, also where nothing can be written and no data has landed.
+
+    Nothing deprecated, superseded, in preview or in beta is used: an upgrade must not break what worked.
+    """
     build_definitions()  # makes the manifest, should it be missing
     variables = {**os.environ, "ACL_DATA_DIR": str(tmp_path / "data"), "PYTHONDONTWRITEBYTECODE": "1"}
     loaded = subprocess.run(
-        [sys.executable, "-c", WATCH_OPENED_FILES],
+        [sys.executable, "-W", "always", "-c", WATCH_OPENED_FILES],
         cwd=PROJECT_DIR,
         env=variables,
         capture_output=True,
@@ -180,41 +166,25 @@ def test_loading_reads_the_manifest_and_writes_nothing(tmp_path: Path) -> None:
     assert {path.parts[0] for path in ours} == {"dbt", "pyproject.toml"}
     assert [path for mode, path in opened if mode[0] in "wax"] == []
     assert not (tmp_path / "data").exists()
+    unstable = ("BetaWarning", "PreviewWarning", "SupersessionWarning", str(PACKAGE))
+    assert [line for line in loaded.stderr.splitlines() if any(text in line for text in unstable)] == []
 
 
-@pytest.mark.slow
-def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(
-    published: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = shutil.copytree(DBT_PROJECT_DIR, tmp_path / "dbt", ignore=shutil.ignore_patterns("target", "logs"))
-    project_file = elsewhere / "dbt_project.yml"
-    project_file.write_text(project_file.read_text().replace("America/Chicago", "Asia/Kolkata"))
-    monkeypatch.setattr(acl_assets.definitions, "dbt_project", lambda: dbt_project(elsewhere))
-    definitions = build_definitions(published)
-    assert definitions.resolve_schedule_def("nightly_extract").execution_timezone == "Asia/Kolkata"
-    report = definitions.resolve_assets_def("all_stars_report")
-    assert materialize([report]).success
-    assert "in Asia/Kolkata)" in published.report_file.read_text()
-
-
-@pytest.mark.slow
 def test_scaffolded_definition_is_loaded_with_the_others(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for name in ("acl_assets", "dbt"):
         shutil.copytree(PROJECT_DIR / name, project / name)
     shutil.copy(PROJECT_DIR / "pyproject.toml", project)
     variables = {**os.environ, "PYTHONPATH": str(project), "ACL_DATA_DIR": str(tmp_path / "data")}
-
-    def run(*command: str) -> str:
+    loaded = ""
+    for command in (
+        ["-c", "from dagster_dg_cli.cli import main; main()", "scaffold", "defs", "dagster.asset", "fourth_chart.py"],
+        ["-c", "from acl_assets.definitions import defs; print(defs.resolve_asset_graph().get_all_asset_keys())"],
+    ):
         ran = subprocess.run(
             [sys.executable, *command], cwd=project, env=variables, capture_output=True, text=True, check=True
         )
-        return ran.stdout
-
-    run("-c", "from dagster_dg_cli.cli import main; main()", "scaffold", "defs", "dagster.asset", "fourth_chart.py")
-    loaded = run(
-        "-c", "from acl_assets.definitions import defs; print(defs.resolve_asset_graph().get_all_asset_keys())"
-    )
+        loaded = ran.stdout
     assert "'fourth_chart'" in loaded
     assert "'all_stars_report'" in loaded
 

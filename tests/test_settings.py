@@ -25,58 +25,39 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     return from_variables
 
 
-def test_defaults_need_no_environment(read: Read) -> None:
+def test_defaults_need_no_environment_and_empty_variables_mean_them(read: Read) -> None:
     settings = read()
     assert settings.data_dir == PROJECT_DIR / "data"
     assert settings.exports_dir == PROJECT_DIR / "data" / "exports"
     assert (settings.settle_seconds, settings.dbt_target, settings.memory_limit) == (60, "duckdb", "1GB")
     assert (settings.ticketing_dsn, settings.superset_url) == (None, None)
-
-
-def test_empty_variable_is_an_unset_one(read: Read) -> None:
     names = ["ACL_DATA_DIR", "ACL_EXPORTS_DIR", "ACL_SETTLE_SECONDS", "ACL_DBT_TARGET", "ACL_TICKETING_DSN"]
-    assert read() == read(**dict.fromkeys(names, ""))
+    assert read(**dict.fromkeys(names, "")) == settings
 
 
 def test_every_setting_is_read_from_its_variable(read: Read, tmp_path: Path) -> None:
-    settings = read(
-        ACL_DATA_DIR=str(tmp_path / "data"),
-        ACL_EXPORTS_DIR=str(tmp_path / "landing"),
-        ACL_SETTLE_SECONDS="0.5",
-        ACL_ACCEPT_SMALLER_BATCH="monday",
-        ACL_MEMORY_LIMIT="2GB",
-        ACL_TICKETING_DSN="postgresql://primary/ticketing",
-        ACL_TICKETING_STANDBY_DSN="postgresql://standby/ticketing",
-        ACL_TICKETING_SCHEMA="box_office",
-        ACL_EXTRACT_MB_PER_S="0",
-        ACL_FULL_EXTRACT_DAYS="1.5",
-        ACL_DBT_TARGET="spark",
-        ACL_SPARK_REMOTE="sc://127.0.0.1:15002",
-        ACL_SPARK_PUBLISHED_ROWS="1000",
-        ACL_SUPERSET_URL="https://superset.example.org/",
-        ACL_SUPERSET_USER="robot",
-        ACL_SUPERSET_PASSWORD="invented",  # noqa: S106 # nobody's
-    )
-    assert settings == Settings.model_validate(
-        {
-            "data_dir": tmp_path / "data",
-            "exports_dir": tmp_path / "landing",
-            "settle_seconds": 0.5,
-            "accept_smaller_batch": "monday",
-            "memory_limit": "2GB",
-            "ticketing_dsn": "postgresql://primary/ticketing",
-            "ticketing_standby_dsn": "postgresql://standby/ticketing",
-            "ticketing_schema": "box_office",
-            "extract_mb_per_s": 0.0,
-            "full_extract_days": 1.5,
-            "dbt_target": "spark",
-            "spark_remote": "sc://127.0.0.1:15002",
-            "spark_published_rows": 1000,
-            "superset_url": "https://superset.example.org/",
-            "superset_user": "robot",
-            "superset_password": "invented",
-        }
-    )
+    values = {
+        "data_dir": tmp_path / "data",
+        "work_dir": tmp_path / "work",
+        "exports_dir": tmp_path / "landing",
+        "settle_seconds": 0.5,
+        "accept_smaller_batch": "monday",
+        "memory_limit": "2GB",
+        "ticketing_dsn": "postgresql://primary/ticketing",
+        "ticketing_standby_dsn": "postgresql://standby/ticketing",
+        "ticketing_schema": "box_office",
+        "extract_mb_per_s": 0.0,
+        "full_extract_days": 1.5,
+        "dbt_target": "spark",
+        "spark_remote": "sc://127.0.0.1:15002",
+        "spark_published_rows": 1000,
+        "superset_url": "https://superset.example.org/",
+        "superset_user": "robot",
+        "superset_password": "invented",
+    }
+    settings = read(**{f"ACL_{name.upper()}": str(value) for name, value in values.items()})
+    assert settings == Settings.model_validate(values)
+    assert values.keys() == Settings.model_fields.keys() - {"data_url"}
 
 
 def test_representation_shows_no_secret(read: Read) -> None:
@@ -100,14 +81,11 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ("ACL_DATA_DIR", "s3://key:ge/heim@bucket/acl"),
         ("ACL_DATA_DIR", "s3://bucket/acl?X-Amz-Signature=geheim"),
         ("ACL_EXPORTS_DIR", "https://key:geheim@bucket.example.org/acl"),
-        ("ACL_EXPORTS_DIR", "gs://bucket/acl"),
         ("ACL_EXPORTS_DIR", "s3:///"),
         ("ACL_WORK_DIR", "s3://me:geheim@bucket/work"),
         ("ACL_DBT_TARGET", "geheim"),
         ("ACL_SPARK_PUBLISHED_ROWS", "geheim"),
-        ("ACL_SETTLE_SECONDS", "soon"),
         ("ACL_SETTLE_SECONDS", "-1"),
-        ("ACL_SETTLE_SECONDS", "nan"),
         ("ACL_EXTRACT_MB_PER_S", "inf"),
     ],
 )
@@ -130,26 +108,16 @@ def test_spark_needs_the_address_of_a_spark_connect_server(read: Read, remote: s
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8088", "https://superset.example.org/", "http://[::1]:8088", "https://bi.example.org/acl"]
+    ("name", "url"),
+    [
+        ("superset_url", "http://[::1]:8088"),
+        ("superset_url", "https://bi.example.org/acl"),
+        ("exports_dir", "s3://my.bucket-2/acl/it's @ [work]"),
+        ("exports_dir", "s3://arn:aws:s3:eu-west-1:1234:accesspoint/acl/data"),
+    ],
 )
-def test_accepts_the_address_of_a_superset(read: Read, url: str) -> None:
-    assert read(ACL_SUPERSET_URL=url).superset_url == url
-
-
-@pytest.mark.parametrize(
-    "url", ["s3://bucket", "s3://my.bucket-2/acl/it's @ [work]", "s3://arn:aws:s3:eu-west-1:1234:accesspoint/acl/data"]
-)
-def test_accepts_buckets_and_folders_in_them(read: Read, url: str) -> None:
-    assert read(ACL_EXPORTS_DIR=url).exports_dir == url
-
-
-def test_everything_written_lies_below_the_data_folder(read: Read, tmp_path: Path) -> None:
-    settings = read(ACL_DATA_DIR=str(tmp_path))
-    assert settings.exports_dir == tmp_path / "exports"
-    assert settings.source_tables_dir == tmp_path / "source_tables"
-    assert settings.build_file == tmp_path / "build" / "acl.duckdb"
-    assert settings.published_file == tmp_path / "published" / "acl.duckdb"
-    assert settings.report_file == tmp_path / "report" / "index.html"
+def test_accepts_addresses_of_supersets_and_buckets(read: Read, name: str, url: str) -> None:
+    assert getattr(read(**{f"ACL_{name.upper()}": url}), name) == url
 
 
 def test_data_on_object_storage_keeps_what_needs_a_folder_in_the_work_folder(read: Read, tmp_path: Path) -> None:
@@ -169,9 +137,7 @@ def test_landing_zone_alone_can_be_on_object_storage(read: Read, tmp_path: Path)
 
 
 @pytest.mark.parametrize("folder_name", ["acl?", "acl\\1"])
-def test_folder_in_which_duckdb_cannot_write_is_refused(
-    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder_name: str
-) -> None:
+def test_folder_in_which_duckdb_cannot_write_is_refused(read: Read, tmp_path: Path, folder_name: str) -> None:
     folder = str(tmp_path / folder_name)
     with pytest.raises(SettingsError, match=r"its path contains .*Set ACL_DATA_DIR to another folder"):
         read(ACL_DATA_DIR=folder)

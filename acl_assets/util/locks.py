@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-
-_POLL_SECONDS = 0.1
 
 
 class LockHeldError(Exception):
@@ -24,15 +21,10 @@ class LockHeldError(Exception):
 
 
 def acquire_lock(lock_file: Path, holder: str, seconds: float = 0.0) -> FileLock:
-    """Take a lock and write `holder` into its file.
+    """Take a lock, which is released when it is garbage, and write `holder` into its file for others to read.
 
-    Args:
-        lock_file: the file, which is created with its folder if necessary and never removed.
-        holder: the text that others read.
-        seconds: how long to wait for another holder, -1 for as long as it takes.
-
-    Returns:
-        The lock, which is released when it is garbage.
+    The file is created with its folder if necessary. Another holder is waited for, for as long as it takes if `seconds`
+    is -1.
 
     Raises:
         LockHeldError: another process still holds it.
@@ -65,29 +57,23 @@ def _write_holder(holder: str, descriptor: int) -> None:
 
 
 def end_holder(lock_file: Path, seconds: float) -> bool:
-    """Send SIGTERM to the process that holds a lock, whose id is the lock file's text, and wait until it has ended.
-
-    Returns:
-        Whether there was one.
+    """Send SIGTERM to the process whose id is the text of a lock file, wait for its end, and return if there was one.
 
     Raises:
         TimeoutError: it has not ended in time.
     """
     if not lock_file.exists():
         return False
-    deadline = time.monotonic() + seconds
-    was_held = is_signalled = False
-    while time.monotonic() < deadline:
-        try:
-            acquire_lock(lock_file, "").release()
-        except LockHeldError as error:
-            was_held = True
-            if not is_signalled:
-                # The holder may have ended since, or not have written its process id yet.
-                with suppress(ProcessLookupError, ValueError):
-                    os.kill(int(error.holder), signal.SIGTERM)
-                    is_signalled = True
-        else:
-            return was_held
-        time.sleep(_POLL_SECONDS)
-    raise TimeoutError
+    try:
+        acquire_lock(lock_file, "").release()
+    except LockHeldError as error:
+        # The holder may have ended since.
+        with suppress(ProcessLookupError, ValueError):
+            os.kill(int(error.holder), signal.SIGTERM)
+    else:
+        return False
+    try:
+        acquire_lock(lock_file, "", seconds).release()
+    except LockHeldError:
+        raise TimeoutError from None
+    return True

@@ -25,7 +25,8 @@ from typing import Any
 _POLL_SECONDS = 0.2
 _SPAWN = multiprocessing.get_context("spawn")
 _spawning = threading.Lock()
-_lines_to_parent: list[tuple[Connection, Lock]] = []
+# In a worker: the writing end of the pipe for its lines, and the lock that its writers share.
+_to_parent: list[tuple[Connection, Lock]] = []
 
 
 class ChildProcessDiedError(RuntimeError):
@@ -54,12 +55,11 @@ class ChildProcesses:
     def __init__(self, count: int = 1) -> None:
         self._logs: list[Callable[[str], None]] = []
         # Workers end when the writing end of their lifeline is closed, by this process or with it.
-        lifeline, self._lifeline = _SPAWN.Pipe(duplex=False)
+        self._lifeline_of_workers, self._lifeline = _SPAWN.Pipe(duplex=False)
         self._received_lines, self._lines = _SPAWN.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
-            count, _SPAWN, initializer=_initialize_worker, initargs=(lifeline, self._lines, _SPAWN.Lock())
+            count, _SPAWN, _initialize_worker, (self._lifeline_of_workers, self._lines, _SPAWN.Lock())
         )
-        self._lifeline_of_workers = lifeline
         self._reader = threading.Thread(target=self._read_lines, daemon=True)
 
     def __enter__(self) -> ChildProcesses:
@@ -88,13 +88,11 @@ class ChildProcesses:
         Raises:
             ChildProcessDiedError: a worker ended before.
         """
-        log = keywords.pop("log", None)
-        number = None
-        if log is not None:
-            number = len(self._logs)
+        if log := keywords.pop("log", None):
+            keywords["log"] = partial(_send_line, len(self._logs))
             self._logs.append(log)
         with _explained(function), _without_main_module():
-            return Call(function, self._pool.submit(_call, function, number, arguments, keywords))
+            return Call(function, self._pool.submit(_call, function, arguments, keywords))
 
     def _read_lines(self) -> None:
         with suppress(EOFError):
@@ -135,7 +133,7 @@ def _initialize_worker(lifeline: Connection, lines: Connection, lock: Lock) -> N
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    _lines_to_parent.append((lines, lock))
+    _to_parent.append((lines, lock))
 
 
 def _end_with(lifeline: Connection) -> None:
@@ -144,15 +142,13 @@ def _end_with(lifeline: Connection) -> None:
     os._exit(1)
 
 
-def _call(function: str, log: int | None, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+def _call(function: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     module, name = function.split(":")
-    if log is not None:
-        keywords["log"] = partial(_send_line, log)
     return getattr(importlib.import_module(module), name)(*arguments, **keywords)
 
 
 def _send_line(log: int, line: str) -> None:
-    ((lines, lock),) = _lines_to_parent
+    ((lines, lock),) = _to_parent
     with lock:
         lines.send((log, line))
 

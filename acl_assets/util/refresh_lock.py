@@ -20,12 +20,7 @@ class RefreshLockTimeoutError(Exception):
 
 
 class RefreshLock(ConfigurableResource[Any]):
-    """A lock file, held from the first `acquire` of a run until its resources are torn down or its process ends.
-
-    Attributes:
-        lock_file: the file that is locked. Its text names the holder.
-        wait_seconds: how long to wait for another refresh before giving up.
-    """
+    """A lock file, held from the first `acquire` of a run until its resources are torn down or its process ends."""
 
     lock_file: str
     wait_seconds: float = 900.0

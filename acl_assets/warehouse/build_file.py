@@ -1,18 +1,16 @@
 """The build file of a refresh, which replaces the published file when it is published.
 
-A run that builds every model starts with an empty build file. A run that builds some models starts with a copy of the
-published file. A record next to the build file names the run and the published file that the build began with.
+A run that builds every model starts with an empty file, a run that builds some with a copy of the published file.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
+from pydantic import BaseModel, ConfigDict
 
 from acl_assets.settings import Settings
 from acl_assets.util.atomic_write import write_atomically
@@ -22,20 +20,17 @@ AUDIT_SCHEMA = "audit"
 
 
 class BuildError(Exception):
-    """The build file cannot be prepared or is not what the run expects; the message says what to do."""
+    """The models cannot be built or copied; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class BuildRecord:
-    """The run that built the build file, and how it was built.
+class BuildRecord(BaseModel):
+    """The run that built the build file, and how it was built; written next to the build file.
 
-    Attributes:
-        run_id: id of the run.
-        published: identity of the published file when the build began, None if there was none.
-        complete: whether the run builds every model.
-        state: digest of the state of the source tables that the build reads.
-        assets: the assets selected in the run, as `layer/name`; publication requires their checks.
+    `published` is the identity of the published file when the build began, `state` the digest of the batch chain that
+    is read, and `assets` are those selected in the run, as `layer/name`; publication requires their checks.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
     published: str | None
@@ -62,8 +57,7 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
     """Remove the previous build and prepare the build file for dbt; `self_sufficient` models read no other models.
 
     Raises:
-        BuildError: only some models are to be built, and the published file, which has the others, is missing or
-            cannot be read.
+        BuildError: only some models are to be built, and the published file that has the others cannot be used.
     """
     remove_build(settings)
     settings.build_dir.mkdir(parents=True, exist_ok=True)
@@ -76,7 +70,7 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
         if damage := published_damage(settings):
             raise BuildError(f"Only some models are selected, and they need the others. {damage}")
         shutil.copyfile(settings.published_file, settings.build_file)
-    write_atomically(_record_file(settings), json.dumps(asdict(record)))
+    write_atomically(_record_file(settings), record.model_dump_json())
 
 
 def remove_build(settings: Settings) -> None:
@@ -93,9 +87,8 @@ def read_build(settings: Settings, run_ids: Sequence[str]) -> BuildRecord | None
     A record that cannot be read belongs to no run: the build was cut short.
     """
     try:
-        values = json.loads(_record_file(settings).read_text())
-        record = BuildRecord(**{**values, "assets": tuple(values["assets"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        record = BuildRecord.model_validate_json(_record_file(settings).read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
     return record if record.run_id in run_ids and settings.build_file.exists() else None
 
@@ -105,13 +98,14 @@ def row_counts(database: Path, relations: Iterable[str]) -> dict[str, int]:
     if not database.exists():
         return {}
     with duckdb.connect(str(database), read_only=True) as connection:
-        tables = connection.execute(
-            "select table_schema || '.' || table_name from information_schema.tables"
-        ).fetchall()
-        present = [relation for relation in relations if (relation,) in tables]
-        counts = [connection.execute(f"select count(*) from {relation}").fetchall()[0][0] for relation in present]
-    return dict(zip(present, counts, strict=True))
+        names = "select table_schema || '.' || table_name from information_schema.tables"
+        present = {name for (name,) in connection.execute(names).fetchall()}
+        return {
+            relation: connection.execute(f"select count(*) from {relation}").fetchall()[0][0]
+            for relation in relations
+            if relation in present
+        }
 
 
 def _record_file(settings: Settings) -> Path:
-    return settings.build_dir / f"{settings.build_file.stem}.json"
+    return settings.build_file.with_suffix(".json")

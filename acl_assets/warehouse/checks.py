@@ -1,6 +1,7 @@
 """Asset checks that compare the source tables and the fact with the manifest, the source and the published file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import duckdb
 from dagster import (
@@ -20,8 +21,6 @@ from dagster import (
 from pydantic import Field
 
 from acl_assets.asset_keys import TICKET_SALES_FACT, source_table_key
-from acl_assets.landing_zone.batches import chain_digest
-from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import (
@@ -33,8 +32,7 @@ from acl_assets.source_tables.current_state import (
 )
 from acl_assets.util.runs import run_chain
 from acl_assets.warehouse.build_file import read_build
-from acl_assets.warehouse.published_file import PublishedFileError, open_published
-from acl_assets.warehouse.row_counts import MAX_LOSS, disagreements, drift, lost_share, merged_disagreements
+from acl_assets.warehouse.published_file import PublishedFileError, open_published, read_published_digest
 
 ROWS_CHECK = "rows_as_manifest_and_source"
 VOLUME_CHECK = "volume_against_published"
@@ -44,6 +42,8 @@ _SOURCE_CHECKS = {
     AMOUNTS_CHECK: "Rows and money are what the source had at the instant of the newest batch.",
     VOLUME_CHECK: "A full batch does not lose more than half of the rows that are published.",
 }
+# A full export that lost more than half of a table is likelier a broken export than a smaller festival.
+_MAX_LOSS = 0.5
 _ADVICE = "Refresh everything (job refresh, or --select '*')."
 
 
@@ -100,12 +100,14 @@ def source_row_counts(
 def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Settings]) -> AssetCheckResult:
     """Compare the fact with the source: that of this run's build, or the published fact in a run without one."""
     try:
-        if read_build(settings, run_chain(context.instance, context.run)):
+        if record := read_build(settings, run_chain(context.instance, context.run)):
+            digest = record.state
             with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-                digest, rows, revenue = _read_fact(connection)
+                rows, revenue = _fact_totals(connection)
         else:
+            digest = read_published_digest(settings)
             with open_published(settings) as connection:
-                digest, rows, revenue = _read_fact(connection)
+                rows, revenue = _fact_totals(connection)
         chain = read_chain(settings.source_tables_dir / digest)
         if chain is None:
             raise DamagedStateError(
@@ -113,34 +115,28 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
                 f"with. {_ADVICE}"
             )
     except (PublishedFileError, DamagedStateError) as error:
-        return AssetCheckResult(
-            check_name=AMOUNTS_CHECK,
-            asset_key=TICKET_SALES_FACT,
-            passed=False,
-            severity=AssetCheckSeverity.ERROR,
-            description="There is nothing to compare the fact with: see the reason.",
+        return _result(
+            AMOUNTS_CHECK,
+            TICKET_SALES_FACT,
+            faults=["There is nothing to compare the fact with: see the reason."],
+            remark=None,
             metadata={"reason": MetadataValue.text(str(error))},
         )
     return _amounts_result(TICKET_SALES_FACT, chain.newest, "tickets", rows, {"price": revenue})
 
 
-def _read_fact(connection: duckdb.DuckDBPyConnection) -> tuple[str, int, int]:
-    """Return the digest of the batch chain a warehouse is made of, and the tickets and revenue of its fact.
+def _fact_totals(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Return the tickets and the revenue of the fact in a warehouse.
 
-    In a build the batches are those of its source tables; `publication` there describes the file it was copied from.
     If the engine keeps the fact, the performances have its totals: the test fct_performances_adds_up compares them.
     """
     tables = connection.execute("select table_schema, table_name from information_schema.tables").fetchall()
-    schema = "festival" if ("festival", "export_batches") in tables else "publication"
-    batches = connection.execute(
-        f"select batch_id, manifest_digest from {schema}.export_batches order by exported_at, batch_id"
-    ).fetchall()
     ((rows, revenue),) = connection.execute(
         "select count(*), coalesce(sum(ticket_price), 0) from star_schema.fct_ticket_sales"
         if tuple(TICKET_SALES_FACT.path) in tables
         else "select coalesce(sum(tickets_sold), 0), coalesce(sum(revenue), 0) from star_schema.fct_performances"
     ).fetchall()
-    return chain_digest(batches), int(rows), int(revenue)
+    return int(rows), int(revenue)
 
 
 def _published_source_rows(settings: Settings) -> dict[str, int]:
@@ -150,22 +146,40 @@ def _published_source_rows(settings: Settings) -> dict[str, int]:
         return dict(connection.execute("select table_name, row_count from publication.source_tables").fetchall())
 
 
-def _rows_result(table: str, current: ConvertedChain) -> AssetCheckResult:
-    """Return whether a current source table holds what its manifests and its source state."""
-    found: list[str] = []
+def row_faults(table: str, current: ConvertedChain) -> list[str]:
+    """Return where a source table differs from what its manifests and its source state, in words.
+
+    An incremental batch does not hold the whole table, so its rows are not compared with the source.
+    """
+    faults: list[str] = []
     for batch in current.batches:
-        found += disagreements(batch.tables[table], batch.rows_by_file[table], whole=batch.kind == "full")
-    rows = current.tables[table].rows
-    if len(current.batches) > 1:
-        found += merged_disagreements(current.newest.tables[table], rows)
+        stated, read = batch.tables[table], batch.rows_by_file[table]
+        faults += [
+            f"{file.path} holds {read[file.path]:,} rows, its manifest says {file.rows:,}"
+            for file in stated.files
+            if file.rows not in (None, read[file.path])
+        ]
+        held = sum(read.values())
+        if batch.kind == "full" and stated.rows_at_source not in (None, held):
+            faults.append(f"the batch holds {held:,} rows, the source had {stated.rows_at_source:,}")
+    rows, at_source = current.tables[table].rows, current.newest.tables[table].rows_at_source
+    if len(current.batches) > 1 and at_source is not None and rows != at_source:
+        reason = "rows are missing" if rows < at_source else "rows were deleted there, which increments do not say"
+        faults.append(
+            f"the table has {rows:,} rows after the newest batch, the source had {at_source:,}: {reason}; "
+            "export a full batch"
+        )
+    return faults
+
+
+def _rows_result(table: str, current: ConvertedChain) -> AssetCheckResult:
     stated = all(batch.has_manifest for batch in current.batches)
-    return AssetCheckResult(
-        check_name=ROWS_CHECK,
-        asset_key=source_table_key(table),
-        passed=not found,
-        severity=AssetCheckSeverity.ERROR,
-        description="; ".join(found) or (None if stated else "The batch has no manifest that states row counts."),
-        metadata={"rows": rows, "manifest_states_rows": stated},
+    return _result(
+        ROWS_CHECK,
+        source_table_key(table),
+        faults=row_faults(table, current),
+        remark=None if stated else "The batch has no manifest that states row counts.",
+        metadata={"rows": current.tables[table].rows, "manifest_states_rows": stated},
     )
 
 
@@ -175,19 +189,23 @@ def _amounts_result(
     """Return whether an asset that holds the rows of a source table adds up to what the source stated in a batch."""
     stated = batch.tables[table]
     at_source = {column: total for column, total in stated.sums_at_source.items() if column in sums}
-    found = drift(ManifestTable(stated.rows_at_source, (), at_source), rows, sums)
-    unstated = "sums" if stated.rows_at_source is not None else "rows or sums"
-    remark = None if at_source else f"The manifest states no {unstated} of {table}."
-    return AssetCheckResult(
-        check_name=AMOUNTS_CHECK,
-        asset_key=asset_key,
-        passed=not found,
-        severity=AssetCheckSeverity.ERROR,
-        description="; ".join(found) or remark,
+    faults = [
+        f"{column} adds up to {sums[column]:,}, at the source to {total:,}"
+        for column, total in at_source.items()
+        if sums[column] != total
+    ]
+    if stated.rows_at_source not in (None, rows):
+        faults.insert(0, f"it has {rows:,} rows, the source had {stated.rows_at_source:,}")
+    unstated = "rows or sums" if stated.rows_at_source is None else "sums"
+    return _result(
+        AMOUNTS_CHECK,
+        asset_key,
+        faults=faults,
+        remark=None if at_source else f"The manifest states no {unstated} of {table}.",
         metadata={
             "batch_id": batch.batch_id,
             "rows": rows,
-            "rows_at_source": stated.rows_at_source if stated.rows_at_source is not None else "not stated",
+            "rows_at_source": "not stated" if stated.rows_at_source is None else stated.rows_at_source,
             **{column: sums[column] for column in at_source},
             **{f"{column}_at_source": total for column, total in at_source.items()},
         },
@@ -199,19 +217,33 @@ def _volume_result(
 ) -> AssetCheckResult:
     """Return whether a current source table kept enough of the published rows, or its loss is accepted."""
     rows = current.tables[table].rows
-    lost = lost_share(rows, published)
-    if lost > MAX_LOSS:
+    lost = max(0.0, 1 - rows / published) if published else 0.0
+    if lost > _MAX_LOSS:
         remark = (
             f"{table} has {rows:,} rows where {published:,} are published: {lost:.0%} are gone. If that is right, let "
             f"the batch through once: set ACL_ACCEPT_SMALLER_BATCH={current.batches[0].batch_id}, or launch refresh "
             "with the run config {ops: {source_row_counts: {config: {accept_volume_loss: true}}}}; otherwise land a "
             "newer full batch."
         )
-    return AssetCheckResult(
-        check_name=VOLUME_CHECK,
-        asset_key=source_table_key(table),
-        passed=lost <= MAX_LOSS or accepted,
-        severity=AssetCheckSeverity.ERROR,
-        description=remark,
+    is_stopped = lost > _MAX_LOSS and not accepted
+    return _result(
+        VOLUME_CHECK,
+        source_table_key(table),
+        faults=[str(remark)] if is_stopped else [],
+        remark=remark,
         metadata={"rows": rows, "published_rows": published or 0, "lost_share": lost},
+    )
+
+
+def _result(
+    name: str, asset_key: AssetKey, *, faults: Sequence[str], remark: str | None, metadata: Mapping[str, Any]
+) -> AssetCheckResult:
+    """Return a result that fails where there are faults, and passes with a remark otherwise."""
+    return AssetCheckResult(
+        check_name=name,
+        asset_key=asset_key,
+        passed=not faults,
+        severity=AssetCheckSeverity.ERROR,
+        description="; ".join(faults) or remark,
+        metadata=metadata,
     )

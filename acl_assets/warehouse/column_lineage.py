@@ -1,102 +1,67 @@
-"""Find the upstream columns of each column of a model in its compiled SQL, cached next to dbt's artifacts."""
+"""Find the upstream columns of each column of a model in its compiled SQL."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acl_assets.util.atomic_write import write_atomically
-
 Lineage = dict[str, list[tuple[str, str]]]
-_CACHE_NAME = "column_lineage.json"
 
 
-def lineage_of_models(
-    manifest: Mapping[str, Any], target_path: Path, model_ids: list[str], warn: Callable[[str], None]
-) -> dict[str, Lineage]:
+def lineage_of_models(manifest: Mapping[str, Any], target_path: Path, models: Iterable[str]) -> dict[str, Lineage]:
     """Return the column lineage of the given models: column -> sorted (upstream unique id, upstream column) pairs.
 
-    A model without compiled SQL below `target_path` is left out. `warn` is called with a message if the kept lineage
-    is damaged.
+    A model without compiled SQL below `target_path` is left out.
     """
-    cache_file = target_path / _CACHE_NAME
-    cache = _read_cache(cache_file, warn)
     found: dict[str, Lineage] = {}
-    fresh: dict[str, Lineage] = {}
-    for unique_id in model_ids:
+    for unique_id in models:
         node = manifest["nodes"][unique_id]
         compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
-        if not compiled.exists():
-            continue
-        sql = compiled.read_text()
-        schema = _parent_columns(manifest, node)
-        digest = hashlib.sha256(json.dumps([sql, schema, sorted(node["columns"])]).encode()).hexdigest()
-        found[unique_id] = fresh[digest] = cache.get(digest) or _lineage(sql, sorted(node["columns"]), schema)
-    if fresh.keys() - cache.keys():
-        write_atomically(cache_file, json.dumps({**cache, **fresh}))
+        if compiled.exists():
+            found[unique_id] = _lineage(compiled.read_text(), sorted(node["columns"]), _parents(manifest, node))
     return found
 
 
-def _read_cache(cache_file: Path, warn: Callable[[str], None]) -> dict[str, Lineage]:
-    try:
-        return {
-            digest: {column: [(upstream, name) for upstream, name in sources] for column, sources in lineage.items()}
-            for digest, lineage in json.loads(cache_file.read_text()).items()
-        }
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError) as error:
-        warn(f"{cache_file} is damaged ({error}); the column lineage is computed again.")
-        return {}
-
-
-def _parent_columns(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the unique id and the declared column types of every upstream relation, by `schema.name`.
+def _parents(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
+    """Return the unique id and the declared column types of every upstream relation, by schema and name.
 
     dbt writes ephemeral models into the SQL of the models that read them, so their parents count instead.
     """
-    parents: dict[str, dict[str, Any]] = {}
+    parents: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
     for unique_id in node["depends_on"]["nodes"]:
         parent = manifest["sources" if unique_id.startswith("source.") else "nodes"][unique_id]
-        if parent.get("config", {}).get("materialized") == "ephemeral":
-            parents |= _parent_columns(manifest, parent)
+        if parent["config"].get("materialized") == "ephemeral":
+            parents |= _parents(manifest, parent)
             continue
-        name = parent.get("identifier") or parent["alias"]
         columns = {column: entry["data_type"] for column, entry in parent["columns"].items()}
-        parents[f"{parent['schema']}.{name}"] = {"unique_id": unique_id, "columns": columns}
+        parents[parent["schema"], parent.get("identifier") or parent["alias"]] = unique_id, columns
     return parents
 
 
-def _lineage(sql: str, columns: list[str], parents: Mapping[str, Mapping[str, Any]]) -> Lineage:
-    # sqlglot takes a third of a second to import, and most refreshes need none of it.
+def _lineage(
+    sql: str, columns: Iterable[str], parents: Mapping[tuple[str, str], tuple[str, dict[str, str]]]
+) -> Lineage:
+    # sqlglot takes a third of a second to import, and every Dagster process loads the definitions.
     from sqlglot import exp, parse_one
     from sqlglot.lineage import lineage
     from sqlglot.optimizer.qualify import qualify
+    from sqlglot.optimizer.scope import build_scope
 
     schema: dict[str, Any] = {}
-    for relation, parent in parents.items():
-        schema_name, name = relation.split(".")
-        schema.setdefault(schema_name, {})[name] = parent["columns"]
+    for (schema_name, name), (_, types) in parents.items():
+        schema.setdefault(schema_name, {})[name] = types
     statement = parse_one(sql, dialect="duckdb")
     for table in statement.find_all(exp.Table):
         table.set("catalog", None)
-    qualified = qualify(statement, schema=schema, dialect="duckdb", validate_qualify_columns=False)
-    text = qualified.sql(dialect="duckdb")
+    statement = qualify(statement, schema=schema, dialect="duckdb", validate_qualify_columns=False)
+    scope = build_scope(statement)
     result: Lineage = {}
     for column in columns:
-        root = lineage(column, text, schema=schema, dialect="duckdb")
-        result[column] = sorted(set(_leaves(root.walk(), parents)))
+        sources = set()
+        for node in lineage(column, statement, schema, scope=scope, dialect="duckdb").walk():
+            read = None if node.downstream else node.expression.find(exp.Table)
+            if read is not None and (read.db, read.name) in parents:
+                sources.add((parents[read.db, read.name][0], exp.to_column(node.name).name.lower()))
+        result[column] = sorted(sources)
     return result
-
-
-def _leaves(nodes: Iterator[Any], parents: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    from sqlglot import exp
-
-    for node in nodes:
-        table = None if node.downstream else node.expression.find(exp.Table)
-        parent = parents.get(f"{table.db}.{table.name}") if table is not None else None
-        if parent:
-            yield parent["unique_id"], exp.to_column(node.name).name.lower()

@@ -68,7 +68,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
             # Tests that compare a selected model with one that does not exist are left out.
             variables["DBT_INDIRECT_SELECTION"] = "buildable"
         target_path = settings.build_dir / "dbt"
-        provide_parser_state(project, target_path, context.log.warning)
+        provide_parser_state(project, target_path)
         with applied_dbt_environment(variables):
             command = ["build", "--exclude-resource-type", "unit_test"]
             invocation = dbt.cli(command, context=context, target_path=target_path)
@@ -86,9 +86,15 @@ def _begin_build(
     complete = selected == models.keys
     try:
         state = read_current(settings.source_tables_dir).digest
-        engine.begin_build(complete=complete, upstream=sorted(".".join(key.path) for key in upstream))
+        engine.begin_build(complete=complete)
         published = file_identity(settings.published_file)
-        record = BuildRecord(context.run.run_id, published, complete, state, selected_assets(context))
+        record = BuildRecord(
+            run_id=context.run.run_id,
+            published=published,
+            complete=complete,
+            state=state,
+            assets=selected_assets(context),
+        )
         begin_build(settings, record, self_sufficient=not upstream)
     except DamagedStateError as error:
         raise Failure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -54,85 +55,84 @@ def described_events(
         error = raised
     results = _Results(context, engine, manifest, invocation)
     try:
-        if outputs or failed or not error:
-            results.copy(outputs, failed)
+        left_out = results.copy(outputs, failed) if outputs or failed else {}
     except Exception as copy_error:
         if not error:
             raise
         context.log.warning(f"What dbt had built when it failed was not copied from {engine.name}: {copy_error}")
         outputs = []
     if outputs:
-        yield from results.described(outputs)
+        yield from results.described(outputs, left_out)
     yield from map(results.with_failing_rows, failed)
     if error:
         raise error
 
 
+@dataclass(frozen=True)
 class _Results:
     """Reads from the build file what Dagster shows of models and failed checks."""
 
-    def __init__(
-        self, context: AssetExecutionContext, engine: Engine, manifest: Mapping[str, Any], invocation: DbtCliInvocation
-    ) -> None:
-        self._context, self._engine, self._manifest, self._invocation = context, engine, manifest, invocation
-        self._build_file = engine.settings.build_file
-        self._left_out: Mapping[str, int] = {}
+    context: AssetExecutionContext
+    engine: Engine
+    manifest: Mapping[str, Any]
+    invocation: DbtCliInvocation
 
-    def copy(self, outputs: Sequence[Output[Any]], failed: Sequence[AssetCheckResult]) -> None:
-        """Copy models and stored failing rows into the build file."""
+    def copy(self, outputs: Sequence[Output[Any]], failed: Sequence[AssetCheckResult]) -> Mapping[str, int]:
+        """Copy models and stored failing rows into the build file; return the rows of those that are too large."""
         stores = [self._relation(result) for result in failed]
         models = [_unique_id(output) for output in outputs]
-        self._left_out = self._engine.copy_results(self._manifest, self._invocation.target_path, models, stores)
-        for relation, rows in self._left_out.items():
-            self._context.log.info(
-                f"Too large for the published file, and left in {self._engine.name}: {relation} ({rows:,} rows)."
+        left_out = self.engine.copy_results(self.manifest, self.invocation.target_path, models, stores)
+        for relation, rows in left_out.items():
+            self.context.log.info(
+                f"Too large for the published file, and left in {self.engine.name}: {relation} ({rows:,} rows)."
             )
+        return left_out
 
-    def described(self, outputs: Sequence[Output[Any]]) -> Iterator[Output[Any]]:
+    def described(self, outputs: Sequence[Output[Any]], left_out: Mapping[str, int]) -> Iterator[Output[Any]]:
         """Yield the built models with row count, column lineage and, of data products, the first rows."""
-        relations = [self._relation(output) for output in outputs]
-        counts = {**row_counts(self._build_file, relations), **self._left_out}
+        build_file = self.engine.settings.build_file
+        counts = {**row_counts(build_file, [self._relation(output) for output in outputs]), **left_out}
         models = [_unique_id(output) for output in outputs]
-        target_path = self._invocation.target_path
-        lineage = lineage_of_models(self._manifest, target_path, models, self._context.log.warning)
+        lineage = lineage_of_models(self.manifest, self.invocation.target_path, models)
         publication = (
             "left to published_warehouse in this run"
-            if "published_warehouse" in selected_assets(self._context)
-            else f"nothing: published_warehouse is not selected; the build stays in {self._build_file}"
+            if "published_warehouse" in selected_assets(self.context)
+            else f"nothing: published_warehouse is not selected; the build stays in {build_file}"
         )
-        for output, relation, model in zip(outputs, relations, models, strict=True):
+        for output, model in zip(outputs, models, strict=True):
+            relation = self._relation(output)
             metadata: dict[str, Any] = {
                 **output.metadata,
                 ROW_COUNT_METADATA: counts[relation],
                 COLUMN_LINEAGE_METADATA: self._as_dagster_lineage(lineage.get(model, {})),
                 "publication": publication,
             }
-            if relation.startswith(f"{DATA_PRODUCTS_PREFIX}.") and relation not in self._left_out:
+            if relation.startswith(f"{DATA_PRODUCTS_PREFIX}.") and relation not in left_out:
                 metadata["preview"] = self._first_rows(relation, _PREVIEW_ROWS)
             yield Output(None, output_name=output.output_name, metadata=metadata)
 
     def with_failing_rows(self, result: AssetCheckResult) -> AssetCheckResult:
         """Return the result with its test's description and a sample of the failing rows that dbt stored."""
-        relation = self._relation(result)
-        where = f"{relation} in {self._build_file}, or in the published file once that build is published"
+        relation, build_file = self._relation(result), self.engine.settings.build_file
+        where = f"{relation} in {build_file}, or in the published file once that build is published"
         metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
-        if row_counts(self._build_file, [relation]):
+        if row_counts(build_file, [relation]):
             metadata["failing_rows"] = self._first_rows(relation, _FAILING_ROWS)
         return AssetCheckResult(
             passed=result.passed,
             asset_key=result.asset_key,
             check_name=result.check_name,
             severity=result.severity,
-            description=self._manifest["nodes"][_unique_id(result)].get("description") or None,
+            description=self.manifest["nodes"][_unique_id(result)].get("description") or None,
             metadata=metadata,
         )
 
     def _as_dagster_lineage(self, lineage: Lineage) -> TableColumnLineage:
-        translator, project = self._invocation.dagster_dbt_translator, self._invocation.project
+        translator, project = self.invocation.dagster_dbt_translator, self.invocation.project
         return TableColumnLineage(
             {
                 column: [
-                    TableColumnDep(translator.get_asset_spec(self._manifest, upstream, project).key, upstream_column)
+                    TableColumnDep(translator.get_asset_spec(self.manifest, upstream, project).key, upstream_column)
                     for upstream, upstream_column in sources
                 ]
                 for column, sources in lineage.items()
@@ -140,13 +140,13 @@ class _Results:
         )
 
     def _first_rows(self, relation: str, limit: int) -> TableMetadataValue:
-        with duckdb.connect(str(self._build_file), read_only=True) as connection:
+        with duckdb.connect(str(self.engine.settings.build_file), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
             cursor = connection.execute(f"select * from {relation} limit {limit}")
             return metadata_table([column[0] for column in cursor.description], cursor.fetchall())
 
     def _relation(self, event: Output[Any] | AssetCheckResult) -> str:
-        node = self._manifest["nodes"][_unique_id(event)]
+        node = self.manifest["nodes"][_unique_id(event)]
         return f"{node['schema']}.{node['alias']}"
 
 

@@ -33,18 +33,15 @@ def dbt_environment(variables: Mapping[str, str]) -> dict[str, str]:
 def applied_dbt_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Make `dbt_environment` the environment of this process, for `DbtCliResource`, which copies that to dbt."""
     before = dict(os.environ)
-    wanted = dbt_environment(variables)
-    _set_environment(wanted)
+    for name in [name for name in before if name.startswith(_FOREIGN)]:
+        del os.environ[name]
+    os.environ.update(variables)
     try:
         yield
     finally:
-        _set_environment(before)
-
-
-def _set_environment(wanted: Mapping[str, str]) -> None:
-    for name in os.environ.keys() - wanted.keys():
-        del os.environ[name]
-    os.environ.update(wanted)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def guarded_dbt(lock_file: Path) -> dict[str, Any]:

@@ -10,14 +10,10 @@ from acl_assets.settings import Settings
 
 
 class Engine:
-    """An engine for the models of one installation. The defaults are those of an engine that needs no preparation.
-
-    Attributes:
-        name: its dbt target, and the kind of the assets that it builds.
-        settings: of the installation.
-    """
+    """An engine for the models of one installation. The defaults are those of an engine that needs no preparation."""
 
     name: ClassVar[str]
+    """Its dbt target, and the kind of the assets that it builds."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -36,29 +32,24 @@ class Engine:
         """Return the variables that dbt needs for this engine, in addition to `Settings.dbt_variables`."""
         return {}
 
-    def begin_build(self, *, complete: bool, upstream: Sequence[str]) -> None:
-        """Prepare the engine for dbt, or raise BuildError if it cannot build.
-
-        Args:
-            complete: whether every model is built.
-            upstream: relations that the models are built from and that are not built with them.
-        """
+    def begin_build(self, *, complete: bool) -> None:
+        """Prepare the engine for dbt, or raise BuildError if it cannot build; `complete` if it builds every model."""
 
     def copy_results(
         self, manifest: Mapping[str, Any], target_path: Path, models: Sequence[str], stores: Sequence[str]
     ) -> Mapping[str, int]:
         """Copy what dbt built into the build file, and return the rows of the relations that stay in the engine.
 
-        Args:
-            manifest: of the dbt project.
-            target_path: folder in which dbt left the compiled models.
-            models: unique ids of the models that were built.
-            stores: names of the tables with failing rows of tests; some may not exist.
-
-        Raises:
-            BuildError: the results cannot be read.
+        `models` are unique ids of built models, whose compiled SQL is below `target_path`. `stores` are names of tables
+        with failing rows of tests, some of which may not exist. Raise BuildError if the results cannot be read.
         """
         return {}
 
     def note_publication(self) -> None:
         """Note that the engine holds what has just been published."""
+
+
+class DuckDBEngine(Engine):
+    """Builds in the build file itself, so there is nothing to install, to copy or to note."""
+
+    name = "duckdb"

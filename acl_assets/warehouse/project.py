@@ -9,13 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import msgpack
 from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
@@ -41,8 +39,8 @@ def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
 def dbt_command() -> list[str]:
     """Return the command that runs dbt with this interpreter.
 
-    It needs neither a PATH nor the script `dbt`: a script names its interpreter in its first line, which breaks when
-    the environment was moved. -P keeps the project's folder `dbt` out of the places where Python looks for modules.
+    It needs neither a PATH nor the script `dbt`, which breaks when the environment is moved. -P keeps the project's
+    folder `dbt` out of the places where Python looks for modules.
     """
     return [sys.executable, "-P", "-m", "dbt.cli.main"]
 
@@ -64,57 +62,32 @@ def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = Non
     if not is_stale(project):
         try:
             return _read_manifest(project.manifest_path)
-        except ValueError as error:
-            _LOG.warning("%s cannot be used (%s); the dbt project is parsed again.", project.manifest_path, error)
+        except (ValueError, TypeError, KeyError) as error:
+            _LOG.warning("%s cannot be used (%r); the dbt project is parsed again.", project.manifest_path, error)
     parse(project, variables)
     return _read_manifest(project.manifest_path)
 
 
 def _read_manifest(file: Path) -> Mapping[str, Any]:
-    """Read a manifest that the installed dbt has written.
-
-    Raises:
-        ValueError: the file is damaged, or another version of dbt has written it.
-    """
-    manifest = json.loads(file.read_bytes())
-    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
-    if not isinstance(metadata, dict) or not {"nodes", "sources"} <= manifest.keys():
-        raise ValueError("it is no manifest")
-    if metadata.get("dbt_version") != version("dbt-core"):
-        raise ValueError(f"dbt {metadata.get('dbt_version')} wrote it, and {version('dbt-core')} is installed")
-    return cast("Mapping[str, Any]", manifest)
+    """Read a manifest; raise ValueError, TypeError or KeyError if it is damaged or of another version of dbt."""
+    manifest: dict[str, Any] = json.loads(file.read_bytes())
+    written_by, installed = manifest["metadata"]["dbt_version"], version("dbt-core")
+    if written_by != installed:
+        raise ValueError(f"dbt {written_by} wrote it, and {installed} is installed")
+    return manifest
 
 
-def provide_parser_state(project: DbtProject, target_path: Path, warn: Callable[[str], None]) -> None:
-    """Put the parser state of the manifest into the target folder of builds, unless a build has left a newer one.
+def provide_parser_state(project: DbtProject, target_path: Path) -> None:
+    """Copy the parser state of the manifest to the target folder of builds, unless a build has left a newer one there.
 
-    dagster-dbt would copy it with its mode, and dbt cannot write into a copy of a file that is read-only. dbt parses
-    everything without a usable state, but does not name the damaged file, so `warn` is called with a message.
+    dagster-dbt would copy its mode too, and dbt cannot write into a copy of a file that is read-only.
     """
     state, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
-    made_at = project.manifest_path.stat().st_mtime_ns
-    if _is_usable(state, warn) and os.access(state, os.W_OK) and state.stat().st_mtime_ns >= made_at:
-        return
-    target_path.mkdir(parents=True, exist_ok=True)
-    state.unlink(missing_ok=True)
-    if _is_usable(of_project, warn):
+    is_newer = state.exists() and state.stat().st_mtime_ns >= project.manifest_path.stat().st_mtime_ns
+    if of_project.exists() and not is_newer:
+        target_path.mkdir(parents=True, exist_ok=True)
+        state.unlink(missing_ok=True)
         shutil.copyfile(of_project, state)
-
-
-def _is_usable(state: Path, warn: Callable[[str], None]) -> bool:
-    """Return whether there is parser state; one that is damaged is named, and removed if possible."""
-    try:
-        content = msgpack.unpackb(state.read_bytes(), strict_map_key=False)
-        reason = "" if isinstance(content, dict) and "nodes" in content else "it is no parser state"
-    except FileNotFoundError:
-        return False
-    except ValueError as error:
-        reason = str(error) or type(error).__name__
-    if reason:
-        warn(f"{state} is damaged ({reason}); dbt parses the project again.")
-        with suppress(OSError):
-            state.unlink()
-    return not reason
 
 
 def is_stale(project: DbtProject) -> bool:

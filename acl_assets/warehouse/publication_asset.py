@@ -36,7 +36,6 @@ from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.publication import (
     AuditResult,
     PublicationError,
-    read_source_rows,
     require_publishable,
     seal_build,
     swap_in,
@@ -52,10 +51,9 @@ def build_published_warehouse(
 ) -> AssetsDefinition:
     """Define the published DuckDB file, downstream of every model and of every source table.
 
-    Its dependencies name every model, so that it waits for the models also in a run that selects only some. They name
-    the source tables too, because the models' step evaluates checks on these itself: Dagster exempts such a step from
-    waiting for other blocking checks on them, so those must gate the publication. The blocking ones of all `checks`
-    are required for a publication if their assets are selected in the run, or in the run that built.
+    The source tables are dependencies because Dagster does not let the models' step, which evaluates checks on them
+    itself, wait for other blocking checks on them. Publication requires the blocking ones of `checks` whose assets are
+    selected in the run, or in the run that built.
     """
     blocking = [(check.asset_key.to_user_string(), check.name) for check in checks if check.blocking]
     model_keys = [model.key for model in models]
@@ -76,8 +74,8 @@ def build_published_warehouse(
     ) -> MaterializeResult[Any]:
         refresh_lock.acquire(context.run.run_id, context.log.info)
         selected = selected_assets(context)
-        chain = run_chain(context.instance, context.run)
-        record = read_build(settings, chain)
+        runs = run_chain(context.instance, context.run)
+        record = read_build(settings, runs)
         if record is None:
             if {key.to_user_string() for key in model_keys}.intersection(selected):
                 raise Failure(
@@ -90,11 +88,10 @@ def build_published_warehouse(
         is_new_state = record.state != published_digest(settings)
         assets = {*record.assets, *selected, *(_SOURCES if is_new_state else ())}
         required = {(key, check) for key, check in blocking if key in assets}
-        results = list(audit_results(context.instance, chain, record))
+        results = list(audit_results(context.instance, runs, record))
         try:
-            require_publishable(settings, record, required, results)
-            source_rows = read_source_rows(settings, record)
-            publication = seal_build(settings, record, results, datetime.now(UTC).replace(tzinfo=None), source_rows)
+            chain = require_publishable(settings, record, required, results)
+            seal_build(settings, record, chain, results, datetime.now(UTC).replace(tzinfo=None))
             swap_in(settings, record)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None
@@ -103,9 +100,9 @@ def build_published_warehouse(
         return MaterializeResult(
             metadata={
                 "published": True,
-                STATE_DIGEST_METADATA: publication.state_digest,
-                "batches": ", ".join(publication.batch_ids),
-                "exported_at": MetadataValue.timestamp(publication.exported_at.replace(tzinfo=UTC)),
+                STATE_DIGEST_METADATA: record.state,
+                "batches": ", ".join(batch.batch_id for batch in chain.batches),
+                "exported_at": MetadataValue.timestamp(chain.newest.exported_at),
                 "path": MetadataValue.path(str(settings.published_file)),
                 "bytes": settings.published_file.stat().st_size,
             }
@@ -131,15 +128,14 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
     )
 
 
-def audit_results(instance: DagsterInstance, chain: Sequence[str], record: BuildRecord) -> Iterator[AuditResult]:
+def audit_results(instance: DagsterInstance, runs: Sequence[str], record: BuildRecord) -> Iterator[AuditResult]:
     """Yield the results of the checks that are about this build, oldest first.
 
-    The results of the run that built count, and those of later runs that re-execute it. A run before the build, which
-    a re-execution from failure continues, counts for the source tables alone, and only if it left them in the state
-    that was built from.
+    The run that built counts, and later runs that re-execute it. A run before the build, which a re-execution from
+    failure continues, counts for the source tables alone, and only if it left them in the state that was built from.
     """
-    since_build = chain[: chain.index(record.run_id) + 1]
-    for run_id in reversed(chain):
+    since_build = runs[: runs.index(record.run_id) + 1]
+    for run_id in reversed(runs):
         if run_id in since_build:
             yield from _results_of(instance, run_id)
         elif _state_left_by(instance, run_id) == record.state:

@@ -26,9 +26,8 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise PublishedFileError(f"There is no published file {file}. Run the job refresh, which publishes one.")
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
-            ((expected,),) = connection.execute(
-                "select total_blocks * block_size from pragma_database_size()"
-            ).fetchall()
+            size = "select total_blocks * block_size from pragma_database_size()"
+            ((expected,),) = connection.execute(size).fetchall()
             if file.stat().st_size < expected:
                 raise duckdb.IOException(f"it is cut short: {file.stat().st_size:,} bytes of at least {expected:,}")
             yield connection
@@ -37,16 +36,6 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise PublishedFileError(
             f"The published file {file} cannot be read: {reason}. Run the job refresh, which replaces it."
         ) from None
-
-
-def published_damage(settings: Settings) -> str | None:
-    """Return why the published file cannot be read and what to do, None if it can be read or there is none."""
-    try:
-        if settings.published_file.exists():
-            read_published_digest(settings)
-    except PublishedFileError as error:
-        return str(error)
-    return None
 
 
 def read_published_digest(settings: Settings) -> str:
@@ -66,3 +55,13 @@ def published_digest(settings: Settings) -> str | None:
         return read_published_digest(settings)
     except PublishedFileError:
         return None
+
+
+def published_damage(settings: Settings) -> str | None:
+    """Return why the published file cannot be read and what to do, None if it can be read or there is none."""
+    try:
+        if settings.published_file.exists():
+            read_published_digest(settings)
+    except PublishedFileError as error:
+        return str(error)
+    return None

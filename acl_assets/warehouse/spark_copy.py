@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 
 LEFT_IN_SPARK = "publication.left_in_spark"
 """Relations that are too large for the build file: name and number of rows."""
-_TYPES = {
-    "boolean": "boolean",
-    "byte": "tinyint",
-    "short": "smallint",
-    "integer": "int",
-    "long": "bigint",
-    "double": "double",
-    "date": "date",
-    "timestamp": "timestamp",
-}
-"""DuckDB's types of the columns of failing rows, by Spark's names; all others become text."""
 
 
 class Column(NamedTuple):
@@ -62,7 +51,6 @@ class CopyOrder:
     relations: tuple[Relation, ...]
     stores: tuple[str, ...]
     max_rows: int
-    export_batches: Path
     memory_limit: str
 
 
@@ -75,18 +63,16 @@ def copy_relations(order: CopyOrder) -> dict[str, int]:
         connection.execute("set disable_parquet_prefetching = true")
         # Without an order to keep, a row group is written as soon as it is full.
         connection.execute("set preserve_insertion_order = false")
+        connection.execute(
+            "create schema if not exists publication; "
+            f"create table if not exists {LEFT_IN_SPARK} (relation varchar primary key, row_count bigint not null)"
+        )
         copy = _Copy(spark, connection, order)
         for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
             copy.take(relation)
         for store in order.stores:
             copy.take_store(store)
         return copy.left_out
-
-
-def missing_relations(remote: str, names: Sequence[str]) -> list[str]:
-    """Return the relations that Spark does not have; it has none if its metastore was lost."""
-    with spark_session(remote) as spark:
-        return [name for name in names if not spark.catalog.tableExists(name)]
 
 
 @contextmanager
@@ -105,39 +91,38 @@ def spark_session(remote: str) -> Iterator[SparkSession]:
 
 
 class _Copy:
-    """Copies relations one by one into a build file, which also gets the batches of the source tables."""
+    """Copies relations one by one into a build file."""
 
     def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, order: CopyOrder) -> None:
         self._spark, self._connection, self._order = spark, connection, order
         self.left_out: dict[str, int] = {}
-        connection.execute("create schema if not exists publication; create schema if not exists festival")
-        connection.execute(
-            f"create table if not exists {LEFT_IN_SPARK} (relation varchar primary key, row_count bigint not null)"
-        )
-        batches = duckdb_files([order.export_batches])
-        connection.execute(f"create or replace table festival.export_batches as from read_parquet({batches})")
 
     def take(self, relation: Relation) -> None:
         """Copy a table or create a view, unless it is too large or made from one that is."""
-        self._make_room(relation.name)
-        rows = self._spark.table(relation.name).count()
+        name = relation.name
+        self._make_room(name)
+        rows = self._spark.table(name).count()
         is_too_large = relation.view is None and rows > self._order.max_rows
         if is_too_large or (relation.view and self._is_left_in_spark(relation.made_from)):
-            self._connection.execute(f"insert into {LEFT_IN_SPARK} values (?, ?)", [relation.name, rows])
-            self.left_out[relation.name] = rows
+            self._connection.execute(f"insert into {LEFT_IN_SPARK} values (?, ?)", [name, rows])
+            self.left_out[name] = rows
         elif relation.view is not None:
             # The SQL of a view is the same on both engines, because it uses no macro that dispatches.
-            self._connection.execute(f"create view {relation.name} as {relation.view}")
+            self._connection.execute(f"create view {name} as {relation.view}")
         else:
-            self._copy_table(relation.name, relation.columns)
+            definitions = ", ".join(
+                f"{quoted_name(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
+                for column in relation.columns
+            )
+            self._connection.execute(f"create table {name} ({definitions})")
+            values = ", ".join(f"cast({quoted_name(column.name)} as {column.data_type})" for column in relation.columns)
+            self._copy_rows(name, f"insert into {name} select {values}")
 
     def take_store(self, name: str) -> None:
         """Copy the failing rows of a test, if there is a table of them."""
         if self._spark.catalog.tableExists(name):
             self._make_room(name)
-            fields = self._spark.table(name).schema.fields
-            columns = [Column(field.name, _TYPES.get(field.dataType.typeName(), "varchar")) for field in fields]
-            self._copy_table(name, columns)
+            self._copy_rows(name, f"create table {name} as select *")
 
     def _is_left_in_spark(self, names: Iterable[str]) -> bool:
         left = self._connection.execute(f"select relation from {LEFT_IN_SPARK}").fetchall()
@@ -155,16 +140,11 @@ class _Copy:
         for (table_type,) in found:
             self._connection.execute(f"drop {'view' if table_type == 'VIEW' else 'table'} {name}")
 
-    def _copy_table(self, name: str, columns: Sequence[Column]) -> None:
-        definitions = ", ".join(
-            f"{quoted_name(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
-            for column in columns
-        )
-        self._connection.execute(f"create table {name} ({definitions})")
+    def _copy_rows(self, name: str, statement: str) -> None:
+        """Run a statement, which lacks its `from`, on the files of a table of Spark, if it has any."""
         with TemporaryDirectory(dir=self._order.build_file.parent) as scratch:
             if files := local_files(self._spark.table(name).inputFiles(), Path(scratch)):
-                values = ", ".join(f"cast({quoted_name(column.name)} as {column.data_type})" for column in columns)
-                self._connection.execute(f"insert into {name} select {values} from read_parquet({duckdb_files(files)})")
+                self._connection.execute(f"{statement} from read_parquet({duckdb_files(files)})")
 
 
 def local_files(uris: Iterable[str], scratch: Path) -> list[str]:

@@ -10,12 +10,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass
 
 from acl_assets.settings import SettingsError, secret_text
-from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
 from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.processes import ChildProcesses
 from acl_assets.warehouse import spark_copy
@@ -24,8 +22,11 @@ from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.spark_copy import Column, CopyOrder, Relation
 
 _CLIENT_PACKAGES = ("dbt-spark", "pyspark-client")
-_DEFAULT_PORT = 15002
 _CONNECT_SECONDS = 5.0
+# A user before the host and parameters after the slash may hold secrets.
+_REMOTE = re.compile(
+    r"sc://([^/;@]*@)?(?P<host>[\w.-]+|\[[0-9a-f:.]+(%\w+)?\])(:(?P<port>\d{1,5}))?(/?|/;|/(;[^;=]+=[^;=]*)+)", re.I
+)
 
 
 class SparkEngine(Engine):
@@ -58,17 +59,18 @@ class SparkEngine(Engine):
             "ignore:PySpark does not yet fully support pandas:FutureWarning"
         }
 
-    def begin_build(self, *, complete: bool, upstream: Sequence[str]) -> None:
+    def begin_build(self, *, complete: bool) -> None:
         """Require a server, and that its warehouse holds the published state if only some models are built.
 
         The note of what Spark holds is removed, and stays if the build is refused.
         """
         require_spark(self._remote)
         is_partial = not complete and self.settings.published_file.exists()
-        if is_partial and (difference := self._difference_from_published(upstream)):
+        if is_partial and (not self._note.exists() or self._note.read_bytes() != self._note_of_now):
             raise BuildError(
                 "Only some models are selected, and Spark's warehouse does not hold the others as they are published: "
-                f"{difference}. Materialize everything (job refresh, or --select '*')."
+                "the published file is of another engine or another cluster, or a later build was not published. "
+                "Materialize everything (job refresh, or --select '*')."
             )
         self._note.unlink(missing_ok=True)
 
@@ -86,16 +88,15 @@ class SparkEngine(Engine):
             relations=tuple(_relation(manifest, model, target_path) for model in models),
             stores=tuple(stores),
             max_rows=self.settings.spark_published_rows,
-            export_batches=table_file(self.settings.source_tables_dir / "current", EXPORT_BATCHES),
             memory_limit=self.settings.memory_limit,
         )
-        left_out: dict[str, int] = _call("copy_relations", order)
+        with ChildProcesses() as process:
+            left_out: dict[str, int] = process.call(f"{spark_copy.__name__}:copy_relations", order)
         return left_out
 
     def note_publication(self) -> None:
         """Note that the warehouse of this Spark holds what has just been published."""
-        address = spark_address(self._remote)
-        write_atomically(self._note, f"{file_identity(self.settings.published_file) or ''}\n{address}")
+        write_atomically(self._note, self._note_of_now)
 
     @property
     def _remote(self) -> str:
@@ -105,23 +106,10 @@ class SparkEngine(Engine):
     def _note(self) -> Path:
         return self.settings.build_dir / "spark_holds_published"
 
-    def _difference_from_published(self, upstream: Sequence[str]) -> str | None:
-        """Return why Spark's warehouse may not hold what is published, None if it does."""
-        if not self._note.exists():
-            return "a build since then was not published"
-        identity, _, address = self._note.read_text(errors="replace").partition("\n")
-        if identity != file_identity(self.settings.published_file):
-            return "the published file has been replaced since Spark built it"
-        if address != str(spark_address(self._remote)):
-            return f"{address or 'another Spark'} built them, and ACL_SPARK_REMOTE is {spark_address(self._remote)}"
-        missing: list[str] = _call("missing_relations", self._remote, upstream) if upstream else []
-        return f"there is no {', '.join(missing)} in it" if missing else None
-
-
-def _call(function: str, *arguments: Any) -> Any:
-    """Call a function of `spark_copy` in a process of its own."""
-    with ChildProcesses() as process:
-        return process.call(f"{spark_copy.__name__}:{function}", *arguments)
+    @property
+    def _note_of_now(self) -> bytes:
+        host, port = spark_address(self._remote)
+        return f"{file_identity(self.settings.published_file) or ''}\n{host}:{port}".encode()
 
 
 def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Relation:
@@ -131,51 +119,29 @@ def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Rel
         for name, column in node["columns"].items()
     )
     compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
-    is_view = node["config"]["materialized"] == "view"
     parents = [manifest["nodes"][parent] for parent in node["depends_on"]["nodes"] if parent in manifest["nodes"]]
     return Relation(
         name=f"{node['schema']}.{node['alias']}",
         columns=columns,
-        view=compiled.read_text() if is_view else None,
+        view=compiled.read_text() if node["config"]["materialized"] == "view" else None,
         made_from=tuple(f"{parent['schema']}.{parent['alias']}" for parent in parents),
     )
 
 
-# The address --------------------------------------------------------------------------------------------------------
-
-
-class SparkAddress(NamedTuple):
-    """Host and port of a Spark Connect server, without the parameters, which can hold a token."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"sc://{host}:{self.port}"
-
-
-def spark_address(remote: str) -> SparkAddress:
-    """Return the address in `ACL_SPARK_REMOTE`, read as Spark's client reads it.
+def spark_address(remote: str) -> tuple[str, int]:
+    """Return host and port of `ACL_SPARK_REMOTE`, without the parameters, which can hold a token.
 
     Raises:
         BuildError: Spark's client would refuse it, with a message that can quote a token.
     """
-    try:
-        parts = urlsplit(remote)
-        address = SparkAddress(parts.hostname or "", parts.port or _DEFAULT_PORT)
-        path, _, parameters = parts.path.partition(";")
-        are_pairs = not parameters or all(pair.count("=") == 1 for pair in parameters.split(";"))
-        is_host = re.fullmatch(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", address.host)
-        readable = parts.scheme == "sc" and is_host and ";" not in parts.netloc and path in ("", "/") and are_pairs
-    except ValueError:
-        readable = False
-    if not readable:
+    found = _REMOTE.fullmatch(remote)
+    port = int(found["port"] or 15002) if found else 0
+    if not found or port > 65535:
         raise BuildError(
             "ACL_SPARK_REMOTE cannot be read: it must be sc://host:port, with parameters, if any, as in "
             "sc://host:port/;use_ssl=true;token=…; an = that is part of a value is written as %3D."
         )
-    return address
+    return found["host"].strip("[]"), port
 
 
 def require_spark(remote: str) -> None:
@@ -184,15 +150,17 @@ def require_spark(remote: str) -> None:
     Raises:
         BuildError: no server listens, or the address cannot be read.
     """
-    address = spark_address(remote)
+    host, port = spark_address(remote)
     # Spark's client connects through a proxy, and this machine may not reach the server by itself.
-    if getproxies_environment().keys() & {"grpc", "https", "http"} and not proxy_bypass(address.host):
+    if getproxies_environment().keys() & {"grpc", "https", "http"} and not proxy_bypass(host):
         return
     try:
-        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        shown = f"[{host}]" if ":" in host else host
         raise BuildError(
-            f"Nobody answers at {address}, where ACL_SPARK_REMOTE says that Spark Connect is: {reason}. Start it there "
-            "(make spark-cluster starts one to test on, on this machine) or correct the address, then refresh again."
+            f"Nobody answers at sc://{shown}:{port}, where ACL_SPARK_REMOTE says that Spark Connect is: {reason}. "
+            "Start it there (make spark-cluster starts one to test on, on this machine) or correct the address, then "
+            "refresh again."
         ) from None

@@ -11,27 +11,14 @@ import pytest
 from acl_assets.util.atomic_write import write_atomically
 
 
-def test_text_and_bytes_replace_the_file(tmp_path: Path) -> None:
+def test_file_is_replaced_and_flushed_to_disk_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "state.json"
-    write_atomically(target, "ä\n")
-    assert target.read_bytes() == "ä\n".encode()
-    assert stat.S_IMODE(target.stat().st_mode) == 0o644
-    write_atomically(target, b"\xff\x00", mode=0o600)
-    assert target.read_bytes() == b"\xff\x00"
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-
-
-def test_file_and_folder_are_flushed_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "state.json"
+    target.write_text("old")
     flushed: list[int] = []
-    fsync = os.fsync
-
-    def record(descriptor: int) -> None:
-        flushed.append(os.fstat(descriptor).st_ino)
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", record)
-    write_atomically(target, "new")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    write_atomically(target, "ä", mode=0o600)
+    assert target.read_bytes() == "ä".encode()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert flushed == [target.stat().st_ino, tmp_path.stat().st_ino]
 
 

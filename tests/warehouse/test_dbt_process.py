@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from refreshes import wait_until
 
+from acl_assets.util.locks import LockHeldError, acquire_lock
 from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, guarded_dbt, wait_for_dbt
 
 pytestmark = pytest.mark.slow
@@ -40,68 +39,55 @@ def lock_file(tmp_path: Path) -> Path:
     return tmp_path / "dbt.lock"
 
 
-def dbt_version(lock_file: Path, parent: int) -> subprocess.CompletedProcess[str]:
+def is_locked(lock_file: Path) -> bool:
+    try:
+        acquire_lock(lock_file, "").release()
+    except LockHeldError:
+        return True
+    return False
+
+
+def test_dbt_does_not_begin_after_its_run_has_ended(lock_file: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
     command = guarded_dbt(lock_file)
-    return subprocess.run(
+    refused = subprocess.run(
         [command["dbt_executable"], *command["global_config_flags"], "--version"],
-        env={**os.environ, PARENT_VARIABLE: str(parent)},
+        env={**os.environ, PARENT_VARIABLE: str(ended.pid)},
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-@pytest.fixture
-def run(lock_file: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that stands for a run whose dbt is at work."""
-    with subprocess.Popen([sys.executable, "-c", RUN, str(lock_file)], stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.kill()
-
-
-def test_dbt_gets_its_arguments_and_does_not_begin_after_its_run_has_ended(lock_file: Path) -> None:
-    assert "duckdb" in dbt_version(lock_file, os.getpid()).stdout
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    refused = dbt_version(lock_file, ended.pid)
     assert (refused.returncode, refused.stdout) == (1, "")
 
 
-def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Path, run: subprocess.Popen[str]) -> None:
+def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Path) -> None:
     """kill -9 of a run reaches no child; an orphan would go on writing into the next run's build."""
-    assert run.stdout is not None
-    dbt = psutil.Process(int(run.stdout.readline()))
-    wait_until(lambda: _is_locked(lock_file), "dbt took its lock")
-    dbt.send_signal(signal.SIGSTOP)
-    waiting = threading.Thread(target=wait_for_dbt, args=(lock_file,))
-    waiting.start()
-    waiting.join(timeout=0.5)
-    assert waiting.is_alive()
-    run.kill()
-    run.wait()
-    dbt.send_signal(signal.SIGCONT)
+    with subprocess.Popen([sys.executable, "-c", RUN, str(lock_file)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        dbt = psutil.Process(int(run.stdout.readline()))
+        wait_until(lambda: is_locked(lock_file), "dbt took its lock")
+        dbt.send_signal(signal.SIGSTOP)
+        waiting = threading.Thread(target=wait_for_dbt, args=(lock_file,))
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+        run.kill()
+        run.wait()
+        dbt.send_signal(signal.SIGCONT)
     waiting.join(timeout=120)
     assert not waiting.is_alive()
     wait_until(lambda: not dbt.is_running(), "the orphan ended")
     assert Path(f"{lock_file}.output").read_text() == "", "it went on to its end"
 
 
-def _is_locked(file: Path) -> bool:
-    try:
-        with file.open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def test_foreign_variables_do_not_reach_dbt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DBT_PROFILES_DIR", "DBT_EMPTY", "DBT_ENGINE_TARGET", "ACL_UNKNOWN"):
-        monkeypatch.setenv(name, "/nowhere")
+    """What the variables replace is set again."""
+    for name in ("DBT_PROFILES_DIR", "DBT_EMPTY", "DBT_ENGINE_TARGET", "ACL_UNKNOWN", "PYTHONWARNINGS"):
+        monkeypatch.setenv(name, "default")
     before = dict(os.environ)
-    with applied_dbt_environment({"DBT_LOG_LEVEL_FILE": "none"}):
-        found = {name: value for name, value in os.environ.items() if name.startswith(("ACL_", "DBT_"))}
-        assert found == {"DBT_LOG_LEVEL_FILE": "none"}
+    variables = {"DBT_LOG_LEVEL_FILE": "none", "PYTHONWARNINGS": "ignore"}
+    with applied_dbt_environment(variables):
+        wanted = {name for name in os.environ if name.startswith(("ACL_", "DBT_"))}
+        assert (wanted, os.environ["PYTHONWARNINGS"]) == ({"DBT_LOG_LEVEL_FILE"}, "ignore")
     assert dict(os.environ) == before

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from warehouse.evidence_models import computed
-from warehouse.evidence_reference import Show, evidence, posterior
+from warehouse.evidence_reference import Show, evidence
 from warehouse.tiny_festival import SHOWS, TINY, TINY_WITH_OTHER_VENUES, Chances
 
 pytestmark = pytest.mark.slow
@@ -38,15 +37,30 @@ def festivals(draw: st.DrawFn) -> list[Show]:
     return shows
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(festivals(), st.booleans())
 def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) -> None:
+    """Also: one band of a venue is the best."""
     found, expected = computed(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
     assert found.keys() == expected.keys()
     for key, row in found.items():
         for column in COLUMNS:
             tolerance = {"abs": FEW_POINTS} if column in CHANCES else {"rel": 1e-6, "abs": 1e-6}
             assert row[column] == pytest.approx(getattr(expected[key], column), **tolerance), (key, column)
+    for venue in {show.venue for show in shows}:
+        assert sum(row["p_best"] for (at, _), row in found.items() if at == venue) == pytest.approx(1, abs=FEW_POINTS)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(festivals(), st.integers(2, 9), st.randoms())
+def test_units_and_order_of_rows_change_no_chance(shows: list[Show], factor: int, random: Any) -> None:
+    scaled = [replace(show, sold=factor * show.sold, capacity=factor * show.capacity) for show in shows]
+    random.shuffle(scaled)
+    found, other = computed(shows), computed(scaled)
+    for key, row in found.items():
+        assert [other[key][column] for column in CHANCES] == pytest.approx(
+            [row[column] for column in CHANCES], abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(("expected", "other_venues"), [(TINY, False), (TINY_WITH_OTHER_VENUES, True)])
@@ -95,57 +109,10 @@ def test_a_single_performance_is_usual_and_uncertain() -> None:
     assert row["expected_tickets"] == pytest.approx(300)
     assert row["expected_low"] < 290
     assert row["expected_high"] > 310
-
-
-def test_a_performance_that_sold_nothing_counts() -> None:
-    found = computed(shows_of([500, 500, 500], [500, 500, 0], [400, 400, 400]))
-    steady, unlucky = found[1, 1], found[1, 2]
-    assert unlucky["expected_tickets"] < steady["expected_tickets"]
-
-
-def test_sold_out_performances_are_counted() -> None:
-    found = computed(shows_of([1_000, 990], [1_001, 1_000]))
-    assert (found[1, 1]["sold_out_performances"], found[1, 2]["sold_out_performances"]) == (1, 2)
-
-
-def test_without_a_completed_performance_there_is_no_evidence() -> None:
     assert computed([]) == {}
 
 
-@settings(max_examples=100, deadline=None)
-@given(festivals())
-def test_one_band_of_a_venue_is_the_best(shows: list[Show]) -> None:
-    found = computed(shows)
-    for venue in {show.venue for show in shows}:
-        chances = [row["p_best"] for (at, _), row in found.items() if at == venue]
-        assert sum(chances) == pytest.approx(1, abs=FEW_POINTS)
-
-
-@settings(max_examples=50, deadline=None)
-@given(festivals(), st.integers(2, 9), st.randoms())
-def test_units_and_order_of_rows_change_no_chance(shows: list[Show], factor: int, random: Any) -> None:
-    scaled = [replace(show, sold=factor * show.sold, capacity=factor * show.capacity) for show in shows]
-    random.shuffle(scaled)
-    found, other = computed(shows), computed(scaled)
-    for key, row in found.items():
-        assert [other[key][column] for column in CHANCES] == pytest.approx(
-            [row[column] for column in CHANCES], abs=1e-6
-        )
-
-
-@given(
-    means=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
-    variances=st.tuples(st.floats(0.0004, 1), st.floats(0.0004, 1)),
-    performances=st.integers(1, 20),
-    more=st.integers(1, 9),
-)
-def test_more_performances_at_the_same_mean_never_widen_a_part(
-    means: tuple[float, float], variances: tuple[float, float], performances: int, more: int
-) -> None:
-    """A property of the reference, which the models agree with: variances cannot be given to the models."""
-    few, many = (
-        posterior(np.full(n, means[0]), means[1], *variances, variance_of_mean=variances[0] / 10)
-        for n in (performances, performances + more)
-    )
-    assert many.sds[0] <= few.sds[0] * (1 + 1e-9)
-    assert many.sds[1] <= few.sds[1] * (1 + 1e-9)
+def test_performances_that_sold_nothing_count_and_sold_out_ones_are_counted() -> None:
+    found = computed(shows_of([500, 500, 500], [500, 500, 0], [1_000, 990, 1_001]))
+    assert found[1, 2]["expected_tickets"] < found[1, 1]["expected_tickets"]
+    assert [row["sold_out_performances"] for row in found.values()] == [0, 0, 2]

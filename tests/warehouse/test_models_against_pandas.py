@@ -251,7 +251,7 @@ def festivals(draw: st.DrawFn) -> Festival:
     return festival
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     festival=festivals(),
     variables=st.fixed_dictionaries(

@@ -6,18 +6,17 @@ import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from processes import free_port
-from refreshes import land_batch, sha256
 
-from acl_assets.settings import Settings, secret_text
+from acl_assets.definitions import build_definitions
+from acl_assets.settings import Settings, SettingsError
 from acl_assets.warehouse import spark_engine
 from acl_assets.warehouse.build_file import BuildError
-from acl_assets.warehouse.spark_copy import CopyOrder
 from acl_assets.warehouse.spark_engine import SparkEngine, require_spark, spark_address
 
 
@@ -51,98 +50,54 @@ def at(settings: Settings, remote: str) -> SparkEngine:
     return SparkEngine(settings.with_changes(dbt_target="spark", spark_remote=remote))
 
 
-def note(engine: SparkEngine) -> Path:
-    return engine.settings.build_dir / "spark_holds_published"
-
-
-def refusal(engine: SparkEngine, *upstream: str) -> str:
-    with pytest.raises(BuildError, match="Spark's warehouse does not hold the others as they are published") as raised:
-        engine.begin_build(complete=False, upstream=upstream)
-    assert "geheim" not in str(raised.value)
-    assert "Materialize everything (job refresh" in str(raised.value)
-    return str(raised.value)
+def require_refusal(engine: SparkEngine) -> None:
+    """Require that single models are not built."""
+    with pytest.raises(BuildError, match=r"warehouse does not hold the others as they are .*\(job refresh"):
+        engine.begin_build(complete=False)
 
 
 def test_single_models_are_not_mixed_with_a_build_that_was_not_published(engine: SparkEngine) -> None:
     """Spark's warehouse is not replaced as a whole: it keeps a build that failed its audit."""
-    assert "geheim" not in note(engine).read_text()
-    engine.begin_build(complete=False, upstream=[])
-    assert "published: a build since then was not published." in refusal(engine)
-    engine.begin_build(complete=True, upstream=[])
+    engine.begin_build(complete=False)
+    require_refusal(engine)
+    engine.begin_build(complete=True)
 
 
 def test_single_models_are_not_mixed_with_what_another_engine_published(engine: SparkEngine) -> None:
     engine.settings.published_file.write_bytes(b"published by DuckDB")
-    assert "the published file has been replaced since Spark built it" in refusal(engine)
+    require_refusal(engine)
 
 
 def test_single_models_are_not_mixed_with_what_another_cluster_holds(engine: SparkEngine) -> None:
+    """Another token does not make it another cluster."""
     with listening() as remote:
         elsewhere = at(engine.settings, remote)
-        elsewhere.begin_build(complete=True, upstream=[])
+        require_refusal(elsewhere)
         elsewhere.note_publication()
-        said = refusal(engine)
-        at(engine.settings, remote.replace("geheim", "newer")).begin_build(complete=False, upstream=[])
-    here = (secret_text(engine.settings.spark_remote) or "").partition("/;")[0]
-    assert f"published: {remote.partition('/;')[0]} built them, and ACL_SPARK_REMOTE is {here}. Materialize" in said
-
-
-def test_single_models_are_not_built_where_the_others_are_gone(
-    engine: SparkEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A metastore can be lost while its address stays."""
-    monkeypatch.setattr(spark_engine, "_call", lambda function, remote, names: names[:2])
-    said = refusal(engine, "star_schema.dim_bands", "star_schema.dim_dates", "star_schema.dim_venues")
-    assert "there is no star_schema.dim_bands, star_schema.dim_dates in it." in said
+        require_refusal(engine)
+        at(engine.settings, remote.replace("geheim", "newer")).begin_build(complete=False)
 
 
 def test_missing_server_fails_at_once_and_changes_nothing(engine: SparkEngine) -> None:
     """Spark's client would retry for ten minutes without a message. The note stays valid for when Spark is back."""
-    land_batch(engine.settings)
-    before = note(engine).read_text(), sha256(engine.settings.published_file)
     address = f"sc://127.0.0.1:{free_port()}"
     gone = at(engine.settings, f"{address}/;token=geheim")
-    for call in (
-        lambda: gone.begin_build(complete=True, upstream=[]),
-        lambda: gone.begin_build(complete=False, upstream=[]),
-        lambda: gone.copy_results({}, Path(), [], []),
-    ):
+    for call in (lambda: gone.begin_build(complete=True), lambda: gone.copy_results({}, Path(), [], [])):
         with pytest.raises(BuildError) as raised:
             call()
         assert f"Nobody answers at {address}, where ACL_SPARK_REMOTE" in str(raised.value)
         assert "Connection refused. Start it there (make spark-cluster" in str(raised.value)
         assert "geheim" not in str(raised.value)
-    assert (note(engine).read_text(), sha256(engine.settings.published_file)) == before
-    assert not gone.settings.build_file.exists()
+    engine.begin_build(complete=False)
 
 
-def test_models_and_stores_are_copied_with_the_limits_of_the_settings(
-    engine: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    orders: list[CopyOrder] = []
-    monkeypatch.setattr(spark_engine, "_call", lambda function, order: orders.append(order) or {"x.y": 3})
-    compiled = tmp_path / "compiled" / "shop" / "sales.sql"
-    compiled.parent.mkdir(parents=True)
-    compiled.write_text("select 1 as id")
-    column: dict[str, Any] = {"data_type": "int", "constraints": [{"type": "not_null"}]}
-    node = {"package_name": "shop", "schema": "star_schema", "columns": {"id": column}}
-    manifest = {
-        "nodes": {
-            "model.t": {**node, "alias": "t", "original_file_path": "t.sql", "config": {"materialized": "table"},
-                        "depends_on": {"nodes": ["source.festival.bands"]}},
-            "model.v": {**node, "alias": "v", "original_file_path": "sales.sql", "config": {"materialized": "view"},
-                        "depends_on": {"nodes": ["model.t"]}},
-        }
-    }  # fmt: skip
-    limited = SparkEngine(engine.settings.with_changes(memory_limit="2GB", spark_published_rows=7))
-    assert limited.copy_results(manifest, tmp_path, ["model.t", "model.v"], ["audit.failed"]) == {"x.y": 3}
-    (order,) = orders
-    assert (order.memory_limit, order.max_rows, order.stores) == ("2GB", 7, ("audit.failed",))
-    assert [(found.name, found.view, found.made_from) for found in order.relations] == [
-        ("star_schema.t", None, ()),
-        ("star_schema.v", "select 1 as id", ("star_schema.t",)),
-    ]
-    assert order.relations[0].columns == (("id", "int", False),)
+def test_missing_package_of_spark_s_client_is_named(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(spark_engine, "version", version)
+    with pytest.raises(SettingsError, match="needs the package dbt-spark, which is not installed; run: make spark-in"):
+        build_definitions(settings.with_changes(dbt_target="spark", spark_remote="sc://127.0.0.1:1"))
 
 
 # The address ---------------------------------------------------------------------------------------------------------
@@ -151,21 +106,20 @@ def test_models_and_stores_are_copied_with_the_limits_of_the_settings(
 @pytest.mark.parametrize(
     ("remote", "address"),
     [
-        ("sc://spark.example.org", "sc://spark.example.org:15002"),
-        ("sc://10.0.0.7:443/", "sc://10.0.0.7:443"),
-        ("sc://me:geheim@spark.example.org:443/;use_ssl=true;token=geheim%3D", "sc://spark.example.org:443"),
-        ("sc://[::1]:15002", "sc://[::1]:15002"),
+        ("sc://spark.example.org", ("spark.example.org", 15002)),
+        ("sc://10.0.0.7:443/", ("10.0.0.7", 443)),
+        ("sc://me:geheim@spark.example.org:443/;use_ssl=true;token=geheim%3D", ("spark.example.org", 443)),
+        ("sc://[::1]:15002", ("::1", 15002)),
     ],
 )
-def test_address_has_host_and_port_only(remote: str, address: str) -> None:
-    assert str(spark_address(remote)) == address
+def test_address_has_host_and_port_only(remote: str, address: tuple[str, int]) -> None:
+    assert spark_address(remote) == address
 
 
 @pytest.mark.parametrize(
     "remote",
     [
         "",
-        "sc://",
         "https://spark.example.org/;token=geheim",
         "sc://spark.example.org:15002;token=geheim",
         "sc://spark.example.org:99999/;token=geheim",
@@ -173,7 +127,6 @@ def test_address_has_host_and_port_only(remote: str, address: str) -> None:
         "sc://spark.example.org/;token=geheim==",
         "sc://[geheim/;token=geheim",
         "sc://token=geheim",
-        "sc://127.0.0.1:geheim/",
         "sc://me:1/geheim@127.0.0.1",
     ],
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-from datetime import timedelta
 from pathlib import Path
 
-from warehouse.dbt_festivals import Festival, instant
 from warehouse.evidence_reference import Show
 
 Chances = dict[tuple[int, int], dict[str, float]]
@@ -33,18 +31,3 @@ SHOWS = [
 ]
 TINY = _chances("tiny_expected.csv")
 TINY_WITH_OTHER_VENUES = _chances("tiny_expected_other_venues.csv")
-
-
-def tiny_festival() -> Festival:
-    """Return the source tables of the festival, ticket by ticket."""
-    festival = Festival(
-        bands=[(band, f"Band {band}", 500) for band in sorted({show.band for show in SHOWS})],
-        venues=sorted({(show.venue, f"Venue {show.venue}", show.capacity) for show in SHOWS}),
-        people=[(1, "Ada Buyer")],
-    )
-    for number, show in enumerate(SHOWS, 1):
-        start = instant(f"{show.year}-10-05 20:00")
-        festival.performances.append((number, start, show.band, show.venue))
-        festival.sell(number, [start - timedelta(days=30)] * show.sold)
-    festival.export(instant("2022-08-01 06:00"))
-    return festival

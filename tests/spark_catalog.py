@@ -1,0 +1,24 @@
+"""What Spark's catalog holds, looked up in a process of its own, as builds do.
+
+Spark's client takes a process of pytest-xdist for one of its own doctests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acl_assets.util.processes import ChildProcesses
+from acl_assets.warehouse.spark_copy import spark_session
+
+
+def existing(remote: str, names: Sequence[str]) -> list[str]:
+    """Return those of the named relations that Spark has."""
+    with ChildProcesses() as process:
+        found: list[str] = process.call(f"{__name__}:look_up", remote, names)
+    return found
+
+
+def look_up(remote: str, names: Sequence[str]) -> list[str]:
+    """Return those of the named relations that Spark has, in this process."""
+    with spark_session(remote) as spark:
+        return [name for name in names if spark.catalog.tableExists(name)]

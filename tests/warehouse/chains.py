@@ -1,0 +1,46 @@
+"""Converted batch chains in memory, for tests of what is compared with the source tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from acl_assets.landing_zone.manifest import BatchKind
+from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.source_tables.current_state import (
+    EXPORT_BATCHES,
+    ConvertedBatch,
+    ConvertedBatchTable,
+    ConvertedChain,
+    ConvertedFile,
+    TableFile,
+)
+
+
+def batch(
+    *files: tuple[str, int, int | None],
+    name: str = "first",
+    kind: BatchKind = "full",
+    at_source: int | None = None,
+    sums: Mapping[str, int] | None = None,
+) -> ConvertedBatch:
+    """Return a batch whose tables were read from files, each a path, rows and the rows that its manifest states."""
+    read = ConvertedBatchTable(
+        files=tuple(ConvertedFile(path=path, rows=rows, stated_rows=stated) for path, rows, stated in files),
+        rows_at_source=at_source,
+        sums_at_source=dict(sums or {}),
+    )
+    return ConvertedBatch(
+        batch_id=name,
+        digest=f"digest of {name}",
+        kind=kind,
+        exported_at=datetime(2022, 8, 1, 6, tzinfo=UTC),
+        has_manifest=at_source is not None,
+        tables=dict.fromkeys(SOURCE_TABLES, read),
+    )
+
+
+def chain(batches: Sequence[ConvertedBatch], rows: int = 3, revenue: int = 60) -> ConvertedChain:
+    """Return the source tables that were made of batches; every table has the same rows."""
+    file = TableFile(bytes=1, rows=rows, sums={"price": revenue})
+    return ConvertedChain(batches=tuple(batches), tables=dict.fromkeys((*SOURCE_TABLES, EXPORT_BATCHES), file))
