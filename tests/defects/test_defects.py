@@ -104,7 +104,7 @@ def names(checks: frozenset[tuple[str, str]]) -> set[str]:
 def test_conversion_refuses_batch_and_names_what_is_wrong(
     settings: Settings, good_batch: GoodBatch, defect: Defect
 ) -> None:
-    land_defective(settings, good_batch(defect.forms[0]), defect)
+    land_defective(settings, good_batch(defect.form), defect)
     with pytest.raises(BatchError) as raised:
         convert(settings)
     assert [text for text in defect.caught_by if text not in str(raised.value)] == []
@@ -115,7 +115,7 @@ def test_unusual_but_right_batch_loads_as_what_it_says(
     settings: Settings, good_batch: GoodBatch, good_tables: GoodTables, defect: Defect
 ) -> None:
     """The tables hold what the good batch holds, but for the values the defect put there on purpose."""
-    form = defect.forms[0]
+    form = defect.form
     expected = dict(good_tables(form))
     land_defective(settings, good_batch(form), defect)
     loaded = convert(settings)
@@ -133,7 +133,7 @@ def test_unusual_but_right_batch_loads_as_what_it_says(
 def test_export_still_being_written_is_left_alone(settings: Settings, good_batch: GoodBatch, defect: Defect) -> None:
     settings = settings.with_changes(settle_seconds=60.0)
     land_batch(settings)
-    land_defective(settings, good_batch(defect.forms[0]), defect)
+    land_defective(settings, good_batch(defect.form), defect)
     listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
     assert [text for text in defect.caught_by if text not in listing.skipped["second"]] == []
     assert [header.found.batch_id for header in listing.headers] == ["first"]
@@ -142,12 +142,11 @@ def test_export_still_being_written_is_left_alone(settings: Settings, good_batch
 # Refreshes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["decimal_price", "unknown_kind", "wrong_checksum"])
 def test_batch_error_fails_refresh_and_publishes_nothing(published: Settings, good_batch: GoodBatch, name: str) -> None:
     before = sha256(published.published_file)
     defect = DEFECTS[name]
-    land_defective(published, good_batch(defect.forms[0]), defect)
+    land_defective(published, good_batch(defect.form), defect)
     refreshed = refresh(published)
     assert [text for text in defect.caught_by if text not in refreshed.errors] == []
     assert refreshed.failed_steps == {"source_tables"}
@@ -155,14 +154,12 @@ def test_batch_error_fails_refresh_and_publishes_nothing(published: Settings, go
     assert sha256(published.published_file) == before
 
 
-@pytest.mark.slow
 def test_every_check_finds_its_bad_rows_and_nothing_is_published(published: Settings, good_batch: GoodBatch) -> None:
     """All bad rows together: those that keep the first tickets only go first, so that the others stay."""
     together = [defect for name, defect in DEFECTS.items() if defect.outcome == "check" and name != "header_only"]
     require_stopped(published, good_batch, *sorted(together, key=lambda defect: not defect.needs_published))
 
 
-@pytest.mark.slow
 def test_doubtful_rows_are_published_with_warnings(
     published: Settings, first_refresh: Refreshed, good_batch: GoodBatch
 ) -> None:
@@ -171,7 +168,6 @@ def test_doubtful_rows_are_published_with_warnings(
     require_warned(published, first_refresh, good_batch, *doubtful, DEFECTS["embedded_newline"])
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 @defects_that("check", "warning")
 def test_each_defect_alone_is_found(
