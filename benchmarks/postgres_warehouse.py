@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -92,7 +93,7 @@ def build(output: Path, batch: Path) -> None:
         environment = {**os.environ, "BENCHMARK_POSTGRES_PORT": str(server.port)}
         subprocess.run([*command, *folders, *artifacts], env=environment, check=True)
         # Everything is in the server's log: it need not write a checkpoint now.
-        server.stop("immediate")
+        os.kill(server.pid, signal.SIGQUIT)
 
 
 def _load(cursor: Cursor, batch: Path) -> None:

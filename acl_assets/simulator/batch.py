@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -101,15 +101,10 @@ def write_incremental_batch(
     """
     folder = begin_batch(predecessor.parent, batch_id)
     with _removed_on_failure(folder):
-        pieces: dict[str, list[npt.NDArray[np.uint64]]] = {name: [] for name in SOURCE_TABLES}
+        hashes: dict[str, list[npt.NDArray[np.uint64]]] = {name: [np.empty(0, np.uint64)] for name in SOURCE_TABLES}
         for name, rows in earlier:
-            pieces[name].append(_row_hashes(rows))
-        known = {name: np.concatenate([np.empty(0, np.uint64), *hashes]) for name, hashes in pieces.items()}
-
-        def changed(name: str, rows: pa.Table) -> pa.Table:
-            return rows.filter(pa.array(~np.isin(_row_hashes(rows), known[name])))
-
-        tables = _write_tables(folder, later, "parquet", changed=changed)
+            hashes[name].append(_row_hashes(rows))
+        tables = _write_tables(folder, later, "parquet", known={name: np.concatenate(hashes[name]) for name in hashes})
         digest = hashlib.sha256((predecessor / MANIFEST_NAME).read_bytes()).hexdigest()
         continues_from = Predecessor(predecessor.name, digest)
         manifest = Manifest(batch_id, "incremental", exported_at, tables, {"simulated": True}, continues_from)
@@ -143,16 +138,17 @@ def _write_tables(
     stream: Rows,
     batch_format: BatchFormat,
     rows_per_file: int | None = None,
-    changed: Callable[[str, pa.Table], pa.Table] | None = None,
+    known: Mapping[str, npt.NDArray[np.uint64]] | None = None,
 ) -> dict[str, ManifestTable]:
-    """Write all tables, or their changed rows, and return their description for a manifest."""
+    """Write all rows, or those whose hash is not known, and return the tables' description for a manifest."""
     writers = {name: _TableWriter(folder, name, batch_format, rows_per_file) for name in SOURCE_TABLES}
     with ExitStack() as stack:
         for writer in writers.values():
             stack.enter_context(closing(writer))
         for name, rows in stream:
             writers[name].count(rows)
-            writers[name].write(changed(name, rows) if changed else rows)
+            is_new = None if known is None else pa.array(~np.isin(_row_hashes(rows), known[name]))
+            writers[name].write(rows if is_new is None else rows.filter(is_new))
     return {name: writer.describe() for name, writer in writers.items()}
 
 
@@ -174,14 +170,14 @@ class _TableWriter:
     def write(self, rows: pa.Table) -> None:
         while rows.num_rows:
             path, written = self._files[-1]
-            room = rows.num_rows if self._rows_per_file is None else self._rows_per_file - written
-            if not room:
+            if written == self._rows_per_file:
                 self.close()
                 self._open = self._begin_file()
                 continue
-            self._open.write_table(rows.slice(0, room))
-            self._files[-1] = (path, written + min(room, rows.num_rows))
-            rows = rows.slice(room)
+            piece = rows if self._rows_per_file is None else rows.slice(0, self._rows_per_file - written)
+            self._open.write_table(piece)
+            self._files[-1] = (path, written + piece.num_rows)
+            rows = rows.slice(piece.num_rows)
 
     def close(self) -> None:
         self._open.close()

@@ -11,11 +11,10 @@ from acl_assets.extraction.connection import (
     GUARD_RAILS,
     SourceConnection,
     begin_reading,
-    require_guard_rails,
 )
 from acl_assets.extraction.export_role import require_export_role
 from acl_assets.extraction.extract import extract
-from acl_assets.extraction.extracted_batch import ExtractionError, RoleError, SourceUnreachableError
+from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 
@@ -37,7 +36,7 @@ def test_file_makes_a_role_that_reads_the_declared_tables_and_makes_a_wrong_role
     execute(ticketing_dsn, "grant all on all tables in schema public to acl_export")
     execute(ticketing_dsn, "grant create on schema public to acl_export")
     execute(ticketing_dsn, "alter role acl_export createdb createrole connection limit 50")
-    with pytest.raises(RoleError):
+    with pytest.raises(ExtractionError):
         try_role(dsn)
     execute(ticketing_dsn, EXPORT_ROLE_SQL)
     try_role(dsn)
@@ -86,7 +85,7 @@ def test_role_that_could_write_is_refused_with_its_right(ticketing_dsn: str) -> 
         try_role(dsn)
         execute(ticketing_dsn, statement.format(**names))
         with pytest.raises(
-            RoleError, match=r"Make the right role with acl_assets/extraction/export_role\.sql"
+            ExtractionError, match=r"Make the right role with acl_assets/extraction/export_role\.sql"
         ) as raised:
             try_role(dsn)
         assert reason.format(**names) in str(raised.value)
@@ -96,13 +95,13 @@ def test_role_that_could_write_is_refused_with_its_right(ticketing_dsn: str) -> 
 
 def test_a_role_that_cannot_read_is_told_what(ticketing_dsn: str, export_dsn: str) -> None:
     execute(ticketing_dsn, "revoke select on people, tickets from acl_export")
-    with pytest.raises(RoleError, match=r"may not read people, tickets\. Grant it with .*export_role\.sql"):
+    with pytest.raises(ExtractionError, match=r"may not read people, tickets\. Grant it with .*export_role\.sql"):
         try_role(export_dsn)
 
 
 def test_a_role_that_may_not_use_the_schema_is_told_so(ticketing_dsn: str, export_dsn: str) -> None:
     execute(ticketing_dsn, "revoke usage on schema public from acl_export, public")
-    with pytest.raises(RoleError, match=r"permission denied for schema public\. Grant .* with .*export_role\.sql"):
+    with pytest.raises(ExtractionError, match=r"permission denied for schema public\. Grant .*export_role\.sql"):
         try_role(export_dsn)
 
 
@@ -132,7 +131,7 @@ def test_too_many_sessions_of_the_role_are_an_error_that_says_so(extractable: Se
     with (
         SourceConnection(export_dsn),
         SourceConnection(export_dsn),
-        pytest.raises(SourceUnreachableError, match="too many connections for role"),
+        pytest.raises(SourceUnusableError, match="too many connections for role"),
     ):
         extract(extractable)
 
@@ -146,19 +145,9 @@ def test_the_transaction_is_guarded_whatever_the_role_was_set_to(ticketing_dsn: 
     try:
         with SourceConnection(export_dsn) as source:
             begin_reading(source, "public")
-            require_guard_rails(source)
+            for name, value in GUARD_RAILS.items():
+                assert source.rows(f"show {name}", "ask")[0][name] in {value, "1min"}
             with pytest.raises(ExtractionError, match="cannot execute CREATE TABLE in a read-only transaction"):
                 source.rows("create temporary table scratch (id int)", "try to write")
     finally:
         execute(ticketing_dsn, EXPORT_ROLE_SQL)
-
-
-def test_a_transaction_that_lost_its_guard_rails_is_refused(export_dsn: str) -> None:
-    """As behind a connection pooler that gives every statement another connection."""
-    with SourceConnection(export_dsn) as source:
-        begin_reading(source, "public")
-        source.rows("commit", "end the transaction")
-        with pytest.raises(
-            ExtractionError, match=r"transaction_isolation is read committed.*without a connection pooler"
-        ):
-            require_guard_rails(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -54,17 +54,17 @@ def state(**changes: object) -> BatchChain:
             name: ManifestTable(10, (ManifestFile(f"{name}.parquet", bytes=1, sha256="0" * 64, rows=10),))
             for name in SOURCE_TABLES
         },
-        source_snapshot=BEFORE.to_manifest(),
+        source_snapshot=asdict(BEFORE),
     )
     monday = replace(full, batch_id="monday", kind="incremental", exported_at=SUNDAY + timedelta(days=1))
     return BatchChain((full, replace(monday, **changes)))
 
 
 def test_a_snapshot_survives_its_manifest() -> None:
-    assert SourceSnapshot.from_manifest({**BEFORE.to_manifest(), "full_because": None}) == BEFORE
+    assert SourceSnapshot.from_manifest({**asdict(BEFORE), "full_because": None}) == BEFORE
 
 
-@pytest.mark.parametrize("entry", [None, {}, {"simulated": True}, {**BEFORE.to_manifest(), "xid_horizon": "5"}])
+@pytest.mark.parametrize("entry", [None, {}, {"simulated": True}, {**asdict(BEFORE), "xid_horizon": "5"}])
 def test_what_is_no_snapshot_of_a_server_is_none(entry: dict[str, object] | None) -> None:
     assert SourceSnapshot.from_manifest(entry) is None
 

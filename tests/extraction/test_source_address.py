@@ -9,7 +9,7 @@ import pytest
 
 from acl_assets.extraction.connection import SourceConnection, connection_info, describe_dsn, server_message
 from acl_assets.extraction.extract import extract
-from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnreachableError
+from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
 from acl_assets.settings import Settings
 
 # The password is xq7 and zj3 with a character between them that ends it too early, or none; no piece may be shown.
@@ -60,7 +60,7 @@ def shown_pieces(error: BaseException | None) -> list[str]:
 @pytest.mark.parametrize("dsn", WITHOUT_CERTAINTY)
 def test_an_address_whose_parts_may_hold_the_password_is_refused_without_quoting_it(dsn: str) -> None:
     for act in (describe_dsn, connection_info, SourceConnection):
-        with pytest.raises(SourceUnreachableError, match="or ACL_TICKETING_STANDBY_DSN cannot be read: it") as raised:
+        with pytest.raises(SourceUnusableError, match="or ACL_TICKETING_STANDBY_DSN cannot be read: it") as raised:
             act(dsn)
         assert "%40 for @" in str(raised.value)
         assert shown_pieces(raised.value) == []
@@ -69,7 +69,7 @@ def test_an_address_whose_parts_may_hold_the_password_is_refused_without_quoting
 @pytest.mark.parametrize(("dsn", "described"), WITH_CERTAINTY)
 def test_neither_description_nor_driver_error_shows_the_password(dsn: str, described: str) -> None:
     assert describe_dsn(dsn) == described
-    with pytest.raises(SourceUnreachableError, match="No connection to") as raised:
+    with pytest.raises(SourceUnusableError, match="No connection to") as raised:
         SourceConnection(dsn)
     assert [piece for piece in PIECES if piece in "".join(traceback.format_exception(raised.value))] == []
 
