@@ -53,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
     _add_history_arguments(write)
     write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
-    write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
         "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
     )
@@ -101,7 +100,7 @@ def _write_batch(options: argparse.Namespace) -> int:
         if options.plain:
             folder = write_plain_batch(here, batch_id, history)
         else:
-            folder = write_batch(here, batch_id, history, options.format, options.rows_per_file)
+            folder = write_batch(here, batch_id, history, options.format)
         print(land_remotely(folder, str(exports_dir)) if is_remote else folder)
     return 0
 

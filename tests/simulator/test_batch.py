@@ -6,7 +6,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from acl_assets.landing_zone.batches import list_batches, resolve_chain
@@ -70,16 +69,6 @@ def test_every_format_holds_the_same_rows_and_a_true_manifest(
     ]
 
 
-def test_tables_can_be_cut_into_numbered_files(history: TicketingHistory, tmp_path: Path):
-    whole = write_batch(tmp_path, "whole", history)
-    cut = write_batch(tmp_path / "cut", "cut", history, rows_per_file=1_000)
-    files = landed_batch(tmp_path / "cut").tables["tickets"].files
-    assert files[0].path == "tickets-0001.parquet"
-    assert {file.rows for file in files[:-1]} == {1_000}
-    assert all(pq.read_metadata(cut / file.path).num_rows == file.rows for file in files)
-    assert read_with_duckdb(cut, "tickets") == read_with_duckdb(whole, "tickets")
-
-
 def test_plain_batch_is_csv_files_as_old_as_the_export(history: TicketingHistory, tmp_path: Path):
     folder = write_plain_batch(tmp_path, "plain", history)
     assert {path.name for path in folder.iterdir()} == {f"{table}.csv" for table in SOURCE_TABLES}
@@ -110,8 +99,6 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path):
     for write in (write_batch, write_plain_batch):
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path, "batch", InterruptedHistory(0.001))
-    with pytest.raises(ValueError, match="at least one row"):
-        write_batch(tmp_path, "batch", TicketingHistory(0.001), rows_per_file=0)
     assert not list(tmp_path.iterdir())
 
 
