@@ -287,21 +287,6 @@ def test_a_session_cut_while_rows_are_sent_leaves_nothing(extractable: Settings,
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
-def test_revoked_rights_leave_nothing_and_the_error_says_how_to_grant_them(
-    extractable: Settings, ticketing_dsn: str
-) -> None:
-    def revoke() -> None:
-        execute(ticketing_dsn, "revoke select on tickets from acl_export")
-
-    with (
-        when_logged("purchases:", revoke),
-        pytest.raises(ExtractionError, match=r"count tickets at .*permission denied for table tickets.*export_role"),
-    ):
-        extract(extractable)
-    execute(ticketing_dsn, EXPORT_ROLE_SQL)
-    assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-
-
 def test_full_disk_leaves_nothing_and_the_error_says_where(
     extractable: Settings, ticketing_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,13 +361,6 @@ def test_a_locked_table_is_not_waited_for(extractable: Settings, ticketing_dsn: 
         with pytest.raises(ExtractionError, match=r"lock timeout. Somebody changes the table's structure"):
             extract(extractable, limits=ThrottleLimits(probe_ms=(math.inf, math.inf)))
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-
-
-def test_the_primary_is_read_when_the_standby_cannot_be_reached(extractable: Settings) -> None:
-    unreachable = extractable.with_changes(ticketing_standby_dsn="postgresql://acl_export@127.0.0.1:1/ticketing")
-    with when_logged("Extracting from the primary instead of the standby", lambda: None) as messages:
-        assert extract(unreachable).kind == "full"
-    assert any("No connection to 127.0.0.1:1/ticketing (user acl_export)" in message for message in messages)
 
 
 # Addresses and their secrets ----------------------------------------------------------------------------------
