@@ -241,3 +241,17 @@ def begin_reading(source: SourceConnection, schema: str) -> None:
         source.rows(f"set local {name} = '{value}'", f"set {name}")
     tables = ", ".join(qualified_name(schema, table) for table in SOURCE_TABLES)
     source.rows(f"lock table {tables} in access share mode", "open the tables for reading")
+
+
+def require_guard_rails(source: SourceConnection) -> None:
+    """Raise an `ExtractionError` if the transaction has other settings, as behind a connection pooler."""
+    wanted = {"transaction_read_only": "on", "transaction_isolation": "repeatable read", **GUARD_RAILS}
+    settings = ", ".join(f"current_setting('{name}') as {name}" for name in wanted)
+    found = source.rows(f"select {settings}", "read the settings of the transaction")[0]
+    # The server writes 60s as 1min.
+    wrong = [f"{name} is {found[name]}" for name in wanted if found[name].replace("1min", "60s") != wanted[name]]
+    if wrong:
+        raise ExtractionError(
+            f"The transaction at {source.name} is not the guarded one that was begun: {', '.join(wrong)}. "
+            "Connect without a connection pooler, or with one that keeps a transaction on one connection."
+        )

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.extraction.connection import SourceConnection, begin_reading
+from acl_assets.extraction.connection import SourceConnection, begin_reading, require_guard_rails
 from acl_assets.extraction.export_role import require_export_role
 from acl_assets.extraction.extracted_batch import (
     BATCH_PREFIX,
@@ -162,6 +162,7 @@ class _Extract:
         began = time.monotonic()
         begin_reading(source, self.settings.ticketing_schema)
         snapshot, exported_at = read_snapshot(source, self.settings.ticketing_schema)
+        require_guard_rails(source)
         before = SourceSnapshot.from_manifest(self.chain.newest.source_snapshot) if self.chain else None
         self._require_later(snapshot, before, exported_at)
         if before is not None:

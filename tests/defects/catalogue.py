@@ -276,7 +276,6 @@ def _file_defects() -> list[Defect]:
         return edit_rows(table, lambda rows: _cast(rows, column, to))
 
     too_big = edit_rows("tickets", lambda rows: put("price", 3_000_000_000)(_cast(rows, "price", pa.int64())))
-    local = cast("purchases", "purchase_date", pa.timestamp("us", tz="America/Chicago"))
     return [
         refused("changed_file", edit_bytes("tickets", _change_a_byte, tell_manifest=False), "tickets", "SHA-256"),
         refused("missing_file", lambda folder: file_of(folder, "venues").unlink(), "venues", "not there"),

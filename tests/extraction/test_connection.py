@@ -134,9 +134,17 @@ def test_the_transaction_is_guarded_whatever_the_role_was_set_to(ticketing_dsn: 
     try:
         with SourceConnection(export_dsn) as source:
             begin_reading(source, "public")
-            for name, value in GUARD_RAILS.items():
-                assert source.rows(f"show {name}", "ask")[0][name] in {value, "1min"}
+            require_guard_rails(source)
             with pytest.raises(ExtractionError, match="cannot execute CREATE TABLE in a read-only transaction"):
                 source.rows("create temporary table scratch (id int)", "try to write")
     finally:
         execute(ticketing_dsn, EXPORT_ROLE_SQL)
+
+
+def test_transaction_that_lost_its_guard_rails_is_refused(export_dsn: str) -> None:
+    """As behind a connection pooler that gives every statement another connection."""
+    with SourceConnection(export_dsn) as source:
+        begin_reading(source, "public")
+        source.rows("commit", "end the transaction")
+        with pytest.raises(ExtractionError, match="is read committed.*without a connection pooler"):
+            require_guard_rails(source)
