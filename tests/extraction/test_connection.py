@@ -7,11 +7,7 @@ from extracts import EXPORT_ROLE_SQL, make_export_role
 from postgres import execute
 from psycopg2.extensions import make_dsn
 
-from acl_assets.extraction.connection import (
-    GUARD_RAILS,
-    SourceConnection,
-    begin_reading,
-)
+from acl_assets.extraction.connection import GUARD_RAILS, SourceConnection, begin_reading, require_guard_rails
 from acl_assets.extraction.export_role import require_export_role
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
@@ -146,5 +142,5 @@ def test_transaction_that_lost_its_guard_rails_is_refused(export_dsn: str) -> No
     with SourceConnection(export_dsn) as source:
         begin_reading(source, "public")
         source.rows("commit", "end the transaction")
-        with pytest.raises(ExtractionError, match="is read committed.*without a connection pooler"):
+        with pytest.raises(ExtractionError, match=r"is read committed.*without a connection pooler"):
             require_guard_rails(source)
