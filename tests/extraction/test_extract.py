@@ -20,7 +20,6 @@ from extracts import (
     buy,
     folders,
     landed_chain,
-    make_export_role,
     merged_rows,
     open_sale,
     parquet_rows,
@@ -29,7 +28,7 @@ from extracts import (
     source_rows,
     when_logged,
 )
-from postgres import database, execute
+from postgres import execute
 from psycopg2.extensions import make_dsn
 from refreshes import environment, land_batch, land_plain_batch, wait_until
 
@@ -42,7 +41,6 @@ from acl_assets.extraction.extracted_batch import (
 from acl_assets.extraction.throttle import ThrottleLimits
 from acl_assets.landing_zone.manifest import UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
-from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 
 pytestmark = pytest.mark.server
@@ -216,17 +214,6 @@ def test_foreign_or_bad_batch_is_followed_by_a_full_one(extractable: Settings) -
     assert first.full_because == "batch first records no snapshot of a PostgreSQL server to continue from"
     (Path(first.folder) / "manifest.json").write_text("{")
     assert "the landing zone's state cannot be continued" in str(extract(extractable).full_because)
-
-
-def test_another_database_is_not_taken_for_the_same(
-    extractable: Settings, postgres_server: PostgresServer, ticketing_template: str
-) -> None:
-    """After a dump and restore the tables look the same, and every transaction id means something else."""
-    extract(extractable)
-    with database(postgres_server, ticketing_template) as restored:
-        extraction = extract(extractable.with_changes(ticketing_dsn=make_export_role(restored)))
-    assert extraction.full_because is not None
-    assert extraction.full_because.startswith("the database is test_")
 
 
 def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) -> None:
