@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ import psycopg2
 import psycopg2.extensions
 import pyarrow as pa
 
-from acl_assets.extraction.extracted_batch import ExtractionError, RoleError, SourceUnreachableError
-from acl_assets.source_schema import SOURCE_TABLES, SourceTable, arrow_schema
+from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
+from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, SourceTable
 from acl_assets.util.sql import qualified_name
 
 EXPORT_ROLE_SQL = "acl_assets/extraction/export_role.sql"
@@ -69,11 +69,11 @@ class SourceConnection:
         self.name = describe_dsn(dsn)
         self._dsn = dsn
         try:
-            self._database = patiently(lambda: adbc_driver_postgresql.connect(conninfo), seconds=2.0)
-            self._connection = patiently(lambda: adbc_driver_manager.AdbcConnection(self._database), seconds=2.0)
+            self._database = patiently(lambda: adbc_driver_postgresql.connect(conninfo))
+            self._connection = patiently(lambda: adbc_driver_manager.AdbcConnection(self._database))
         except adbc_driver_manager.Error as error:
             message = server_message(str(error), dsn)
-            raise SourceUnreachableError(
+            raise SourceUnusableError(
                 f"No connection to {self.name}: {message}. Check ACL_TICKETING_DSN and that the server runs."
             ) from None
 
@@ -94,29 +94,23 @@ class SourceConnection:
             found: list[dict[str, Any]] = reader.read_all().to_pylist()
             return found
 
-    @contextmanager
-    def stream(self, query: str, table: SourceTable) -> Iterator[Iterator[pa.RecordBatch]]:
+    def batches(self, query: str, table: SourceTable) -> Generator[pa.RecordBatch, None, None]:
         """Give the rows of a query over one table's columns in small batches of the declared types.
 
-        The server waits while no batch is taken. After a block that did not take all of them, only close the
-        connection.
+        The server waits while no batch is taken. A reader that does not take all of them must close the connection.
 
         Raises:
             ExtractionError: the server refuses the query, breaks off, or the columns have other types.
         """
         what = f"read {table.name}"
-
-        def batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        with self._result(query, what, use_copy=True) as reader:
+            _require_types(reader.schema, table, self.name)
             while True:
                 with self._errors(what):
                     batch = next(reader, None)
                 if batch is None:
                     return
                 yield batch
-
-        with self._result(query, what, use_copy=True) as reader:
-            _require_types(reader.schema, table, self.name)
-            yield batches(reader)
 
     @contextmanager
     def _result(self, query: str, what: str, *, use_copy: bool) -> Iterator[pa.RecordBatchReader]:
@@ -142,13 +136,12 @@ class SourceConnection:
             message = server_message(str(error), self._dsn)
             state = getattr(error, "sqlstate", None)
             advice = next((each for code, text, each in _ADVICE if code == state or text in message), _GENERAL_ADVICE)
-            kind = RoleError if state == "42501" else ExtractionError
-            raise kind(f"Failed to {what} at {self.name}: {message}. {advice}") from None
+            raise ExtractionError(f"Failed to {what} at {self.name}: {message}. {advice}") from None
 
 
-def patiently(connect: Callable[[], _Opened], seconds: float) -> _Opened:
-    """Connect; retry for some seconds while the role has too many connections, as one just closed still counts."""
-    deadline = time.monotonic() + seconds
+def patiently(connect: Callable[[], _Opened]) -> _Opened:
+    """Connect; retry for two seconds while the role has too many connections, as one just closed still counts."""
+    deadline = time.monotonic() + 2.0
     while True:
         try:
             return connect()
@@ -176,7 +169,7 @@ def connection_info(dsn: str) -> str:
     """Return the DSN with timeouts, application name and encoding added.
 
     Raises:
-        SourceUnreachableError: the DSN cannot be read, or may hold a part of the password in another part.
+        SourceUnusableError: the DSN cannot be read, or may hold a part of the password in another part.
     """
     given = _parse(dsn)
     named = {**_CONNECTION_DEFAULTS, **given, "client_encoding": "UTF8"}
@@ -203,7 +196,7 @@ def _parse(dsn: str) -> dict[str, str]:
     problem = _misplaced(dsn, parsed) if parsed else "it is no address"
     if problem:
         # Raised here, where the driver's own error, which quotes the text, is no longer its context.
-        raise SourceUnreachableError(
+        raise SourceUnusableError(
             f"ACL_TICKETING_DSN or ACL_TICKETING_STANDBY_DSN cannot be read: {problem}. Write it like "
             "postgresql://acl_export:password@db.example.org:5432/ticketing, with special characters of the password "
             "percent-encoded (%40 for @, %2F for /, %3A for :), or as name=value pairs."
@@ -223,11 +216,9 @@ def _misplaced(dsn: str, given: Mapping[str, str]) -> str | None:
 
 
 def _require_types(found: pa.Schema, table: SourceTable, name: str) -> None:
-    wanted = arrow_schema(table)
     wrong = []
-    for column in table.columns:
-        field = found.field(column.name)
-        if field.type != wanted.field(column.name).type:
+    for column, field in zip(table.columns, found, strict=True):
+        if field.type != ARROW_TYPES[column.type]:
             at_server = (field.metadata or {}).get(b"POSTGRESQL:type", str(field.type).encode()).decode()
             wrong.append(f"{column.name} is {at_server}, not {column.type}")
     if wrong:
@@ -243,8 +234,7 @@ def begin_reading(source: SourceConnection, schema: str) -> None:
     The tables are locked first: one that is truncated or rewritten after the snapshot would look empty in it.
 
     Raises:
-        RoleError: the role cannot read the tables.
-        ExtractionError: a table is locked by another session, or the server is gone.
+        ExtractionError: a table is locked by another session, the role cannot read it, or the server is gone.
     """
     source.rows("begin transaction isolation level repeatable read read only", "begin a transaction")
     for name, value in GUARD_RAILS.items():
@@ -259,9 +249,7 @@ def require_guard_rails(source: SourceConnection) -> None:
     settings = ", ".join(f"current_setting('{name}') as {name}" for name in wanted)
     found = source.rows(f"select {settings}", "read the settings of the transaction")[0]
     # The server writes 60s as 1min.
-    wrong = [
-        f"{name} is {found[name]}" for name, value in wanted.items() if found[name].replace("1min", "60s") != value
-    ]
+    wrong = [f"{name} is {found[name]}" for name in wanted if found[name].replace("1min", "60s") != wanted[name]]
     if wrong:
         raise ExtractionError(
             f"The transaction at {source.name} is not the guarded one that was begun: {', '.join(wrong)}. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acl_assets.extraction.connection import EXPORT_ROLE_SQL, SourceConnection
-from acl_assets.extraction.extracted_batch import ExtractionError, RoleError
+from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.sql import qualified_name, quoted_name, quoted_text
 
@@ -23,19 +23,17 @@ def require_export_role(source: SourceConnection, schema: str) -> None:
     """Refuse a server that is too old, missing tables, and a role that cannot read or could write.
 
     Raises:
-        RoleError: the role may do too little or too much; the message has its rights and the file that corrects them.
-        ExtractionError: the server is older than PostgreSQL 13, or a table is missing.
+        ExtractionError: with the tables, or the rights of the role and the file that corrects them.
     """
-    version = source.rows("select current_setting('server_version_num')::int as number", "read the version")[0][
-        "number"
-    ]
+    query = "select current_setting('server_version_num')::int as number"
+    version = source.rows(query, "read the version")[0]["number"]
     if version < OLDEST_SERVER_VERSION:
         raise ExtractionError(f"The server at {source.name} has version {version}; PostgreSQL 13 or newer is needed.")
     _require_tables(source, schema)
     powers = source.rows(_powers_query(schema, version), "look at the role's privileges")
     if powers:
         reasons = "; ".join(power["reason"] for power in powers)
-        raise RoleError(
+        raise ExtractionError(
             f"The role at {source.name} is refused, because an extract must not be able to change anything: {reasons}. "
             f"Make the right role with {EXPORT_ROLE_SQL} and connect as that one."
         )
@@ -63,7 +61,7 @@ def _require_tables(source: SourceConnection, schema: str) -> None:
             f"Schema {schema} at {source.name} has no {', '.join(missing)}; set ACL_TICKETING_SCHEMA to the tables'."
         )
     if unreadable := [table["name"] for table in found if not table["is_readable"]]:
-        raise RoleError(
+        raise ExtractionError(
             f"The role at {source.name} may not read {', '.join(unreadable)}. Grant it with {EXPORT_ROLE_SQL}."
         )
 
@@ -82,13 +80,16 @@ def _powers_query(schema: str, version: int) -> str:
             select role_name || ' is a superuser' as reason from reachable where rolsuper
         ),
         powers as (
-            select role_name || ' may create databases' as reason from reachable where rolcreatedb
-            union all
-            select role_name || ' may create roles' from reachable where rolcreaterole
-            union all
-            select role_name || ' may replicate' from reachable where rolreplication
-            union all
-            select role_name || ' goes around row security' from reachable where rolbypassrls
+            select role_name || ' ' || power as reason
+            from reachable
+            cross join lateral (
+                values
+                (rolcreatedb, 'may create databases'),
+                (rolcreaterole, 'may create roles'),
+                (rolreplication, 'may replicate'),
+                (rolbypassrls, 'goes around row security')
+            ) as attributes (is_given, power)
+            where is_given
             union all
             select 'it is a member of ' || role_name from reachable
             where role_name in ({", ".join(quoted_text(role) for role in _WRITING_ROLES)})

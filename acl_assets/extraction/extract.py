@@ -14,29 +14,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acl_assets.extraction.connection import (
-    SourceConnection,
-    begin_reading,
-    require_guard_rails,
-)
+from acl_assets.extraction.connection import SourceConnection, begin_reading, require_guard_rails
 from acl_assets.extraction.export_role import require_export_role
 from acl_assets.extraction.extracted_batch import (
     BATCH_PREFIX,
-    ExtractedTable,
     Extraction,
     ExtractionError,
-    SourceBehindError,
-    SourceUnreachableError,
-    landing,
+    SourceUnusableError,
     only_extract,
 )
 from acl_assets.extraction.snapshot import (
@@ -77,18 +69,15 @@ class _RowsDeletedError(Exception):
     """Rows were deleted at the source, so that an incremental batch is not enough."""
 
 
-def extract(
-    settings: Settings, *, full: bool = False, mb_per_s: float | None = None, limits: ThrottleLimits | None = None
-) -> Extraction:
+def extract(settings: Settings, *, full: bool = False, limits: ThrottleLimits | None = None) -> Extraction:
     """Extract the ticketing database into a new batch of the landing zone, and describe it.
 
     The batch is incremental when the newest batch chain can be continued, otherwise full. A failed extract leaves
     nothing behind.
 
     Args:
-        settings: where the database and the landing zone are.
+        settings: where the database and the landing zone are, and how fast to read.
         full: take a full batch in any case.
-        mb_per_s: rate limit in megabytes a second, 0 for none; that of the settings when None.
         limits: load of the server beyond which reading pauses.
 
     Raises:
@@ -101,22 +90,21 @@ def extract(
             "ACL_TICKETING_DSN is not set, so there is no database to extract from. Set it to the address of the "
             "ticketing database with the export role, such as postgresql://acl_export@db.example.org:5432/ticketing."
         )
-    rate = settings.extract_mb_per_s if mb_per_s is None else mb_per_s
     try:
         with only_extract(settings.extracts_dir, settings.exports_url):
             chain, full_because = _find_chain(settings, full)
-            job = _Extract(settings, chain, full_because, rate, limits or ThrottleLimits())
+            job = _Extract(settings, chain, full_because, limits or ThrottleLimits())
             for dsn in addresses[:-1]:
                 try:
                     return job.run(dsn)
-                except (SourceUnreachableError, SourceBehindError) as error:
+                except SourceUnusableError as error:
                     _log.warning(f"{error} Extracting from the primary instead of the standby.")
             return job.run(addresses[-1])
     except (LandingZoneError, ObjectStorageError) as error:
         raise ExtractionError(f"{error} Nothing was landed.") from None
 
 
-def extract_and_tell(settings: Settings, *, log: Callable[[str], None], **arguments: Any) -> Extraction:
+def extract_and_tell(settings: Settings, *, full: bool, log: Callable[[str], None]) -> Extraction:
     """Extract in a process of its own; `log` receives lines such as `INFO: …`. All else is as for `extract`."""
 
     class LineHandler(logging.Handler):
@@ -124,7 +112,7 @@ def extract_and_tell(settings: Settings, *, log: Callable[[str], None], **argume
             log(self.format(record))
 
     _log_to(LineHandler())
-    return extract(settings, **arguments)
+    return extract(settings, full=full)
 
 
 def _log_to(handler: logging.Handler) -> None:
@@ -154,15 +142,14 @@ class _Extract:
     settings: Settings
     chain: BatchChain | None
     full_because: str | None
-    mb_per_s: float
     limits: ThrottleLimits
 
     def run(self, dsn: str) -> Extraction:
         """Read from one server and land the batch."""
-        schema = self.settings.ticketing_schema
-        with SourceConnection(dsn) as source, Throttle(dsn, schema, self.mb_per_s, self.limits) as throttle:
+        schema, mb_per_s = self.settings.ticketing_schema, self.settings.extract_mb_per_s
+        with SourceConnection(dsn) as source, Throttle(dsn, schema, mb_per_s, self.limits) as throttle:
             require_export_role(source, schema)
-            pace = f"at {self.mb_per_s:g} MB/s at most" if self.mb_per_s else "without a rate limit"
+            pace = f"at {mb_per_s:g} MB/s at most" if mb_per_s else "without a rate limit"
             _log.info(f"Extracting from {source.name}, {pace}.")
             throttle.wait()
             try:
@@ -178,8 +165,8 @@ class _Extract:
         require_guard_rails(source)
         before = SourceSnapshot.from_manifest(self.chain.newest.source_snapshot) if self.chain else None
         self._require_later(snapshot, before, exported_at)
-        if full_because is None and before is not None:
-            full_because = full_because_of_source(before, snapshot)
+        if before is not None:
+            full_because = full_because or full_because_of_source(before, snapshot)
         condition = None if full_because or before is None else changed_rows_condition(before.xid_horizon)
         why = f"because {full_because}" if full_because else "with what changed since the batch before"
         _log.info(f"Reading a batch of {exported_at.isoformat()}: {'incremental' if condition else 'full'}, {why}.")
@@ -194,37 +181,20 @@ class _Extract:
                 kind="incremental" if condition else "full",
                 exported_at=exported_at,
                 tables=tables,
-                source_snapshot={**snapshot.to_manifest(), "full_because": full_because},
+                source_snapshot={**asdict(snapshot), "full_because": full_because},
                 continues_from=self._predecessor(self.chain, tables, folder) if condition and self.chain else None,
             )
-            with landing(folder):
-                write_manifest(folder, manifest)
+            write_manifest(folder, manifest)
             exports_url = self.settings.exports_url
             landed = land_remotely(folder, exports_url) if exports_url else str(folder)
-        extraction = Extraction(
-            batch_id=manifest.batch_id,
-            folder=landed,
-            kind=manifest.kind,
-            full_because=full_because,
-            exported_at=exported_at.isoformat(),
-            seconds=round(time.monotonic() - began, 3),
-            source_snapshot=manifest.source_snapshot or {},
-            tables={
-                name: ExtractedTable(
-                    rows=table.rows or 0,
-                    bytes=sum(file.bytes for file in table.files),
-                    rows_at_source=table.rows_at_source or 0,
-                    sums_at_source=table.sums_at_source,
-                )
-                for name, table in tables.items()
-            },
-        )
-        rows, size = (sum(getattr(table, total) for table in extraction.tables.values()) for total in ("rows", "bytes"))
+        seconds = time.monotonic() - began
+        rows = sum(table.rows or 0 for table in tables.values())
+        size = sum(file.bytes for table in tables.values() for file in table.files) / 1e6
         _log.info(
-            f"Landed {extraction.kind} batch {extraction.batch_id}: {rows:,} rows, {size / 1e6:,.1f} MB of Parquet, "
-            f"in {extraction.seconds:.1f} s."
+            f"Landed {manifest.kind} batch {manifest.batch_id}: {rows:,} rows, {size:,.1f} MB of Parquet, in "
+            f"{seconds:.1f} s."
         )
-        return extraction
+        return Extraction(**vars(manifest), folder=landed, full_because=full_because, seconds=seconds)
 
     def _require_later(self, now: SourceSnapshot, before: SourceSnapshot | None, exported_at: datetime) -> None:
         """Refuse an instant that would order the batch before one that has landed: no refresh would ever use it."""
@@ -233,7 +203,7 @@ class _Extract:
         newest = self.chain.newest
         is_behind = now.in_recovery and before is not None and now.wal_position < before.wal_position
         if is_behind or exported_at <= newest.exported_at:
-            raise SourceBehindError(
+            raise SourceUnusableError(
                 f"The source is at {exported_at.isoformat()}, before batch {newest.batch_id} of "
                 f"{newest.exported_at.isoformat()}, which has landed already. Wait until the standby has caught up; if "
                 "that batch's clock was wrong, take it out of the landing zone."
@@ -254,8 +224,7 @@ class _Extract:
     @contextmanager
     def _new_folder(self) -> Iterator[Path]:
         """Make the folder of a batch, and remove it again unless it has got its manifest and stays here."""
-        with landing(self.settings.extracts_dir):
-            folder = begin_batch(self.settings.extracts_dir, f"{BATCH_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S-%f}")
+        folder = begin_batch(self.settings.extracts_dir, f"{BATCH_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S-%f}")
         try:
             yield folder
         finally:
@@ -276,9 +245,8 @@ class _Extract:
         columns = ", ".join(quoted_name(column) for column in table.column_names)
         where = f" where {condition}" if condition else ""
         path = folder / f"{table.name}.parquet"
-        with source.stream(f"select {columns} from {name}{where}", table) as batches:
-            expected = None if condition else rows_at_source
-            rows = _write_parquet(path, table, _throttled(batches, table.name, expected, throttle))
+        with closing(source.batches(f"select {columns} from {name}{where}", table)) as batches:
+            rows = _write_parquet(path, table, batches, throttle, rows_at_source)
         if condition and not rows:
             path.unlink()
             return ManifestTable(rows_at_source, (), sums)
@@ -287,49 +255,28 @@ class _Extract:
                 f"{table.name} has {rows_at_source:,} rows at {source.name}, but {rows:,} were read in one snapshot. "
                 "Nothing was landed; look at the server's log, check its indexes (amcheck), and extract again."
             )
-        with landing(path):
-            return ManifestTable(rows_at_source, (describe_file(folder, path.name, rows),), sums)
+        return ManifestTable(rows_at_source, (describe_file(folder, path.name, rows),), sums)
 
 
-def _throttled(
-    batches: Iterator[pa.RecordBatch], table: str, expected_rows: int | None, throttle: Throttle
-) -> Iterator[pa.RecordBatch]:
-    """Give batches at the pace of the throttle, and log the progress."""
-    rows = size = 0
+def _write_parquet(
+    path: Path, table: SourceTable, batches: Iterator[pa.RecordBatch], throttle: Throttle, rows_at_source: int
+) -> int:
+    """Write batches, taken at the pace of the throttle, to a Parquet file on disk, and return its rows.
+
+    Row groups are of bounded size, because writers and readers need memory for one.
+    """
+    schema = arrow_schema(table)
+    # PostgreSQL's binary COPY format adds 7 bytes to a row and 4 to a value; Arrow has as many for a text.
+    overhead = 7 + 4 * sum(column.type != "text" for column in table.columns)
+    rows = received = 0
+    waiting: list[pa.RecordBatch] = []
     began = logged_at = time.monotonic()
 
     def log(what: str) -> None:
-        share = f" ({rows / expected_rows:.0%})" if expected_rows else ""
-        speed = size / 1e6 / max(time.monotonic() - began, 1e-3)
-        _log.info(f"{table}: {rows:,} rows {what}{share}, {size / 1e6:,.1f} MB, {speed:.1f} MB/s")
+        share, speed = rows / max(rows_at_source, 1), received / 1e6 / max(time.monotonic() - began, 1e-3)
+        _log.info(f"{table.name}: {rows:,} rows {what} ({share:.0%}), {received / 1e6:,.1f} MB, {speed:.1f} MB/s")
 
-    for batch in batches:
-        yield batch
-        received = received_bytes(batch)
-        rows, size = rows + batch.num_rows, size + received
-        throttle.wait(received)
-        if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:
-            logged_at = time.monotonic()
-            log("read so far")
-    log("read")
-
-
-def received_bytes(batch: pa.RecordBatch) -> int:
-    """Return the bytes of a batch in PostgreSQL's binary COPY format.
-
-    A row has a message header of 5 bytes and 2 more; a value 4, which for a text its offset in Arrow stands for.
-    """
-    values = sum(4 for column in batch.schema if column.type != pa.string())
-    return int(batch.nbytes + batch.num_rows * (5 + 2 + values))
-
-
-def _write_parquet(path: Path, table: SourceTable, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write batches to a new Parquet file in row groups of bounded size, flush it to disk, and return its rows."""
-    schema = arrow_schema(table)
-    rows = 0
-    waiting: list[pa.RecordBatch] = []
     with (
-        landing(path),
         path.open("xb") as stream,
         # Most columns are keys and unique texts, for which dictionaries cost time and space.
         pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False, write_page_checksum=True) as writer,
@@ -340,11 +287,18 @@ def _write_parquet(path: Path, table: SourceTable, batches: Iterator[pa.RecordBa
             if sum(each.num_rows for each in waiting) >= _ROWS_PER_GROUP:
                 writer.write_table(pa.Table.from_batches(waiting))
                 waiting = []
+            size = batch.nbytes + batch.num_rows * overhead
+            throttle.wait(size)
+            received += size
+            if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:
+                logged_at = time.monotonic()
+                log("read so far")
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
         writer.close()
         stream.flush()
         os.fsync(stream.fileno())
+    log("read")
     return rows
 
 
@@ -359,11 +313,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.mb_per_second is not None and not options.mb_per_second >= 0:
         parser.error("--mb-per-second is 0 or more")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _log_to(logging.StreamHandler())
     try:
-        print(extract(Settings.from_environment(), full=options.full, mb_per_s=options.mb_per_second).folder)
+        settings = Settings.from_environment()
+        if options.mb_per_second is not None:
+            settings = settings.with_changes(extract_mb_per_s=options.mb_per_second)
+        print(extract(settings, full=options.full).folder)
     except (ExtractionError, SettingsError) as error:
         _log.error(str(error))
         return 1
@@ -371,13 +327,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _log.error("The extract was cancelled; nothing was landed.")
         return 130
     return 0
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """Cancel the extract, and ignore further signals: removing what it wrote must not be interrupted."""
-    for again in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

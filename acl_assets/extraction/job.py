@@ -18,7 +18,8 @@ from dagster import (
 from pydantic import Field
 
 from acl_assets.asset_keys import ROW_COUNT_METADATA, TICKETING_GROUP, TICKETING_OWNERS, ticketing_key
-from acl_assets.extraction.extracted_batch import ExtractedTable, Extraction, ExtractionError, remove_left_overs
+from acl_assets.extraction.extracted_batch import Extraction, ExtractionError, remove_left_overs
+from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
@@ -55,33 +56,34 @@ def extract_tables(context: OpExecutionContext, config: ExtractConfig, settings:
         level, _, message = line.partition(": ")
         context.log.log(level, message)
 
+    if config.mb_per_second is not None:
+        settings = settings.with_changes(extract_mb_per_s=config.mb_per_second)
     try:
         with ChildProcesses() as process:
-            extraction = process.call(_EXTRACT, settings, full=config.full, mb_per_s=config.mb_per_second, log=log)
+            extraction = process.call(_EXTRACT, settings, full=config.full, log=log)
     except ExtractionError as error:
         raise Failure(str(error), allow_retries=False) from None
-    except ChildProcessDiedError as error:
+    except BaseException as error:
+        # The process died, or the run was cancelled and the process was killed with the block.
         remove_left_overs(settings.extracts_dir, settings.exports_url)
-        raise Failure(str(error)) from None
-    except BaseException:
-        # Cancelled: the process was killed with the block.
-        remove_left_overs(settings.extracts_dir, settings.exports_url)
+        if isinstance(error, ChildProcessDiedError):
+            raise Failure(str(error)) from None
         raise
     for name, table in extraction.tables.items():
         context.log_event(AssetObservation(ticketing_key(name), metadata=_metadata(extraction, table)))
 
 
-def _metadata(extraction: Extraction, table: ExtractedTable) -> dict[str, Any]:
+def _metadata(extraction: Extraction, table: ManifestTable) -> dict[str, Any]:
     return {
         ROW_COUNT_METADATA: table.rows_at_source,
         "rows_in_batch": table.rows,
-        "bytes": table.bytes,
+        "bytes": sum(file.bytes for file in table.files),
         **{f"sum_of_{column}": total for column, total in table.sums_at_source.items()},
         "batch_id": extraction.batch_id,
         "kind": extraction.kind,
         "full_because": extraction.full_because or "",
-        "exported_at": extraction.exported_at,
-        "snapshot": MetadataValue.json(dict(extraction.source_snapshot)),
+        "exported_at": extraction.exported_at.isoformat(),
+        "snapshot": MetadataValue.json(dict(extraction.source_snapshot or {})),
         "folder": MetadataValue.path(extraction.folder),
     }
 

@@ -9,14 +9,13 @@ times. Deletes leave no row version; comparing counts reveals them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from acl_assets.extraction.connection import SourceConnection
@@ -30,6 +29,13 @@ LARGEST_HORIZON_LAG = 1_000_000
 # Beyond half of the 32-bit circle a row's age is ambiguous; the margin is for what begins during the extract.
 LARGEST_XID_DISTANCE = 2**31 - 50_000_000
 
+_IDENTITY = {
+    "system_identifier": "the cluster's system identifier",
+    "timeline": "the cluster's timeline",
+    "database": "the database",
+    "database_oid": "the database's oid",
+    "schema": "the schema",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEDULE_JITTER = timedelta(hours=1)
 
@@ -61,10 +67,6 @@ class SourceSnapshot:
         if entry is None or any(type(entry.get(name)).__name__ != kind for name, kind in types.items()):
             return None
         return cls(**{name: entry[name] for name in types})
-
-    def to_manifest(self) -> dict[str, Any]:
-        """Return the snapshot as a manifest records it."""
-        return asdict(self)
 
 
 _SNAPSHOT_QUERY = """
@@ -136,10 +138,10 @@ def full_because_of_landing_zone(chain: BatchChain, full_extract_days: float, no
 
 def full_because_of_source(before: SourceSnapshot, now: SourceSnapshot) -> str | None:
     """Return why an incremental extract is impossible between two snapshots, or None if it is possible."""
-    for name in ("system_identifier", "timeline", "database", "database_oid", "schema"):
+    for name, meaning in _IDENTITY.items():
         was, found = getattr(before, name), getattr(now, name)
         if was != found:
-            return f"{_FIELD_NAMES[name]} is {found} where the batch before was read from {was}"
+            return f"{meaning} is {found} where the batch before was read from {was}"
     if now.next_xid < before.xid_horizon or now.wal_position < before.wal_position:
         return "the server is at an earlier point than when the batch before was read from it"
     if now.next_xid - before.xid_horizon >= LARGEST_XID_DISTANCE:
@@ -151,15 +153,6 @@ def full_because_of_source(before: SourceSnapshot, now: SourceSnapshot) -> str |
             "(look for old ones in pg_stat_activity and pg_prepared_xacts)"
         )
     return None
-
-
-_FIELD_NAMES = {
-    "system_identifier": "the cluster's system identifier",
-    "timeline": "the cluster's timeline",
-    "database": "the database",
-    "database_oid": "the database's oid",
-    "schema": "the schema",
-}
 
 
 def full_because_of_counts(chain: BatchChain, tables: Mapping[str, ManifestTable], folder: Path) -> str | None:
@@ -180,28 +173,20 @@ def full_because_of_counts(chain: BatchChain, tables: Mapping[str, ManifestTable
     return None
 
 
-def count_new_ids(exported: Iterable[Path], landed: Iterable[Path | str]) -> int:
-    """Return how many ids of exported Parquet files are in none of the landed ones, which may be URLs."""
-    ids = np.sort(np.concatenate([np.empty(0, np.int64), *_ids(exported, -(2**31), 2**31)]))
-    if not len(ids):
-        return 0
-    is_new = np.ones(len(ids), dtype=bool)
-    for known in _ids(landed, ids[0], ids[-1]):
-        places = np.searchsorted(ids, known).clip(max=len(ids) - 1)
-        is_new[places[ids[places] == known]] = False
-    return int(np.count_nonzero(is_new))
+def count_new_ids(exported: Iterable[Path | str], landed: Iterable[Path | str]) -> int:
+    """Return how many ids of exported Parquet files, each there once, are in none of the landed ones."""
+    new = np.concatenate([np.empty(0, np.int32), *_ids(exported)])
+    for known in _ids(landed):
+        new = new[~np.isin(new, known)]
+        if not len(new):
+            break
+    return len(new)
 
 
-def _ids(files: Iterable[Path | str], smallest: int, largest: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Read ids in bounded memory; skip row groups without ids between two limits."""
+def _ids(files: Iterable[Path | str]) -> Iterator[npt.NDArray[np.int32]]:
+    """Read the ids of files, given by path or URL, in bounded memory."""
     for path in files:
         with pq.ParquetFile(open_file(path) if isinstance(path, str) and "://" in path else path) as parquet:
-            column = parquet.schema_arrow.get_field_index("id")
-            for number in range(parquet.num_row_groups):
-                statistics = parquet.metadata.row_group(number).column(column).statistics
-                if statistics and statistics.has_min_max and (statistics.min > largest or statistics.max < smallest):
-                    continue
-                for batch in parquet.iter_batches(131_072, row_groups=[number], columns=["id"]):
-                    # Arrow's own conversion to NumPy loads pandas.
-                    ids = batch.column(0).cast(pa.int64())
-                    yield np.frombuffer(ids.buffers()[1], np.int64, count=len(ids), offset=8 * ids.offset)
+            for batch in parquet.iter_batches(131_072, columns=["id"]):
+                # Arrow's own conversion to NumPy loads pandas.
+                yield np.from_dlpack(batch.column("id")).astype(np.int32, copy=False)

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import psycopg2
@@ -79,7 +78,7 @@ class Throttle:
         self._tickets = qualified_name(schema, "tickets")
         self._bytes_per_s = mb_per_s * 1e6 or math.inf
         self._session: Any = None
-        self._slow_probe_ms = math.inf
+        self._slow_probe_ms: float | None = None
         self._is_blind = False
         self._looked_at = self._may_read_at = -math.inf
 
@@ -116,8 +115,11 @@ class Throttle:
         if time.monotonic() - self._looked_at < self._limits.seconds_between_looks:
             return None
         try:
-            self._session = self._session or self._open()
+            self._session = self._session or patiently(self._open)
             signals, probe_ms = self._row(_SIGNALS, {"reader": self.reader_pid}), self._probe()
+            if self._slow_probe_ms is None:
+                lowest, highest = self._limits.probe_ms
+                self._slow_probe_ms = min(max(self._limits.probe_factor * probe_ms, lowest), highest)
         except psycopg2.Error as error:
             self._session = None
             if not self._is_blind:
@@ -144,15 +146,11 @@ class Throttle:
         return None
 
     def _open(self) -> Any:
-        connect = partial(psycopg2.connect, connection_info(self._dsn), cursor_factory=RealDictCursor)
-        self._session = patiently(connect, seconds=1.0)
-        self._session.set_session(readonly=True, autocommit=True)
-        with self._session.cursor() as cursor:
+        session = psycopg2.connect(connection_info(self._dsn), cursor_factory=RealDictCursor)
+        session.set_session(readonly=True, autocommit=True)
+        with session.cursor() as cursor:
             cursor.execute("set statement_timeout = '2s'")
-        if self._slow_probe_ms == math.inf:
-            lowest, highest = self._limits.probe_ms
-            self._slow_probe_ms = min(max(self._limits.probe_factor * self._probe(), lowest), highest)
-        return self._session
+        return session
 
     def _probe(self) -> float:
         """Return the median latency, in milliseconds, of looking up some of the newest tickets, as buyers do."""

@@ -53,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--batch-id", help="name of the batch's folder (default: made from --exported-at)")
     _add_history_arguments(write)
     write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
-    write.add_argument("--rows-per-file", type=int, help="cut tables into numbered files of so many rows")
     write.add_argument(
         "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
     )
@@ -88,37 +87,36 @@ def _add_history_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _write_batch(options: argparse.Namespace) -> int:
-    history = TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
-    exports_dir = Settings.from_environment().exports_dir
-    if options.exports_dir:
-        try:
-            exports_dir = folder_or_url(options.exports_dir)
-        except ValueError as error:
-            raise ValueError(f"--exports-dir cannot be used: {error}.") from None
-    if isinstance(exports_dir, str):
-        with tempfile.TemporaryDirectory() as here:
-            print(land_remotely(_write_batch_into(Path(here), history, options), exports_dir))
-    else:
-        print(_write_batch_into(exports_dir, history, options))
+    try:
+        exports_dir = folder_or_url(options.exports_dir) if options.exports_dir else None
+    except ValueError as error:
+        raise ValueError(f"--exports-dir cannot be used: {error}.") from None
+    exports_dir = exports_dir or Settings.from_environment().exports_dir
+    history = _history(options)
+    batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
+    with tempfile.TemporaryDirectory() as spare:
+        is_remote = isinstance(exports_dir, str)
+        here = Path(spare if is_remote else exports_dir)
+        if options.plain:
+            folder = write_plain_batch(here, batch_id, history)
+        else:
+            folder = write_batch(here, batch_id, history, options.format)
+        print(land_remotely(folder, str(exports_dir)) if is_remote else folder)
     return 0
 
 
-def _write_batch_into(exports_dir: Path, history: TicketingHistory, options: argparse.Namespace) -> Path:
-    batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
-    if options.plain:
-        return write_plain_batch(exports_dir, batch_id, history)
-    return write_batch(exports_dir, batch_id, history, options.format, options.rows_per_file)
+def _history(options: argparse.Namespace) -> TicketingHistory:
+    return TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
 
 
 def _live(options: argparse.Namespace) -> int:
-    history = TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
     demand = Demand(options.rate, options.buyers, refunds=options.refunds, seed=options.seed)
     data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sold = Sold()
     try:
         with running_postgres(data_dir, port=options.port or None) as server:
-            dsn = open_ticketing_database(server, history, _say)
+            dsn = open_ticketing_database(server, _history(options), _say)
             _say(f"export ACL_TICKETING_DSN={server.dsn('ticketing', EXPORT_ROLE)}")
             sell(dsn, demand, sold=sold, log=_say)
     except KeyboardInterrupt:

@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -42,26 +43,16 @@ _REPETITIVE_COLUMNS = ["price", "performance_id"]
 
 
 def write_batch(
-    exports_dir: Path,
-    batch_id: str,
-    history: TicketingHistory,
-    batch_format: BatchFormat = "parquet",
-    rows_per_file: int | None = None,
+    exports_dir: Path, batch_id: str, history: TicketingHistory, batch_format: BatchFormat = "parquet"
 ) -> Path:
     """Write a full batch with its manifest, and return its folder.
 
-    Args:
-        rows_per_file: cut tables into numbered files of at most so many rows; one file per table when None.
-
     Raises:
         BatchError: a batch of that name exists; batches are immutable.
-        ValueError: `rows_per_file` is less than 1.
     """
-    if rows_per_file is not None and rows_per_file < 1:
-        raise ValueError(f"rows_per_file is {rows_per_file}; a file holds at least one row")
     folder = begin_batch(exports_dir, batch_id)
     with _removed_on_failure(folder):
-        tables = _write_tables(folder, _with_progress(history, batch_id), batch_format, rows_per_file)
+        tables = _write_tables(folder, _with_progress(history, batch_id), batch_format)
         snapshot = {"simulated": True, "scale": history.scale, "seed": history.seed}
         write_manifest(folder, Manifest(batch_id, "full", history.exported_at, tables, snapshot))
     return folder
@@ -101,15 +92,10 @@ def write_incremental_batch(
     """
     folder = begin_batch(predecessor.parent, batch_id)
     with _removed_on_failure(folder):
-        pieces: dict[str, list[npt.NDArray[np.uint64]]] = {name: [] for name in SOURCE_TABLES}
+        hashes: dict[str, list[npt.NDArray[np.uint64]]] = {name: [np.empty(0, np.uint64)] for name in SOURCE_TABLES}
         for name, rows in earlier:
-            pieces[name].append(_row_hashes(rows))
-        known = {name: np.concatenate([np.empty(0, np.uint64), *hashes]) for name, hashes in pieces.items()}
-
-        def changed(name: str, rows: pa.Table) -> pa.Table:
-            return rows.filter(pa.array(~np.isin(_row_hashes(rows), known[name])))
-
-        tables = _write_tables(folder, later, "parquet", changed=changed)
+            hashes[name].append(_row_hashes(rows))
+        tables = _write_tables(folder, later, "parquet", known={name: np.concatenate(hashes[name]) for name in hashes})
         digest = hashlib.sha256((predecessor / MANIFEST_NAME).read_bytes()).hexdigest()
         continues_from = Predecessor(predecessor.name, digest)
         manifest = Manifest(batch_id, "incremental", exported_at, tables, {"simulated": True}, continues_from)
@@ -139,62 +125,29 @@ def _with_progress(history: TicketingHistory, name: str) -> Iterator[tuple[str, 
 
 
 def _write_tables(
-    folder: Path,
-    stream: Rows,
-    batch_format: BatchFormat,
-    rows_per_file: int | None = None,
-    changed: Callable[[str, pa.Table], pa.Table] | None = None,
+    folder: Path, stream: Rows, batch_format: BatchFormat, known: Mapping[str, npt.NDArray[np.uint64]] | None = None
 ) -> dict[str, ManifestTable]:
-    """Write all tables, or their changed rows, and return their description for a manifest."""
-    writers = {name: _TableWriter(folder, name, batch_format, rows_per_file) for name in SOURCE_TABLES}
+    """Write all rows, or those whose hash is not known, and return the tables' description for a manifest."""
+    paths = {name: f"{name}.{batch_format}" for name in SOURCE_TABLES}
+    sums = {name: dict.fromkeys(SUMMED_COLUMNS.get(name, ()), 0) for name in SOURCE_TABLES}
+    at_source, written = Counter[str](), Counter[str]()
     with ExitStack() as stack:
-        for writer in writers.values():
-            stack.enter_context(closing(writer))
+        writers = {
+            name: stack.enter_context(closing(open_table_file(folder / path, ARROW_SCHEMAS[name])))
+            for name, path in paths.items()
+        }
         for name, rows in stream:
-            writers[name].count(rows)
-            writers[name].write(changed(name, rows) if changed else rows)
-    return {name: writer.describe() for name, writer in writers.items()}
-
-
-class _TableWriter:
-    """Write one table into one file or numbered ones, and count the rows and sums of the whole table."""
-
-    def __init__(self, folder: Path, name: str, batch_format: BatchFormat, rows_per_file: int | None) -> None:
-        self._folder, self._name, self._format, self._rows_per_file = folder, name, batch_format, rows_per_file
-        self._files: list[tuple[str, int]] = []
-        self._rows_at_source = 0
-        self._sums = dict.fromkeys(SUMMED_COLUMNS.get(name, ()), 0)
-        self._open = self._begin_file()
-
-    def count(self, rows: pa.Table) -> None:
-        self._rows_at_source += rows.num_rows
-        for column in self._sums:
-            self._sums[column] += pc.sum(rows[column]).as_py() or 0
-
-    def write(self, rows: pa.Table) -> None:
-        while rows.num_rows:
-            path, written = self._files[-1]
-            room = rows.num_rows if self._rows_per_file is None else self._rows_per_file - written
-            if not room:
-                self.close()
-                self._open = self._begin_file()
-                continue
-            self._open.write_table(rows.slice(0, room))
-            self._files[-1] = (path, written + min(room, rows.num_rows))
-            rows = rows.slice(room)
-
-    def close(self) -> None:
-        self._open.close()
-
-    def describe(self) -> ManifestTable:
-        files = tuple(describe_file(self._folder, path, rows) for path, rows in self._files)
-        return ManifestTable(self._rows_at_source, files, self._sums)
-
-    def _begin_file(self) -> CsvWriter | pq.ParquetWriter:
-        number = "" if self._rows_per_file is None else f"-{len(self._files) + 1:04}"
-        path = f"{self._name}{number}.{self._format}"
-        self._files.append((path, 0))
-        return open_table_file(self._folder / path, ARROW_SCHEMAS[self._name])
+            at_source[name] += rows.num_rows
+            for column in sums[name]:
+                sums[name][column] += pc.sum(rows[column]).as_py() or 0
+            new = rows if known is None else rows.filter(pa.array(~np.isin(_row_hashes(rows), known[name])))
+            if new.num_rows:
+                writers[name].write_table(new)
+                written[name] += new.num_rows
+    return {
+        name: ManifestTable(at_source[name], (describe_file(folder, path, written[name]),), sums[name])
+        for name, path in paths.items()
+    }
 
 
 def open_table_file(path: Path, schema: pa.Schema) -> CsvWriter | pq.ParquetWriter:

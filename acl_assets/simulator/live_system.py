@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any, Literal
@@ -60,7 +60,7 @@ def load_history(dsn: str, history: TicketingHistory, log: Log | None = None) ->
     Raises:
         LiveSystemError: the tables are not empty.
     """
-    expected, loaded, tenths = max(1, history.expected_tickets), 0, 0
+    loaded = 0
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(f"lock table {', '.join(SOURCE_TABLES)} in access exclusive mode")
         # The history has every referenced row: do not check foreign keys.
@@ -73,9 +73,8 @@ def load_history(dsn: str, history: TicketingHistory, log: Log | None = None) ->
                 lines = pa.BufferReader(csv_lines(piece))
                 cursor.copy_expert(f"copy {table} from stdin with (format csv)", lines, size=1 << 20)
             loaded += rows.num_rows if table == "tickets" else 0
-            if log and 10 * loaded // expected > tenths:
-                tenths = 10 * loaded // expected
-                log(f"{loaded:,} of about {expected:,} tickets are loaded.")
+            if log and table == "tickets":
+                log(f"{loaded:,} of about {history.expected_tickets:,} tickets are loaded.")
         for table in SOURCE_TABLES:
             cursor.execute(f"select setval(pg_get_serial_sequence('{table}', 'id'), max(id)) from {table}")
     _execute(dsn, f"vacuum (analyze) {', '.join(SOURCE_TABLES)}")
@@ -87,6 +86,7 @@ _LOG_SECONDS = 10.0
 _CATCH_UP_SECONDS = 1.0
 _PERFORMANCES_LOOKED_AT = 8
 _TWO_PERFORMANCES_SHARE = 0.15
+_NEW_ACCOUNT_SHARE = 0.1
 
 _SEATS_LEFT = """
     select
@@ -123,7 +123,6 @@ class Demand:
         buyers: how many act at the same time, each in a session of its own.
         slow_share: share (0-1) of purchases whose commit comes up to `slow_seconds` after the order.
         abandoned_share: share (0-1) of purchases that are rolled back; their ids are never used.
-        new_account_share: share (0-1) of purchases by people who are not in the database yet.
         refund_share: share (0-1) of turns that refund a purchase.
         refunds: set the `price` to 0, or `delete` the tickets and their purchase.
         correction_share: share (0-1) of turns that correct a ticket's price, a band's name or a performance's start.
@@ -136,7 +135,6 @@ class Demand:
     slow_share: float = 0.1
     slow_seconds: float = 2.0
     abandoned_share: float = 0.03
-    new_account_share: float = 0.1
     refund_share: float = 0.03
     refunds: Literal["price", "delete"] = "price"
     correction_share: float = 0.03
@@ -146,10 +144,7 @@ class Demand:
 
 @dataclass
 class Sold:
-    """Counts of the rows that a sale committed and of its turns without a commit.
-
-    `interrupted` counts turns whose connection was cut.
-    """
+    """Counts of the rows that a sale committed, and of its turns without a commit."""
 
     purchases: int = 0
     tickets: int = 0
@@ -158,21 +153,13 @@ class Sold:
     corrections: int = 0
     abandoned: int = 0
     turned_away: int = 0
-    interrupted: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __str__(self) -> str:
         return (
             f"{self.purchases:,} purchases of {self.tickets:,} tickets, {self.refunds:,} refunds, "
             f"{self.corrections:,} corrections; {self.abandoned:,} purchases abandoned, "
-            f"{self.turned_away:,} buyers turned away, {self.interrupted:,} interrupted"
+            f"{self.turned_away:,} buyers turned away"
         )
-
-    def add(self, **counts: int) -> None:
-        """Count what a buyer has done; safe for threads."""
-        with self._lock:
-            for name, count in counts.items():
-                setattr(self, name, getattr(self, name) + count)
 
 
 def sell(
@@ -185,8 +172,7 @@ def sell(
 ) -> Sold:
     """Let concurrent buyers buy until `stop` is set or their turns are over, and return the counts.
 
-    Buyers whose connection is cut connect again. `sold` counts while the sale goes on; `log` gets a line every ten
-    seconds.
+    `sold` counts while the sale goes on; `log` gets a line every ten seconds.
 
     Raises:
         LiveSystemError: no performance is on sale.
@@ -227,18 +213,11 @@ class _Sale:
         self._first_purchase: int = _value(cursor, first, [self._performances])
 
     def take_turns(self) -> None:
-        """Act as one buyer until there is no further turn, connecting again after the connection was cut."""
+        """Act as one buyer until there is no further turn; a buyer who fails ends the sale."""
         try:
-            while (turn := self._next_turn()) is not None:
-                try:
-                    with closing(psycopg2.connect(self._dsn, application_name="box office")) as connection:
-                        while turn is not None:
-                            self._act(connection, np.random.default_rng([self._demand.seed, turn]))
-                            turn = self._next_turn()
-                        return
-                except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                    self._sold.add(interrupted=1)
-                    self._stop.wait(0.2)
+            with closing(psycopg2.connect(self._dsn, application_name="box office")) as connection:
+                while (turn := self._next_turn()) is not None:
+                    self._act(connection, np.random.default_rng([self._demand.seed, turn]))
         except BaseException:
             self._stop.set()
             raise
@@ -264,17 +243,17 @@ class _Sale:
                 counts = self._correct(cursor, choice)
             else:
                 counts = self._buy(cursor, choice)
-        if counts.keys() <= {"turned_away", "abandoned"}:
-            connection.rollback()
-        else:
-            connection.commit()
-        self._sold.add(**counts)
+        is_done = not counts.keys() & {"turned_away", "abandoned"}
+        (connection.commit if is_done else connection.rollback)()
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self._sold, name, getattr(self._sold, name) + count)
 
     def _buy(self, cursor: extensions.cursor, choice: np.random.Generator) -> dict[str, int]:
         offer = self._find_seats(cursor, choice, int(choice.choice(TICKETS_IN_A_PURCHASE)))
         if not offer:
             return {"turned_away": 1}
-        if choice.random() < self._demand.new_account_share:
+        if choice.random() < _NEW_ACCOUNT_SHARE:
             name = invent_people_names(choice, 1)[0].as_py()
             person = _value(cursor, "insert into people (name) values (%s) returning id", [name])
         else:
@@ -284,16 +263,14 @@ class _Sale:
         purchase = _value(cursor, order, [now, person])
         sequence = "select nextval(pg_get_serial_sequence('tickets', 'id')) from generate_series(1, %s)"
         cursor.execute(sequence, [len(offer)])
-        ids = [id_ for (id_,) in cursor.fetchall()]
+        ids = [number for (number,) in cursor.fetchall()]
+        numbers = ticket_numbers(np.array(ids)).to_pylist()
         rows = [
-            (id_, price, performance, purchase, number)
-            for id_, (performance, price), number in zip(
-                ids, offer, ticket_numbers(np.array(ids)).to_pylist(), strict=True
-            )
+            (number, price, performance, purchase, ticketnum)
+            for number, (performance, price), ticketnum in zip(ids, offer, numbers, strict=True)
         ]
-        execute_values(
-            cursor, "insert into tickets (id, price, performance_id, purchase_id, ticketnum) values %s", rows
-        )
+        insert = "insert into tickets (id, price, performance_id, purchase_id, ticketnum) values %s"
+        execute_values(cursor, insert, rows)
         if choice.random() < self._demand.slow_share:
             self._stop.wait(choice.random() * self._demand.slow_seconds)
         if choice.random() < self._demand.abandoned_share:

@@ -6,7 +6,6 @@ import os
 import pwd
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -15,12 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 from acl_assets.util.text import end_of_log
-
-StopMode = Literal["fast", "immediate"]
 
 # Below the ports that systems give to outgoing connections.
 _PORTS = range(20_000, 32_000)
@@ -78,7 +75,7 @@ def running_postgres(
 class PostgresServer:
     """A PostgreSQL server of this process; `running_postgres` makes them.
 
-    `bin_dir` has `psql` and `pg_dump` of the same version. The port is kept over a restart.
+    `bin_dir` has `psql` and `pg_dump` of the same version. The port is kept over a restart; `pid` is the postmaster's.
     """
 
     def __init__(
@@ -87,23 +84,11 @@ class PostgresServer:
         self.data_dir = data_dir.resolve()
         self.bin_dir = bin_dir
         self.port = port
+        self.pid = 0
         self.configuration = dict(configuration)
         self._user = user
         self._log = self.data_dir / "server.log"
         self._guardian: subprocess.Popen[bytes] | None = None
-        self._pid = 0
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the server has been started and has not ended."""
-        return self._guardian is not None and self._guardian.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Process id of the postmaster; raises a `PostgresError` if it is not running."""
-        if not self.is_running:
-            raise PostgresError(f"The PostgreSQL server of {self.data_dir} is not running.")
-        return self._pid
 
     def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         """Return the address of a database: postgresql://user@127.0.0.1:port/database."""
@@ -111,13 +96,11 @@ class PostgresServer:
         return f"postgresql://{quote(user, safe='')}{secret}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def start(self) -> None:
-        """Start the server, unless it runs, and return when it accepts connections.
+        """Start the server, which does not run, and return when it accepts connections.
 
         Raises:
             PostgresError: it does not start; with the end of its log.
         """
-        if self.is_running:
-            return
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -137,33 +120,26 @@ class PostgresServer:
                 **self._process_options(),
             )
         try:
-            self._pid = int(cast("IO[bytes]", self._guardian.stdout).readline())
+            self.pid = int(cast("IO[bytes]", self._guardian.stdout).readline())
             deadline = time.monotonic() + _SECONDS
             while not self._is_ready():
                 if self._guardian.poll() is not None or time.monotonic() > deadline:
                     raise self._error("did not start")
                 time.sleep(0.02)
         except BaseException:
-            self.stop("immediate")
+            self.stop()
             raise
 
-    def stop(self, mode: StopMode = "fast") -> None:
-        """Stop the server and return when it has ended: `fast` in order, `immediate` as a crash does."""
+    def stop(self) -> None:
+        """Stop the server in order, if it runs, and return when it has ended."""
         if self._guardian is None:
             return
-        if self.is_running:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGINT if mode == "fast" else signal.SIGQUIT)
         try:
+            # The guardian stops the server when its standard input is closed.
             self._guardian.communicate(timeout=_SECONDS)
         except subprocess.TimeoutExpired:
             raise self._error("does not stop") from None
         self._guardian = None
-
-    def restart(self, mode: StopMode = "fast") -> None:
-        """Stop the server and start it again, on the same port."""
-        self.stop(mode)
-        self.start()
 
     def _create(self, standby_of: PostgresServer | None) -> None:
         """Create the data directory, unless it exists: a new cluster, or the copy of another server's."""
@@ -186,17 +162,10 @@ class PostgresServer:
             command = ["pg_basebackup", "--dbname", standby_of.dsn(), "--write-recovery-conf", "--checkpoint=fast"]
         if self.configuration.get("fsync") == "off":
             command.append("--no-sync")
-        try:
-            subprocess.run(
-                self._command(*command),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=True,
-                **self._process_options(),
-            )
-        except subprocess.CalledProcessError as error:
-            raise PostgresError(f"{command[0]} cannot set up {self.data_dir}:\n{error.stderr.strip()}") from None
+        command = self._command(*command)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, **self._process_options())
+        if done.returncode:
+            raise PostgresError(f"{Path(command[0]).name} cannot set up {self.data_dir}:\n{done.stderr.strip()}")
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         # Another user may not be able to reach the directory by its name.
@@ -210,7 +179,7 @@ class PostgresServer:
     def _is_ready(self) -> bool:
         with suppress(FileNotFoundError):
             lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
-            return len(lines) >= 8 and lines[0] == str(self._pid) and lines[7].strip() == "ready"
+            return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
         return False
 
     def _error(self, what: str) -> PostgresError:
@@ -220,13 +189,8 @@ class PostgresServer:
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:
-    """Return the user `nobody`, or another one, if this process runs as root, whom PostgreSQL refuses; else None."""
-    if os.geteuid() != 0:
-        return None
-    others = sorted((user for user in pwd.getpwall() if user.pw_uid != 0), key=lambda user: user.pw_name != "nobody")
-    if not others:
-        raise PostgresError("PostgreSQL does not run as root, and this system has no other user.")
-    return others[0]
+    """Return the user `nobody` if this process runs as root, whom PostgreSQL refuses; else None."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
 def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:

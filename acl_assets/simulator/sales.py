@@ -97,11 +97,13 @@ class TicketingHistory:
     @property
     def expected_tickets(self) -> int:
         """About how many tickets the stream will hold; exact when no festival is on sale."""
-        tickets = 0.0
-        for festival, year in enumerate(self._years):
-            sold = _Season.of(self.seed, year).share_sold(self._now)
-            tickets += sold * int(self._lineup.tickets[self._lineup.of_festival(festival)].sum())
-        return round(tickets)
+        return round(
+            sum(
+                _Season.of(self.seed, year).share_sold(self._now)
+                * int(self._lineup.tickets[self._lineup.of_festival(festival)].sum())
+                for festival, year in enumerate(self._years)
+            )
+        )
 
     def stream(self) -> Iterator[tuple[str, pa.Table]]:
         """Give the rows of all six tables as (table name, rows), each row after those it refers to.
@@ -109,30 +111,19 @@ class TicketingHistory:
         Each table has the columns and types of the source. Ids ascend within a table. People come festival by
         festival, purchases and tickets in pieces of bounded size, the other tables whole.
         """
-        yield "bands", self._bands()
-        yield "venues", self._venues()
+        generator = _stream(self.seed, _BAND_STREAM)
+        fees = np.round(np.exp(generator.normal(1.2, 1.1, len(self._band_names))) * 4).astype(np.int32) * 250
+        yield "bands", _table("bands", _ids("bands", np.arange(len(fees))), self._band_names, fees)
+        names, capacities = [stage.name for stage in STAGES], [stage.capacity for stage in STAGES]
+        yield "venues", _table("venues", np.arange(1, len(STAGES) + 1), names, capacities)
         yield "performances", self._performances()
         purchases = tickets = 0
         for festival, year in enumerate(self._years):
             yield "people", self._new_people(festival, year)
             for sale in self._sales(festival, year):
-                yield "purchases", _purchases_table(sale, purchases)
-                yield "tickets", _tickets_table(sale, purchases, tickets)
+                yield from sale.tables(purchases, tickets)
                 purchases += len(sale.purchased_at)
                 tickets += len(sale.price)
-
-    def _bands(self) -> pa.Table:
-        generator = _stream(self.seed, _BAND_STREAM)
-        fees = np.round(np.exp(generator.normal(1.2, 1.1, len(self._band_names))) * 4).astype(np.int32) * 250
-        return _table("bands", _ids("bands", np.arange(len(fees))), self._band_names, fees)
-
-    def _venues(self) -> pa.Table:
-        return _table(
-            "venues",
-            np.arange(1, len(STAGES) + 1),
-            [stage.name for stage in STAGES],
-            [stage.capacity for stage in STAGES],
-        )
 
     def _performances(self) -> pa.Table:
         announced = slice(0, self._announced)
@@ -205,6 +196,14 @@ class _Sale:
             self.price[:tickets],
         )
 
+    def tables(self, purchases_before: int, tickets_before: int) -> Iterator[tuple[str, pa.Table]]:
+        """Give the rows, whose ids follow those of so many purchases and tickets."""
+        purchases = _ids("purchases", purchases_before + np.arange(len(self.purchased_at)))
+        yield "purchases", _table("purchases", purchases, self.purchased_at * 1_000_000, _ids("people", self.person))
+        ids = _ids("tickets", tickets_before + np.arange(len(self.price)))
+        performances = _ids("performances", self.performance)
+        yield "tickets", _table("tickets", ids, self.price, performances, purchases[self.purchase], ticket_numbers(ids))
+
 
 class _Season(NamedTuple):
     """The sale of one festival: hourly `times` (seconds since the epoch), the share `sold` by each (0-1)."""
@@ -256,17 +255,6 @@ def _fill_baskets(generator: np.random.Generator, performance: Integers) -> Inte
     swapped = np.flatnonzero(generator.random(tickets) < _MIXED_BASKETS)
     performance[swapped] = performance[generator.permutation(swapped)]
     return np.repeat(np.arange(len(sizes)), sizes[turn])
-
-
-def _purchases_table(sale: _Sale, purchases_before: int) -> pa.Table:
-    ids = _ids("purchases", purchases_before + np.arange(len(sale.purchased_at)))
-    return _table("purchases", ids, sale.purchased_at * 1_000_000, _ids("people", sale.person))
-
-
-def _tickets_table(sale: _Sale, purchases_before: int, tickets_before: int) -> pa.Table:
-    ids = _ids("tickets", tickets_before + np.arange(len(sale.price)))
-    purchase_ids = _ids("purchases", purchases_before + sale.purchase)
-    return _table("tickets", ids, sale.price, _ids("performances", sale.performance), purchase_ids, ticket_numbers(ids))
 
 
 def _people_by_festival(scale: float) -> list[int]:

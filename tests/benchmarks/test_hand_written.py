@@ -7,9 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from defects.catalogue import DEFECTS, write_defective_batch
+from defects.catalogue import DEFECTS
 from refreshes import SMALL
 
+from acl_assets.simulator.batch import write_batch
 from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build
@@ -31,8 +32,9 @@ def changed(warehouse: Path, folder: Path, statement: str) -> Path:
 
 
 def write_damaged(folder: Path, defect: str) -> Path:
-    history = TicketingHistory(SMALL, seed=20)
-    return write_defective_batch(folder, "bad", history, DEFECTS[defect], "parquet")
+    batch = write_batch(folder, "bad", TicketingHistory(SMALL, seed=20))
+    DEFECTS[defect].plant(batch)
+    return batch
 
 
 @pytest.mark.parametrize("defect", ["orphan_ticket", "negative_price", "wrong_checksum"])

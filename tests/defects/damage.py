@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def file_of(folder: Path, table: str) -> Path:
     return max([*folder.glob(f"{table}.*"), *folder.glob(f"{table}-*.*")])
 
 
-def edit_manifest(edit: Callable[[dict[str, Any]], None]) -> Plant:
+def edit_manifest(edit: Callable[[dict[str, Any]], object]) -> Plant:
     """Change the manifest and nothing else."""
 
     def plant(folder: Path) -> None:
@@ -39,28 +39,18 @@ def edit_manifest(edit: Callable[[dict[str, Any]], None]) -> Plant:
     return plant
 
 
-def edit_file_entry(table: str, edit: Callable[[dict[str, Any]], None]) -> Plant:
+def edit_file_entry(table: str, **changes: object) -> Plant:
     """Change what the manifest says about the first file of a table."""
-    return edit_manifest(lambda document: edit(document["tables"][table]["files"][0]))
+    return edit_manifest(lambda document: document["tables"][table]["files"][0].update(changes))
 
 
-def edit_bytes(table: str, edit: Callable[[bytes], bytes], added_rows: int = 0) -> Plant:
-    """Change the bytes of a table's file; the manifest agrees with the file as it is afterwards."""
+def edit_bytes(table: str, edit: Callable[[bytes], bytes], *, tell_manifest: bool = True) -> Plant:
+    """Change the bytes of a table's file; the manifest agrees with the file as it is afterwards, unless not told."""
 
     def plant(folder: Path) -> None:
         path = file_of(folder, table)
-        with _in_agreement(path, added_rows):
+        with _in_agreement(path) if tell_manifest else nullcontext():
             path.write_bytes(edit(path.read_bytes()))
-
-    return plant
-
-
-def edit_bytes_only(table: str, edit: Callable[[bytes], bytes]) -> Plant:
-    """Change the bytes of a table's file behind the manifest's back."""
-
-    def plant(folder: Path) -> None:
-        path = file_of(folder, table)
-        path.write_bytes(edit(path.read_bytes()))
 
     return plant
 
@@ -77,16 +67,6 @@ def edit_field(table: str, column: str, text: str) -> Plant:
         return content[:start] + b",".join(fields) + content[end:]
 
     return edit_bytes(table, edit)
-
-
-def edit_header(table: str, edit: Callable[[bytes], bytes]) -> Plant:
-    """Change the first line of a CSV file."""
-
-    def edit_first_line(content: bytes) -> bytes:
-        header, end, body = content.partition(b"\n")
-        return edit(header) + end + body
-
-    return edit_bytes(table, edit_first_line)
 
 
 def edit_rows(table: str, edit: Callable[[pa.Table], pa.Table]) -> Plant:
@@ -139,7 +119,7 @@ def _read(path: Path, table: str) -> pa.Table:
 
 
 @contextmanager
-def _in_agreement(path: Path, added_rows: int) -> Iterator[None]:
+def _in_agreement(path: Path, added_rows: int = 0) -> Iterator[None]:
     """Make the manifest agree with a file changed inside; without a manifest the file keeps its modification time."""
     folder = path.parent
     modified = path.stat().st_mtime_ns

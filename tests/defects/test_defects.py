@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from defects.catalogue import DEFECTS, BatchForm, Defect, Outcome
+from defects.damage import put
 from refreshes import (
     LATER,
     Refreshed,
@@ -31,39 +33,26 @@ from acl_assets.source_tables.conversion import TableOrder, make_table
 pytestmark = pytest.mark.slow
 
 GoodBatch = Callable[[BatchForm], Path]
-GoodTables = Callable[[BatchForm], Mapping[str, pa.Table]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def good_batch(tmp_path_factory: pytest.TempPathFactory) -> GoodBatch:
     """Give the folder of a good batch `second` in a form, written once."""
-    folders: dict[BatchForm, Path] = {}
 
+    @cache
     def write(form: BatchForm) -> Path:
-        if form not in folders:
-            settings = festival_settings(tmp_path_factory.mktemp("good"))
-            if form == "plain":
-                folders[form] = land_plain_batch(settings, "second", exported_at=LATER)
-            else:
-                folders[form] = land_batch(settings, "second", exported_at=LATER, form=form)
-        return folders[form]
+        settings = festival_settings(tmp_path_factory.mktemp("good"))
+        if form == "plain":
+            return land_plain_batch(settings, "second", exported_at=LATER)
+        return land_batch(settings, "second", exported_at=LATER, form=form)
 
     return write
 
 
-@pytest.fixture(scope="session")
-def good_tables(good_batch: GoodBatch, tmp_path_factory: pytest.TempPathFactory) -> GoodTables:
-    """Give the source tables of the good batch in a form, converted once."""
-    tables: dict[BatchForm, Mapping[str, pa.Table]] = {}
-
-    def read(form: BatchForm) -> Mapping[str, pa.Table]:
-        if form not in tables:
-            settings = festival_settings(tmp_path_factory.mktemp("good_tables"))
-            shutil.copytree(good_batch(form), settings.exports_dir / "second")
-            tables[form] = convert(settings)
-        return tables[form]
-
-    return read
+@pytest.fixture(scope="module")
+def good_tables(good_batch: GoodBatch, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    """The source tables of the good batch, which are the same in every form."""
+    return convert(good_batch("parquet").parent, tmp_path_factory.mktemp("good_tables"))
 
 
 def land_defective(settings: Settings, good: Path, *defects: Defect) -> None:
@@ -77,12 +66,10 @@ def land_defective(settings: Settings, good: Path, *defects: Defect) -> None:
         path.rename(settings.exports_dir / path.name)
 
 
-def convert(settings: Settings) -> dict[str, pa.Table]:
+def convert(exports_dir: Path, folder: Path) -> dict[str, pa.Table]:
     """Convert the landing zone's batch chain in this process and return its tables."""
-    zone = landing_zone_at(settings.exports_dir)
-    batches = resolve_chain(list_batches(zone, settings.settle_seconds)).batches
-    folder = settings.data_dir / "converted"
-    folder.mkdir(parents=True)
+    zone = landing_zone_at(exports_dir)
+    batches = resolve_chain(list_batches(zone, settle_seconds=0)).batches
     for name, table in SOURCE_TABLES.items():
         rejects = folder / f"{name}.jsonl"
         make_table(TableOrder(zone, batches, table, base=None, target=folder / name, rejects_file=rejects))
@@ -102,29 +89,24 @@ def names(checks: frozenset[tuple[str, str]]) -> set[str]:
 
 @defects_that("batch error")
 def test_conversion_refuses_batch_and_names_what_is_wrong(
-    settings: Settings, good_batch: GoodBatch, defect: Defect
+    settings: Settings, good_batch: GoodBatch, defect: Defect, tmp_path: Path
 ) -> None:
-    land_defective(settings, good_batch(defect.forms[0]), defect)
+    land_defective(settings, good_batch(defect.form), defect)
     with pytest.raises(BatchError) as raised:
-        convert(settings)
+        convert(settings.exports_dir, tmp_path)
     assert [text for text in defect.caught_by if text not in str(raised.value)] == []
 
 
 @defects_that("loads")
 def test_unusual_but_right_batch_loads_as_what_it_says(
-    settings: Settings, good_batch: GoodBatch, good_tables: GoodTables, defect: Defect
+    settings: Settings, good_batch: GoodBatch, good_tables: dict[str, pa.Table], defect: Defect, tmp_path: Path
 ) -> None:
     """The tables hold what the good batch holds, but for the values the defect put there on purpose."""
-    form = defect.forms[0]
-    expected = dict(good_tables(form))
-    land_defective(settings, good_batch(form), defect)
-    loaded = convert(settings)
+    expected = dict(good_tables)
+    land_defective(settings, good_batch(defect.form), defect)
     for (table, row, column), value in defect.loads_as.items():
-        rows = expected[table].column(column).to_pylist()
-        rows[row] = value
-        position = expected[table].schema.get_field_index(column)
-        typed = pa.array(rows, expected[table].schema.field(column).type)
-        expected[table] = expected[table].set_column(position, expected[table].schema.field(column), typed)
+        expected[table] = put(column, value, at=row % expected[table].num_rows)(expected[table])
+    loaded = convert(settings.exports_dir, tmp_path)
     for table in SOURCE_TABLES:
         assert loaded[table].equals(expected[table]), table
 
@@ -133,7 +115,7 @@ def test_unusual_but_right_batch_loads_as_what_it_says(
 def test_export_still_being_written_is_left_alone(settings: Settings, good_batch: GoodBatch, defect: Defect) -> None:
     settings = settings.with_changes(settle_seconds=60.0)
     land_batch(settings)
-    land_defective(settings, good_batch(defect.forms[0]), defect)
+    land_defective(settings, good_batch(defect.form), defect)
     listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
     assert [text for text in defect.caught_by if text not in listing.skipped["second"]] == []
     assert [header.found.batch_id for header in listing.headers] == ["first"]
@@ -142,12 +124,11 @@ def test_export_still_being_written_is_left_alone(settings: Settings, good_batch
 # Refreshes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["decimal_price", "unknown_kind", "wrong_checksum"])
 def test_batch_error_fails_refresh_and_publishes_nothing(published: Settings, good_batch: GoodBatch, name: str) -> None:
     before = sha256(published.published_file)
     defect = DEFECTS[name]
-    land_defective(published, good_batch(defect.forms[0]), defect)
+    land_defective(published, good_batch(defect.form), defect)
     refreshed = refresh(published)
     assert [text for text in defect.caught_by if text not in refreshed.errors] == []
     assert refreshed.failed_steps == {"source_tables"}
@@ -155,14 +136,12 @@ def test_batch_error_fails_refresh_and_publishes_nothing(published: Settings, go
     assert sha256(published.published_file) == before
 
 
-@pytest.mark.slow
 def test_every_check_finds_its_bad_rows_and_nothing_is_published(published: Settings, good_batch: GoodBatch) -> None:
     """All bad rows together: those that keep the first tickets only go first, so that the others stay."""
     together = [defect for name, defect in DEFECTS.items() if defect.outcome == "check" and name != "header_only"]
     require_stopped(published, good_batch, *sorted(together, key=lambda defect: not defect.needs_published))
 
 
-@pytest.mark.slow
 def test_doubtful_rows_are_published_with_warnings(
     published: Settings, first_refresh: Refreshed, good_batch: GoodBatch
 ) -> None:
@@ -171,7 +150,6 @@ def test_doubtful_rows_are_published_with_warnings(
     require_warned(published, first_refresh, good_batch, *doubtful, DEFECTS["embedded_newline"])
 
 
-@pytest.mark.slow
 @pytest.mark.exhaustive
 @defects_that("check", "warning")
 def test_each_defect_alone_is_found(

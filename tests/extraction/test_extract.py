@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
-import resource
 import subprocess
 import sys
 import threading
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +20,6 @@ from extracts import (
     buy,
     folders,
     landed_chain,
-    make_export_role,
     merged_rows,
     open_sale,
     parquet_rows,
@@ -31,28 +28,20 @@ from extracts import (
     source_rows,
     when_logged,
 )
-from landing_zones import as_ordinary_user
-from postgres import QUICK, database, execute, server_folder
+from postgres import execute
 from psycopg2.extensions import make_dsn
-from refreshes import SMALL, environment, land_batch, land_plain_batch, published_rows, refresh, wait_until
+from refreshes import environment, land_batch, land_plain_batch, wait_until
 
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import (
     ExtractionError,
-    RoleError,
-    SourceBehindError,
+    SourceUnusableError,
     only_extract,
-    remove_left_overs,
 )
-from acl_assets.extraction.throttle import Throttle, ThrottleLimits
-from acl_assets.landing_zone.manifest import MANIFEST_NAME, UNFINISHED_MANIFEST_NAME, begin_batch
-from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.extraction.throttle import ThrottleLimits
+from acl_assets.landing_zone.manifest import UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
-from acl_assets.simulator.live_system import create_schema, load_history
-from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
-from acl_assets.simulator.sales import TicketingHistory
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
-from acl_assets.source_tables.conversion import TableOrder, make_table
 
 pytestmark = pytest.mark.server
 
@@ -67,31 +56,15 @@ def test_full_batch_holds_every_row_and_what_the_server_counted(extractable: Set
     assert extract(extractable).full_because == "no full batch has landed yet"
     batch = landed_chain(extractable).newest
     for table in SOURCE_TABLES:
-        rows = source_rows(ticketing_dsn, table)
-        assert sorted(parquet_rows(Path(batch.folder) / f"{table}.parquet")) == rows != []
+        rows, path = source_rows(ticketing_dsn, table), Path(batch.folder) / f"{table}.parquet"
+        assert sorted(parquet_rows(path)) == rows != []
+        assert pq.read_schema(path).equals(arrow_schema(SOURCE_TABLES[table]))
         assert batch.tables[table].rows_at_source == len(rows)
     assert batch.tables["tickets"].sums_at_source == {
         "price": execute(ticketing_dsn, "select sum(price) from tickets")[0][0]
     }
     assert batch.source_snapshot is not None
     assert batch.source_snapshot["database"] == execute(ticketing_dsn, "select current_database()")[0][0]
-
-
-def test_extracted_files_are_converted_completely(extractable: Settings, tmp_path: Path) -> None:
-    extract(extractable)
-    batch = landed_chain(extractable).newest
-    for name, table in SOURCE_TABLES.items():
-        (file,) = batch.tables[name].files
-        assert pq.read_schema(Path(batch.folder) / file.path).equals(arrow_schema(table))
-        order = TableOrder(
-            zone=landing_zone_at(extractable.exports_dir),
-            batches=(batch,),
-            table=table,
-            base=None,
-            target=tmp_path / f"{name}.parquet",
-            rejects_file=tmp_path / "rejects",
-        )
-        assert make_table(order).rows_by_file == [{f"{name}.parquet": batch.tables[name].rows_at_source}]
 
 
 def test_values_arrive_unchanged_from_any_schema(extractable: Settings, ticketing_dsn: str) -> None:
@@ -137,29 +110,6 @@ def test_all_tables_are_of_one_instant(extractable: Settings, ticketing_dsn: str
     assert source_rows(ticketing_dsn, "tickets") != before["tickets"]
 
 
-@pytest.mark.slow
-@pytest.mark.exhaustive
-def test_figures_published_from_an_extract_are_those_of_the_source(extractable: Settings, ticketing_dsn: str) -> None:
-    """The round trip: what people read is what SQL says in the ticketing database, after every kind of batch."""
-    by_venue = "select {venue}, count(*), sum({price}) from {tables} group by {venue} order by 1"
-    at_source = by_venue.format(
-        venue="venue_id", price="price", tables="tickets join performances on performances.id = performance_id"
-    )
-    published = by_venue.format(venue="venue_id", price="ticket_price", tables="star_schema.fct_ticket_sales")
-    kinds = []
-    for correction in (
-        "select",
-        "update tickets set price = 40 where id % 10 = 0",
-        "delete from tickets where id % 9 = 0",
-    ):
-        execute(ticketing_dsn, correction)
-        kinds.append(extract(extractable).kind)
-        refreshed = refresh(extractable)
-        assert refreshed.success, refreshed.errors
-        assert published_rows(extractable, published) == execute(ticketing_dsn, at_source)
-    assert kinds == ["full", "incremental", "full"]
-
-
 # Incremental batches ------------------------------------------------------------------------------------------
 
 
@@ -199,11 +149,10 @@ def test_late_commit_is_read_by_the_next_incremental_batch(extractable: Settings
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
-def test_any_history_of_interleaved_sessions_arrives(extractable: Settings, ticketing_dsn: str, seed: int) -> None:
+def test_any_history_of_interleaved_sessions_arrives(extractable: Settings, ticketing_dsn: str) -> None:
     """Sales, corrections, roll-backs and savepoints of sessions that commit in any order, with extracts in between."""
     open_sale(ticketing_dsn)
-    chance = random.Random(seed)
+    chance = random.Random(0)
     sessions = [session(ticketing_dsn) for _ in range(5)]
     extract(extractable)
     kinds = []
@@ -231,67 +180,20 @@ def test_any_history_of_interleaved_sessions_arrives(extractable: Settings, tick
     assert set(kinds) == {"incremental"}
 
 
-@pytest.mark.slow
-def test_transaction_ids_may_wrap_around(tmp_path: Path, settings: Settings) -> None:
-    """They have 32 bits on disk: after four billion transactions the newest rows have the smallest ids."""
-    with server_folder() as folder, running_postgres(folder / "data", configuration=QUICK) as server:
-        dsn = server.dsn()
-        create_schema(dsn)
-        load_history(dsn, TicketingHistory(SMALL))
-        open_sale(dsn)
-        for next_xid in (1_500_000_000, 3_000_000_000, 2**32 - 30):
-            advance_transactions(server, next_xid)
-        extractable = settings.with_changes(ticketing_dsn=make_export_role(dsn), extract_mb_per_s=0.0)
-        kinds = [extract(extractable).kind]
-        for _ in range(3):
-            for _ in range(20):
-                with session(dsn) as buyer:
-                    buy(buyer)
-                    run(buyer, "update tickets set price = price + 5 where id % 50 = 0")
-                buyer.close()
-            kinds.append(extract(extractable).kind)
-            assert merged_rows(extractable, "tickets") == source_rows(dsn, "tickets")
-        assert execute(dsn, "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")[0][0] > 2**32
-    assert kinds == ["full", *["incremental"] * 3]
-
-
-def advance_transactions(server: PostgresServer, next_xid: int) -> None:
-    """Make a server give out transaction ids from `next_xid` on, no further than half the circle from the last."""
-    execute(server.dsn(), "alter database template0 with allow_connections true")
-    for (name,) in execute(server.dsn(), "select datname from pg_database"):
-        execute(server.dsn(name), "vacuum freeze")
-    server.stop()
-    owner = server.data_dir.stat()
-    # A server expects a page of commit states for the ids it begins with; one file holds those of 2^20 transactions.
-    states = server.data_dir / "pg_xact" / f"{next_xid >> 20:04X}"
-    states.write_bytes(bytes(262_144))
-    os.chown(states, owner.st_uid, owner.st_gid)
-    identity: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    command = [str(server.bin_dir / "pg_resetwal"), "-x", str(next_xid), "-D", str(server.data_dir)]
-    subprocess.run(command, check=True, capture_output=True, cwd=server.data_dir, **identity)
-    server.start()
-
-
 # A full batch instead -----------------------------------------------------------------------------------------
 
 
 def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, ticketing_dsn: str) -> None:
-    """A deleted row leaves nothing to export; the counts show that it is gone."""
+    """As many rows come as go: the table's count alone shows nothing, the count of new ids does."""
     open_sale(ticketing_dsn)
     first = extract(extractable)
     with closing(session(ticketing_dsn)) as buyer:
-        run(buyer, "delete from tickets where id % 100 = 1")
-        # As many come as go, so that the table's count alone shows nothing.
-        buy(
-            buyer, tickets=len(source_rows(ticketing_dsn, "tickets")) - run(buyer, "select count(*) from tickets")[0][0]
-        )
+        run(buyer, "delete from tickets where id <= 30")
+        buy(buyer, tickets=first.tables["tickets"].rows_at_source - run(buyer, "select count(*) from tickets")[0][0])
         buyer.commit()
     second = extract(extractable)
     assert second.kind == "full"
-    assert second.full_because is not None
-    assert f"rows of tickets have been deleted since batch {first.batch_id}" in second.full_because
+    assert f"rows of tickets have been deleted since batch {first.batch_id}" in str(second.full_because)
     assert folders(extractable) == [first.batch_id, second.batch_id]
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
@@ -314,17 +216,6 @@ def test_foreign_or_bad_batch_is_followed_by_a_full_one(extractable: Settings) -
     assert "the landing zone's state cannot be continued" in str(extract(extractable).full_because)
 
 
-def test_another_database_is_not_taken_for_the_same(
-    extractable: Settings, postgres_server: PostgresServer, ticketing_template: str
-) -> None:
-    """After a dump and restore the tables look the same, and every transaction id means something else."""
-    extract(extractable)
-    with database(postgres_server, ticketing_template) as restored:
-        extraction = extract(extractable.with_changes(ticketing_dsn=make_export_role(restored)))
-    assert extraction.full_because is not None
-    assert extraction.full_because.startswith("the database is test_")
-
-
 def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) -> None:
     """An incremental batch continues from one certain batch; behind another one it would break every refresh."""
     first = extract(extractable)
@@ -343,7 +234,7 @@ def test_extract_is_refused_when_it_would_be_ordered_before_the_newest_batch(ext
     extract(extractable)
     soon = landed_chain(extractable).newest.exported_at + timedelta(minutes=10)
     land_batch(extractable, "soon", exported_at=soon)
-    with pytest.raises(SourceBehindError, match="if that batch's clock was wrong, take it out"):
+    with pytest.raises(SourceUnusableError, match="if that batch's clock was wrong, take it out"):
         extract(extractable)
 
 
@@ -383,118 +274,43 @@ def test_a_session_cut_while_rows_are_sent_leaves_nothing(extractable: Settings,
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
-def test_revoked_rights_leave_nothing_and_the_error_says_how_to_grant_them(
-    extractable: Settings, ticketing_dsn: str
+def test_full_disk_leaves_nothing_and_the_error_says_where(
+    extractable: Settings, ticketing_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def revoke() -> None:
-        execute(ticketing_dsn, "revoke select on tickets from acl_export")
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with (
-        when_logged("purchases:", revoke),
-        pytest.raises(RoleError, match=r"count tickets at .*permission denied for table tickets.*export_role\.sql"),
-    ):
-        extract(extractable)
-    execute(ticketing_dsn, EXPORT_ROLE_SQL)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(ExtractionError, match=r"exports cannot be written: No space left .* MB are free there"):
+            extract(extractable)
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
-def extract_in_a_process(settings: Settings, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Run the command line in a process of its own."""
-    variables = {
-        **environment(settings),
-        "ACL_TICKETING_DSN": secret_text(settings.ticketing_dsn) or "",
-        "ACL_EXTRACT_MB_PER_S": str(settings.extract_mb_per_s),
-    }
-    command = [sys.executable, "-m", "acl_assets.extraction.extract", *arguments]
-    return subprocess.Popen(
-        command, cwd=PROJECT_DIR, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
-
-
-def test_a_full_disk_leaves_nothing_and_the_error_says_where(extractable: Settings, ticketing_dsn: str) -> None:
-    """A limit on the size of files is refused by the system as a full disk is."""
-
-    def allow_small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    process = extract_in_a_process(extractable, preexec_fn=allow_small_files)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "ERROR: " in told
-    assert ".parquet cannot be written: File too large" in told
-    assert "MB are free there" in told
-    assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-
-
-def test_a_cancelled_extract_removes_what_it_began(extractable: Settings, ticketing_dsn: str) -> None:
-    process = extract_in_a_process(extractable, "--mb-per-second", "0.02")
+def test_cancelled_command_removes_what_it_began(extractable: Settings, ticketing_dsn: str) -> None:
+    variables = {**environment(extractable), "ACL_TICKETING_DSN": secret_text(extractable.ticketing_dsn) or ""}
+    command = [sys.executable, "-m", "acl_assets.extraction.extract", "--mb-per-second", "0.02"]
+    process = subprocess.Popen(command, cwd=PROJECT_DIR, env=variables, text=True, stderr=subprocess.PIPE)
     wait_until(lambda: any(extractable.exports_dir.glob("*/tickets.parquet")), "tickets are read")
-    assert len(folders(extractable)) == 1
     process.terminate()
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "The extract was cancelled; nothing was landed." in told
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, "The extract was cancelled; nothing was landed." in errors) == (130, True)
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
-def test_a_killed_extract_is_no_batch_and_the_next_one_removes_it(extractable: Settings, ticketing_dsn: str) -> None:
-    process = extract_in_a_process(extractable, "--mb-per-second", "0.02")
-    wait_until(lambda: any(extractable.exports_dir.glob("*/tickets.parquet")), "tickets are read")
-    process.kill()
-    process.communicate(timeout=120)
-    (left_over,) = folders(extractable)
-    extraction = extract(extractable)
-    assert extraction.full_because == "no full batch has landed yet"
-    assert folders(extractable) == [extraction.batch_id] != [left_over]
-    assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
-
-
-def test_extract_continues_the_chain_beside_entries_that_are_no_batches(
-    extractable: Settings, ticketing_dsn: str
-) -> None:
-    """Names of extracts are no exception: a link, a file, a complete batch with a left-over mark."""
+def test_what_a_killed_extract_left_is_no_batch_and_removed_by_the_next_one(extractable: Settings) -> None:
+    """A link and a complete batch with a left-over mark are none of its."""
+    left_over = begin_batch(extractable.exports_dir, "ticketing-killed")
+    (left_over / "tickets.parquet").touch()
+    elsewhere = begin_batch(extractable.data_dir / "elsewhere", "marked")
+    (extractable.exports_dir / "ticketing-link").symlink_to(elsewhere)
     first = extract(extractable)
+    assert first.full_because == "no full batch has landed yet"
     (Path(first.folder) / UNFINISHED_MANIFEST_NAME).touch()
-    landing_zone = Path(extractable.exports_dir)
-    elsewhere = begin_batch(landing_zone.parent / "elsewhere", "marked")
-    (landing_zone / "ticketing-link").symlink_to(elsewhere)
-    (landing_zone / "ticketing-loop").symlink_to("ticketing-loop")
-    (landing_zone / "ticketing-gone").symlink_to("nowhere")
-    (landing_zone / "ticketing-file").touch()
-    os.mkfifo(landing_zone / "ticketing-fifo")
-    (landing_zone / "ticketing-empty").mkdir()
-    (landing_zone / os.fsdecode(b"ticketing-\xff")).mkdir()
-    (landing_zone / f"ticketing-{'x' * 240}").mkdir()
-    (landing_zone / "tickets.csv").write_text("id\n")
-    for planted in ("ticketing-manifest-fifo", "ticketing-manifest-folder"):
-        (landing_zone / planted).mkdir()
-    os.mkfifo(landing_zone / "ticketing-manifest-fifo" / MANIFEST_NAME)
-    (landing_zone / "ticketing-manifest-folder" / MANIFEST_NAME).mkdir()
-    before = folders(extractable)
-
-    execute(ticketing_dsn, "insert into bands (name, fee) values ('Late', 1)")
     second = extract(extractable)
     assert (second.kind, second.full_because) == ("incremental", None)
-    assert [batch.batch_id for batch in landed_chain(extractable).batches] == [first.batch_id, second.batch_id]
-    assert folders(extractable) == sorted([*before, second.batch_id])
+    assert folders(extractable) == [first.batch_id, second.batch_id, "ticketing-link"]
     assert [path.name for path in elsewhere.iterdir()] == [UNFINISHED_MANIFEST_NAME]
-
-
-@pytest.mark.parametrize("mode", [0o000, 0o555])
-def test_left_over_of_another_user_is_ignored_or_an_error_that_names_it(mode: int) -> None:
-    """If it cannot be read, it is not known to be a left-over."""
-    with server_folder() as reachable:
-        exports = reachable / "exports"
-        foreign = begin_batch(exports, "ticketing-foreign")
-        exports.chmod(0o777)
-        foreign.chmod(mode)
-        named = pytest.raises(ExtractionError, match=r"exports/ticketing-foreign .*Permission denied")
-        try:
-            with named if mode else nullcontext():
-                as_ordinary_user(partial(remove_left_overs, exports))
-        finally:
-            foreign.chmod(0o755)
-        assert [path.name for path in foreign.iterdir()] == [UNFINISHED_MANIFEST_NAME]
 
 
 def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:
@@ -532,95 +348,6 @@ def test_a_locked_table_is_not_waited_for(extractable: Settings, ticketing_dsn: 
         with pytest.raises(ExtractionError, match=r"lock timeout. Somebody changes the table's structure"):
             extract(extractable, limits=ThrottleLimits(probe_ms=(math.inf, math.inf)))
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-
-
-def test_the_extract_imports_nothing_that_takes_memory() -> None:
-    """Its process stays below 300 MB with all it imports."""
-    code = (
-        "import sys, acl_assets.extraction.extract; "
-        "print([name for name in ('pandas', 'duckdb', 'dagster', 'dbt', 'pyarrow.dataset') if name in sys.modules])"
-    )
-    imported = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
-    assert imported.stdout.strip() == "[]"
-
-
-# Standbys -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settings) -> None:
-    with server_folder() as folder, running_postgres(folder / "primary", configuration=QUICK) as primary:
-        create_schema(primary.dsn())
-        load_history(primary.dsn(), TicketingHistory(SMALL))
-        open_sale(primary.dsn())
-        make_export_role(primary.dsn())
-        with running_postgres(folder / "standby", standby_of=primary) as standby:
-            extractable = settings.with_changes(
-                ticketing_dsn=primary.dsn(user="acl_export"),
-                ticketing_standby_dsn=standby.dsn(user="acl_export"),
-                extract_mb_per_s=0.0,
-            )
-            first = extract(extractable)
-            assert (first.kind, first.source_snapshot["in_recovery"]) == ("full", True)
-            sell_one(primary.dsn())
-            wait_until_followed(primary.dsn(), standby.dsn())
-            second = extract(extractable)
-            assert (second.kind, second.source_snapshot["in_recovery"]) == ("incremental", True)
-            assert second.tables["tickets"].rows == 1
-
-            # The primary continues what was read from its standby, and the other way around.
-            sell_one(primary.dsn())
-            from_primary = extract(extractable.with_changes(ticketing_standby_dsn=None))
-            assert (from_primary.kind, from_primary.source_snapshot["in_recovery"]) == ("incremental", False)
-            sell_one(primary.dsn())
-            wait_until_followed(primary.dsn(), standby.dsn())
-            assert extract(extractable).kind == "incremental"
-            assert merged_rows(extractable, "tickets") == source_rows(primary.dsn(), "tickets")
-
-            # What the standby has not replayed yet is read from the primary.
-            execute(standby.dsn(), "select pg_wal_replay_pause()")
-            sell_one(primary.dsn())
-            lags = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
-            wait_until(lambda: execute(standby.dsn(), lags) == [(True,)], "the standby lags")
-            limits = ThrottleLimits(replay_lag_seconds=0.0, probe_ms=(1e9, 1e9), longest_pause_seconds=0.0)
-            with (
-                Throttle(standby.dsn(user="acl_export"), "public", 0.0, limits) as throttle,
-                pytest.raises(ExtractionError, match=r"the standby is .* s behind"),
-            ):
-                throttle.wait()
-            extract(extractable.with_changes(ticketing_standby_dsn=None))
-            with when_logged("Extracting from the primary instead of the standby", lambda: None):
-                fallen_back = extract(extractable)
-            assert fallen_back.source_snapshot["in_recovery"] is False
-            execute(standby.dsn(), "select pg_wal_replay_resume()")
-            wait_until_followed(primary.dsn(), standby.dsn())
-
-            primary.stop()
-            execute(standby.dsn(), "select pg_promote()")
-            sell_one(standby.dsn())
-            after_failover = extract(extractable)
-            assert after_failover.full_because is not None
-            assert after_failover.full_because.startswith("the cluster's timeline is 2 where")
-            assert merged_rows(extractable, "tickets") == source_rows(standby.dsn(), "tickets")
-
-
-def sell_one(dsn: str) -> None:
-    with closing(session(dsn)) as buyer:
-        buy(buyer)
-        buyer.commit()
-
-
-def wait_until_followed(primary: str, standby: str) -> None:
-    (written,) = execute(primary, "select pg_current_wal_lsn()")[0]
-    query = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
-    wait_until(lambda: bool(execute(standby, query, [written])[0][0]), "the standby has caught up")
-
-
-def test_the_primary_is_read_when_the_standby_cannot_be_reached(extractable: Settings) -> None:
-    unreachable = extractable.with_changes(ticketing_standby_dsn="postgresql://acl_export@127.0.0.1:1/ticketing")
-    with when_logged("Extracting from the primary instead of the standby", lambda: None) as messages:
-        assert extract(unreachable).kind == "full"
-    assert any("No connection to 127.0.0.1:1/ticketing (user acl_export)" in message for message in messages)
 
 
 # Addresses and their secrets ----------------------------------------------------------------------------------

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -20,6 +18,8 @@ from acl_assets.asset_keys import ticketing_key
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
+
+pytestmark = pytest.mark.server
 
 
 def run_extract(settings: Settings, instance: DagsterInstance, **config: Any) -> ExecuteInProcessResult:
@@ -40,11 +40,6 @@ def error_of(result: ExecuteInProcessResult) -> str:
     return failure.step_failure_data.error.message
 
 
-def messages(instance: DagsterInstance, result: ExecuteInProcessResult) -> list[str]:
-    return [entry.user_message for entry in instance.all_logs(result.run_id)]
-
-
-@pytest.mark.server
 def test_the_job_lands_a_batch_and_tells_what_it_saw(
     extractable: Settings, ticketing_dsn: str, instance: DagsterInstance
 ) -> None:
@@ -52,7 +47,7 @@ def test_the_job_lands_a_batch_and_tells_what_it_saw(
     result = run_extract(extractable, instance, mb_per_second=0, full=True)
     assert result.success
     batch = landed_chain(extractable).newest
-    told = messages(instance, result)
+    told = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert any(message.startswith("tickets: ") and "rows read (100%)" in message for message in told)
     for table in SOURCE_TABLES:
         (event,) = instance.fetch_observations(ticketing_key(table), limit=1).records
@@ -82,52 +77,28 @@ def test_no_password_reaches_the_event_log(
     assert "heim" not in "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
 
 
-@contextmanager
-def while_tickets_are_read(settings: Settings, act: Any) -> Iterator[None]:
-    """Act as soon as the extract's process has begun to write the last table."""
-    failed: list[BaseException] = []
-
-    def wait_and_act() -> None:
-        try:
-            wait_until(lambda: any(settings.exports_dir.glob("*/tickets.parquet")), "tickets are read")
-            act()
-        except BaseException as error:
-            failed.append(error)
-
-    acting = threading.Thread(target=wait_and_act)
-    acting.start()
-    yield
-    acting.join()
-    assert failed == []
-
-
-def extracting_process() -> psutil.Process:
-    (process,) = [
-        child for child in psutil.Process().children() if "multiprocessing.spawn" in " ".join(child.cmdline())
-    ]
-    return process
-
-
-@pytest.mark.server
-def test_a_killed_process_fails_the_run_and_leaves_nothing(extractable: Settings, instance: DagsterInstance) -> None:
-    with while_tickets_are_read(extractable, lambda: extracting_process().kill()):
-        result = run_extract(extractable, instance, mb_per_second=0.02)
-    assert "ended before it had answered" in error_of(result)
-    assert folders(extractable) == []
-
-
-@pytest.mark.server
-def test_a_cancelled_run_ends_the_process_and_leaves_nothing(extractable: Settings, instance: DagsterInstance) -> None:
+@pytest.mark.parametrize("end", ["killed", "cancelled"])
+def test_extract_that_is_ended_fails_the_run_and_leaves_nothing(
+    extractable: Settings, instance: DagsterInstance, end: str
+) -> None:
     """Dagster cancels a run by interrupting its process."""
     processes: list[psutil.Process] = []
 
-    def cancel() -> None:
-        processes.append(extracting_process())
-        os.kill(os.getpid(), signal.SIGINT)
+    def act() -> None:
+        wait_until(lambda: any(extractable.exports_dir.glob("*/tickets.parquet")), "tickets are read")
+        children = psutil.Process().children()
+        processes.extend(child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline()))
+        if end == "killed":
+            processes[0].kill()
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    with while_tickets_are_read(extractable, cancel):
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(act)
         result = run_extract(extractable, instance, mb_per_second=0.02)
+    acting.result()
     assert not result.success
+    assert end == "cancelled" or "ended before it had answered" in error_of(result)
     assert not processes[0].is_running()
     assert folders(extractable) == []
     assert run_extract(extractable, instance).success

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -54,34 +54,36 @@ def state(**changes: object) -> BatchChain:
             name: ManifestTable(10, (ManifestFile(f"{name}.parquet", bytes=1, sha256="0" * 64, rows=10),))
             for name in SOURCE_TABLES
         },
-        source_snapshot=BEFORE.to_manifest(),
+        source_snapshot=asdict(BEFORE),
     )
     monday = replace(full, batch_id="monday", kind="incremental", exported_at=SUNDAY + timedelta(days=1))
     return BatchChain((full, replace(monday, **changes)))
 
 
 def test_a_snapshot_survives_its_manifest() -> None:
-    assert SourceSnapshot.from_manifest({**BEFORE.to_manifest(), "full_because": None}) == BEFORE
+    assert SourceSnapshot.from_manifest({**asdict(BEFORE), "full_because": None}) == BEFORE
 
 
-@pytest.mark.parametrize("entry", [None, {}, {"simulated": True}, {**BEFORE.to_manifest(), "xid_horizon": "5"}])
+@pytest.mark.parametrize("entry", [None, {}, {"simulated": True}, {**asdict(BEFORE), "xid_horizon": "5"}])
 def test_what_is_no_snapshot_of_a_server_is_none(entry: dict[str, object] | None) -> None:
     assert SourceSnapshot.from_manifest(entry) is None
 
 
 def test_a_later_instant_of_the_same_server_is_continued() -> None:
-    assert full_because_of_source(BEFORE, LATER) is None
-    assert full_because_of_source(BEFORE, BEFORE) is None
-    assert full_because_of_source(BEFORE, replace(LATER, in_recovery=True, server_version="18.7")) is None
+    for now in (
+        BEFORE,
+        LATER,
+        replace(LATER, in_recovery=True, server_version="18.7"),
+        replace(LATER, next_xid=LATER.xid_horizon + LARGEST_HORIZON_LAG),
+    ):
+        assert full_because_of_source(BEFORE, now) is None
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"system_identifier": "1"}, "the cluster's system identifier is 1 where the batch before was read from 77"),
-        ({"timeline": 2}, "the cluster's timeline is 2 where the batch before was read from 1"),
         ({"database": "sales"}, "the database is sales where"),
-        ({"database_oid": 7}, "the database's oid is 7 where"),
         ({"schema": "sales"}, "the schema is sales where"),
         ({"wal_position": BEFORE.wal_position - 1}, "the server is at an earlier point"),
         ({"next_xid": BEFORE.xid_horizon - 1}, "the server is at an earlier point"),
@@ -93,13 +95,6 @@ def test_another_past_or_too_long_a_one_needs_a_full_batch(changes: dict[str, ob
     because = full_because_of_source(BEFORE, replace(LATER, **changes))
     assert because is not None
     assert because.startswith(reason)
-
-
-def test_the_limits_themselves_are_within_bounds() -> None:
-    lagging = replace(LATER, next_xid=LATER.xid_horizon + LARGEST_HORIZON_LAG)
-    assert full_because_of_source(BEFORE, lagging) is None
-    far = BEFORE.xid_horizon + LARGEST_XID_DISTANCE - 1
-    assert full_because_of_source(BEFORE, replace(LATER, next_xid=far, xid_horizon=far)) is None
 
 
 def test_a_horizon_is_asked_for_as_the_32_bits_that_rows_carry() -> None:
@@ -128,29 +123,13 @@ def test_batches_that_no_extract_wrote_are_not_continued() -> None:
     )
 
 
-def ids_file(path: Path, ids: list[int], row_group_size: int | None = None) -> Path:
-    pq.write_table(
-        pa.table({"name": ["x"] * len(ids), "id": pa.array(ids, pa.int32())}), path, row_group_size=row_group_size
-    )
-    return path
-
-
 def test_new_ids_are_those_that_no_landed_file_holds(tmp_path: Path) -> None:
-    exported = ids_file(tmp_path / "exported", [1, 5, 9, 100, -3], row_group_size=2)
-    landed = [ids_file(tmp_path / "a", [1, 2, 3, 4], row_group_size=3), ids_file(tmp_path / "b", [9, 10])]
+    def file(name: str, *ids: int) -> Path:
+        pq.write_table(pa.table({"name": ["x"] * len(ids), "id": pa.array(ids, pa.int32())}), tmp_path / name)
+        return tmp_path / name
+
+    exported = file("exported", -(2**31), -3, 1, 5, 9, 2**31 - 1)
+    landed = [file("a", 1, 2, 3, 2**31 - 1), file("b", 9, 10)]
     assert count_new_ids([exported], landed) == 3
-    assert count_new_ids([exported], []) == 5
+    assert count_new_ids([exported], []) == 6
     assert count_new_ids([], landed) == 0
-
-
-def test_new_ids_are_counted_over_the_whole_range_of_ids(tmp_path: Path) -> None:
-    ids = [-(2**31), -(2**25), -1, 0, 2**25 - 1, 2**25, 2**31 - 1]
-    exported = ids_file(tmp_path / "exported", ids)
-    assert count_new_ids([exported], [ids_file(tmp_path / "landed", ids[::2])]) == 3
-
-
-def test_row_groups_without_statistics_are_read(tmp_path: Path) -> None:
-    """They are an offer of whoever wrote the file."""
-    exported = ids_file(tmp_path / "exported", [1, 2])
-    pq.write_table(pa.table({"id": pa.array([2, 3], pa.int32())}), tmp_path / "landed", write_statistics=False)
-    assert count_new_ids([exported], [tmp_path / "landed"]) == 1

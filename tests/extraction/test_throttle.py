@@ -13,10 +13,8 @@ from postgres import execute
 from refreshes import wait_until
 
 from acl_assets.extraction.connection import SourceConnection
-from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.extraction.throttle import Throttle, ThrottleLimits
-from acl_assets.settings import Settings
 
 pytestmark = pytest.mark.server
 
@@ -98,9 +96,3 @@ def test_reading_is_slow_while_the_server_cannot_be_looked_at(
         assert seconds(blind) < 0.5
     assert caplog.text.count("load cannot be measured") == 2
     assert 'too many connections for role "acl_export"' in caplog.text
-
-
-def test_extract_from_a_server_under_stress_leaves_nothing(extractable: Settings) -> None:
-    with pytest.raises(ExtractionError, match="Extract again at a quieter time"):
-        extract(extractable, limits=ThrottleLimits(probe_ms=(0, 0), longest_pause_seconds=0))
-    assert not list(extractable.exports_dir.glob("ticketing-*"))

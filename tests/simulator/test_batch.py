@@ -6,7 +6,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from acl_assets.landing_zone.batches import list_batches, resolve_chain
@@ -16,7 +15,6 @@ from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.simulator.batch import (
     BATCH_FORMATS,
     BatchFormat,
-    CsvWriter,
     open_table_file,
     write_batch,
     write_incremental_batch,
@@ -51,136 +49,108 @@ def landed_batch(exports_dir: Path) -> ExportBatch:
     return resolve_chain(list_batches(landing_zone_at(exports_dir), settle_seconds=0)).newest
 
 
-class TestWriteBatch:
-    @pytest.mark.parametrize("batch_format", BATCH_FORMATS)
-    def test_every_format_holds_the_same_rows_and_a_true_manifest(
-        self, history: TicketingHistory, batch_format: BatchFormat, tmp_path: Path
-    ):
-        folder = write_batch(tmp_path, "batch", history, batch_format)
-        batch = landed_batch(tmp_path)
-        assert (batch.batch_id, batch.kind, batch.exported_at) == ("batch", "full", history.exported_at)
-        for name, table in batch.tables.items():
-            streamed = pa.concat_tables([rows for each, rows in history.stream() if each == name])
-            assert read_with_duckdb(folder, name) == sorted(tuple(row.values()) for row in streamed.to_pylist())
-            assert [file.path for file in table.files] == [f"{name}.{batch_format}"]
-            with open_verified(folder, table.files[0]) as stream:
-                assert stream.read(1)
-            assert table.rows == table.rows_at_source == streamed.num_rows
-        again = write_batch(tmp_path / "again", "batch", history, batch_format)
-        assert [path.read_bytes() for path in sorted(folder.iterdir())] == [
-            path.read_bytes() for path in sorted(again.iterdir())
-        ]
-
-    def test_tables_can_be_cut_into_numbered_files(self, history: TicketingHistory, tmp_path: Path):
-        whole = write_batch(tmp_path, "whole", history)
-        cut = write_batch(tmp_path / "cut", "cut", history, rows_per_file=1_000)
-        files = landed_batch(tmp_path / "cut").tables["tickets"].files
-        assert files[0].path == "tickets-0001.parquet"
-        assert {file.rows for file in files[:-1]} == {1_000}
-        assert all(pq.read_metadata(cut / file.path).num_rows == file.rows for file in files)
-        assert read_with_duckdb(cut, "tickets") == read_with_duckdb(whole, "tickets")
-
-    def test_a_batch_is_never_overwritten(self, history: TicketingHistory, tmp_path: Path):
-        with pytest.raises(ValueError, match="at least one row"):
-            write_batch(tmp_path, "batch", history, rows_per_file=0)
-        assert not list(tmp_path.iterdir())
-        folder = write_batch(tmp_path, "batch", history)
-        before = {path: path.read_bytes() for path in folder.iterdir()}
-        with pytest.raises(BatchError, match="immutable"):
-            write_batch(tmp_path, "batch", TicketingHistory(0.001), "csv")
-        with pytest.raises(BatchError, match="is there already"):
-            write_plain_batch(tmp_path, "batch", history)
-        assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-    def test_a_failed_export_leaves_nothing(self, tmp_path: Path):
-        class InterruptedHistory(TicketingHistory):
-            def stream(self) -> Iterator[tuple[str, pa.Table]]:
-                for name, rows in super().stream():
-                    yield name, rows
-                    if name == "tickets":
-                        raise KeyboardInterrupt
-
-        for write in (write_batch, write_plain_batch):
-            with pytest.raises(KeyboardInterrupt):
-                write(tmp_path, "batch", InterruptedHistory(0.001))
-        assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("batch_format", BATCH_FORMATS)
+def test_every_format_holds_the_same_rows_and_a_true_manifest(
+    history: TicketingHistory, batch_format: BatchFormat, tmp_path: Path
+):
+    folder = write_batch(tmp_path, "batch", history, batch_format)
+    batch = landed_batch(tmp_path)
+    assert (batch.batch_id, batch.kind, batch.exported_at) == ("batch", "full", history.exported_at)
+    for name, table in batch.tables.items():
+        streamed = pa.concat_tables([rows for each, rows in history.stream() if each == name])
+        assert read_with_duckdb(folder, name) == sorted(tuple(row.values()) for row in streamed.to_pylist())
+        assert [file.path for file in table.files] == [f"{name}.{batch_format}"]
+        with open_verified(folder, table.files[0]) as stream:
+            assert stream.read(1)
+        assert table.rows == table.rows_at_source == streamed.num_rows
+    again = write_batch(tmp_path / "again", "batch", history, batch_format)
+    assert [path.read_bytes() for path in sorted(folder.iterdir())] == [
+        path.read_bytes() for path in sorted(again.iterdir())
+    ]
 
 
 def test_plain_batch_is_csv_files_as_old_as_the_export(history: TicketingHistory, tmp_path: Path):
     folder = write_plain_batch(tmp_path, "plain", history)
     assert {path.name for path in folder.iterdir()} == {f"{table}.csv" for table in SOURCE_TABLES}
-    assert {path.stat().st_mtime for path in folder.iterdir()} == {history.exported_at.timestamp()}
     batch = landed_batch(tmp_path)
     assert (batch.kind, batch.has_manifest, batch.exported_at) == ("full", False, history.exported_at)
     full = write_batch(tmp_path, "full", history)
-    for table in SOURCE_TABLES:
-        assert read_with_duckdb(folder, table) == read_with_duckdb(full, table)
+    assert all(read_with_duckdb(folder, table) == read_with_duckdb(full, table) for table in SOURCE_TABLES)
 
 
-class TestCsv:
-    def lines_of(self, tmp_path: Path, names: list[str | None]) -> bytes:
-        path = tmp_path / "bands.csv"
-        writer = CsvWriter(path, ARROW_SCHEMAS["bands"])
-        for number, name in enumerate(names):
-            writer.write_table(pa.table([[number], [name], [None]], schema=ARROW_SCHEMAS["bands"]))
+def test_a_batch_is_never_overwritten(history: TicketingHistory, tmp_path: Path):
+    folder = write_batch(tmp_path, "batch", history)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(BatchError, match="immutable"):
+        write_batch(tmp_path, "batch", TicketingHistory(0.001), "csv")
+    with pytest.raises(BatchError, match="is there already"):
+        write_plain_batch(tmp_path, "batch", history)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path):
+    class InterruptedHistory(TicketingHistory):
+        def stream(self) -> Iterator[tuple[str, pa.Table]]:
+            for name, rows in super().stream():
+                yield name, rows
+                if name == "tickets":
+                    raise KeyboardInterrupt
+
+    for write in (write_batch, write_plain_batch):
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, "batch", InterruptedHistory(0.001))
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_is_written_as_postgresql_writes_it(tmp_path: Path):
+    """Null is nothing at all, an empty text two quotes; an instant is in UTC, with an offset of two digits."""
+    names = ["plain", None, "", "a,b", 'say "hi"', "two\nlines", "cr\r", r"\.", "'68", " space ", "NULL", "é"]
+    rows = pa.table([range(12), names, [None] * 12], schema=ARROW_SCHEMAS["bands"])
+    instant = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
+    purchases = pa.table([[1], [instant], [2]], schema=ARROW_SCHEMAS["purchases"])
+    written = []
+    # Slices share their memory with the rows around them.
+    for pieces in ([rows.slice(0, 0), rows.slice(1, 1)], [rows], [purchases]):
+        writer = open_table_file(tmp_path / "table.csv", pieces[0].schema)
+        for piece in pieces:
+            writer.write_table(piece)
         writer.close()
-        return path.read_bytes()
-
-    def test_text_is_quoted_where_postgresql_quotes_it(self, tmp_path: Path):
-        """Null is nothing at all, an empty text two quotes; so each comes back as what it was."""
-        names = ["plain", None, "", "a,b", 'say "hi"', "two\nlines", "cr\r", r"\.", "'68", " space ", "NULL", "é"]
-        assert self.lines_of(tmp_path, names).decode() == (
-            'id,name,fee\n0,plain,\n1,,\n2,"",\n3,"a,b",\n4,"say ""hi""",\n5,"two\nlines",\n6,"cr\r",\n'
-            '7,"\\.",\n8,\'68,\n9, space ,\n10,NULL,\n11,é,\n'
-        )
-
-    def test_instants_are_in_utc_with_an_offset_of_two_digits(self, tmp_path: Path):
-        path = tmp_path / "purchases.csv"
-        writer = open_table_file(path, ARROW_SCHEMAS["purchases"])
-        instant = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
-        writer.write_table(pa.table([[1], [instant], [2]], schema=ARROW_SCHEMAS["purchases"]))
-        writer.close()
-        assert path.read_text() == "id,purchase_date,person_id\n1,2021-10-01 19:30:00+00,2\n"
-
-    def test_slices_and_empty_pieces_are_written_alone(self, tmp_path: Path):
-        """They share their memory with the rows around them."""
-        rows = pa.table([[1, 2, 3], ["a", "b", "c"], [4, 5, 6]], schema=ARROW_SCHEMAS["bands"])
-        path = tmp_path / "bands.csv"
-        writer = CsvWriter(path, rows.schema)
-        writer.write_table(pa.concat_tables([rows.slice(0, 0), rows.slice(1, 1), rows.slice(0, 0)]))
-        writer.close()
-        assert path.read_text() == "id,name,fee\n2,b,5\n"
+        written.append((tmp_path / "table.csv").read_bytes().decode())
+    assert written == [
+        "id,name,fee\n1,,\n",
+        'id,name,fee\n0,plain,\n1,,\n2,"",\n3,"a,b",\n4,"say ""hi""",\n5,"two\nlines",\n6,"cr\r",\n'
+        '7,"\\.",\n8,\'68,\n9, space ,\n10,NULL,\n11,é,\n',
+        "id,purchase_date,person_id\n1,2021-10-01 19:30:00+00,2\n",
+    ]
 
 
-class TestWriteIncrementalBatch:
-    EARLIER = datetime(2022, 6, 1, tzinfo=UTC)
-    LATER = datetime(2022, 8, 1, tzinfo=UTC)
+def test_incremental_batch_holds_what_is_new_or_changed_and_counts_the_rest(tmp_path: Path):
+    """Merged over its predecessor it is the later state; the totals are those of the whole table."""
+    earlier = TicketingHistory(0.002, exported_at=datetime(2022, 6, 1, tzinfo=UTC))
+    later = TicketingHistory(0.002, exported_at=datetime(2022, 8, 1, tzinfo=UTC))
 
-    def changed(self) -> Iterator[tuple[str, pa.Table]]:
-        """The later history, in which the first ticket was refunded."""
-        for name, rows in TicketingHistory(0.002, exported_at=self.LATER).stream():
+    def with_first_ticket_refunded() -> Iterator[tuple[str, pa.Table]]:
+        for name, rows in later.stream():
             if name == "tickets" and rows["id"][0].as_py() == 1:
-                prices = pa.array([0, *rows["price"].to_pylist()[1:]], pa.int32())
-                yield name, rows.set_column(1, "price", prices)
+                yield name, rows.set_column(1, "price", pa.array([0, *rows["price"].to_pylist()[1:]], pa.int32()))
             else:
                 yield name, rows
 
-    def test_it_holds_what_is_new_or_changed_and_counts_the_rest(self, tmp_path: Path):
-        """Merged over its predecessor it is the later state; the totals are those of the whole table."""
-        first = write_batch(tmp_path, "first", TicketingHistory(0.002, exported_at=self.EARLIER))
-        earlier = TicketingHistory(0.002, exported_at=self.EARLIER).stream()
-        second = write_incremental_batch(first, "second", earlier, self.changed(), self.LATER)
-        whole = write_batch(tmp_path / "other", "whole", TicketingHistory(0.002, exported_at=self.LATER))
-        for table in SOURCE_TABLES:
-            merged = {row[0]: row for row in read_with_duckdb(first, table) + read_with_duckdb(second, table)}
-            expected = {row[0]: row for row in read_with_duckdb(whole, table)}
-            if table == "tickets":
-                expected[1] = (1, 0, *expected[1][2:])
-                assert len(read_with_duckdb(second, table)) == len(expected) - len(read_with_duckdb(first, table)) + 1
-            assert merged == expected, table
-        batch = landed_batch(tmp_path)
-        assert batch.continues_from is not None
-        assert batch.continues_from.batch_id == "first"
-        tickets = [row for row in read_with_duckdb(whole, "tickets") if row[0] != 1]
-        assert batch.tables["tickets"].rows_at_source == len(tickets) + 1
-        assert batch.tables["tickets"].sums_at_source == {"price": sum(int(str(row[1])) for row in tickets)}
+    first = write_batch(tmp_path, "first", earlier)
+    second = write_incremental_batch(first, "second", earlier.stream(), with_first_ticket_refunded(), later.exported_at)
+    whole = write_batch(tmp_path / "other", "whole", later)
+    for table in SOURCE_TABLES:
+        merged = {row[0]: row for row in read_with_duckdb(first, table) + read_with_duckdb(second, table)}
+        expected = {row[0]: row for row in read_with_duckdb(whole, table)}
+        if table == "tickets":
+            expected[1] = (1, 0, *expected[1][2:])
+            assert len(read_with_duckdb(second, table)) == len(expected) - len(read_with_duckdb(first, table)) + 1
+        assert merged == expected, table
+    batch = landed_batch(tmp_path)
+    assert batch.continues_from is not None
+    assert batch.continues_from.batch_id == "first"
+    prices = [0, *(row[1] for row in read_with_duckdb(whole, "tickets") if row[0] != 1)]
+    assert (batch.tables["tickets"].rows_at_source, batch.tables["tickets"].sums_at_source) == (
+        len(prices),
+        {"price": sum(prices)},
+    )

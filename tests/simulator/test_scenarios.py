@@ -8,7 +8,6 @@ from warehouse.evidence_models import computed
 from warehouse.evidence_reference import Show
 
 from acl_assets.simulator.lineup import LAST_PUBLISHED_FESTIVAL, SCENARIOS, STAGES, TICKETS_BY_FESTIVAL, plan_lineup
-from acl_assets.simulator.sales import TicketingHistory
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +25,6 @@ def completed_shows(scenario: str, seed: int) -> list[Show]:
     ]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     ("scenario", "verdicts"),
     [
@@ -37,8 +35,8 @@ def completed_shows(scenario: str, seed: int) -> list[Show]:
         ("growth", STORY),
     ],
 )
-def test_top_venues_of_a_scenario_get_its_verdicts(scenario: str, verdicts: list[str], seed: int) -> None:
-    shows = completed_shows(scenario, seed)
+def test_top_venues_of_a_scenario_get_its_verdicts(scenario: str, verdicts: list[str]) -> None:
+    shows = completed_shows(scenario, seed=1)
     sold = {stage: sum(show.sold for show in shows if show.venue == stage) for stage in range(len(STAGES))}
     top = sorted(sold, key=lambda stage: -sold[stage])[: len(verdicts)]
     found = {venue: row["venue_verdict"] for (venue, _), row in computed(shows).items()}
@@ -55,8 +53,3 @@ def test_festivals_grow_in_the_scenario_of_that_name() -> None:
     for show in completed_shows("growth", seed=1):
         by_year[show.year] = by_year.get(show.year, 0) + show.sold
     assert by_year[2021] > 6 * by_year[2002]
-
-
-def test_unknown_scenario_is_named() -> None:
-    with pytest.raises(ValueError, match="scenario is 'rain'; it must be one of story, no-standout"):
-        TicketingHistory(scenario="rain")
