@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import warehouse_connections
+from viewer_security import ViewerSecurityManager
 from warehouse_connections import one_configuration, validate_uri
 
 _HOME = Path(os.environ["SUPERSET_HOME"])
@@ -41,10 +42,23 @@ def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by th
     _wrap_bar_labels(app)
 
 
+def _current_user() -> object:
+    """Return the id of the user whose request this thread answers, or None outside a request."""
+    from flask import g, has_request_context
+
+    return getattr(g.user, "id", None) if has_request_context() and hasattr(g, "user") else None
+
+
 def _limit_sign_in(app: Any) -> None:
-    """Limit posts to the sign-in form: Superset 6.1 limits only the page that shows it, to which nobody posts."""
+    """Limit sign-in by the form and by the API. Superset 6.1 limits only the page that shows the form.
+
+    The API counts refused attempts only, because programs sign in for every session.
+    """
     manager = app.appbuilder.sm
     manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(manager.auth_view.blueprint)
+    sign_in = app.view_functions["SecurityApi.login"]
+    limited = manager.limiter.limit(AUTH_RATE_LIMIT, deduct_when=lambda response: response.status_code != 200)
+    app.view_functions["SecurityApi.login"] = limited(sign_in)
 
 
 def _wrap_bar_labels(app: Any) -> None:
@@ -101,6 +115,7 @@ if _REDIS_URL:
 
 # What people may read, and how much of it -------------------------------------------------------------------------
 
+CUSTOM_SECURITY_MANAGER = ViewerSecurityManager
 DB_SQLA_URI_VALIDATOR = validate_uri
 DB_CONNECTION_MUTATOR = one_configuration
 # No DATA_CACHE_CONFIG: results are never cached, the next query after a refresh shows what was published. The data
@@ -112,7 +127,7 @@ DEFAULT_SQLLAB_LIMIT = 1_000
 QUERY_SECONDS = 30
 SQLLAB_TIMEOUT = QUERY_SECONDS
 SUPERSET_WEBSERVER_TIMEOUT = 2 * QUERY_SECONDS
-warehouse_connections.listen(QUERY_SECONDS)
+warehouse_connections.listen(QUERY_SECONDS, _current_user)
 # SQL Lab answers at once: there are no workers in the background, and no place for their results.
 CELERY_CONFIG = None
 RESULTS_BACKEND = None

@@ -1,8 +1,11 @@
-"""Open the published warehouse read-only, for a limited time, and never in a version that was replaced.
+"""Open the published warehouse read-only, for a limited time, in turns, and never in a version that was replaced.
 
 DuckDB shares an open file among all connections of a process. While one query reads the published file, a second
 connection would get the same file even if it was replaced; under steady load nobody would ever see the new one. So
 connections of one process are open at the same time only if they read the same version.
+
+A connection is open as long as its query runs. Each user has a few turns at a time in a process, so that the slow
+queries of one person leave threads for everybody else.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from duckdb_engine import ConnectionWrapper, Dialect
@@ -26,11 +31,24 @@ REQUIRED_OPTIONS = {
 """Without them SQL can write to the warehouse, read and write any other file, or allow itself to."""
 
 MEMORY_LIMIT = "1GB"
-"""Shared by the queries of one process; DuckDB spills to a temporary folder next to the published file."""
+"""Shared by the queries of one process. DuckDB writes what needs more to `spill_folder`."""
+
+SPILL_LIMIT = "4GB"
+"""What the queries of one process may write to their spill folder."""
+
+RUNNING_QUERIES = 4
+"""Queries of one user that run at the same time in a process."""
+
+WAITING_QUERIES = 8
+"""Further queries of one user that wait for their turn in a process. More are refused at once."""
 
 
 class UnsafeUriError(ValueError):
     """The URI of a database would let SQL reach other files than the published one."""
+
+
+class TooManyQueriesError(RuntimeError):
+    """A user asks for more at the same time than one user may."""
 
 
 def validate_uri(uri: URL) -> None:
@@ -55,19 +73,44 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
     Superset's own configuration differs between dashboards, charts and SQL Lab.
     """
     if uri.get_backend_name() == "duckdb":
-        # These arguments override the URI, which was validated, so no others may be given.
-        parameters["connect_args"] = {"config": {"memory_limit": MEMORY_LIMIT}}
+        # These arguments override the URI, which was validated, so no others may be given. DuckDB 2.0 applies options from
+        # the last to the first, and takes no temporary folder after external access was disabled.
+        parameters["connect_args"] = {
+            "config": {
+                "enable_external_access": "false",
+                "memory_limit": MEMORY_LIMIT,
+                "temp_directory": str(spill_folder()),
+                "max_temp_directory_size": SPILL_LIMIT,
+            }
+        }
     return uri, parameters
 
 
-def listen(query_seconds: float) -> None:
-    """Track all connections to DuckDB that this process makes from now on, and interrupt each after `query_seconds`."""
+def spill_folder() -> Path:
+    """Return this process's folder for what does not fit into memory; its owner alone may read it."""
+    folder = Path(os.environ["SUPERSET_HOME"]) / "spilled_queries" / str(os.getpid())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def listen(query_seconds: float, current_user: Callable[[], object] = lambda: None) -> None:
+    """Track all connections to DuckDB that this process makes from now on, and interrupt each after `query_seconds`.
+
+    `current_user` returns who asks in this thread, or None where turns are not counted.
+    """
     versions = _Versions(query_seconds)
+    turns = _Turns(query_seconds)
 
     @event.listens_for(Dialect, "do_connect")
     def connect(dialect: Any, _record: object, arguments: Iterable[Any], keywords: dict[str, Any]) -> Any:
         path = str(keywords.get("database") or next(iter(arguments), ""))
-        release = versions.hold(path)
+        end_turn = turns.take(current_user())
+        leave_version = versions.hold(path)
+
+        def release() -> None:
+            leave_version()
+            end_turn()
+
         try:
             connection = dialect.connect(*arguments, **keywords)
         except BaseException:
@@ -88,6 +131,60 @@ def listen(query_seconds: float) -> None:
                 connection.close()
             finally:
                 connection.acl_ended()
+
+
+class _Turns:
+    """The queries that users run and wait for in this process."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        self._wait_seconds = wait_seconds
+        self._condition = threading.Condition(threading.RLock())
+        self._threads: dict[object, Counter[int]] = {}
+        self._waiting: Counter[object] = Counter()
+
+    def take(self, user: object) -> Callable[[], None]:
+        """Wait for a turn of this user, and return the function that ends it.
+
+        A thread that has a turn gets another one at once: it may open a second connection for the same request.
+
+        Raises:
+            TooManyQueriesError: too many queries of this user wait already, or none ended in time.
+        """
+        if user is None:
+            return lambda: None
+        thread = threading.get_ident()
+        with self._condition:
+            if not self._is_free(user, thread):
+                if self._waiting[user] >= WAITING_QUERIES:
+                    raise _too_many()
+                self._waiting[user] += 1
+                try:
+                    if not self._condition.wait_for(lambda: self._is_free(user, thread), self._wait_seconds):
+                        raise _too_many()
+                finally:
+                    self._waiting[user] -= 1
+            self._threads.setdefault(user, Counter())[thread] += 1
+        return lambda: self._end(user, thread)
+
+    def _is_free(self, user: object, thread: int) -> bool:
+        running = self._threads.get(user, Counter())
+        return thread in running or len(running) < RUNNING_QUERIES
+
+    def _end(self, user: object, thread: int) -> None:
+        with self._condition:
+            running = self._threads[user]
+            running[thread] -= 1
+            if not running[thread]:
+                del running[thread]
+            if not running:
+                del self._threads[user]
+            self._condition.notify_all()
+
+
+def _too_many() -> TooManyQueriesError:
+    return TooManyQueriesError(
+        f"{RUNNING_QUERIES} of your queries are running and others wait. Wait until one of them has ended, then ask again."
+    )
 
 
 class _Versions:
