@@ -33,6 +33,9 @@ _ALSO_FOR_VIEWERS = {
     # The token against requests of other sites, without which pages cannot ask for anything.
     ("can_read", "SecurityRestApi"),
     ("can_read", "security"),
+    # "View as table" and "Download" in the menu of a chart.
+    ("can_view_chart_as_table", "Dashboard"),
+    ("can_csv", "Superset"),
 }
 
 

@@ -39,7 +39,11 @@ def refusal_of_chart(query: Query, saved: Sequence[Query], columns: Collection[s
     for name in ("granularity", "time_shift"):
         if query.get(name) and query[name] not in {*columns, *(entry.get(name) for entry in saved)}:
             return f"{name} {_short(query[name])} is not in the saved chart"
-    for name, part in (("time_offsets", _frozen_plain), ("annotation_layers", _frozen_plain), ("post_processing", _operation)):
+    for name, part in (
+        ("time_offsets", _frozen_plain),
+        ("annotation_layers", _frozen_plain),
+        ("post_processing", _operation),
+    ):
         known = {part(item) for entry in saved for item in entry.get(name) or []}
         for item in query.get(name) or []:
             if part(item) not in known:

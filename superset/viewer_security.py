@@ -39,7 +39,10 @@ class ViewerSecurityManager(SupersetSecurityManager):
         super().raise_for_access(*arguments, **keywords)
 
     def _refusal(self, context: Any) -> str | None:
-        queries = [{name: getattr(query, attribute, None) for attribute, name in _ATTRIBUTES.items()} for query in context.queries]
+        queries = [
+            {name: getattr(query, attribute, None) for attribute, name in _ATTRIBUTES.items()}
+            for query in context.queries
+        ]
         types = {context.result_type, *(query.result_type for query in context.queries)} - {None}
         for result_type in types:
             if str(getattr(result_type, "value", result_type)) not in RESULT_TYPES:

@@ -13,8 +13,11 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from playwright.sync_api import Browser
 from superset.conftest import SupersetUnderTest
+from superset.test_dashboard import choose
 
+from acl_assets.superset.browsing import open_dashboard, open_tab, signed_in_page
 from acl_assets.superset.client import SupersetClient, SupersetError
 
 pytestmark = pytest.mark.server
@@ -49,7 +52,9 @@ def analyst(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
 def chart_request(superset: SupersetUnderTest) -> dict[str, Any]:
     """The request that the dashboard sends for a chart."""
     with superset.client() as client:
-        chart = next(c for c in client.everything("/api/v1/chart/") if c["slice_name"] == "Tickets by venue and festival")
+        chart = next(
+            c for c in client.everything("/api/v1/chart/") if c["slice_name"] == "Tickets by venue and festival"
+        )
         saved = json.loads(client.get(f"/api/v1/chart/{chart['id']}")["result"]["query_context"])
     saved["form_data"] = {"slice_id": chart["id"]}
     return saved
@@ -104,6 +109,29 @@ def test_viewer_cannot_ask_without_a_chart(viewer: SupersetClient, chart_request
     body = {"query_context": json.dumps({**chart_request, "form_data": None})}
     with pytest.raises(SupersetError):
         viewer.post("/api/v1/query/", data=body)
+
+
+def test_viewer_filters_views_as_table_and_downloads(
+    superset: SupersetUnderTest, viewer: SupersetClient, browser: Browser
+) -> None:
+    with signed_in_page(browser, superset.url, viewer.user, PASSWORD) as page:
+        open_dashboard(page, superset.url, "acl-all-stars")
+        choose(page, "Festival", "2019")
+        page.click("[data-test='filter-bar__apply-button']")
+        for tab in ("Venues", "Bands", "All stars", "Attendance", "Sales over time"):
+            open_tab(page, tab)
+            assert page.get_by_role("alert").count() == 0, tab
+        chart = page.locator("[data-test-chart-name='Tickets by festival']").first
+        chart.hover()
+        chart.get_by_role("button", name="More Options").click()
+        page.get_by_role("menuitem", name="View as table").click()
+        page.get_by_role("dialog").get_by_text("2019").first.wait_for()
+        page.get_by_role("button", name="Close").last.click()
+        chart.get_by_role("button", name="More Options").click()
+        page.get_by_role("menuitem", name="Download").hover()
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name="Export to .CSV").click()
+        assert "2019" in download.value.path().read_text()
 
 
 def test_analyst_may_send_sql(analyst: SupersetClient, chart_request: dict[str, Any]) -> None:
