@@ -73,8 +73,8 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
     Superset's own configuration differs between dashboards, charts and SQL Lab.
     """
     if uri.get_backend_name() == "duckdb":
-        # These arguments override the URI, which was validated, so no others may be given. DuckDB 2.0 applies options from
-        # the last to the first, and takes no temporary folder after external access was disabled.
+        # These arguments override the URI, which was validated, so no others may be given. DuckDB 2.0 applies options
+        # from the last to the first, and takes no temporary folder after external access was disabled.
         parameters["connect_args"] = {
             "config": {
                 "enable_external_access": "false",
@@ -183,7 +183,7 @@ class _Turns:
 
 def _too_many() -> TooManyQueriesError:
     return TooManyQueriesError(
-        f"{RUNNING_QUERIES} of your queries are running and others wait. Wait until one of them has ended, then ask again."
+        f"{RUNNING_QUERIES} of your queries are running and others wait. Wait until one has ended, then ask again."
     )
 
 
