@@ -13,7 +13,7 @@ import yaml
 
 from acl_assets.settings import PROJECT_DIR, Settings
 
-PAGES = sorted([PROJECT_DIR / "README.md", PROJECT_DIR / "CHANGELOG.md", *(PROJECT_DIR / "docs").rglob("*.md")])
+PAGES = sorted([*PROJECT_DIR.glob("*.md"), *(PROJECT_DIR / "docs").rglob("*.md")])
 REFERENCE = (PROJECT_DIR / "docs" / "reference.md").read_text(encoding="utf-8")
 
 
@@ -41,6 +41,15 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
         assert target.exists(), f"{page.name} links to {link}"
         if anchor:
             assert anchor in _anchors(target), f"{page.name} links to {link}"
+
+
+def test_functions_named_with_a_link_are_defined_in_that_file() -> None:
+    text = (PROJECT_DIR / "docs" / "how_a_refresh_works.md").read_text(encoding="utf-8")
+    links = re.findall(r"\[`(\w+)`\]\(\.\./([\w/]+\.py)\)", text)
+    assert links
+    for name, path in links:
+        code = (PROJECT_DIR / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(def|class) {name}\b", code, re.MULTILINE), name
 
 
 def test_every_picture_is_shown_on_a_page() -> None:
