@@ -70,9 +70,9 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return list(alt.to_values(frame)["values"])
 
 
-def chart_of(values: list[dict[str, Any]]) -> alt.Chart:
-    """Return a chart of rows. A chart of a frame would convert the frame again for each layer."""
-    return alt.Chart({"values": values})
+def chart_of(data: pd.DataFrame | list[dict[str, Any]]) -> alt.Chart:
+    """Return a chart of rows, converted once for all layers that are made of it."""
+    return alt.Chart({"values": data if isinstance(data, list) else rows_of(data)})
 
 
 def tooltip_name(name: str) -> str:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from acl_assets.settings import Settings, SettingsError
-from acl_assets.superset import bundle, export, screenshots
-from acl_assets.superset.bundle import BundleError, import_bundle, is_imported, read_bundle
-from acl_assets.superset.client import SupersetClient, SupersetError
-from acl_assets.superset.server import (
-    SupersetServerError,
-    password_file,
-    running_superset,
-    stop_superset,
-)
+from acl_assets.superset.browsing import chromium
+from acl_assets.superset.bundle import BUNDLE_DIR, BundleError, find_orphans, import_bundle, is_imported, read_bundle
+from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
+from acl_assets.superset.export import export_bundle
+from acl_assets.superset.screenshots import IMAGES_DIR, take_screenshots
+from acl_assets.superset.server import SupersetServerError, password_file, running_superset, stop_superset
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options, Settings.from_environment())
+    except (BundleError, SettingsError, SupersetError, SupersetServerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m acl_assets.superset",
         description="Run Apache Superset on the published data, and import and export its dashboards.",
@@ -34,22 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = commands.add_parser("stop", help="end the Superset that another process runs")
     stop.set_defaults(run=_stop)
 
-    for module in (bundle, export, screenshots):
-        module.add_command(commands)
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options, Settings.from_environment()))
-    except (BundleError, SettingsError, SupersetError, SupersetServerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    importing = commands.add_parser("import", help="bring superset/bundle into a running Superset")
+    importing.set_defaults(run=_import)
+
+    export = commands.add_parser("export", help="write the dashboards as edited in Superset back to superset/bundle")
+    export.set_defaults(run=_export)
+    export.add_argument("--bundle-dir", type=Path, default=BUNDLE_DIR, help="where the YAML is (%(default)s)")
+
+    orphans = commands.add_parser("orphans", help="list what left superset/bundle and is still in Superset")
+    orphans.set_defaults(run=_orphans)
+    orphans.add_argument("--remove", action="store_true", help="delete them from Superset")
+
+    screenshots = commands.add_parser("screenshots", help="make the pictures of the dashboards for docs/")
+    screenshots.set_defaults(run=_screenshots)
+    screenshots.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where they go (%(default)s)")
+    return parser
 
 
-def _start(options: argparse.Namespace, settings: Settings) -> int:
+def _start(options: argparse.Namespace, settings: Settings) -> None:
     if not settings.published_file.exists():
         raise SupersetServerError(f"There is no {settings.published_file} yet; run: make run")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with running_superset(settings, options.port or None, _say) as server:
+        with running_superset(settings, options.port or None) as server:
             # Edits made in Superset stay until the repository's bundle changes.
             with SupersetClient(server.url, server.user, server.password) as client:
                 if not is_imported(client, read_bundle().for_installation(settings)):
@@ -62,12 +79,40 @@ def _start(options: argparse.Namespace, settings: Settings) -> int:
             server.wait()
     except KeyboardInterrupt:
         _say("Superset has stopped; everything in it is kept.")
-    return 0
 
 
-def _stop(_options: argparse.Namespace, settings: Settings) -> int:
+def _stop(_options: argparse.Namespace, settings: Settings) -> None:
     _say("Superset has stopped." if stop_superset(settings) else "No Superset of this installation is running.")
-    return 0
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> None:
+    with superset_client(settings) as client:
+        bundle = import_bundle(client, settings)
+        _say(f"Imported {len(bundle.documents)} files of {BUNDLE_DIR} into {client.url}.")
+        for orphan in find_orphans(client, bundle):
+            _say(f"No longer in the repository: {orphan}")
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> None:
+    with superset_client(settings) as client:
+        _say("\n".join(export_bundle(client, options.bundle_dir)) or "Nothing changed.")
+
+
+def _orphans(options: argparse.Namespace, settings: Settings) -> None:
+    with superset_client(settings) as client:
+        orphans = find_orphans(client, read_bundle())
+        for orphan in orphans:
+            _say(f"No longer in the repository: {orphan}")
+            if options.remove:
+                orphan.remove(client)
+        if options.remove:
+            _say(f"Removed {len(orphans)}.")
+
+
+def _screenshots(options: argparse.Namespace, settings: Settings) -> None:
+    with superset_client(settings) as client, chromium() as browser:
+        pictures = take_screenshots(client.url, client.user, client.password, options.images_dir, browser)
+    _say("\n".join(map(str, pictures)))
 
 
 def _say(message: str) -> None:

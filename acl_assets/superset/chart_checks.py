@@ -6,8 +6,7 @@ Whether the answers are right is checked in CI, against a query of our own for e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -20,16 +19,8 @@ from acl_assets.warehouse.published_file import open_published
 _PUBLICATION = "select run_id from publication.publications"
 
 
-@dataclass(frozen=True)
-class CheckedChart:
-    """A chart of the bundle as Superset answers for it.
-
-    Attributes:
-        name: of the chart.
-        id: its number in Superset, None if Superset does not have it.
-        rows: how many it shows.
-        problem: what is wrong, None if nothing is.
-    """
+class CheckedChart(NamedTuple):
+    """A chart of the bundle as Superset answers for it; `id` is None if Superset lacks it, `problem` if it is right."""
 
     name: str
     id: int | None

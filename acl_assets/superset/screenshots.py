@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.superset.browsing import chromium, height_of, open_dashboard, open_tab, signed_in_page
-from acl_assets.superset.client import superset_client
+from acl_assets.settings import PROJECT_DIR
+from acl_assets.superset.browsing import height_of, open_dashboard, open_tab, signed_in_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -16,20 +14,6 @@ if TYPE_CHECKING:
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 DASHBOARD = "acl-all-stars"
 WIDTHS = {"wide": 1400, "narrow": 420}
-
-
-def add_command(commands: Any) -> None:
-    """Add `screenshots` to the command line."""
-    parser = commands.add_parser("screenshots", help="make the pictures of the dashboards for docs/")
-    parser.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where the pictures go (%(default)s)")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace, settings: Settings) -> int:
-    with superset_client(settings) as client, chromium() as browser:
-        pictures = take_screenshots(client.url, client.user, client.password, options.images_dir, browser)
-    print("\n".join(str(picture) for picture in pictures))
-    return 0
 
 
 def take_screenshots(url: str, user: str, password: str, images_dir: Path, browser: Browser) -> list[Path]:
