@@ -11,11 +11,25 @@ from pathlib import Path
 
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.superset.browsing import chromium
-from acl_assets.superset.bundle import BUNDLE_DIR, BundleError, find_orphans, import_bundle, is_imported, read_bundle
+from acl_assets.superset.bundle import (
+    BUNDLE_DIR,
+    BundleError,
+    find_orphans,
+    import_bundle,
+    is_imported,
+    keep_copies,
+    read_bundle,
+)
 from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
-from acl_assets.superset.export import export_bundle
+from acl_assets.superset.export import edits_in_words, export_bundle, find_edited
 from acl_assets.superset.screenshots import IMAGES_DIR, take_screenshots
-from acl_assets.superset.server import SupersetServerError, password_file, running_superset, stop_superset
+from acl_assets.superset.server import (
+    SupersetServerError,
+    password_file,
+    running_superset,
+    stop_superset,
+    superset_home,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     orphans = commands.add_parser("orphans", help="list what left superset/bundle and is still in Superset")
     orphans.set_defaults(run=_orphans)
-    orphans.add_argument("--remove", action="store_true", help="delete them from Superset")
+    orphans.add_argument("--remove", action="store_true", help="delete them from Superset, and keep a copy of each")
 
     screenshots = commands.add_parser("screenshots", help="make the pictures of the dashboards for docs/")
     screenshots.set_defaults(run=_screenshots)
@@ -69,9 +83,13 @@ def _start(options: argparse.Namespace, settings: Settings) -> None:
         with running_superset(settings, options.port or None) as server:
             # Edits made in Superset stay until the repository's bundle changes.
             with SupersetClient(server.url, server.user, server.password) as client:
-                if not is_imported(client, read_bundle().for_installation(settings)):
-                    _say("Importing the dashboards ...")
-                    import_bundle(client, settings)
+                bundle = read_bundle().for_installation(settings)
+                if not is_imported(client, bundle):
+                    if edited := find_edited(client, bundle):
+                        _say(f"The dashboards were not imported. {edits_in_words(edited)}")
+                    else:
+                        _say("Importing the dashboards ...")
+                        import_bundle(client, settings)
             where = "that of ACL_SUPERSET_PASSWORD" if settings.superset_password else f"in {password_file(settings)}"
             _say(f"The dashboard: {server.url}/superset/dashboard/acl-all-stars/")
             _say(f"Sign in as {server.user}; the password is {where}.")
@@ -87,6 +105,8 @@ def _stop(_options: argparse.Namespace, settings: Settings) -> None:
 
 def _import(options: argparse.Namespace, settings: Settings) -> None:
     with superset_client(settings) as client:
+        for name in find_edited(client, read_bundle()):
+            _say(f"Drops the edit of {name}.")
         bundle = import_bundle(client, settings)
         _say(f"Imported {len(bundle.documents)} files of {BUNDLE_DIR} into {client.url}.")
         for orphan in find_orphans(client, bundle):
@@ -103,10 +123,11 @@ def _orphans(options: argparse.Namespace, settings: Settings) -> None:
         orphans = find_orphans(client, read_bundle())
         for orphan in orphans:
             _say(f"No longer in the repository: {orphan}")
-            if options.remove:
+        if options.remove and orphans:
+            copies = keep_copies(client, orphans, superset_home(settings) / "removed")
+            for orphan in orphans:
                 orphan.remove(client)
-        if options.remove:
-            _say(f"Removed {len(orphans)}.")
+            _say(f"Removed {len(orphans)}. Superset can import them again from {', '.join(map(str, copies))}.")
 
 
 def _screenshots(options: argparse.Namespace, settings: Settings) -> None:

@@ -1,8 +1,9 @@
 """The dashboards as code: read `superset/bundle`, import it into a running Superset, and find what left it.
 
 The folder holds YAML as Superset's own export writes it. The import certifies datasets, charts and dashboards as kept
-in the repository. This mark distinguishes objects that left the bundle from those that people made. The mark of a
-dashboard also holds the digest of the bundle, so an import is only repeated when the bundle changed.
+in the repository. This mark distinguishes objects that left the bundle from those that people made. It holds a digest
+of the object, so that edits in Superset are found. The mark of a dashboard also holds the digest of the bundle, so an
+import is only repeated when the bundle changed.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +23,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from acl_assets.settings import PROJECT_DIR, Settings
+from acl_assets.superset.canonical import content_digest
 from acl_assets.superset.client import SupersetClient, SupersetError
 
 BUNDLE_DIR = PROJECT_DIR / "superset" / "bundle"
@@ -28,7 +32,6 @@ PLACEHOLDER_URI = "duckdb:////published/acl.duckdb?access_mode=read_only"
 
 _CERTIFIED_BY = "acl_assets"
 _PROVENANCE = "Kept in the repository, in superset/bundle."
-_CERTIFICATION = {"certified_by": _CERTIFIED_BY, "details": _PROVENANCE}
 _NAMES = {
     "databases": "database_name",
     "datasets": "table_name",
@@ -142,12 +145,29 @@ def database_uri(settings: Settings) -> str:
 
 
 def _marked(document: Document, digest: str) -> Document:
+    details = f"{_PROVENANCE} State {content_digest(document.kind, document.content)}."
     if document.kind == "datasets":
-        return document.with_content(extra={**(document.content.get("extra") or {}), "certification": _CERTIFICATION})
+        certification = {"certified_by": _CERTIFIED_BY, "details": details}
+        return document.with_content(extra={**(document.content.get("extra") or {}), "certification": certification})
     if document.kind in ("charts", "dashboards"):
-        state = f" State {digest}" if document.kind == "dashboards" else ""
-        return document.with_content(certified_by=_CERTIFIED_BY, certification_details=_PROVENANCE + state)
+        details += f" Bundle {digest}." if document.kind == "dashboards" else ""
+        return document.with_content(certified_by=_CERTIFIED_BY, certification_details=details)
     return document
+
+
+def state_in_mark(document: Document) -> str | None:
+    """Return the digest of the content as it was imported, or None without a mark.
+
+    For a mark of an earlier version, which has no digest, it is that of the present content.
+    """
+    if not _is_marked(document.kind, document.content):
+        return None
+    if document.kind == "datasets":
+        details = document.content["extra"]["certification"].get("details")
+    else:
+        details = document.content.get("certification_details")
+    found = re.search(r"State ([0-9a-f]{64})\b", details or "")
+    return found[1] if found else content_digest(document.kind, without_mark(document).content)
 
 
 def without_mark(document: Document) -> Document:
@@ -168,7 +188,7 @@ def _is_marked(kind: str, content: Mapping[str, Any]) -> bool:
         extra = content.get("extra") or {}
         # Lists hold it as text.
         extra = json.loads(extra) if isinstance(extra, str) else extra
-        return bool(extra.get("certification") == _CERTIFICATION)
+        return bool((extra.get("certification") or {}).get("certified_by") == _CERTIFIED_BY)
     return bool(content.get("certified_by") == _CERTIFIED_BY)
 
 
@@ -230,3 +250,15 @@ def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
         for entry in client.everything(f"/api/v1/{resource}/")
         if entry["uuid"] not in kept and _is_marked(kind, entry)
     ]
+
+
+def keep_copies(client: SupersetClient, orphans: Sequence[Orphan], folder: Path) -> list[Path]:
+    """Export objects into archives that Superset can import again, one for each kind, and return the files."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")
+    files = []
+    for resource in _RESOURCES.values():
+        if numbers := [orphan.id for orphan in orphans if orphan.resource == resource]:
+            files.append(folder / f"{moment}_{resource}.zip")
+            files[-1].write_bytes(client.download(f"/api/v1/{resource}/export/", q=numbers))
+    return files

@@ -21,7 +21,8 @@ from acl_assets.superset.bundle import (
     read_bundle,
     without_mark,
 )
-from acl_assets.superset.export import as_yaml, canonical_bundle, stable_number
+from acl_assets.superset.canonical import stable_number
+from acl_assets.superset.export import as_yaml, canonical_bundle
 from acl_assets.superset.layout import ChartOfDashboard, completed_layout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from superset.test_bundle import texts
 from acl_assets.superset import __main__ as command_line
 from acl_assets.superset.bundle import Bundle, BundleError, find_orphans, import_bundle, is_imported, read_bundle
 from acl_assets.superset.client import SupersetClient, SupersetError
-from acl_assets.superset.export import export_bundle
+from acl_assets.superset.export import export_bundle, find_edited
 
 pytestmark = pytest.mark.server
 
@@ -60,6 +61,11 @@ def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
         assert f"chart {gone!r} (id {before['chart'][gone]})" in capsys.readouterr().out
         assert contents(client) == before
         assert command_line.main(["orphans", "--remove"]) == 0
+        [copy] = (settings.data_dir / "superset" / "removed").glob("*_chart.zip")
+        assert str(copy) in capsys.readouterr().out
+        assert gone.encode() in zipfile.ZipFile(copy).read(
+            next(n for n in zipfile.ZipFile(copy).namelist() if "/charts/" in n)
+        )
         left = contents(client)
         assert gone not in left["chart"]
         assert "My chart" in left["chart"]
@@ -143,6 +149,8 @@ def test_edits_come_back_as_their_diff_and_go_in_again(edited_superset: Superset
         [added] = [chart for chart in edited.of_kind("charts") if chart.name == "Bands that ever played"]
         assert exported.name == "All stars"
         assert f"CHART-{added.uuid}" in exported.content["position"]
+        assert len(find_edited(client, read_bundle())) == 2
+        assert find_edited(client, edited) == []
         import_bundle(client, edited_superset.settings, bundle_folder)
         assert export_bundle(client, bundle_folder) == []
         client.put(f"/api/v1/saved_query/{query['id']}", json={"label": query["label"]})
