@@ -50,14 +50,11 @@ def band_sales_chart(
     its rank. A strip shows the averages of all bands at the venue.
     """
     layers, height = _panel(bands, venue_id, venue_rank, palette, "width")
-    return layered(
-        layers,
-        palette,
-        width=width,
-        height=height,
-        description="Dots: average tickets per performance of the venue's top bands, best first, with 90 % intervals. "
-        "Strip below: the averages of all bands at the venue.",
+    description = (
+        "Dots: average tickets per performance of the venue's top bands, best first, with 90 % intervals. "
+        "Strip below: the averages of all bands at the venue."
     )
+    return layered(layers, palette, width, height=height, description=description)
 
 
 def band_sales_of_top_venues_chart(

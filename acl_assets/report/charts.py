@@ -18,6 +18,7 @@ _MOST_DAYS_BY_MONTH = pd.Timedelta(days=730)
 _FESTIVAL = alt.Tooltip("festival_year:O", title="Festival")
 _TICKETS = alt.Tooltip("tickets_sold:Q", title="Tickets", format=",")
 _REVENUE = alt.Tooltip("revenue:Q", title="Revenue", format="$,")
+_PERFORMANCES = alt.Tooltip("performances:Q", title="Performances", format=",")
 _STATUS = alt.Tooltip("status:N", title="Status")
 _VENUE = alt.Tooltip("tooltip_name:N", title="Venue")
 
@@ -79,14 +80,9 @@ def sales_by_festival_chart(
         .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=palette.ink)
         .encode(x=x, y=alt.Y("note_at:Q"))
     )
-    return layered(
-        [bars, labels, no_festival, *([] if festivals.is_completed.all() else [on_sale])],
-        palette,
-        parameter="festival",
-        width=width,
-        height=280,
-        description="Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline.",
-    )
+    layers = [bars, labels, no_festival, *([] if festivals.is_completed.all() else [on_sale])]
+    description = "Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline."
+    return layered(layers, palette, width, height=280, description=description, parameter="festival")
 
 
 def sales_by_month_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
@@ -109,14 +105,8 @@ def sales_by_month_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: W
             tooltip=[_FESTIVAL, sold_in, _TICKETS, _REVENUE, _STATUS],
         )
     )
-    return layered(
-        [bars],
-        palette,
-        parameter="festival",
-        width=width,
-        height=130,
-        description="Bars: tickets sold per month of sale, for all festivals or the chosen one.",
-    )
+    description = "Bars: tickets sold per month of sale, for all festivals or the chosen one."
+    return layered([bars], palette, width, height=130, description=description, parameter="festival")
 
 
 def sales_by_venue_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
@@ -147,13 +137,9 @@ def sales_by_venue_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: W
     room_for_name = alt.ExprRef("width - 130")
     names = base.mark_text(**text, x=0, align="left", fontSize=13, color=palette.ink, limit=room_for_name)
     figures = base.mark_text(**text, x="width", align="right", fontSize=12, color=palette.soft_ink)
-    return layered(
-        [bars, names.encode(text=alt.Text("ranked_name:N")), figures.encode(text=alt.Text("figures:N"))],
-        palette,
-        width=width,
-        height=max(1, len(venues)) * 42,
-        description="Bars: tickets sold per venue over all completed festivals, best first; top venues in colour.",
-    )
+    layers = [bars, names.encode(text=alt.Text("ranked_name:N")), figures.encode(text=alt.Text("figures:N"))]
+    description = "Bars: tickets sold per venue over all completed festivals, best first; top venues in colour."
+    return layered(layers, palette, width, height=max(1, len(venues)) * 42, description=description)
 
 
 def venues_over_time_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
@@ -204,23 +190,11 @@ def venues_over_time_chart(sales: pd.DataFrame, palette: Palette = PAPER, width:
             fill=alt.Fill("fill:N", scale=None),
             size=alt.SizeValue(16, condition=_by_prominence(95, 45)),
             shape=shape("marker"),
-            tooltip=[
-                _VENUE,
-                _FESTIVAL,
-                _TICKETS,
-                alt.Tooltip("performances:Q", title="Performances", format=","),
-                _STATUS,
-            ],
+            tooltip=[_VENUE, _FESTIVAL, _TICKETS, _PERFORMANCES, _STATUS],
         )
     )
-    return layered(
-        [paths, points],
-        palette,
-        parameter="venue",
-        width=width,
-        height=300,
-        description="Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted.",
-    )
+    description = "Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted."
+    return layered([paths, points], palette, width, height=300, description=description, parameter="venue")
 
 
 def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:

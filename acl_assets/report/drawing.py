@@ -87,11 +87,12 @@ def shape(field: str) -> alt.Shape:
 
 
 def layered(
-    layers: list[alt.Chart], palette: Palette, parameter: str | None = None, **properties: Any
+    layers: list[alt.Chart], palette: Palette, width: Width, parameter: str | None = None, **properties: Any
 ) -> alt.LayerChart:
     """Return the layers as one chart; `parameter` is the name of one that the page sets, null at first."""
     return alt.LayerChart(
         layer=layers,
+        width=width,
         autosize=alt.AutoSizeParams(type="fit", contains="padding"),
         params=[alt.VariableParameter(name=parameter, value=None)] if parameter else alt.Undefined,
         config=config(palette),

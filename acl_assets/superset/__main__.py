@@ -7,10 +7,9 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from acl_assets.settings import Settings, SettingsError
-from acl_assets.superset.browsing import chromium
+from acl_assets.superset.browsing import chromium, take_screenshots
 from acl_assets.superset.bundle import (
     BUNDLE_DIR,
     BundleError,
@@ -22,7 +21,6 @@ from acl_assets.superset.bundle import (
 )
 from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
 from acl_assets.superset.export import edits_in_words, export_bundle, find_edited
-from acl_assets.superset.screenshots import IMAGES_DIR, take_screenshots
 from acl_assets.superset.server import (
     SupersetServerError,
     password_file,
@@ -63,7 +61,6 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export", help="write the dashboards as edited in Superset back to superset/bundle")
     export.set_defaults(run=_export)
-    export.add_argument("--bundle-dir", type=Path, default=BUNDLE_DIR, help="where the YAML is (%(default)s)")
 
     orphans = commands.add_parser("orphans", help="list what left superset/bundle and is still in Superset")
     orphans.set_defaults(run=_orphans)
@@ -71,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
 
     screenshots = commands.add_parser("screenshots", help="make the pictures of the dashboards for docs/")
     screenshots.set_defaults(run=_screenshots)
-    screenshots.add_argument("--images-dir", type=Path, default=IMAGES_DIR, help="where they go (%(default)s)")
     return parser
 
 
@@ -103,7 +99,7 @@ def _stop(_options: argparse.Namespace, settings: Settings) -> None:
     _say("Superset has stopped." if stop_superset(settings) else "No Superset of this installation is running.")
 
 
-def _import(options: argparse.Namespace, settings: Settings) -> None:
+def _import(_options: argparse.Namespace, settings: Settings) -> None:
     with superset_client(settings) as client:
         for name in find_edited(client, read_bundle()):
             _say(f"Drops the edit of {name}.")
@@ -113,9 +109,9 @@ def _import(options: argparse.Namespace, settings: Settings) -> None:
             _say(f"No longer in the repository: {orphan}")
 
 
-def _export(options: argparse.Namespace, settings: Settings) -> None:
+def _export(_options: argparse.Namespace, settings: Settings) -> None:
     with superset_client(settings) as client:
-        _say("\n".join(export_bundle(client, options.bundle_dir)) or "Nothing changed.")
+        _say("\n".join(export_bundle(client)) or "Nothing changed.")
 
 
 def _orphans(options: argparse.Namespace, settings: Settings) -> None:
@@ -130,9 +126,9 @@ def _orphans(options: argparse.Namespace, settings: Settings) -> None:
             _say(f"Removed {len(orphans)}. Superset can import them again from {', '.join(map(str, copies))}.")
 
 
-def _screenshots(options: argparse.Namespace, settings: Settings) -> None:
+def _screenshots(_options: argparse.Namespace, settings: Settings) -> None:
     with superset_client(settings) as client, chromium() as browser:
-        pictures = take_screenshots(client.url, client.user, client.password, options.images_dir, browser)
+        pictures = take_screenshots(client.url, client.user, client.password, browser)
     _say("\n".join(map(str, pictures)))
 
 

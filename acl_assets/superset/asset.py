@@ -7,14 +7,8 @@ from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataV
 
 from acl_assets.asset_keys import OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
-from acl_assets.superset.bundle import (
-    BundleError,
-    find_orphans,
-    import_bundle,
-    is_imported,
-    read_bundle,
-)
-from acl_assets.superset.chart_checks import CheckedChart, check_charts
+from acl_assets.superset.bundle import BundleError, find_orphans, import_bundle, is_imported, read_bundle
+from acl_assets.superset.chart_checks import check_charts
 from acl_assets.superset.client import SupersetError, superset_client
 from acl_assets.superset.export import edits_in_words, find_edited
 from acl_assets.warehouse.published_file import PublishedFileError
@@ -65,10 +59,11 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
             "dashboard": MetadataValue.url(f"{client.url}/superset/dashboard/{dashboard.content['slug']}/"),
             "bundle": f"{'unchanged since it was imported' if is_current else 'imported'}: {bundle.digest}",
             "orphans": orphans or "none",
-            **{f"chart: {chart.name}": _described(client.url, chart) for chart in charts},
+            **{
+                f"chart: {chart.name}": MetadataValue.md(
+                    f"[{chart.rows} rows]({client.url}/explore/?slice_id={chart.id})"
+                )
+                for chart in charts
+            },
         }
     )
-
-
-def _described(url: str, chart: CheckedChart) -> MetadataValue[Any]:
-    return MetadataValue.md(f"[{chart.rows} rows]({url}/explore/?slice_id={chart.id})")

@@ -1,4 +1,4 @@
-"""Open a dashboard in a headless Chromium and wait until it is painted, for `screenshots` and tests."""
+"""Open a dashboard in a headless Chromium, wait until it is painted, and take its pictures for the documentation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.superset.client import SupersetError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+IMAGES_DIR = PROJECT_DIR / "docs" / "images"
+DASHBOARD = "acl-all-stars"
+WIDTHS = {"wide": 1400, "narrow": 420}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -116,11 +121,6 @@ def open_tab(page: Page, name: str) -> None:
     _wait_until_painted(page, f"the tab {name}")
 
 
-def height_of(page: Page) -> int:
-    """Return the pixels from the top of the window to the end of the open tab."""
-    return int(page.evaluate(_HEIGHT_OF_TAB))
-
-
 def painted_charts(page: Page) -> dict[str, Locator]:
     """Return the visible charts of the open tab by name."""
     charts = page.locator("[data-test-chart-id]").all()
@@ -137,3 +137,20 @@ def _wait_until_painted(page: Page, what: str) -> None:
             f"Not all charts of {what} were painted within {_MILLISECONDS_TO_PAINT // 1000} s."
         ) from error
     page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
+
+
+def take_screenshots(url: str, user: str, password: str, browser: Browser) -> list[Path]:
+    """Write a picture of every tab in each of WIDTHS as `superset_<tab>_<width>.png`, and return the files.
+
+    Raises:
+        SupersetError: the dashboard is not painted in time.
+    """
+    pictures = []
+    for name, width in WIDTHS.items():
+        with signed_in_page(browser, url, user, password, width) as page:
+            for tab in open_dashboard(page, url, DASHBOARD):
+                open_tab(page, tab)
+                pictures.append(IMAGES_DIR / f"superset_{tab.lower().replace(' ', '_')}_{name}.png")
+                area = {"x": 0, "y": 0, "width": width, "height": page.evaluate(_HEIGHT_OF_TAB)}
+                page.screenshot(path=pictures[-1], clip=area)  # type: ignore[arg-type] # its keys are those
+    return pictures

@@ -41,6 +41,8 @@ class SupersetClient:
         self._session = requests.Session()
         # To a proxy 127.0.0.1 is the proxy's own machine.
         self._session.trust_env = urlsplit(self.url).hostname not in _THIS_MACHINE
+        # The server may close an idle connection just as a request is sent on it.
+        self._session.headers["Connection"] = "close"
         # A function, because requests replaces a header by the entry of a .netrc file for this host.
         self._session.auth = self._authorized
         try:

@@ -157,7 +157,7 @@ def _set_up(home: Path, environment: Mapping[str, str], user: str, password: str
     if is_elsewhere:
         _run_set_up(home, variables)
     else:
-        with TemporaryDirectory(dir=home) as folder:
+        with TemporaryDirectory(dir=home, prefix="set_up_") as folder:
             new = Path(folder) / "metadata.db"
             _copy_metadata(metadata, new)
             _run_set_up(home, {**variables, _METADATA_VARIABLE: f"sqlite:///{new}"})
@@ -250,10 +250,10 @@ def _start(
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log_file: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(url):
-        if process.poll() is not None:
-            raise SupersetServerError(f"Superset did not start. {end_of_log(log_file)}")
-        if time.monotonic() > deadline:
-            raise SupersetServerError(f"Superset is not ready after {_START_SECONDS:.0f} s. {end_of_log(log_file)}")
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SupersetServerError(
+                f"Superset did not start, or not within {_START_SECONDS:.0f} s. {end_of_log(log_file)}"
+            )
         time.sleep(_POLL_SECONDS)
 
 

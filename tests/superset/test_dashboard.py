@@ -17,9 +17,8 @@ from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
 from acl_assets.report.drawing import PAPER
-from acl_assets.superset.browsing import open_dashboard, open_tab, painted_charts
+from acl_assets.superset.browsing import DASHBOARD, WIDTHS, open_dashboard, open_tab, painted_charts
 from acl_assets.superset.bundle import read_bundle
-from acl_assets.superset.screenshots import DASHBOARD, WIDTHS
 
 pytestmark = pytest.mark.server
 

@@ -204,15 +204,14 @@ def test_slow_queries_of_one_user_leave_room_for_others(superset: SupersetUnderT
     with superset.client() as other, ThreadPoolExecutor(20) as pool:
         waiting = [pool.submit(ask, slow) for _ in range(20)]
         time.sleep(3)
-        begun = time.monotonic()
         health = requests.get(f"{superset.url}/health", timeout=60)
         chart = next(iter(other.everything("/api/v1/chart/")))
         [answer, *_] = other.get(f"/api/v1/chart/{chart['id']}/data/")["result"]
-        seconds = time.monotonic() - begun
+        ended_before = [future for future in waiting if future.done()]
         outcomes = [str(future.exception()) for future in waiting]
     assert health.status_code == 200
     assert answer["status"] == "success"
-    assert seconds < 15
+    assert ended_before == []
     assert all("INTERRUPT" in outcome or "of your queries are running" in outcome for outcome in outcomes), outcomes
 
 

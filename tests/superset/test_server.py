@@ -330,21 +330,22 @@ def test_a_viewer_changes_nothing(superset: SupersetUnderTest, viewing: Superset
             attempt()
 
 
-def test_a_viewer_asks_for_no_more_than_the_charts_do(
+def test_a_viewer_sees_charts_of_the_data_products_only(
     edited_superset: SupersetUnderTest, viewing: SupersetClient
 ) -> None:
-    """What a chart asks can be rewritten by hand and sent: another schema of the file is not theirs to read."""
     with edited_superset.client() as client:
         database = client.everything("/api/v1/database/")[0]["id"]
         shown = client.everything("/api/v1/dataset/")[0]["id"]
         table = {"database": database, "schema": "star_schema", "table_name": "dim_people"}
         hidden = client.post("/api/v1/dataset/", json=table)["id"]
-
-    def ask(dataset: int) -> dict[str, Any]:
         count = {"expressionType": "SQL", "sqlExpression": "count(*)", "label": "rows"}
-        question: dict[str, Any] = {"datasource": {"id": dataset, "type": "table"}}
-        return viewing.post("/api/v1/chart/data", json=question | {"queries": [{"columns": [], "metrics": [count]}]})
-
-    assert ask(shown)["result"][0]["data"]
-    with pytest.raises(SupersetError, match="status 403"):
-        ask(hidden)
+        requests = []
+        for dataset in (shown, hidden):
+            request: dict[str, Any] = {"datasource": {"id": dataset, "type": "table"}}
+            request |= {"queries": [{"columns": [], "metrics": [count]}]}
+            chart = new_chart(f"Rows of {dataset}", dataset, query_context=json.dumps(request))
+            number = client.post("/api/v1/chart/", json=chart)["id"]
+            requests.append(request | {"form_data": {"slice_id": number}})
+    assert viewing.post("/api/v1/chart/data", json=requests[0])["result"][0]["data"]
+    with pytest.raises(SupersetError, match=r"status 403: You don't have access"):
+        viewing.post("/api/v1/chart/data", json=requests[1])
