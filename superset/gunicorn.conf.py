@@ -7,19 +7,28 @@ The server stops when its owner ends.
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 _POLL_SECONDS = 0.5
+_PROCESS_MEMORY = 4 * 1024**3
+"""Bytes of address space of a process, of which Superset itself takes about half.
+
+DuckDB's own limit does not cover string functions such as `repeat()`.
+"""
 
 wsgi_app = "superset.app:create_app()"
 bind = "127.0.0.1:8088"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # Browsers open more connections than they use at a time, and each one occupies a thread.
 worker_class = "gthread"
-threads = 8
+# Most threads wait for their turn, see warehouse_connections.py.
+threads = 32
 # Load Superset once, so that the processes share its memory.
 preload_app = True
 timeout = 120
@@ -28,17 +37,25 @@ control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Stop the server when its owner ends."""
+    """Remove what earlier servers spilled, and stop the server when its owner ends."""
+    shutil.rmtree(Path(os.environ["SUPERSET_HOME"]) / "spilled_queries", ignore_errors=True)
     if owner := os.environ.get("SUPERSET_OWNER"):
         threading.Thread(target=_end_with, args=(int(owner),), daemon=True).start()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Make the worker open its own connections to the metadata database."""
+    """Limit the worker's memory, and make it open its own connections to the metadata database."""
     from superset.extensions import db
 
+    resource.setrlimit(resource.RLIMIT_AS, (_PROCESS_MEMORY, _PROCESS_MEMORY))
     with server.app.wsgi().app_context():
         db.engine.dispose(close=False)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Remove what the worker's queries spilled, also when it was killed."""
+    spilled = Path(os.environ["SUPERSET_HOME"]) / "spilled_queries" / str(worker.pid)
+    shutil.rmtree(spilled, ignore_errors=True)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

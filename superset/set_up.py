@@ -33,6 +33,9 @@ _ALSO_FOR_VIEWERS = {
     # Pages need the CSRF token for every request.
     ("can_read", "SecurityRestApi"),
     ("can_read", "security"),
+    # "View as table" and "Download" in the menu of a chart.
+    ("can_view_chart_as_table", "Dashboard"),
+    ("can_csv", "Superset"),
 }
 
 

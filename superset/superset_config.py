@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import warehouse_connections
+from viewer_security import ViewerSecurityManager
 from warehouse_connections import one_configuration, validate_uri
 
 _HOME = Path(os.environ["SUPERSET_HOME"])
@@ -44,10 +45,23 @@ def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by th
     _wrap_bar_labels(app)
 
 
+def _current_user() -> object:
+    """Return the id of the user whose request this thread answers, or None outside a request."""
+    from flask import g, has_request_context
+
+    return getattr(g.user, "id", None) if has_request_context() and hasattr(g, "user") else None
+
+
 def _limit_sign_in(app: Any) -> None:
-    """Limit posts to the sign-in form. Superset 6.1 limits only the page with the form, which receives no posts."""
+    """Limit sign-in by the form and by the API. Superset 6.1 limits only the page with the form, which receives no posts.
+
+    The API counts refused attempts only, because programs sign in for every session.
+    """
     manager = app.appbuilder.sm
     manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(manager.auth_view.blueprint)
+    sign_in = app.view_functions["SecurityApi.login"]
+    limited = manager.limiter.limit(AUTH_RATE_LIMIT, deduct_when=lambda response: response.status_code != 200)
+    app.view_functions["SecurityApi.login"] = limited(sign_in)
 
 
 def _wrap_bar_labels(app: Any) -> None:
@@ -104,6 +118,7 @@ if _REDIS_URL:
 
 # Limits of queries ------------------------------------------------------------------------------------------------
 
+CUSTOM_SECURITY_MANAGER = ViewerSecurityManager
 DB_SQLA_URI_VALIDATOR = validate_uri
 DB_CONNECTION_MUTATOR = one_configuration
 # There is no DATA_CACHE_CONFIG, so results are not cached and every query reads the current published file. The data
@@ -115,7 +130,7 @@ DEFAULT_SQLLAB_LIMIT = 1_000
 QUERY_SECONDS = 30
 SQLLAB_TIMEOUT = QUERY_SECONDS
 SUPERSET_WEBSERVER_TIMEOUT = 2 * QUERY_SECONDS
-warehouse_connections.listen(QUERY_SECONDS)
+warehouse_connections.listen(QUERY_SECONDS, _current_user)
 # SQL Lab runs queries synchronously: there are no background workers and no store for their results.
 CELERY_CONFIG = None
 RESULTS_BACKEND = None

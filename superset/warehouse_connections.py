@@ -1,8 +1,11 @@
-"""Open the published file read-only, for a limited time, and never in a replaced version.
+"""Open the published file read-only, for a limited time, in turns, and never in a replaced version.
 
 DuckDB shares an open file among all connections of a process. While one query reads the published file, a second
 connection would read the same version, even after a refresh replaced the file. Under steady load no query would ever
 read the new version. Therefore simultaneous connections of one process must read the same version.
+
+A connection is open as long as its query runs. Each user has a few turns at a time in a process, so that the slow
+queries of one person leave threads for everybody else.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from duckdb_engine import ConnectionWrapper, Dialect
@@ -26,11 +31,24 @@ REQUIRED_OPTIONS = {
 """Without these options SQL can write to the warehouse, access any other file, or change the options."""
 
 MEMORY_LIMIT = "1GB"
-"""Limit for all queries of one process. DuckDB spills to a temporary folder next to the published file."""
+"""Limit for all queries of one process. DuckDB spills to `spill_folder`."""
+
+SPILL_LIMIT = "4GB"
+"""Limit for the spill folder of one process."""
+
+RUNNING_QUERIES = 4
+"""Queries of one user that run at the same time in a process."""
+
+WAITING_QUERIES = 8
+"""Further queries of one user that wait for their turn in a process. More are refused at once."""
 
 
 class UnsafeUriError(ValueError):
     """The URI of a database would allow SQL to access files other than the published file."""
+
+
+class TooManyQueriesError(RuntimeError):
+    """A user asks for more at the same time than one user may."""
 
 
 def validate_uri(uri: URL) -> None:
@@ -57,19 +75,44 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
     Superset's own configuration differs between dashboards, charts and SQL Lab.
     """
     if uri.get_backend_name() == "duckdb":
-        # These arguments override the validated URI, so they replace all arguments from elsewhere.
-        parameters["connect_args"] = {"config": {"memory_limit": MEMORY_LIMIT}}
+        # These arguments override the validated URI, so they replace all arguments from elsewhere. DuckDB 2.0 applies
+        # options from the last to the first, and accepts no temporary folder once external access is disabled.
+        parameters["connect_args"] = {
+            "config": {
+                "enable_external_access": "false",
+                "memory_limit": MEMORY_LIMIT,
+                "temp_directory": str(spill_folder()),
+                "max_temp_directory_size": SPILL_LIMIT,
+            }
+        }
     return uri, parameters
 
 
-def listen(query_seconds: float) -> None:
-    """Track all DuckDB connections that this process opens from now on, and interrupt each after `query_seconds`."""
+def spill_folder() -> Path:
+    """Return this process's folder for what does not fit into memory. Only its owner may read it."""
+    folder = Path(os.environ["SUPERSET_HOME"]) / "spilled_queries" / str(os.getpid())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def listen(query_seconds: float, current_user: Callable[[], object] = lambda: None) -> None:
+    """Track all DuckDB connections that this process opens from now on, and interrupt each after `query_seconds`.
+
+    `current_user` returns who asks in this thread, or None where turns are not counted.
+    """
     versions = _Versions(query_seconds)
+    turns = _Turns(query_seconds)
 
     @event.listens_for(Dialect, "do_connect")
     def connect(dialect: Any, _record: object, arguments: Iterable[Any], keywords: dict[str, Any]) -> Any:
         path = str(keywords.get("database") or next(iter(arguments), ""))
-        release = versions.hold(path)
+        end_turn = turns.take(current_user())
+        leave_version = versions.hold(path)
+
+        def release() -> None:
+            leave_version()
+            end_turn()
+
         try:
             connection = dialect.connect(*arguments, **keywords)
         except BaseException:
@@ -90,6 +133,60 @@ def listen(query_seconds: float) -> None:
                 connection.close()
             finally:
                 connection.acl_ended()
+
+
+class _Turns:
+    """The queries that users run and wait for in this process."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        self._wait_seconds = wait_seconds
+        self._condition = threading.Condition(threading.RLock())
+        self._threads: dict[object, Counter[int]] = {}
+        self._waiting: Counter[object] = Counter()
+
+    def take(self, user: object) -> Callable[[], None]:
+        """Wait for a turn of this user, and return the function that ends it.
+
+        A thread that has a turn gets another one at once: it may open a second connection for the same request.
+
+        Raises:
+            TooManyQueriesError: too many queries of this user wait already, or none ended in time.
+        """
+        if user is None:
+            return lambda: None
+        thread = threading.get_ident()
+        with self._condition:
+            if not self._is_free(user, thread):
+                if self._waiting[user] >= WAITING_QUERIES:
+                    raise _too_many()
+                self._waiting[user] += 1
+                try:
+                    if not self._condition.wait_for(lambda: self._is_free(user, thread), self._wait_seconds):
+                        raise _too_many()
+                finally:
+                    self._waiting[user] -= 1
+            self._threads.setdefault(user, Counter())[thread] += 1
+        return lambda: self._end(user, thread)
+
+    def _is_free(self, user: object, thread: int) -> bool:
+        running = self._threads.get(user, Counter())
+        return thread in running or len(running) < RUNNING_QUERIES
+
+    def _end(self, user: object, thread: int) -> None:
+        with self._condition:
+            running = self._threads[user]
+            running[thread] -= 1
+            if not running[thread]:
+                del running[thread]
+            if not running:
+                del self._threads[user]
+            self._condition.notify_all()
+
+
+def _too_many() -> TooManyQueriesError:
+    return TooManyQueriesError(
+        f"{RUNNING_QUERIES} of your queries are running and others wait. Wait until one has ended, then ask again."
+    )
 
 
 class _Versions:

@@ -25,14 +25,7 @@ _CLOSE_SECONDS = 30.0
 
 @dataclass
 class OpenedPage:
-    """A page as opened, with everything it asked for and complained about since.
-
-    Attributes:
-        page: the Playwright page.
-        requests: addresses requested, the document's own first.
-        complaints: console errors and warnings, and uncaught exceptions, as text.
-        dialogs: messages of dialogs the page raised; each was dismissed.
-    """
+    """A page as opened, with the addresses it requested, its errors and warnings, and the dialogs it raised."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
@@ -40,20 +33,16 @@ class OpenedPage:
     dialogs: list[str] = field(default_factory=list)
 
 
-def browser_is_required() -> bool:
-    """Whether a missing browser is a failure: in CI, or when `FESTIVAL_REQUIRE_BROWSER=1` asks for it."""
-    return os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("FESTIVAL_REQUIRE_BROWSER") == "1"
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One headless Chromium for the whole test session; skips without one unless a browser is required."""
+    """One headless Chromium for the whole test session; without one, tests are skipped, or fail in CI."""
     executable = chromium_executable()
     if executable is None:
-        reason = f"no browser on PATH (looked for {', '.join(CHROMIUM_NAMES)})"
-        if browser_is_required():
-            pytest.fail(reason + "; a browser is required here")
-        pytest.skip(reason)
+        is_required = (
+            os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("FESTIVAL_REQUIRE_BROWSER") == "1"
+        )
+        end = pytest.fail if is_required else pytest.skip
+        end(f"no browser on PATH (looked for {', '.join(CHROMIUM_NAMES)})")
     before = psutil.Process().children(recursive=True)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))

@@ -1,7 +1,6 @@
 """The report as an asset: one HTML file from the published warehouse, with previews of its pictures as metadata."""
 
 import base64
-from contextlib import ExitStack
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue, ResourceParam, asset
@@ -9,9 +8,6 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, 
 from acl_assets.asset_keys import FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
 from acl_assets.util.processes import ChildProcesses
-
-_WRITE_REPORT = "acl_assets.report.page:report_on"
-_DRAW_PREVIEW = "vl_convert:vegalite_to_png"
 
 
 def build_all_stars_report(time_zone: str) -> AssetsDefinition:
@@ -28,37 +24,34 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
     def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
         """Render the report from the published file alone."""
         with ChildProcesses() as writer:
-            specifications = writer.call(_WRITE_REPORT, settings.published_file, settings.report_file, time_zone)
+            report_on = "acl_assets.report.page:report_on"
+            pictures = writer.call(report_on, settings.published_file, settings.report_file, time_zone)
         context.log.info(f"The report is in {settings.report_file}.")
         return MaterializeResult(
             metadata={
                 "path": MetadataValue.path(str(settings.report_file)),
                 "report": MetadataValue.url(settings.report_file.as_uri()),
                 "bytes": settings.report_file.stat().st_size,
-                **_previews(context, specifications),
+                **_previews(context, pictures),
             }
         )
 
     return all_stars_report
 
 
-def _previews(
-    context: AssetExecutionContext, specifications: dict[str, dict[str, Any]]
-) -> dict[str, MetadataValue[Any]]:
-    """Return the preview of each picture: an image, or the reason why it could not be drawn, which fails nothing."""
+def _previews(context: AssetExecutionContext, pictures: dict[str, dict[str, Any]]) -> dict[str, MetadataValue[Any]]:
+    """Return an image of each picture, or the reason why it could not be drawn, which fails nothing."""
     previews: dict[str, MetadataValue[Any]] = {}
-    with ExitStack() as painters:
-        painter = painters.enter_context(ChildProcesses())
-        for name, specification in specifications.items():
-            try:
-                image = base64.b64encode(painter.call(_DRAW_PREVIEW, specification)).decode()
-            # A library that fails raises anything, and ends its process where it aborts.
-            except Exception as error:
-                reason = f"The preview of {name} could not be drawn: {error}"
-                context.log.warning(f"{reason} The report holds that picture; open it in a browser.")
-                previews[name] = MetadataValue.text(reason)
-                painter = painters.enter_context(ChildProcesses())
-            else:
-                # Markdown is the only metadata that shows an image. It holds text from data as pixels alone.
-                previews[name] = MetadataValue.md(f"![{name}](data:image/png;base64,{image})")
+    for name, specification in pictures.items():
+        try:
+            # In a process of its own, because the library aborts on what it cannot draw.
+            with ChildProcesses() as painter:
+                image = base64.b64encode(painter.call("vl_convert:vegalite_to_png", specification)).decode()
+        except Exception as error:
+            reason = f"The preview of {name} could not be drawn: {error}"
+            context.log.warning(f"{reason} The report holds that picture; open it in a browser.")
+            previews[name] = MetadataValue.text(reason)
+        else:
+            # Markdown is the only metadata that shows an image. It holds text from data as pixels alone.
+            previews[name] = MetadataValue.md(f"![{name}](data:image/png;base64,{image})")
     return previews

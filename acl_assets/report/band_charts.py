@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -25,6 +24,20 @@ NAMED_VERDICTS = ("must invite", "near-equals", "leads on one show")
 
 _ROW_HEIGHT = 54
 _SURELY = 0.995  # rounds to 100 %, which no evidence gives
+_BAND = alt.Tooltip("tooltip_name:N", title="Band")
+_AVERAGE = alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f")
+_PERFORMANCES = alt.Tooltip("performances:Q", title="Performances")
+_TOOLTIP = [
+    _BAND,
+    alt.Tooltip("verdict:N", title="Verdict"),
+    _AVERAGE,
+    alt.Tooltip("expected_tickets:Q", title="Expected", format=",.0f"),
+    alt.Tooltip("interval:N", title="90 % interval"),
+    _PERFORMANCES,
+    alt.Tooltip("p_best:Q", title="Chance to be the best", format=".1%"),
+    alt.Tooltip("p_top_group:Q", title="Chance to be in the top group", format=".1%"),
+    alt.Tooltip("played:N", title="Festivals"),
+]
 
 
 def band_sales_chart(
@@ -36,15 +49,12 @@ def band_sales_chart(
     the tick its expected tickets. The bands that the verdict names have the colour that the venue has in picture 2 by
     its rank. A strip shows the averages of all bands at the venue.
     """
-    panel = _panel(bands, venue_id, venue_rank, palette, alt.ExprRef("width"))
-    return layered(
-        panel.layers,
-        palette,
-        width=width,
-        height=panel.height,
-        description="Dots: average tickets per performance of the venue's top bands, best first, with 90 % intervals. "
-        "Strip below: the averages of all bands at the venue.",
+    layers, height = _panel(bands, venue_id, venue_rank, palette, "width")
+    description = (
+        "Dots: average tickets per performance of the venue's top bands, best first, with 90 % intervals. "
+        "Strip below: the averages of all bands at the venue."
     )
+    return layered(layers, palette, width, height=height, description=description)
 
 
 def band_sales_of_top_venues_chart(
@@ -56,10 +66,10 @@ def band_sales_of_top_venues_chart(
     share = (width - gap * (len(judged) - 1)) // max(len(judged), 1)
     panels = []
     for _, venue in judged.iterrows():
-        panel = _panel(bands, int(venue.venue_id), int(venue.venue_rank), PAPER, alt.ExprRef(str(share)))
-        name, meaning = verdict_in_words(str(venue.verdict), int(venue.bands))
-        title = alt.TitleParams(str(venue.venue_name), subtitle=f"{name}: {meaning}", limit=share)
-        panels.append(alt.LayerChart(layer=panel.layers, width=share, height=panel.height, title=title))
+        layers, height = _panel(bands, venue.venue_id, venue.venue_rank, PAPER, str(share))
+        name, meaning = verdict_in_words(venue.verdict, venue.bands)
+        title = alt.TitleParams(venue.venue_name, subtitle=f"{name}: {meaning}", limit=share)
+        panels.append(alt.LayerChart(layer=layers, width=share, height=height, title=title))
     return alt.HConcatChart(hconcat=panels, spacing=gap, config=config(PAPER))
 
 
@@ -78,89 +88,77 @@ def chance_text(chance: float) -> str:
     """Return a chance in per cent, never as certain or impossible."""
     if chance >= _SURELY:
         return "over 99 %"
-    return "under 1 %" if chance < 1 - _SURELY else f"{chance:.0%}".replace("%", " %")
+    return "under 1 %" if chance < 1 - _SURELY else f"{100 * chance:.0f} %"
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """The layers of one venue's picture, and its height in pixels."""
-
-    layers: list[alt.Chart]
-    height: int
-
-
-def _panel(bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: alt.ExprRef) -> _Panel:
+def _panel(
+    bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: str
+) -> tuple[list[alt.Chart], int]:
+    """Return the layers of one venue's picture, and its height in pixels; `width` is a Vega expression."""
     here = bands[bands.venue_id == venue_id]
     rows = _band_rows(here, palette.venue(venue_rank), palette)
     strip_at = _ROW_HEIGHT * len(rows) + 26
     height = strip_at + 18 if rows else 1
     scale = alt.Scale(domain=_domain(bands), nice=False, padding=8, clamp=True)
+    axis = alt.Axis(
+        title="average tickets per performance",
+        tickCount=4,
+        orient="bottom",
+        grid=False,
+        domain=False,
+        labelExpr=THOUSANDS,
+    )
 
     def at(position: str) -> alt.Y:
         return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
 
     def tickets(field: str) -> alt.X:
-        axis = alt.Axis(
-            title="average tickets per performance",
-            tickCount=4,
-            orient="bottom",
-            grid=False,
-            domain=False,
-            labelExpr=THOUSANDS,
-        )
         return alt.X(field, scale=scale, axis=axis)
 
     left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle"}
     right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle"}
-    weight = alt.ExprRef("datum.is_named ? 'bold' : 'normal'")
+    upper: dict[str, Any] = {
+        "fontSize": 12,
+        "color": palette.ink,
+        "fontWeight": alt.ExprRef("datum.is_named ? 'bold' : 'normal'"),
+    }
+    lower: dict[str, Any] = {"fontSize": 11, "color": palette.soft_ink}
     colour = alt.Color("colour:N", scale=None)
-    tooltip = _tooltip()
     base = chart_of(rows)
-    names = base.mark_text(
-        **left, fontSize=12, fontWeight=weight, color=palette.ink, limit=alt.ExprRef(f"{width.expr} - 66")
-    ).encode(y=at("name_at:Q"), text=alt.Text("ranked_name:N"), tooltip=tooltip)
-    figures = base.mark_text(**right, fontSize=12, fontWeight=weight, color=palette.ink).encode(
-        y=at("name_at:Q"), text=alt.Text("figures:N")
-    )
-    chances = base.mark_text(**left, fontSize=11, color=palette.soft_ink).encode(
-        y=at("chance_at:Q"), text=alt.Text("chance:N")
-    )
-    basis = base.mark_text(**right, fontSize=11, color=palette.soft_ink).encode(
-        y=at("chance_at:Q"), text=alt.Text("basis:N")
-    )
-    intervals = base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32).encode(
-        y=at("dot_at:Q"), x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour, tooltip=tooltip
-    )
-    expected = base.mark_tick(thickness=2, size=15, orient="vertical", opacity=1).encode(
-        y=at("dot_at:Q"), x=tickets("expected_tickets:Q"), color=colour, tooltip=tooltip
-    )
-    dots = base.mark_point(filled=True, opacity=1, size=90, strokeWidth=2).encode(
-        y=at("dot_at:Q"),
-        x=tickets("avg_tickets_per_performance:Q"),
-        stroke=alt.Stroke("colour:N", scale=None),
-        fill=alt.Fill("fill:N", scale=None),
-        tooltip=tooltip,
-    )
-    strip = (
-        chart_of(_strip_rows(here, strip_at, palette))
+    above, below, middle = at("name_at:Q"), at("chance_at:Q"), at("dot_at:Q")
+    names = base.mark_text(**left, **upper, limit=alt.ExprRef(f"{width} - 66"))
+    dots = base.mark_point(filled=True, opacity=1, size=90, strokeWidth=2)
+    strip = _strip_rows(here, strip_at, palette)
+    caption = [{"at": strip_at - 14, "text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}]
+    layers = [
+        base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32).encode(
+            y=middle, x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour, tooltip=_TOOLTIP
+        ),
+        base.mark_tick(thickness=2, size=15, orient="vertical", opacity=1).encode(
+            y=middle, x=tickets("expected_tickets:Q"), color=colour, tooltip=_TOOLTIP
+        ),
+        dots.encode(
+            y=middle,
+            x=tickets("avg_tickets_per_performance:Q"),
+            stroke=alt.Stroke("colour:N", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
+            tooltip=_TOOLTIP,
+        ),
+        names.encode(y=above, text=alt.Text("ranked_name:N"), tooltip=_TOOLTIP),
+        base.mark_text(**right, **upper).encode(y=above, text=alt.Text("figures:N")),
+        base.mark_text(**left, **lower).encode(y=below, text=alt.Text("chance:N")),
+        base.mark_text(**right, **lower).encode(y=below, text=alt.Text("basis:N")),
+        chart_of(strip)
         .mark_tick(thickness=1, size=12, orient="vertical", opacity=1)
         .encode(
             y=at("strip_at:Q"),
             x=tickets("avg_tickets_per_performance:Q"),
             color=colour,
-            tooltip=[
-                alt.Tooltip("tooltip_name:N", title="Band"),
-                alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
-                alt.Tooltip("performances:Q", title="Performances"),
-            ],
-        )
-    )
-    caption = (
-        chart_of([{"at": strip_at - 14, "text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}])
-        .mark_text(**left, fontSize=11, color=palette.soft_ink)
-        .encode(y=at("at:Q"), text=alt.Text("text:N"))
-    )
-    return _Panel([intervals, expected, dots, names, figures, chances, basis, strip, caption], height)
+            tooltip=[_BAND, _AVERAGE, _PERFORMANCES],
+        ),
+        chart_of(caption).mark_text(**left, **lower).encode(y=at("at:Q"), text=alt.Text("text:N")),
+    ]
+    return layers, height
 
 
 def _domain(bands: pd.DataFrame) -> list[float]:
@@ -183,6 +181,7 @@ def _band_rows(here: pd.DataFrame, venue_colour: str, palette: Palette) -> list[
         colour = venue_colour if is_named else palette.soft_ink
         name_at = 12 + _ROW_HEIGHT * place
         at_least = "≥ " if band["sold_out_performances"] else ""
+        first, last = band["first_festival_year"], band["last_festival_year"]
         rows.append(
             band
             | {
@@ -198,7 +197,7 @@ def _band_rows(here: pd.DataFrame, venue_colour: str, palette: Palette) -> list[
                 "basis": "1 performance" if band["performances"] == 1 else f"{band['performances']} performances",
                 "chance": _chance(band),
                 "interval": f"{band['expected_low']:,.0f} to {band['expected_high']:,.0f}",
-                "played": _played(band),
+                "played": f"{first}" if first == last else f"{band['festivals']}, {first} to {last}",
             }
         )
     return rows
@@ -219,22 +218,3 @@ def _chance(band: dict[str, Any]) -> str:
     if band["verdict"] == "leads on one show":
         return "the best, by its only show"
     return f"{chance_text(band['p_top_group'])} in the top group"
-
-
-def _tooltip() -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("tooltip_name:N", title="Band"),
-        alt.Tooltip("verdict:N", title="Verdict"),
-        alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f"),
-        alt.Tooltip("expected_tickets:Q", title="Expected", format=",.0f"),
-        alt.Tooltip("interval:N", title="90 % interval"),
-        alt.Tooltip("performances:Q", title="Performances"),
-        alt.Tooltip("p_best:Q", title="Chance to be the best", format=".1%"),
-        alt.Tooltip("p_top_group:Q", title="Chance to be in the top group", format=".1%"),
-        alt.Tooltip("played:N", title="Festivals"),
-    ]
-
-
-def _played(band: dict[str, Any]) -> str:
-    first, last = band["first_festival_year"], band["last_festival_year"]
-    return f"{first}" if first == last else f"{band['festivals']}, {first} to {last}"

@@ -1,7 +1,6 @@
 """Pictures 1 and 2: tickets over time and per venue, as Altair charts of the data products.
 
-Ranks and standings come from the data products. Charts take a `Palette`: PAPER for pictures that stand alone, PAGE for
-the report.
+Charts take a `Palette`: PAPER for pictures that stand alone, PAGE for the report.
 """
 
 from __future__ import annotations
@@ -11,13 +10,20 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from acl_assets.report.drawing import PAPER, THOUSANDS, Palette, Width, chart_of, layered, rows_of, shape, tooltip_name
+from acl_assets.report.drawing import PAPER, THOUSANDS, Palette, Width, chart_of, layered, shape, tooltip_name
 
 NARROW = 560  # pixels; below this width a chart leaves out labels that would run into each other
 _MOST_DAYS_BY_MONTH = pd.Timedelta(days=730)
 
+_FESTIVAL = alt.Tooltip("festival_year:O", title="Festival")
+_TICKETS = alt.Tooltip("tickets_sold:Q", title="Tickets", format=",")
+_REVENUE = alt.Tooltip("revenue:Q", title="Revenue", format="$,")
+_PERFORMANCES = alt.Tooltip("performances:Q", title="Performances", format=",")
+_STATUS = alt.Tooltip("status:N", title="Status")
+_VENUE = alt.Tooltip("tooltip_name:N", title="Venue")
 
-def ticket_sales_over_time_chart(
+
+def sales_by_festival_chart(
     sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
 ) -> alt.LayerChart:
     """Draw picture 1 from `ticket_sales_over_time`: tickets per festival; years without a festival keep their place.
@@ -27,18 +33,15 @@ def ticket_sales_over_time_chart(
     """
     festivals = festival_totals(sales)
     years = _every_year(sales)
-    room_above = festivals.tickets_sold < 0.7 * festivals.tickets_sold.max()
+    has_room_above = festivals.tickets_sold < 0.7 * festivals.tickets_sold.max()
     festivals = festivals.assign(
-        note_at=festivals.tickets_sold.where(room_above, 0),
+        note_at=festivals.tickets_sold.where(has_room_above, 0),
         status=_status(festivals.is_completed),
         fill=festivals.is_completed.map({True: palette.accent, False: palette.accent_pale}),
         outline=festivals.is_completed.map({True: "transparent", False: palette.accent}),
         label=[_compact(tickets) for tickets in festivals.tickets_sold],
     )
-    held = set(festivals.festival_year)
-    gaps = [{"festival_year": year} for year in years if year not in held]
-    base = chart_of(rows_of(festivals))
-
+    gaps = [{"festival_year": year} for year in years if year not in set(festivals.festival_year)]
     x = alt.X(
         "festival_year:O",
         scale=alt.Scale(domain=years, paddingInner=0.22),
@@ -51,58 +54,47 @@ def ticket_sales_over_time_chart(
             domain=False,
         ),
     )
+    base = chart_of(festivals).encode(x=x)
     bars = base.mark_bar(
         cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer", strokeWidth=1.5, strokeDash=[4, 3]
     ).encode(
-        x=x,
         y=_tickets_axis("tickets_sold:Q", stack=None),
         fill=alt.Fill("fill:N", scale=None),
         stroke=alt.Stroke("outline:N", scale=None),
         opacity=_faint_if("festival !== null && datum.festival_year !== festival"),
-        tooltip=[
-            alt.Tooltip("festival_year:O", title="Festival"),
-            alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
-            alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
-            alt.Tooltip("status:N", title="Status"),
-        ],
+        tooltip=[_FESTIVAL, _TICKETS, _REVENUE, _STATUS],
     )
-    labels = base.mark_text(
-        dy=-7, fontSize=11, color=palette.soft_ink, opacity=alt.ExprRef(f"width < {NARROW} ? 0 : 1")
-    ).encode(x=x, y=alt.Y("tickets_sold:Q"), text=alt.Text("label:N"))
+    is_wide = alt.ExprRef(f"width < {NARROW} ? 0 : 1")
+    labels = base.mark_text(dy=-7, fontSize=11, color=palette.soft_ink, opacity=is_wide).encode(
+        y=alt.Y("tickets_sold:Q"), text=alt.Text("label:N")
+    )
     upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11}
-    clear_of_label = alt.ExprRef(f"datum.note_at > 0 && width >= {NARROW} ? 22 : 6")
-    on_sale = (
-        chart_of(rows_of(festivals[~festivals.is_completed]))
-        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=palette.ink)
-        .encode(x=x, y=alt.Y("note_at:Q"))
-    )
     no_festival = (
         chart_of(gaps)
         .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=palette.soft_ink)
         .encode(x=x, y=alt.YDatum(0))
     )
-    notes = [no_festival] if festivals.is_completed.all() else [no_festival, on_sale]
-    return layered(
-        [bars, labels, *notes],
-        palette,
-        parameter="festival",
-        width=width,
-        height=280,
-        description="Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline.",
+    clear_of_label = alt.ExprRef(f"datum.note_at > 0 && width >= {NARROW} ? 22 : 6")
+    on_sale = (
+        chart_of(festivals[~festivals.is_completed])
+        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=palette.ink)
+        .encode(x=x, y=alt.Y("note_at:Q"))
     )
+    layers = [bars, labels, no_festival, *([] if festivals.is_completed.all() else [on_sale])]
+    description = "Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline."
+    return layered(layers, palette, width, height=280, description=description, parameter="festival")
 
 
-def ticket_sales_by_month_chart(
-    sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
-) -> alt.LayerChart:
+def sales_by_month_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
     """Draw tickets per month of sale, of all festivals or of the one in the parameter `festival`."""
     months = sales.assign(
         sale_month=[pd.Timestamp(month).strftime("%Y-%m-%d") for month in sales.sale_month],
         status=_status(sales.is_completed),
         fill=sales.is_completed.map({True: palette.accent, False: palette.accent_pale}),
     )
+    sold_in = alt.Tooltip("utcyearmonth(sale_month):T", title="Sold in", format="%B %Y")
     bars = (
-        chart_of(rows_of(months))
+        chart_of(months)
         .transform_filter("festival === null || datum.festival_year === festival")
         .mark_bar(stroke=palette.accent, strokeWidth=0.6)
         .encode(
@@ -110,28 +102,14 @@ def ticket_sales_by_month_chart(
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             fill=alt.Fill("fill:N", scale=None),
             detail=alt.Detail("festival_year:O"),
-            tooltip=[
-                alt.Tooltip("festival_year:O", title="Festival"),
-                alt.Tooltip("utcyearmonth(sale_month):T", title="Sold in", format="%B %Y"),
-                alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
-                alt.Tooltip("revenue:Q", title="Revenue", format="$,"),
-                alt.Tooltip("status:N", title="Status"),
-            ],
+            tooltip=[_FESTIVAL, sold_in, _TICKETS, _REVENUE, _STATUS],
         )
     )
-    return layered(
-        [bars],
-        palette,
-        parameter="festival",
-        width=width,
-        height=130,
-        description="Bars: tickets sold per month of sale, for all festivals or the chosen one.",
-    )
+    description = "Bars: tickets sold per month of sale, for all festivals or the chosen one."
+    return layered([bars], palette, width, height=130, description=description, parameter="festival")
 
 
-def ticket_sales_by_venue_chart(
-    sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
-) -> alt.LayerChart:
+def sales_by_venue_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
     """Draw picture 2 from `ticket_sales_by_venue`: tickets per venue over all completed festivals, best first."""
     venues = venue_standings(sales)
     venues = venues.assign(
@@ -141,12 +119,12 @@ def ticket_sales_by_venue_chart(
         figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
     )
     in_order = alt.Y("venue_id:N", sort=list(venues.venue_id), axis=None, scale=alt.Scale(paddingInner=0.2))
-    base = chart_of(rows_of(venues)).encode(y=in_order)
+    base = chart_of(venues).encode(y=in_order)
     bars = base.mark_bar(height=12, cornerRadiusEnd=3, yOffset=9).encode(
         x=alt.X("total_tickets_sold:Q", axis=None),
         color=alt.Color("colour:N", scale=None),
         tooltip=[
-            alt.Tooltip("tooltip_name:N", title="Venue"),
+            _VENUE,
             alt.Tooltip("venue_rank:Q", title="Rank"),
             alt.Tooltip("total_tickets_sold:Q", title="Tickets", format=","),
             alt.Tooltip("share_of_tickets:Q", title="Share of all tickets", format=".1%"),
@@ -156,71 +134,52 @@ def ticket_sales_by_venue_chart(
     )
     weight = alt.ExprRef("datum.is_top_venue ? 'bold' : 'normal'")
     text: dict[str, Any] = {"baseline": "middle", "dy": -7, "fontWeight": weight}
-    names = base.mark_text(
-        **text, x=0, align="left", fontSize=13, color=palette.ink, limit=alt.ExprRef("width - 130")
-    ).encode(text=alt.Text("ranked_name:N"))
-    figures = base.mark_text(**text, x="width", align="right", fontSize=12, color=palette.soft_ink).encode(
-        text=alt.Text("figures:N")
-    )
-    return layered(
-        [bars, names, figures],
-        palette,
-        width=width,
-        height=max(1, len(venues)) * 42,
-        description="Bars: tickets sold per venue over all completed festivals, best first; top venues in colour.",
-    )
+    room_for_name = alt.ExprRef("width - 130")
+    names = base.mark_text(**text, x=0, align="left", fontSize=13, color=palette.ink, limit=room_for_name)
+    figures = base.mark_text(**text, x="width", align="right", fontSize=12, color=palette.soft_ink)
+    layers = [bars, names.encode(text=alt.Text("ranked_name:N")), figures.encode(text=alt.Text("figures:N"))]
+    description = "Bars: tickets sold per venue over all completed festivals, best first; top venues in colour."
+    return layered(layers, palette, width, height=max(1, len(venues)) * 42, description=description)
 
 
-def venue_sales_over_time_chart(
-    sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
-) -> alt.LayerChart:
+def venues_over_time_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
     """Draw tickets per venue and festival from `ticket_sales_by_venue`, as lines.
 
     A line breaks where the venue did not host. A festival that is not over is a hollow point off the line. The
     parameter `venue` holds the venue_id to bring out, or null.
     """
-    standings = venue_standings(sales)
-    every_year = pd.MultiIndex.from_product(
-        [standings.venue_id, _every_year(sales)], names=["venue_id", "festival_year"]
-    )
+    venues = venue_standings(sales)
+    venues = venues.assign(colour=_venue_colours(venues, palette), tooltip_name=venues.venue_name.map(tooltip_name))
+    pairs = pd.MultiIndex.from_product([venues.venue_id, _every_year(sales)], names=["venue_id", "festival_year"])
     lines = (
         sales.set_index(["venue_id", "festival_year"])[["tickets_sold", "performances", "is_completed"]]
-        .reindex(every_year)
+        .reindex(pairs)
         .reset_index()
-        .merge(
-            standings.assign(colour=_venue_colours(standings, palette))[
-                ["venue_id", "venue_name", "venue_rank", "is_top_venue", "colour"]
-            ],
-            on="venue_id",
-        )
+        .merge(venues[["venue_id", "tooltip_name", "venue_rank", "is_top_venue", "colour"]], on="venue_id")
         .sort_values(["is_top_venue", "venue_rank", "festival_year"], ascending=[True, False, True])
     )
     completed = lines.is_completed.eq(True)
     lines = lines.assign(
         tickets_of_completed=lines.tickets_sold.where(completed),
         status=_status(completed),
-        tooltip_name=lines.venue_name.map(tooltip_name),
         fill=lines.colour.where(completed, "transparent"),
         marker=lines.venue_rank.where(lines.is_top_venue, 1).astype(str),
     )
-    base = chart_of(rows_of(lines)).encode(
-        x=alt.X(
-            "festival_year:Q",
-            axis=alt.Axis(
-                title=None,
-                format="d",
-                values=[int(year) for year in sorted(sales.festival_year.unique())],
-                labelOverlap=True,
-                grid=False,
-            ),
-            scale=alt.Scale(zero=False, nice=False, padding=10),
-        ),
+    years = alt.Axis(
+        title=None,
+        format="d",
+        values=[int(year) for year in sorted(sales.festival_year.unique())],
+        labelOverlap=True,
+        grid=False,
+    )
+    base = chart_of(lines).encode(
+        x=alt.X("festival_year:Q", axis=years, scale=alt.Scale(zero=False, nice=False, padding=10)),
+        stroke=alt.Stroke("colour:N", scale=None),
         detail=alt.Detail("venue_id:N"),
         opacity=_faint_if("venue !== null && datum.venue_id !== venue"),
     )
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
         y=_tickets_axis("tickets_of_completed:Q"),
-        stroke=alt.Stroke("colour:N", scale=None),
         strokeWidth=alt.StrokeWidthValue(1.3, condition=_by_prominence(4, 2.5)),
     )
     points = (
@@ -229,26 +188,13 @@ def venue_sales_over_time_chart(
         .encode(
             y=_tickets_axis("tickets_sold:Q"),
             fill=alt.Fill("fill:N", scale=None),
-            stroke=alt.Stroke("colour:N", scale=None),
             size=alt.SizeValue(16, condition=_by_prominence(95, 45)),
             shape=shape("marker"),
-            tooltip=[
-                alt.Tooltip("tooltip_name:N", title="Venue"),
-                alt.Tooltip("festival_year:O", title="Festival"),
-                alt.Tooltip("tickets_sold:Q", title="Tickets", format=","),
-                alt.Tooltip("performances:Q", title="Performances", format=","),
-                alt.Tooltip("status:N", title="Status"),
-            ],
+            tooltip=[_VENUE, _FESTIVAL, _TICKETS, _PERFORMANCES, _STATUS],
         )
     )
-    return layered(
-        [paths, points],
-        palette,
-        parameter="venue",
-        width=width,
-        height=300,
-        description="Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted.",
-    )
+    description = "Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted."
+    return layered([paths, points], palette, width, height=300, description=description, parameter="venue")
 
 
 def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
@@ -314,10 +260,8 @@ def _by_prominence(brought_out: float, top: float) -> list[dict[str, Any]]:
 
 
 def _venue_colours(venues: pd.DataFrame, palette: Palette) -> list[str]:
-    return [
-        palette.venue(int(rank)) if top else palette.rest
-        for rank, top in zip(venues.venue_rank, venues.is_top_venue, strict=True)
-    ]
+    standings = zip(venues.venue_rank, venues.is_top_venue, strict=True)
+    return [palette.venue(rank) if is_top else palette.rest for rank, is_top in standings]
 
 
 def _compact(number: float) -> str:

@@ -8,19 +8,13 @@ import pandas as pd
 
 # Everything but the characters of XML 1.0: https://www.w3.org/TR/xml/#charsets
 _OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_REPLACEMENT = "\ufffd"
-
-
-def drawable_text(text: str) -> str:
-    """Return the text with U+FFFD in the place of each character that XML 1.0 does not allow."""
-    return _OUTSIDE_XML.sub(_REPLACEMENT, text)
 
 
 def drawable_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with every text in it drawable."""
+    """Return the frame with U+FFFD in the place of each character that XML 1.0 does not allow."""
     texts = frame.select_dtypes(["object", "string"])
-    return frame.assign(**{str(name): texts[name].map(_drawable_value) for name in texts})
+    return frame.assign(**{str(name): texts[name].map(_drawable) for name in texts})
 
 
-def _drawable_value(value: object) -> object:
-    return drawable_text(value) if isinstance(value, str) else value
+def _drawable(value: object) -> object:
+    return _OUTSIDE_XML.sub("\ufffd", value) if isinstance(value, str) else value

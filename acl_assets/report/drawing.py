@@ -70,9 +70,9 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return list(alt.to_values(frame)["values"])
 
 
-def chart_of(values: list[dict[str, Any]]) -> alt.Chart:
-    """Return a chart of rows. A chart of a frame would convert the frame again for each layer."""
-    return alt.Chart({"values": values})
+def chart_of(data: pd.DataFrame | list[dict[str, Any]]) -> alt.Chart:
+    """Return a chart of rows, converted once for all layers that are made of it."""
+    return alt.Chart({"values": data if isinstance(data, list) else rows_of(data)})
 
 
 def tooltip_name(name: str) -> str:
@@ -87,11 +87,12 @@ def shape(field: str) -> alt.Shape:
 
 
 def layered(
-    layers: list[alt.Chart], palette: Palette, parameter: str | None = None, **properties: Any
+    layers: list[alt.Chart], palette: Palette, width: Width, parameter: str | None = None, **properties: Any
 ) -> alt.LayerChart:
     """Return the layers as one chart; `parameter` is the name of one that the page sets, null at first."""
     return alt.LayerChart(
         layer=layers,
+        width=width,
         autosize=alt.AutoSizeParams(type="fit", contains="padding"),
         params=[alt.VariableParameter(name=parameter, value=None)] if parameter else alt.Undefined,
         config=config(palette),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,20 @@ TEMPLATES = Path(__file__).parent / "templates"
 PREVIEW_WIDTH = 900
 VENUE_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_LEAST_STEP = 1.2  # a smaller change of sales is called level
 
-
-# Tables by the attribute of ReportData, with their order.
-_TABLES = {
-    "sales_over_time": "data_products.ticket_sales_over_time order by festival_year, sale_month",
-    "sales_by_venue": "data_products.ticket_sales_by_venue order by venue_rank, festival_year",
-    "band_sales": "data_products.band_sales_by_venue order by venue_id, rank_in_venue",
-    "candidates": "data_products.all_star_candidates order by venue_rank, rank_in_venue",
-    "verdicts": "data_products.venue_verdicts order by venue_rank",
-    "export_batches": "publication.export_batches order by exported_at, batch_id",
-    "audit_results": "publication.audit_results order by asset_key, check_name",
+# Queries by the attribute of ReportData that holds their rows.
+_QUERIES = {
+    "sales_over_time": "from data_products.ticket_sales_over_time order by festival_year, sale_month",
+    "sales_by_venue": "from data_products.ticket_sales_by_venue order by venue_rank, festival_year",
+    "band_sales": "from data_products.band_sales_by_venue order by venue_id, rank_in_venue",
+    "candidates": "from data_products.all_star_candidates order by venue_rank, rank_in_venue",
+    "verdicts": "from data_products.venue_verdicts order by venue_rank",
+    "unsold_performances": "from data_products.performance_attendance where is_completed and tickets_sold = 0",
+    "export_batches": "from publication.export_batches order by exported_at, batch_id",
+    "audit_results": "from publication.audit_results order by asset_key, check_name",
+    "publications": "from publication.publications order by published_at desc",
 }
-
-
 # Per verdict, with the number of venues and the form of "to have".
 _HEADLINES = {
     "must invite": "{0} {1} a must-invite",
@@ -52,30 +53,8 @@ _HEADLINES = {
 }
 
 
-_LEAST_STEP = 1.2  # a smaller change of sales is called level
-
-
 class ReportDataError(RuntimeError):
     """The published file cannot be reported on; the message names the file and what to do."""
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """The data products and publication tables that the report shows, read from one published file; times in UTC.
-
-    `time_zone` is the festival's, in which the page shows instants beside UTC.
-    """
-
-    sales_over_time: pd.DataFrame
-    sales_by_venue: pd.DataFrame
-    band_sales: pd.DataFrame
-    candidates: pd.DataFrame
-    verdicts: pd.DataFrame
-    unsold_performances: int
-    export_batches: pd.DataFrame
-    audit_results: pd.DataFrame
-    publication: pd.Series
-    time_zone: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +81,48 @@ class VenueAnswer:
         return band_charts.verdict_in_words(self.verdict.verdict, int(self.verdict.bands))
 
 
+@dataclass(frozen=True)
+class ReportData:
+    """The rows that the report shows, read from one published file; times in UTC.
+
+    `time_zone` is the festival's, in which the page shows instants beside UTC.
+    """
+
+    sales_over_time: pd.DataFrame
+    sales_by_venue: pd.DataFrame
+    band_sales: pd.DataFrame
+    candidates: pd.DataFrame
+    verdicts: pd.DataFrame
+    unsold_performances: pd.DataFrame
+    export_batches: pd.DataFrame
+    audit_results: pd.DataFrame
+    publications: pd.DataFrame
+    time_zone: str
+
+    @cached_property
+    def answers(self) -> list[VenueAnswer]:
+        """The answer of each top venue with a completed performance, best venue first."""
+        standings = charts.venue_standings(self.sales_by_venue).set_index("venue_id", drop=False)
+        answers = []
+        for _, verdict in self.verdicts.iterrows():
+            # The order in which venue_verdicts names the bands.
+            bands = self.band_sales[self.band_sales.venue_id == verdict.venue_id].sort_values(
+                ["p_top_group", "p_best", "band_id"], ascending=[False, False, True]
+            )
+            least = bands.p_top_group[bands.is_top_band].min()
+            likelier = bands[~bands.is_top_band & (bands.p_top_group > least) & (bands.verdict != "reserve")]
+            answers.append(
+                VenueAnswer(
+                    venue=standings.loc[verdict.venue_id],
+                    verdict=verdict,
+                    named=bands.head(verdict.bands),
+                    all_bands=len(bands),
+                    likelier_elsewhere=list(likelier.band_name),
+                )
+            )
+        return answers
+
+
 def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, dict[str, Any]]:
     """Write the report on a published file to `target`, and return its `preview_specifications`.
 
@@ -123,25 +144,18 @@ def read_report_data(published_file: Path, time_zone: str) -> ReportData:
         raise ReportDataError(f"{published_file} does not exist; materialize published_warehouse first.")
     try:
         with duckdb.connect(published_file, read_only=True) as warehouse:
-            publications = _read(warehouse, "from publication.publications order by published_at desc")
-            if publications.empty:
-                raise ReportDataError(f"{published_file} was never published; materialize published_warehouse first.")
-            frames = {name: _read(warehouse, f"from {ordered}") for name, ordered in _TABLES.items()}
-            return ReportData(
-                unsold_performances=_unsold_performances(warehouse),
-                publication=publications.iloc[0],
-                time_zone=time_zone,
-                **frames,
-            )
+            frames = {name: drawable_frame(warehouse.sql(query).df()) for name, query in _QUERIES.items()}
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise ReportDataError(f"{published_file} is not complete, refresh it: {error}") from error
+    if frames["publications"].empty:
+        raise ReportDataError(f"{published_file} was never published; materialize published_warehouse first.")
+    return ReportData(**frames, time_zone=time_zone)
 
 
-@cache
-def drawing_library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script."""
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return script
+def write_report(data: ReportData, target: Path) -> None:
+    """Replace `target` by the report atomically."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, render_report(data))
 
 
 def render_report(data: ReportData) -> str:
@@ -157,14 +171,14 @@ def render_report(data: ReportData) -> str:
         count=lambda number: f"{number:,.0f}",
         dollars=lambda number: f"${number:,.0f}",
         percent=lambda share: f"{share:.1%}",
-        instant=partial(_instant, time_zone=data.time_zone),
+        instant=lambda moment: _instant(moment, data.time_zone),
         number_word=_number_word,
         chance=band_charts.chance_text,
     )
     library = _inline_script(drawing_library())
     behaviour = _inline_script((TEMPLATES / "report.js").read_text(encoding="utf-8"))
     return environment.get_template("report.html").render(
-        _page(data),
+        _figures(data),
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         light_colours=PAPER.css(),
         dark_colours=DARK.css(),
@@ -175,17 +189,18 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def write_report(data: ReportData, target: Path) -> None:
-    """Replace `target` by the report atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, render_report(data))
+@cache
+def drawing_library() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script."""
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script
 
 
 def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
     """Return the three pictures in Vega-Lite, by the name of the data product each is drawn from."""
     pictures: dict[str, Any] = {
-        "ticket_sales_over_time": charts.ticket_sales_over_time_chart(data.sales_over_time, width=PREVIEW_WIDTH),
-        "ticket_sales_by_venue": charts.ticket_sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
+        "ticket_sales_over_time": charts.sales_by_festival_chart(data.sales_over_time, width=PREVIEW_WIDTH),
+        "ticket_sales_by_venue": charts.sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
         "band_sales_by_venue": band_charts.band_sales_of_top_venues_chart(
             data.band_sales, charts.venue_standings(data.sales_by_venue), data.verdicts, width=PREVIEW_WIDTH
         ),
@@ -197,46 +212,22 @@ def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
     """Return the charts of the page by the id of their element; pictures without data are left out."""
     pictures = {}
     if len(data.sales_over_time):
-        pictures["sales-by-festival"] = charts.ticket_sales_over_time_chart(data.sales_over_time, PAGE)
-        pictures["sales-by-month"] = charts.ticket_sales_by_month_chart(data.sales_over_time, PAGE)
+        pictures["sales-by-festival"] = charts.sales_by_festival_chart(data.sales_over_time, PAGE)
+        pictures["sales-by-month"] = charts.sales_by_month_chart(data.sales_over_time, PAGE)
     if data.sales_by_venue.total_performances.any():
-        pictures["sales-by-venue"] = charts.ticket_sales_by_venue_chart(data.sales_by_venue, PAGE)
-        pictures["venues-over-time"] = charts.venue_sales_over_time_chart(data.sales_by_venue, PAGE)
-    for answer in venue_answers(data):
+        pictures["sales-by-venue"] = charts.sales_by_venue_chart(data.sales_by_venue, PAGE)
+        pictures["venues-over-time"] = charts.venues_over_time_chart(data.sales_by_venue, PAGE)
+    for answer in data.answers:
         pictures[f"bands-at-venue-{answer.venue.venue_rank}"] = band_charts.band_sales_chart(
-            data.band_sales, int(answer.venue.venue_id), int(answer.venue.venue_rank), PAGE
+            data.band_sales, answer.venue.venue_id, answer.venue.venue_rank, PAGE
         )
     return pictures
-
-
-def venue_answers(data: ReportData) -> list[VenueAnswer]:
-    """Return the answer of each top venue with a completed performance, best venue first."""
-    standings = charts.venue_standings(data.sales_by_venue).set_index("venue_id", drop=False)
-    answers = []
-    for _, verdict in data.verdicts.iterrows():
-        bands = data.band_sales[data.band_sales.venue_id == verdict.venue_id].sort_values(
-            ["p_top_group", "p_best", "band_id"], ascending=[False, False, True]
-        )
-        wanted = "safe to invite" if verdict.verdict == "no clear lead" else verdict.verdict
-        least = bands.p_top_group[bands.is_top_band].min()
-        likelier = bands[~bands.is_top_band & (bands.p_top_group > least) & (bands.verdict != "reserve")]
-        answers.append(
-            VenueAnswer(
-                venue=standings.loc[verdict.venue_id],
-                verdict=verdict,
-                named=bands[bands.verdict == wanted],
-                all_bands=len(bands),
-                likelier_elsewhere=list(likelier.band_name),
-            )
-        )
-    return answers
 
 
 def headline(answers: list[VenueAnswer]) -> str:
     """Return the answer in two sentences: the share of the top venues, and what the records say about each."""
     if not answers:
         return "There are no completed performances to judge by yet."
-    share = _share_of_tickets(answers)
     venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
     verdicts = [answer.verdict.verdict for answer in answers]
     parts = [
@@ -244,8 +235,8 @@ def headline(answers: list[VenueAnswer]) -> str:
         for verdict, text in _HEADLINES.items()
         if (count := verdicts.count(verdict))
     ]
-    said = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
-    return f"{venues} sold {share:.0%} of all tickets: {said}."
+    findings = " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+    return f"{venues} sold {_share_of_tickets(answers):.0%} of all tickets: {findings}."
 
 
 def sales_finding(festivals: pd.DataFrame) -> str:
@@ -253,23 +244,20 @@ def sales_finding(festivals: pd.DataFrame) -> str:
 
     `festivals` is that of `charts.festival_totals`. With fewer than six completed festivals there is no finding.
     """
-    completed = festivals[festivals.is_completed].sort_values("festival_year")
-    years, tickets = completed.festival_year.tolist(), completed.tickets_sold.tolist()
-    steps = {
-        year: sum(tickets[place : place + 3]) / max(sum(tickets[place - 3 : place]), 1)
-        for place, year in enumerate(years)
-        if place >= 3 and place + 3 <= len(years)
-    }
-    if not steps:
+    tickets = festivals[festivals.is_completed].set_index("festival_year").tickets_sold.sort_index()
+    three_before = tickets.rolling(3).sum().shift()
+    three_from = tickets[::-1].rolling(3).sum()[::-1]
+    steps = (three_from / three_before.clip(lower=1)).dropna()
+    if steps.empty:
         return ""
-    year, factor = max(steps.items(), key=lambda step: max(step[1], 1 / max(step[1], 1e-9)))
+    year, factor = max(steps.items(), key=lambda step: abs(math.log(max(step[1], 1e-9))))
     if 1.85 <= factor < 2.25:
         return f"doubled from {year}"
     if factor >= _LEAST_STEP:
         return f"rose by {factor - 1:.0%} from {year}"
     if factor <= 1 / _LEAST_STEP:
         return f"fell by {1 - factor:.0%} from {year}"
-    return f"about level from {years[0]} to {years[-1]}"
+    return f"about level from {tickets.index[0]} to {tickets.index[-1]}"
 
 
 def venues_finding(answers: list[VenueAnswer]) -> str:
@@ -281,24 +269,28 @@ def _share_of_tickets(answers: list[VenueAnswer]) -> float:
     return sum(float(answer.venue.share_of_tickets) for answer in answers)
 
 
-def _page(data: ReportData) -> dict[str, Any]:
-    """Return the variables of the template."""
-    answers = venue_answers(data)
+def _figures(data: ReportData) -> dict[str, Any]:
+    """Return what the template shows of the data."""
     venues = charts.venue_standings(data.sales_by_venue)
     festivals = charts.festival_totals(data.sales_over_time)
     completed = festivals[festivals.is_completed]
-    audit = data.audit_results.assign(outcome=[_outcome(check) for check in data.audit_results.itertuples()])
+    audit = data.audit_results.assign(
+        outcome=[
+            "passed" if check.passed else "warning" if check.severity == "WARN" else "failed"
+            for check in data.audit_results.itertuples()
+        ]
+    )
     return {
-        "answers": answers,
-        "headline": headline(answers),
+        "answers": data.answers,
+        "headline": headline(data.answers),
         "sales_finding": sales_finding(festivals),
-        "venues_finding": venues_finding(answers),
+        "venues_finding": venues_finding(data.answers),
         "venues": _records(venues) if venues.total_performances.any() else [],
         "festivals": _records(festivals),
         "festivals_on_sale": _records(festivals[~festivals.is_completed]),
         "candidates": [
             (answer, _records(data.candidates[data.candidates.venue_rank == answer.venue.venue_rank]))
-            for answer in answers
+            for answer in data.answers
         ],
         "totals": {
             "tickets": int(venues.total_tickets_sold.sum()),
@@ -307,59 +299,35 @@ def _page(data: ReportData) -> dict[str, Any]:
             "bands": int(data.band_sales.band_id.nunique()),
             "festivals": len(completed),
         },
-        "period": _period(completed.festival_year),
-        "unsold_performances": data.unsold_performances,
+        "period": _period(completed.festival_year.tolist()),
+        "unsold_performances": len(data.unsold_performances),
         "export_batches": _records(data.export_batches),
         "audit_results": _records(audit),
         "warnings": _records(audit[audit.outcome != "passed"]),
         "checked_at": data.audit_results.checked_at.max() if len(data.audit_results) else None,
-        "publication": data.publication,
-        "festival_timezone": data.time_zone,
+        "publication": data.publications.iloc[0],
         "venue_glyphs": VENUE_GLYPHS,
         "named_verdicts": band_charts.NAMED_VERDICTS,
     }
 
 
-def _read(warehouse: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
-    return drawable_frame(warehouse.sql(query).df())
-
-
-def _unsold_performances(warehouse: duckdb.DuckDBPyConnection) -> int:
-    [(unsold,)] = warehouse.sql(
-        """
-        select count(*)
-        from data_products.performance_attendance
-        where tickets_sold = 0
-            and performance_start < (select max(exported_at) from publication.export_batches)
-        """
-    ).fetchall()
-    return int(unsold)
-
-
-def _outcome(check: Any) -> str:
-    if check.passed:
-        return "passed"
-    return "warning" if check.severity == "WARN" else "failed"
-
-
-def _period(years: pd.Series) -> str:
-    if years.empty:
-        return "no festival yet"
-    first, last = int(years.min()), int(years.max())
-    return f"{first}" if first == last else f"{first} to {last}"
+def _period(years: list[int]) -> str:
+    if len(years) > 1:
+        return f"{years[0]} to {years[-1]}"
+    return str(years[0]) if years else "no festival yet"
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries, missing values as None."""
+    """Return the rows as dictionaries, missing values as None."""
     return frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[return-value]
 
 
 def _number_word(number: int) -> str:
-    return NUMBER_WORDS[number] if 0 <= number < len(NUMBER_WORDS) else f"{number:,}"
+    return NUMBER_WORDS[number] if number < len(NUMBER_WORDS) else f"{number:,}"
 
 
 def _instant(moment: pd.Timestamp, time_zone: str) -> str:
-    """A UTC instant without zone, in words: in UTC and on the festival's clock."""
+    """Return a UTC instant without zone in words: in UTC and on the festival's clock."""
     utc = pd.Timestamp(moment).tz_localize("UTC")
     local = utc.tz_convert(time_zone)
     return f"{utc.day} {utc:%B %Y, %H:%M} UTC ({local.day} {local:%B, %H:%M} in {time_zone})"

@@ -1,4 +1,4 @@
-"""Open a dashboard in a headless Chromium and wait until it is painted, for `screenshots` and tests."""
+"""Open a dashboard in a headless Chromium, wait until it is painted, and take its pictures for the documentation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.superset.client import SupersetError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+IMAGES_DIR = PROJECT_DIR / "docs" / "images"
+DASHBOARD = "acl-all-stars"
+WIDTHS = {"wide": 1400, "narrow": 420}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -23,13 +28,12 @@ CHROMIUM_ARGUMENTS = (
     "--no-first-run",
 )
 _MILLISECONDS_TO_PAINT = 180_000
-_MILLISECONDS_TO_SIGN_IN = 15_000
-_ATTEMPTS_TO_SIGN_IN = 3
 # Charts are drawn a moment after their data has arrived.
 _MILLISECONDS_TO_SETTLE = 1_000
 # Charts below the edge of the window are not painted, so the window is higher than any tab.
 _HEIGHT = 5_000
 _TABS = "[data-test='dashboard-component-tabs'] [role='tab']"
+_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 # Charts for another width of the window are hidden and never load.
 _ALL_PAINTED = """() => {
     const charts = [...document.querySelectorAll("[data-test-chart-id]")].filter(chart => chart.offsetParent);
@@ -37,7 +41,6 @@ _ALL_PAINTED = """() => {
         !chart.querySelector("[data-test='loading-indicator'], .loading") &&
         chart.querySelector("[data-test='slice-container'], [role='alert'], .ant-empty"));
 }"""
-
 _HEIGHT_OF_TAB = """() => {
     const rows = [...document.querySelectorAll(".grid-content > .dragdroppable-row")];
     return Math.max(...rows.map(row => row.getBoundingClientRect().bottom)) + 16;
@@ -82,37 +85,16 @@ def signed_in_page(browser: Browser, url: str, user: str, password: str, width: 
     context = browser.new_context(viewport={"width": width, "height": _HEIGHT}, reduced_motion="reduce")
     context.set_default_timeout(_MILLISECONDS_TO_PAINT)
     try:
-        page = context.new_page()
-        _sign_in(page, url, user, password)
-        yield page
+        # Sent as the form of the page would send it; the context keeps the session.
+        token = _TOKEN.search(context.request.get(f"{url}/login/").text())
+        if token is None:
+            raise SupersetError(f"{url}/login/ has no form to sign in with. Is this a Superset?")
+        form = {"username": user, "password": password, "csrf_token": token[1]}
+        if "/login" in context.request.post(f"{url}/login/", form=form).url:
+            raise SupersetError(f"{url} did not accept the user {user}; check ACL_SUPERSET_PASSWORD.")
+        yield context.new_page()
     finally:
         context.close()
-
-
-def _sign_in(page: Page, url: str, user: str, password: str) -> None:
-    from playwright.sync_api import Error
-    from playwright.sync_api import TimeoutError as NeverCameError
-
-    # On a busy machine the form can be filled in before it listens.
-    for _ in range(_ATTEMPTS_TO_SIGN_IN):
-        page.goto(f"{url}/login/")
-        if "/login" not in page.url:
-            return
-        page.fill("[data-test='username-input']", user)
-        try:
-            page.fill("[data-test='password-input']", password)
-        except Error:
-            # Playwright's own message quotes the password.
-            raise SupersetError(f"{url}/login/ has no field that takes a password. Is this a Superset?") from None
-        page.click("[data-test='login-button']")
-        try:
-            page.wait_for_url(
-                lambda address: "/login" not in address, wait_until="commit", timeout=_MILLISECONDS_TO_SIGN_IN
-            )
-            return
-        except NeverCameError:
-            continue
-    raise SupersetError(f"{url} did not accept the user {user}; check ACL_SUPERSET_PASSWORD.")
 
 
 def open_dashboard(page: Page, url: str, slug: str) -> list[str]:
@@ -139,11 +121,6 @@ def open_tab(page: Page, name: str) -> None:
     _wait_until_painted(page, f"the tab {name}")
 
 
-def height_of(page: Page) -> int:
-    """Return the pixels from the top of the window to the end of the open tab."""
-    return int(page.evaluate(_HEIGHT_OF_TAB))
-
-
 def painted_charts(page: Page) -> dict[str, Locator]:
     """Return the visible charts of the open tab by name."""
     charts = page.locator("[data-test-chart-id]").all()
@@ -151,12 +128,29 @@ def painted_charts(page: Page) -> dict[str, Locator]:
 
 
 def _wait_until_painted(page: Page, what: str) -> None:
-    from playwright.sync_api import TimeoutError as NeverCameError
+    from playwright.sync_api import TimeoutError as NeverPaintedError
 
     try:
         page.wait_for_function(_ALL_PAINTED)
-    except NeverCameError as error:
+    except NeverPaintedError as error:
         raise SupersetError(
             f"Not all charts of {what} were painted within {_MILLISECONDS_TO_PAINT // 1000} s."
         ) from error
     page.wait_for_timeout(_MILLISECONDS_TO_SETTLE)
+
+
+def take_screenshots(url: str, user: str, password: str, browser: Browser) -> list[Path]:
+    """Write a picture of every tab in each of WIDTHS as `superset_<tab>_<width>.png`, and return the files.
+
+    Raises:
+        SupersetError: the dashboard is not painted in time.
+    """
+    pictures = []
+    for name, width in WIDTHS.items():
+        with signed_in_page(browser, url, user, password, width) as page:
+            for tab in open_dashboard(page, url, DASHBOARD):
+                open_tab(page, tab)
+                pictures.append(IMAGES_DIR / f"superset_{tab.lower().replace(' ', '_')}_{name}.png")
+                area = {"x": 0, "y": 0, "width": width, "height": page.evaluate(_HEIGHT_OF_TAB)}
+                page.screenshot(path=pictures[-1], clip=area)  # type: ignore[arg-type] # its keys are those
+    return pictures

@@ -1,25 +1,30 @@
 """The dashboards as code: read `superset/bundle`, import it into a running Superset, and find what left it.
 
 The folder holds YAML as Superset's own export writes it. The import certifies datasets, charts and dashboards as kept
-in the repository. This mark distinguishes objects that left the bundle from those that people made. The mark of a
-dashboard also holds the digest of the bundle, so an import is only repeated when the bundle changed.
+in the repository. This mark distinguishes objects that left the bundle from those that people made. It holds a digest
+of the object, so that edits in Superset are found. The mark of a dashboard also holds the digest of the bundle, so an
+import is only repeated when the bundle changed.
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
 import hashlib
 import io
 import json
+import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import yaml
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
+from acl_assets.superset.canonical import content_digest
+from acl_assets.superset.client import SupersetClient, SupersetError
 
 BUNDLE_DIR = PROJECT_DIR / "superset" / "bundle"
 # Stands in the repository where an installation has the path of its published file.
@@ -27,7 +32,6 @@ PLACEHOLDER_URI = "duckdb:////published/acl.duckdb?access_mode=read_only"
 
 _CERTIFIED_BY = "acl_assets"
 _PROVENANCE = "Kept in the repository, in superset/bundle."
-_CERTIFICATION = {"certified_by": _CERTIFIED_BY, "details": _PROVENANCE}
 _NAMES = {
     "databases": "database_name",
     "datasets": "table_name",
@@ -46,12 +50,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file of the bundle.
-
-    Attributes:
-        path: relative to the bundle, such as `charts/venues.yaml`.
-        content: of the file.
-    """
+    """One YAML file of the bundle, by its path relative to the bundle, such as `charts/venues.yaml`."""
 
     path: str
     content: dict[str, Any]
@@ -71,6 +70,10 @@ class Document:
         """The name that Superset shows."""
         return str(self.content[_NAMES[self.kind]])
 
+    def with_content(self, **changes: Any) -> Document:
+        """Return the document with other values of some keys."""
+        return replace(self, content=self.content | changes)
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -87,9 +90,7 @@ class Bundle:
         uri = database_uri(settings)
         installed = Bundle(
             tuple(
-                Document(document.path, {**document.content, "sqlalchemy_uri": uri})
-                if document.kind == "databases"
-                else document
+                document.with_content(sqlalchemy_uri=uri) if document.kind == "databases" else document
                 for document in self.documents
             )
         )
@@ -103,8 +104,6 @@ class Bundle:
     @cached_property
     def archive(self) -> bytes:
         """The ZIP file that Superset imports; equal bundles give equal bytes."""
-        import yaml
-
         metadata = {"version": "1.0.0", "type": "assets", "timestamp": "2022-08-01T00:00:00+00:00"}
         contents = {"metadata.yaml": metadata, **{document.path: document.content for document in self.documents}}
         buffer = io.BytesIO()
@@ -122,17 +121,12 @@ def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
     Raises:
         BundleError: the folder is missing, or holds a file that Superset could not import.
     """
-    import yaml
-
     if not folder.is_dir():
         raise BundleError(f"There is no {folder} to import dashboards from.")
     documents = []
-    for file in sorted(folder.rglob("*.yaml")):
-        path = file.relative_to(folder).as_posix()
-        if path == "metadata.yaml":
-            continue
+    for file in sorted({*folder.rglob("*.yaml")} - {folder / "metadata.yaml"}):
         try:
-            document = Document(path, yaml.safe_load(file.read_text()))
+            document = Document(file.relative_to(folder).as_posix(), yaml.safe_load(file.read_text()))
         except yaml.YAMLError as error:
             raise BundleError(f"{file} is not YAML: {error}") from error
         if document.kind not in KINDS:
@@ -151,47 +145,51 @@ def database_uri(settings: Settings) -> str:
 
 
 def _marked(document: Document, digest: str) -> Document:
-    content = document.content
+    details = f"{_PROVENANCE} State {content_digest(document.kind, document.content)}."
     if document.kind == "datasets":
-        mark: dict[str, Any] = {"extra": {**(content.get("extra") or {}), "certification": _CERTIFICATION}}
-    elif document.kind == "dashboards":
-        mark = {"certified_by": _CERTIFIED_BY, "certification_details": f"{_PROVENANCE} State {digest}"}
-    elif document.kind == "charts":
-        mark = {"certified_by": _CERTIFIED_BY, "certification_details": _PROVENANCE}
+        certification = {"certified_by": _CERTIFIED_BY, "details": details}
+        return document.with_content(extra={**(document.content.get("extra") or {}), "certification": certification})
+    if document.kind in ("charts", "dashboards"):
+        details += f" Bundle {digest}." if document.kind == "dashboards" else ""
+        return document.with_content(certified_by=_CERTIFIED_BY, certification_details=details)
+    return document
+
+
+def state_in_mark(document: Document) -> str | None:
+    """Return the digest of the content as it was imported, or None without a mark.
+
+    For a mark of an earlier version, which has no digest, it is that of the present content.
+    """
+    if not _is_marked(document.kind, document.content):
+        return None
+    if document.kind == "datasets":
+        details = document.content["extra"]["certification"].get("details")
     else:
-        mark = {}
-    return Document(document.path, {**content, **mark})
+        details = document.content.get("certification_details")
+    found = re.search(r"State ([0-9a-f]{64})\b", details or "")
+    return found[1] if found else content_digest(document.kind, without_mark(document).content)
 
 
 def without_mark(document: Document) -> Document:
     """Return a document as the repository keeps it, without what `for_installation` adds."""
-    content = copy.deepcopy(document.content)
     if document.kind == "databases":
-        content["sqlalchemy_uri"] = PLACEHOLDER_URI
-    if content.get("certified_by") == _CERTIFIED_BY:
-        content["certified_by"] = content["certification_details"] = None
-    extra = content.get("extra")
-    if document.kind == "datasets" and extra and extra.get("certification") == _CERTIFICATION:
-        content["extra"] = {name: value for name, value in extra.items() if name != "certification"} or None
-    return Document(document.path, content)
+        return document.with_content(sqlalchemy_uri=PLACEHOLDER_URI)
+    if not _is_marked(document.kind, document.content):
+        return document
+    if document.kind == "datasets":
+        extra = {name: value for name, value in document.content["extra"].items() if name != "certification"}
+        return document.with_content(extra=extra or None)
+    return document.with_content(certified_by=None, certification_details=None)
 
 
-@dataclass(frozen=True)
-class Orphan:
-    """An object that an earlier bundle brought into Superset and this one does not hold.
-
-    Attributes:
-        kind: one of KINDS.
-        id: its number in Superset.
-        name: the name that Superset shows.
-    """
-
-    kind: str
-    id: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{_RESOURCES[self.kind]} {self.name!r} (id {self.id})"
+def _is_marked(kind: str, content: Mapping[str, Any]) -> bool:
+    """Return whether a document, or an entry of a list of Superset's, carries the mark."""
+    if kind == "datasets":
+        extra = content.get("extra") or {}
+        # Lists hold it as text.
+        extra = json.loads(extra) if isinstance(extra, str) else extra
+        return bool((extra.get("certification") or {}).get("certified_by") == _CERTIFIED_BY)
+    return bool(content.get("certified_by") == _CERTIFIED_BY)
 
 
 def import_bundle(client: SupersetClient, settings: Settings, folder: Path = BUNDLE_DIR) -> Bundle:
@@ -228,52 +226,39 @@ def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
     return missing
 
 
+class Orphan(NamedTuple):
+    """An object that an earlier bundle brought into Superset and this one does not hold."""
+
+    resource: str
+    id: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.name!r} (id {self.id})"
+
+    def remove(self, client: SupersetClient) -> None:
+        """Delete it from Superset."""
+        client.delete(f"/api/v1/{self.resource}/{self.id}")
+
+
 def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     """Return what carries the repository's mark in Superset and is not in the bundle, dashboards first."""
     kept = {document.uuid for document in bundle.documents}
     return [
-        Orphan(kind, entry["id"], entry[_NAMES[kind]])
+        Orphan(resource, entry["id"], entry[_NAMES[kind]])
         for kind, resource in _RESOURCES.items()
         for entry in client.everything(f"/api/v1/{resource}/")
         if entry["uuid"] not in kept and _is_marked(kind, entry)
     ]
 
 
-def _is_marked(kind: str, entry: dict[str, Any]) -> bool:
-    if kind == "datasets":
-        return bool(json.loads(entry.get("extra") or "{}").get("certification") == _CERTIFICATION)
-    return bool(entry.get("certified_by") == _CERTIFIED_BY)
-
-
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `import` and `orphans` to the command line."""
-    importing = commands.add_parser("import", help="bring superset/bundle into a running Superset")
-    importing.set_defaults(run=_import)
-    orphans = commands.add_parser("orphans", help="list what left superset/bundle and is still in Superset")
-    orphans.add_argument("--remove", action="store_true", help="delete them from Superset")
-    orphans.set_defaults(run=_orphans)
-
-
-def _import(_options: argparse.Namespace, settings: Settings) -> int:
-    with superset_client(settings) as client:
-        bundle = import_bundle(client, settings, BUNDLE_DIR)
-        print(f"Imported {len(bundle.documents)} files of {BUNDLE_DIR} into {client.url}.")
-        _list_orphans(client, bundle)
-    return 0
-
-
-def _orphans(options: argparse.Namespace, settings: Settings) -> int:
-    with superset_client(settings) as client:
-        orphans = _list_orphans(client, read_bundle(BUNDLE_DIR))
-        if options.remove:
-            for orphan in orphans:
-                client.delete(f"/api/v1/{_RESOURCES[orphan.kind]}/{orphan.id}")
-            print(f"Removed {len(orphans)}.")
-    return 0
-
-
-def _list_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
-    orphans = find_orphans(client, bundle)
-    for orphan in orphans:
-        print(f"No longer in the repository: {orphan}")
-    return orphans
+def keep_copies(client: SupersetClient, orphans: Sequence[Orphan], folder: Path) -> list[Path]:
+    """Export objects into archives that Superset can import again, one for each kind, and return the files."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")
+    files = []
+    for resource in _RESOURCES.values():
+        if numbers := [orphan.id for orphan in orphans if orphan.resource == resource]:
+            files.append(folder / f"{moment}_{resource}.zip")
+            files[-1].write_bytes(client.download(f"/api/v1/{resource}/export/", q=numbers))
+    return files

@@ -6,8 +6,7 @@ Whether the answers are right is checked in CI, against a query of our own for e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -20,16 +19,8 @@ from acl_assets.warehouse.published_file import open_published
 _PUBLICATION = "select run_id from publication.publications"
 
 
-@dataclass(frozen=True)
-class CheckedChart:
-    """A chart of the bundle as Superset answers for it.
-
-    Attributes:
-        name: of the chart.
-        id: its number in Superset, None if Superset does not have it.
-        rows: how many it shows.
-        problem: what is wrong, None if nothing is.
-    """
+class CheckedChart(NamedTuple):
+    """A chart of the bundle as Superset answers for it; `id` is None if Superset lacks it, `problem` if it is right."""
 
     name: str
     id: int | None
@@ -56,14 +47,13 @@ def check_charts(client: SupersetClient, settings: Settings, bundle: Bundle) -> 
             f"The database {warehouse.name!r} in {client.url} does not read {settings.published_file}: it answers with "
             f"the publication {answer}, the file has {published[-1]}. Let both use the same file, and run again."
         )
-    datasets = {entry["id"]: entry["database"]["id"] for entry in client.everything("/api/v1/dataset/")}
-    read_here = {number for number, source in datasets.items() if source == database}
-    charts = {entry["uuid"]: entry for entry in client.everything("/api/v1/chart/")}
+    read_here = {entry["id"] for entry in client.everything("/api/v1/dataset/") if entry["database"]["id"] == database}
+    entries = {entry["uuid"]: entry for entry in client.everything("/api/v1/chart/")}
     with open_published(settings) as file:
         may_be_empty = {dataset.uuid: not _has_history(file, dataset) for dataset in bundle.of_kind("datasets")}
     checked = []
     for chart in bundle.of_kind("charts"):
-        entry = charts.get(chart.uuid)
+        entry = entries.get(chart.uuid)
         if entry is None:
             checked.append(CheckedChart(chart.name, None, 0, "is not in Superset"))
         elif entry["datasource_id"] not in read_here:
@@ -87,8 +77,7 @@ def _check(client: SupersetClient, chart: Document, entry: Mapping[str, Any], ma
 def _has_history(file: duckdb.DuckDBPyConnection, dataset: Document) -> bool:
     """Return whether a published table has rows, of completed festivals where it tells them from those on sale."""
     table = qualified_name(dataset.content["schema"], dataset.content["table_name"])
-    columns = {row[0] for row in file.execute(f"describe {table}").fetchall()}
-    completed = "where is_completed" if "is_completed" in columns else ""
+    completed = "where is_completed" if "is_completed" in file.sql(f"from {table}").columns else ""
     return file.execute(f"select 1 from {table} {completed} limit 1").fetchone() is not None
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
+
+import requests
 
 from acl_assets.settings import Settings, secret_text
 from acl_assets.superset.server import password_file
 
-if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
-
 LOCAL_URL = "http://127.0.0.1:8088"
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
-_SECONDS_TO_CONNECT = 10
-_SECONDS_TO_ANSWER = 120
+_SECONDS_TO_CONNECT_AND_ANSWER = (10, 120)
 # Superset gives no more rows of a list at once.
 _PAGE_SIZE = 100
 _ADVICE = {401: " Check ACL_SUPERSET_USER and ACL_SUPERSET_PASSWORD.", 403: " The user needs the role Admin."}
@@ -38,22 +35,21 @@ class SupersetClient:
         self.url = url.rstrip("/")
         self.user = user
         self.password = password
+        self._token = ""
 
     def __enter__(self) -> SupersetClient:
-        import requests
-
-        self._failure = requests.RequestException
-        self._token = ""
         self._session = requests.Session()
+        # To a proxy 127.0.0.1 is the proxy's own machine.
+        self._session.trust_env = urlsplit(self.url).hostname not in _THIS_MACHINE
+        # The server may close an idle connection just as a request is sent on it.
+        self._session.headers["Connection"] = "close"
         # A function, because requests replaces a header by the entry of a .netrc file for this host.
         self._session.auth = self._authorized
-        # To a proxy 127.0.0.1 is the proxy's own machine.
-        self._proxies = {"no_proxy": "*"} if urlsplit(self.url).hostname in _THIS_MACHINE else None
         try:
             credentials = {"username": self.user, "password": self.password, "provider": "db"}
             self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
-            self._session.headers["X-CSRFToken"] = self.get("/api/v1/security/csrf_token/")["result"]
-            self._session.headers["Referer"] = self.url
+            token = self.get("/api/v1/security/csrf_token/")["result"]
+            self._session.headers.update({"X-CSRFToken": token, "Referer": self.url})
         except BaseException:
             self._session.close()
             raise
@@ -64,85 +60,71 @@ class SupersetClient:
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
         """Return the JSON answer to a GET request."""
-        return self._parsed(self._request("GET", path, params=parameters))
+        return self._json("GET", path, params=parameters)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         """Return the JSON answer to a POST request; `body` is what `requests` takes, such as `json` and `files`."""
-        return self._parsed(self._request("POST", path, **body))
+        return self._json("POST", path, **body)
 
     def put(self, path: str, **body: Any) -> dict[str, Any]:
         """Return the JSON answer to a PUT request; `body` as in `post`."""
-        return self._parsed(self._request("PUT", path, **body))
+        return self._json("PUT", path, **body)
 
-    def delete(self, path: str, **parameters: Any) -> dict[str, Any]:
+    def delete(self, path: str) -> dict[str, Any]:
         """Return the JSON answer to a DELETE request."""
-        return self._parsed(self._request("DELETE", path, params=parameters))
+        return self._json("DELETE", path)
 
     def download(self, path: str, **parameters: Any) -> bytes:
-        """Return the content of a file."""
-        response = self._request("GET", path, params=parameters)
-        if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise self._not_what_was_asked(response, "a file")
-        return response.content
+        """Return a ZIP file."""
+        return self._request("GET", path, "application/zip", params=parameters).content
 
-    def everything(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield every entry of a list, such as `/api/v1/chart/`, in the order of their ids."""
+    def everything(self, path: str) -> list[dict[str, Any]]:
+        """Return every entry of a list, such as `/api/v1/chart/`, in the order of their ids."""
         entries: list[dict[str, Any]] = []
         page = 0
         while found := self.get(path, q={"page": page, "page_size": _PAGE_SIZE})["result"]:
             entries += found
             page += 1
-        yield from sorted(entries, key=lambda entry: int(entry["id"]))
+        return sorted(entries, key=lambda entry: int(entry["id"]))
 
     def numbers(self, path: str) -> dict[str, int]:
         """Return the ids of the entries of a list by their uuids."""
         return {str(entry["uuid"]): int(entry["id"]) for entry in self.everything(path)}
 
-    def _authorized(self, request: PreparedRequest) -> PreparedRequest:
+    def _authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _request(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, **body: Any) -> Response:
-        sent = {name: value if isinstance(value, str) else json.dumps(value) for name, value in (params or {}).items()}
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._request(method, path, "application/json", **options).json()
+        return answer
+
+    def _request(self, method: str, path: str, wanted: str, **options: Any) -> requests.Response:
+        parameters = options.pop("params", {})
+        options["params"] = {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()
+        }
+        asked = f"{method} {self.url}{path}"
         try:
-            response = self._session.request(
-                method,
-                self.url + path,
-                params=sent,
-                timeout=(_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER),
-                proxies=self._proxies,
-                **body,
-            )
-        except self._failure as error:
+            response = self._session.request(method, self.url + path, timeout=_SECONDS_TO_CONNECT_AND_ANSWER, **options)
+        except requests.RequestException as error:
             raise SupersetError(
-                f"{method} {self.url}{path} got no answer ({type(error).__name__}). Start Superset (make superset), or "
-                "correct ACL_SUPERSET_URL."
+                f"{asked} got no answer ({type(error).__name__}). Start Superset (make superset), or correct "
+                "ACL_SUPERSET_URL."
             ) from error
         if not response.ok:
             raise SupersetError(
-                f"{method} {self.url}{path} was refused with status {response.status_code}: {_reason(response)}"
+                f"{asked} was refused with status {response.status_code}: {_reason(response)}"
                 + _ADVICE.get(response.status_code, "")
             )
+        given = response.headers.get("Content-Type", "no type of content")
+        if given.split(";")[0] != wanted:
+            raise SupersetError(
+                f"{asked} answered with {given} instead of {wanted}: nothing was done. Is {self.url} the address of a "
+                f"Superset, and is {self.user} allowed to do this?"
+            )
         return response
-
-    def _parsed(self, response: Response) -> dict[str, Any]:
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise self._not_what_was_asked(response, "JSON")
-        return answer
-
-    def _not_what_was_asked(self, response: Response, wanted: str) -> SupersetError:
-        # Superset redirects to its sign-in page when the session is not valid.
-        asked = (response.history or [response])[0].request
-        kind = response.headers.get("Content-Type", "nothing that says what it is")
-        return SupersetError(
-            f"{asked.method} {asked.url} answered with {kind} instead of {wanted}: nothing was done. Is "
-            f"{self.url} the address of a Superset, and is {self.user} allowed to do this?"
-        )
 
 
 def superset_client(settings: Settings) -> SupersetClient:
@@ -160,14 +142,12 @@ def superset_client(settings: Settings) -> SupersetClient:
     return SupersetClient(settings.superset_url or LOCAL_URL, settings.superset_user, password)
 
 
-def _reason(response: Response) -> str:
+def _reason(response: requests.Response) -> str:
     """Return the reason that Superset gives for a refusal; internal errors are in its log only."""
     try:
         answer = response.json()
-    except ValueError:
+    except requests.JSONDecodeError:
         return "a page that gives no reason; it is in Superset's log."
-    if not isinstance(answer, dict):
-        return response.text[:300]
     errors = answer.get("errors") or []
     details = [f"{error.get('message')} {json.dumps(error['extra']) if error.get('extra') else ''}" for error in errors]
     return " ".join(details).strip() or json.dumps(answer.get("message", answer))

@@ -1,23 +1,17 @@
-"""Export the dashboards from Superset into the YAML of `superset/bundle`, ready to be committed.
-
-Superset's export holds much that differs between installations or between two exports of the same dashboard: numbers of
-charts and datasets, which charts a filter reaches, derived colours. The canonical form leaves that out and fixes the
-order of everything else. A diff then shows what somebody changed, and without changes there is none.
-"""
+"""Export the dashboards from Superset into the YAML of `superset/bundle`, and find what was edited there."""
 
 from __future__ import annotations
 
-import argparse
-import copy
 import io
 import json
 import re
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from acl_assets.settings import Settings
+import yaml
+
 from acl_assets.superset.bundle import (
     BUNDLE_DIR,
     KINDS,
@@ -25,39 +19,14 @@ from acl_assets.superset.bundle import (
     BundleError,
     Document,
     read_bundle,
+    state_in_mark,
     without_mark,
 )
-from acl_assets.superset.client import SupersetClient, superset_client
+from acl_assets.superset.canonical import canonical_content, content_digest
+from acl_assets.superset.client import SupersetClient
 from acl_assets.superset.layout import ChartOfDashboard, completed_layout
 
-_FIRST_KEYS = (
-    "dashboard_title", "slice_name", "table_name", "database_name", "label", "column_name", "metric_name",
-    "verbose_name", "slug", "viz_type", "type", "description",
-)  # fmt: skip
-_LAST_KEYS = ("params", "query_context", "position", "metadata", "css", "columns", "metrics", "sql", "uuid", "version")
-# Numbers and derived values that differ between installations.
-_VOLATILE_KEYS = frozenset((
-    "chartsInScope", "color_namespace", "color_scheme_domain", "dashboardId", "dashboards", "datasource",
-    "datasource_id", "datasource_name", "default_filters", "force", "map_label_colors", "own_color_scheme",
-    "dashboard_color_scheme", "shared_label_colors", "slice_id", "tabsInScope", "url_params",
-))  # fmt: skip
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
-# Superset fails on a layout without them.
-_KEPT_WHEN_EMPTY = frozenset({"children", "excluded", "meta", "rootPath"})
-
-
-def add_command(subparsers: Any) -> None:
-    """Add the command `export` to the command line."""
-    parser = subparsers.add_parser("export", help="write the dashboards as edited in Superset back to superset/bundle")
-    parser.add_argument("--bundle-dir", type=Path, default=BUNDLE_DIR, help="where the YAML is (%(default)s)")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace, settings: Settings) -> int:
-    with superset_client(settings) as client:
-        changed = export_bundle(client, arguments.bundle_dir)
-    print("\n".join(changed) if changed else "Nothing changed.")
-    return 0
+_EXPORTED = {"dashboards": "dashboard", "datasets": "dataset", "queries": "saved_query"}
 
 
 def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str]:
@@ -72,7 +41,7 @@ def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str
         SupersetError: Superset refused an export.
     """
     bundle = read_bundle(folder)
-    fetched = _fetch(client, bundle)
+    fetched = Bundle(tuple(map(without_mark, _fetch(client, bundle).documents)))
     _require_known_sources(fetched, bundle)
     exported = canonical_bundle(fetched)
     new = {document.path: as_yaml(document) for document in exported.documents}
@@ -92,21 +61,87 @@ def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str
     return sorted(changed)
 
 
-def _fetch(client: SupersetClient, bundle: Bundle) -> Bundle:
-    """Return Superset's documents of a bundle, without the repository's mark and with complete layouts."""
+def find_edited(client: SupersetClient, bundle: Bundle) -> list[str]:
+    """Return the dashboards, charts and datasets that were edited in Superset since they were imported.
+
+    The import marks each with a digest of its content. Objects that equal the bundle count as not edited, and so do
+    objects with a mark of an earlier version, which has no digest.
+
+    Raises:
+        SupersetError: Superset refused an export.
+    """
+    kept = {
+        document.uuid: content_digest(document.kind, without_mark(document).content) for document in bundle.documents
+    }
+    edited = []
+    for document in _fetch(client, bundle, is_complete=False).documents:
+        if document.kind not in ("dashboards", "charts", "datasets") or document.uuid not in kept:
+            continue
+        content = content_digest(document.kind, without_mark(document).content)
+        if content not in (kept[document.uuid], state_in_mark(document)):
+            edited.append(f"{document.kind.removesuffix('s')} {document.name!r}")
+    return sorted(edited)
+
+
+def edits_in_words(edited: Sequence[str]) -> str:
+    """Return what was edited, and what to do about it."""
+    return (
+        f"Edited in Superset since the import: {', '.join(edited)}. Keep the edits with make superset-export, or drop "
+        "them with python -m acl_assets.superset import."
+    )
+
+
+def _digest(document: Document) -> str:
+    return content_digest(document.kind, without_mark(document).content)
+
+
+def _fetch(client: SupersetClient, bundle: Bundle, *, is_complete: bool = True) -> Bundle:
+    """Return Superset's documents of a bundle, with the repository's mark and complete layouts.
+
+    Where `is_complete`, raise BundleError if Superset lacks a document.
+    """
     found: dict[tuple[str, str], Document] = {}
-    for kind, resource in (("dashboards", "dashboard"), ("datasets", "dataset"), ("queries", "saved_query")):
-        numbers = _numbers(client, bundle, kind, resource)
+    for kind, resource in _EXPORTED.items():
+        numbers = _numbers(client, bundle, kind, is_complete=is_complete)
         if not numbers:
             continue
         for document in _documents(client.download(f"/api/v1/{resource}/export/", q=[*numbers.values()])):
-            found.setdefault((document.kind, document.uuid), without_mark(document))
+            found.setdefault((document.kind, document.uuid), document)
         if kind == "dashboards":
             for uuid, number in numbers.items():
-                dashboard = found[kind, uuid]
-                layout = _layout(client, number)
-                found[kind, uuid] = Document(dashboard.path, {**dashboard.content, "position": layout})
+                found[kind, uuid] = found[kind, uuid].with_content(position=_layout(client, number))
     return Bundle(tuple(found.values()))
+
+
+def _numbers(client: SupersetClient, bundle: Bundle, kind: str, *, is_complete: bool) -> dict[str, int]:
+    """Return Superset's numbers of the bundle's documents of one kind, by uuid.
+
+    Superset lists saved queries only to their owner, and without uuids: they are returned by label, if listed.
+    """
+    key = "label" if kind == "queries" else "uuid"
+    numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{_EXPORTED[kind]}/")}
+    wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
+    missing = [name for name in wanted if name not in numbers]
+    if missing and is_complete and kind != "queries":
+        raise BundleError(
+            f"{client.url} does not hold {', '.join(missing)} of {kind}. Import the bundle first "
+            "(python -m acl_assets.superset import)."
+        )
+    return {name: numbers[name] for name in wanted if name in numbers}
+
+
+def _documents(archive: bytes) -> Iterator[Document]:
+    """Yield the documents of an archive that Superset exported; raise BundleError if an import cannot hold one."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        for name in files.namelist():
+            document = Document(name.split("/", 1)[-1], yaml.safe_load(files.read(name)))
+            if document.kind in KINDS:
+                yield document
+            elif document.path != "metadata.yaml":
+                raise BundleError(
+                    f"A dashboard uses {document.path}, and Superset does not import {document.kind} with a bundle. "
+                    "Remove it from the dashboard in Superset and export again."
+                )
 
 
 def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
@@ -121,15 +156,23 @@ def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
 
 
 def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
-    """Raise BundleError if something reads a dataset or a database that the bundle does not hold."""
-    known, names = (
-        {document.uuid: document.name for kind in ("databases", "datasets") for document in found.of_kind(kind)}
-        for found in (bundle, fetched)
-    )
+    """Raise BundleError if a chart, filter or dataset reads a dataset or a database that the bundle does not hold."""
+    sources = [(f"the chart {chart.name!r}", chart.content.get("dataset_uuid")) for chart in fetched.of_kind("charts")]
+    sources += [
+        (f"the filter {chosen.get('name')!r}", target["datasetUuid"])
+        for dashboard in fetched.of_kind("dashboards")
+        for chosen in (dashboard.content.get("metadata") or {}).get("native_filter_configuration", [])
+        for target in chosen.get("targets", [])
+        # The target of a time filter has no dataset.
+        if "datasetUuid" in target
+    ]
+    sources += [(f"the dataset {each.name!r}", each.content["database_uuid"]) for each in fetched.of_kind("datasets")]
+    known = {document.uuid for kind in ("databases", "datasets") for document in bundle.of_kind(kind)}
+    names = {document.uuid: repr(document.name) for document in fetched.documents}
     strange = [
-        f"{reader} reads {repr(names[source]) if source in names else 'a dataset that was deleted'}"
-        for reader, source in _sources(fetched, known)
-        if source not in known
+        f"{reader} reads {names.get(str(source), 'a dataset that was deleted')}"
+        for reader, source in sources
+        if str(source) not in known
     ]
     if strange:
         raise BundleError(
@@ -138,86 +181,32 @@ def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
         )
 
 
-def _sources(fetched: Bundle, known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield a description of every chart, filter and known dataset of a bundle, and the uuid of its source."""
-    for chart in fetched.of_kind("charts"):
-        yield f"the chart {chart.name!r}", str(chart.content.get("dataset_uuid"))
-    for dashboard in fetched.of_kind("dashboards"):
-        for chosen in (dashboard.content.get("metadata") or {}).get("native_filter_configuration", []):
-            for target in chosen.get("targets", []):
-                # The target of a time filter has no dataset.
-                if "datasetUuid" in target:
-                    yield f"the filter {chosen.get('name')!r}", str(target["datasetUuid"])
-    for dataset in fetched.of_kind("datasets"):
-        if dataset.uuid in known:
-            yield f"the dataset {dataset.name!r}", str(dataset.content["database_uuid"])
-
-
-def _numbers(client: SupersetClient, bundle: Bundle, kind: str, resource: str) -> dict[str, int]:
-    """Return Superset's numbers of the bundle's documents of one kind, by uuid.
-
-    Superset lists saved queries only to their owner, and without uuids: they are returned by label, if listed.
-    """
-    key = "label" if kind == "queries" else "uuid"
-    numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{resource}/")}
-    wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
-    missing = [name for name in wanted if name not in numbers]
-    if missing and kind != "queries":
-        raise BundleError(
-            f"{client.url} does not hold {', '.join(missing)} of {kind}. Import the bundle first "
-            "(python -m acl_assets.superset import)."
-        )
-    return {name: numbers[name] for name in wanted if name in numbers}
-
-
-def _documents(archive: bytes) -> Iterator[Document]:
-    """Yield the documents of an archive that Superset exported; raise BundleError if an import cannot hold one."""
-    import yaml
-
-    with zipfile.ZipFile(io.BytesIO(archive)) as files:
-        for name in files.namelist():
-            path = name.split("/", 1)[-1]
-            if path == "metadata.yaml":
-                continue
-            document = Document(path, yaml.safe_load(files.read(name)))
-            if document.kind not in KINDS:
-                raise BundleError(
-                    f"A dashboard uses {path}, and Superset does not import {document.kind} with a bundle. Remove it "
-                    "from the dashboard in Superset and export again."
-                )
-            yield document
-
-
 def canonical_bundle(bundle: Bundle) -> Bundle:
     """Return a bundle in the form the repository keeps, or raise BundleError if two documents would share a file."""
     databases = {document.uuid: _slug(document.name) for document in bundle.of_kind("databases")}
     documents: dict[str, Document] = {}
     for document in bundle.documents:
-        canonical = Document(_path(document, databases), _canonical_content(document))
+        canonical = Document(_path(document, databases), canonical_content(document.kind, document.content))
         if canonical.path in documents:
             raise BundleError(f"Two of {document.kind} are named {document.name!r}; rename one of them in Superset.")
         documents[canonical.path] = canonical
     return Bundle(tuple(documents[path] for path in sorted(documents)))
 
 
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def as_yaml(document: Document) -> str:
     """Return the text of a document's file, with long texts as blocks that a diff can compare line by line."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-    Dumper.add_representer(str, represent_text)
-    return yaml.dump(document.content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-def stable_number(uuid: str) -> int:
-    """Return the number of a chart in the YAML, because Superset's own differ between installations."""
-    return int(uuid.replace("-", "")[:7], 16)
+    return yaml.dump(document.content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _slug(name: str) -> str:
@@ -230,94 +219,3 @@ def _path(document: Document, databases: Mapping[str, str]) -> str:
         folder = f"{document.kind}/{databases[str(document.content['database_uuid'])]}"
     # Links depend on the slug of a dashboard; its title may change.
     return f"{folder}/{_slug(document.content.get('slug') or document.name)}.yaml"
-
-
-def _canonical_content(document: Document) -> dict[str, Any]:
-    content = dict(document.content)
-    # Superset exports this setting under two names, depending on what else is exported.
-    if "allow_file_upload" in content:
-        content["allow_csv_upload"] = content.pop("allow_file_upload")
-    if document.kind == "charts" and content.get("query_context"):
-        query_context = json.loads(content["query_context"])
-        # A copy of `params`.
-        query_context.pop("form_data", None)
-        content["query_context"] = json.dumps(_ordered(query_context), indent=2, ensure_ascii=False)
-    if document.kind == "dashboards":
-        content = _with_stable_numbers(content)
-    if document.kind == "datasets":
-        for children, name in (("columns", "column_name"), ("metrics", "metric_name")):
-            content[children] = sorted(content.get(children) or [], key=lambda child: str(child[name]))
-    if content.get("sql"):
-        content["sql"] = "\n".join(line.rstrip() for line in content["sql"].strip().splitlines()) + "\n"
-    canonical: dict[str, Any] = _ordered(content, drop_empty=True)
-    return canonical
-
-
-def _ordered(value: Any, drop_empty: bool = False) -> Any:
-    """Return a value with the keys of mappings in a fixed order, without those that differ between installations."""
-    if isinstance(value, Mapping):
-        kept = {}
-        for key in sorted(value, key=_place):
-            child = _ordered(value[key], drop_empty)
-            # Superset writes the settings of grids of charts into every chart, even when that feature is off.
-            is_noise = key in _VOLATILE_KEYS or key.startswith("matrixify_")
-            if not is_noise and not (drop_empty and child in _EMPTY and key not in _KEPT_WHEN_EMPTY):
-                kept[key] = child
-        return kept
-    if isinstance(value, list):
-        return [_ordered(child, drop_empty) for child in value]
-    return value
-
-
-def _place(key: str) -> tuple[int, str]:
-    if key in _FIRST_KEYS:
-        return _FIRST_KEYS.index(key) - len(_FIRST_KEYS), ""
-    if key in _LAST_KEYS:
-        return 1 + _LAST_KEYS.index(key), ""
-    return 0, key
-
-
-def _with_stable_numbers(dashboard: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dashboard that refers to its charts by `stable_number`; raise BundleError if a chart has no uuid."""
-    position = copy.deepcopy(dashboard.get("position") or {})
-    metadata = copy.deepcopy(dashboard.get("metadata") or {})
-    numbers: dict[int, int] = {}
-    for name, component in position.items():
-        if isinstance(component, dict) and component.get("type") == "CHART":
-            meta = component["meta"]
-            if not meta.get("uuid"):
-                raise BundleError(
-                    f"The dashboard {dashboard.get('slug')} has a chart without a uuid: {name}, "
-                    f"{meta.get('sliceName')!r}. Write the uuid of the chart's file into its meta."
-                )
-            numbers[meta["chartId"]] = meta["chartId"] = stable_number(meta["uuid"])
-    return {**dashboard, "position": position, "metadata": _renumbered(metadata, numbers)}
-
-
-def _renumbered(metadata: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
-    """Replace the numbers of charts in the metadata of a dashboard; drop those of charts it does not hold."""
-
-    def renumber(scope: Any) -> None:
-        if isinstance(scope, dict):
-            excluded = scope.get("excluded", [])
-            scope["excluded"] = sorted(numbers[number] for number in excluded if number in numbers)
-
-    for native_filter in metadata.get("native_filter_configuration", []):
-        renumber(native_filter.get("scope"))
-    renumber(metadata.get("global_chart_configuration", {}).get("scope"))
-    own_scopes = {}
-    for number, configuration in metadata.pop("chart_configuration", {}).items():
-        scope = configuration.get("crossFilters", {}).get("scope")
-        # Every chart has an entry; those without a scope of their own are defaults.
-        if isinstance(scope, dict) and int(number) in numbers:
-            renumber(scope)
-            stable = numbers[int(number)]
-            own_scopes[str(stable)] = {"id": stable, "crossFilters": {"scope": scope}}
-    immune = metadata.pop("timed_refresh_immune_slices", [])
-    expanded = metadata.pop("expanded_slices", {})
-    return {
-        **metadata,
-        "chart_configuration": own_scopes,
-        "timed_refresh_immune_slices": sorted(numbers[number] for number in immune if number in numbers),
-        "expanded_slices": {str(numbers[int(key)]): value for key, value in expanded.items() if int(key) in numbers},
-    }

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 _ROOT, _GRID, _HEADER, _VERSION = "ROOT_ID", "GRID_ID", "HEADER_ID", "DASHBOARD_VERSION_KEY"
-# Superset's own size of a chart that was never placed.
-_WIDTH, _HEIGHT = 4, 50
 
 
 class ChartOfDashboard(NamedTuple):
@@ -31,53 +29,45 @@ def completed_layout(layout: Mapping[str, Any], charts: Mapping[int, ChartOfDash
         layout: as Superset stores it; empty for a dashboard that was never edited.
         charts: those on the dashboard, by their numbers in Superset.
     """
-    completed: dict[str, Any] = {_VERSION: layout.get(_VERSION, "v2")}
-    if _copy(layout, _ROOT, [], charts, completed) is None or not completed[_ROOT].get("children"):
+    completed = _copied(layout, _ROOT, [], charts)
+    if not completed.get(_ROOT, {}).get("children"):
         completed[_ROOT] = {"id": _ROOT, "type": "ROOT", "children": [_GRID]}
     if _HEADER in layout:
         completed[_HEADER] = copy.deepcopy(layout[_HEADER])
     # Superset keeps the grid of a layout without tabs where there are some.
     completed.setdefault(_GRID, {"id": _GRID, "type": "GRID", "children": [], "parents": [_ROOT]})
-    placed = {part["meta"]["uuid"] for part in completed.values() if _is_chart(part)}
+    placed = {part["meta"]["uuid"] for part in completed.values() if part["type"] == "CHART"}
     for number, chart in sorted(charts.items(), key=lambda item: item[1].uuid):
         if chart.uuid not in placed:
             _place(completed, number, chart)
-    return completed
+    return {_VERSION: layout.get(_VERSION, "v2"), **completed}
 
 
-def _copy(
-    layout: Mapping[str, Any],
-    name: str,
-    parents: list[str],
-    charts: Mapping[int, ChartOfDashboard],
-    completed: dict[str, Any],
-) -> str | None:
-    """Copy a component with all that is in it; return its name in the copy, or None if nothing of it is left."""
+def _copied(
+    layout: Mapping[str, Any], name: str, parents: list[str], charts: Mapping[int, ChartOfDashboard]
+) -> dict[str, Any]:
+    """Return a component by its name, after all that is in it; empty if nothing of it is left."""
     if name not in layout:
-        return None
+        return {}
     component = copy.deepcopy(layout[name])
-    if _is_chart(component):
+    if component["type"] == "CHART":
         number = component["meta"].get("chartId")
         if number not in charts:
-            return None
+            return {}
         component["meta"]["uuid"] = charts[number].uuid
         if name == f"CHART-{number}":
             name = f"CHART-{charts[number].uuid}"
     component["id"] = name
     if parents:
         component["parents"] = parents
+    inside: dict[str, Any] = {}
     if children := component.get("children"):
-        inside = [*parents, name]
-        left = [copied for child in children if (copied := _copy(layout, child, inside, charts, completed))]
-        if not left and component["type"] in ("ROW", "COLUMN"):
-            return None
-        component["children"] = left
-    completed[name] = component
-    return name
-
-
-def _is_chart(component: Any) -> bool:
-    return isinstance(component, dict) and component.get("type") == "CHART"
+        parts = [part for child in children if (part := _copied(layout, child, [*parents, name], charts))]
+        if not parts and component["type"] in ("ROW", "COLUMN"):
+            return {}
+        component["children"] = [next(reversed(part)) for part in parts]
+        inside = {key: value for part in parts for key, value in part.items()}
+    return {**inside, name: component}
 
 
 def _place(layout: dict[str, Any], number: int, chart: ChartOfDashboard) -> None:
@@ -92,5 +82,6 @@ def _place(layout: dict[str, Any], number: int, chart: ChartOfDashboard) -> None
     place["children"].append(row)
     transparent = {"background": "BACKGROUND_TRANSPARENT"}
     layout[row] = {"id": row, "type": "ROW", "children": [name], "parents": parents, "meta": transparent}
-    meta = {"chartId": number, "uuid": chart.uuid, "sliceName": chart.name, "width": _WIDTH, "height": _HEIGHT}
+    # Superset's own size of a chart that was never placed.
+    meta = {"chartId": number, "uuid": chart.uuid, "sliceName": chart.name, "width": 4, "height": 50}
     layout[name] = {"id": name, "type": "CHART", "children": [], "parents": [*parents, row], "meta": meta}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import logging
 import os
 import secrets
 import signal
@@ -11,12 +11,12 @@ import socket
 import sqlite3
 import subprocess
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
@@ -34,6 +34,7 @@ _NOT_HANDED_ON = ("ACL_", "DAGSTER_", "FLASK_", "GUNICORN_", "PYTHON", "SUPERSET
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.1
+_logger = logging.getLogger(__name__)
 
 
 class SupersetServerError(Exception):
@@ -42,59 +43,40 @@ class SupersetServerError(Exception):
 
 @dataclass(frozen=True)
 class SupersetServer:
-    """A Superset that answers.
-
-    Attributes:
-        url: without a slash at the end.
-        user: name of the administrator.
-        password: of the administrator.
-        home: folder of its state.
-    """
+    """A Superset that answers at `url`, which has no slash at the end, and its administrator."""
 
     url: str
     user: str
     password: str = field(repr=False)
-    home: Path
     _process: subprocess.Popen[bytes] = field(repr=False)
+    _log: Path
 
     def wait(self) -> None:
         """Wait for the server, and raise SupersetServerError when it ends by itself."""
         code = self._process.wait()
-        raise SupersetServerError(
-            f"Superset has ended by itself, with exit code {code}. {end_of_log(_log_file(self.home))}"
-        )
-
-
-def set_up_superset(settings: Settings, log: Callable[[str], None] = lambda message: None) -> None:
-    """Migrate Superset's metadata to the installed version, and create the administrator or set their password.
-
-    Returns at once if that was done already. The password is that of the settings, or else is in the `password_file`.
-
-    Raises:
-        SupersetServerError: Superset is not installed, runs already, or cannot be set up.
-    """
-    with _opened_home(settings) as home:
-        _set_up(home, _environment(home), settings.superset_user, _password(settings), log)
+        raise SupersetServerError(f"Superset has ended by itself, with exit code {code}. {end_of_log(self._log)}")
 
 
 @contextmanager
-def running_superset(
-    settings: Settings, port: int | None = None, log: Callable[[str], None] = lambda message: None
-) -> Iterator[SupersetServer]:
+def running_superset(settings: Settings, port: int | None = None) -> Iterator[SupersetServer]:
     """Set Superset up and run it on a port of 127.0.0.1, by default a free one, until the block or this process ends.
+
+    The metadata is migrated to the installed version if necessary. The administrator's password is that of the
+    settings, or else the one in `password_file`.
 
     Raises:
         SupersetServerError: Superset is not installed, runs already, cannot be set up, or does not start.
     """
-    with _opened_home(settings) as home, _listen(port) as listener:
+    with _locked_home(settings) as home, _listen(port) as listener:
         user, password, environment = settings.superset_user, _password(settings), _environment(home)
-        _set_up(home, environment, user, password, log)
+        _set_up(home, environment, user, password)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        log(f"Starting Superset on {url} ...")
-        process = _start(home, environment, listener)
+        _logger.info("Starting Superset on %s ...", url)
+        log_file = home / "server.log"
+        process = _start(home, environment, listener, log_file)
         try:
-            _wait_until_ready(process, url, home)
-            yield SupersetServer(url, user, password, home, process)
+            _wait_until_ready(process, url, log_file)
+            yield SupersetServer(url, user, password, process, log_file)
         finally:
             _end(process)
 
@@ -110,7 +92,7 @@ def stop_superset(settings: Settings) -> bool:
         return end_holder(home / "server.lock", 2 * _STOP_SECONDS)
     except TimeoutError:
         raise SupersetServerError(
-            f"The Superset of {home} has not stopped within {2 * _STOP_SECONDS:.0f} s; see {_log_file(home)}."
+            f"The Superset of {home} has not stopped within {2 * _STOP_SECONDS:.0f} s; see {home / 'server.log'}."
         ) from None
 
 
@@ -124,13 +106,8 @@ def password_file(settings: Settings) -> Path:
     return superset_home(settings) / "admin_password"
 
 
-def _log_file(home: Path) -> Path:
-    return home / "server.log"
-
-
 @contextmanager
-def _opened_home(settings: Settings) -> Iterator[Path]:
-    """Lock the folder of the state and return it."""
+def _locked_home(settings: Settings) -> Iterator[Path]:
     if not _PYTHON.exists():
         raise SupersetServerError(f"Superset is not installed in {_PYTHON.parents[1]}; run: make superset-install")
     home = superset_home(settings)
@@ -168,20 +145,23 @@ def _environment(home: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(SUPERSET_DIR), "SUPERSET_HOME": str(home), "SUPERSET_SECRET_KEY": secret}
 
 
-def _set_up(home: Path, environment: Mapping[str, str], user: str, password: str, log: Callable[[str], None]) -> None:
-    done = home / "set_up.digest"
-    digest = _set_up_digest(environment, user, password)
+def _set_up(home: Path, environment: Mapping[str, str], user: str, password: str) -> None:
+    """Run `superset/set_up.py`, on a copy of a SQLite file: SQLite cannot roll back half a migration."""
+    done, metadata = home / "set_up.digest", home / "metadata.db"
     is_elsewhere = bool(environment.get(_METADATA_VARIABLE))
-    metadata = home / "metadata.db"
+    digest = _set_up_digest(environment, user, password)
     if (is_elsewhere or metadata.exists()) and done.exists() and hmac.compare_digest(done.read_text(), digest):
         return
-    log("Setting up Superset's metadata ...")
+    _logger.info("Setting up Superset's metadata ...")
     variables = {**environment, "ACL_SUPERSET_USER": user, "ACL_SUPERSET_PASSWORD": password}
     if is_elsewhere:
         _run_set_up(home, variables)
     else:
-        with _replaced_when_done(metadata) as new:
+        with TemporaryDirectory(dir=home, prefix="set_up_") as folder:
+            new = Path(folder) / "metadata.db"
+            _copy_metadata(metadata, new)
             _run_set_up(home, {**variables, _METADATA_VARIABLE: f"sqlite:///{new}"})
+            _replace_metadata(new, metadata)
     done.write_text(digest)
 
 
@@ -194,45 +174,39 @@ def _set_up_digest(environment: Mapping[str, str], user: str, password: str) -> 
         user.encode(),
         password.encode(),
     ]
-    digests = b"".join(hashlib.sha256(part).digest() for part in parts)
-    return hmac.new(environment["SUPERSET_SECRET_KEY"].encode(), digests, "sha256").hexdigest()
+    return hmac.new(environment["SUPERSET_SECRET_KEY"].encode(), b"\0".join(parts), "sha256").hexdigest()
 
 
-@contextmanager
-def _replaced_when_done(database: Path) -> Iterator[Path]:
-    """Work on a copy of a SQLite file, because SQLite cannot roll back half a migration."""
-    new = database.with_suffix(".new.db")
-    # SQLite would read a write-ahead log that a lost file left behind as part of the new file.
-    for file in (new, *([] if database.exists() else [database])):
-        for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
-            file.with_name(name).unlink(missing_ok=True)
-    if database.exists():
-        try:
-            with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
-                source.backup(copy)
-        except sqlite3.DatabaseError as error:
-            raise SupersetServerError(
-                f"Superset's metadata in {database} cannot be read: {error}. Restore it and {database.name}-wal from a "
-                "backup, or remove both: then only the dashboards of the repository come back."
-            ) from error
-    yield new
-    with closing(sqlite3.connect(new)) as copy:
-        copy.execute("pragma wal_checkpoint(truncate)")
+def _copy_metadata(database: Path, new: Path) -> None:
+    if not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as copy:
+            source.backup(copy)
+    except sqlite3.DatabaseError as error:
+        raise SupersetServerError(
+            f"Superset's metadata in {database} cannot be read: {error}. Restore it and {database.name}-wal from a "
+            "backup, or remove both: then only the dashboards of the repository come back."
+        ) from error
+
+
+def _replace_metadata(new: Path, database: Path) -> None:
+    with closing(sqlite3.connect(new)) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
     new.chmod(0o600)
+    # SQLite would read a write-ahead log that a lost file left behind as part of the new file.
+    if not database.exists():
+        for suffix in ("-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
     replace_durably(new, database)
 
 
 def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
     log_file = home / "set_up.log"
     with _private_log(log_file) as stream:
+        command = [_PYTHON, SUPERSET_DIR / "set_up.py"]
         ended = subprocess.run(
-            [_PYTHON, SUPERSET_DIR / "set_up.py"],
-            cwd=home,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            check=False,
+            command, cwd=home, env=variables, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
         )
     if ended.returncode:
         raise SupersetServerError(f"Superset's metadata could not be set up. {end_of_log(log_file)}")
@@ -254,33 +228,31 @@ def _listen(port: int | None) -> socket.socket:
     return listener
 
 
-def _start(home: Path, environment: Mapping[str, str], listener: socket.socket) -> subprocess.Popen[bytes]:
+def _start(
+    home: Path, environment: Mapping[str, str], listener: socket.socket, log_file: Path
+) -> subprocess.Popen[bytes]:
+    command = [str(_PYTHON), "-m", "gunicorn", "--config", str(SUPERSET_DIR / "gunicorn.conf.py")]
     # This process closes its copy, so that connections are refused once the server has ended.
-    with listener, _private_log(_log_file(home)) as stream:
+    with listener, _private_log(log_file) as stream:
         return subprocess.Popen(
-            [
-                *(_PYTHON, "-m", "gunicorn", "--config", SUPERSET_DIR / "gunicorn.conf.py"),
-                *("--bind", f"fd://{listener.fileno()}"),
-            ],
+            [*command, "--bind", f"fd://{listener.fileno()}"],
             cwd=home,
             env={**environment, "SUPERSET_OWNER": str(os.getpid())},
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=stream,
-            stderr=subprocess.STDOUT,
+            stderr=stream,
             # Ctrl-C reaches this process only, which then stops the server.
             start_new_session=True,
         )
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, home: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log_file: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(url):
-        if process.poll() is not None:
-            raise SupersetServerError(f"Superset did not start. {end_of_log(_log_file(home))}")
-        if time.monotonic() > deadline:
+        if process.poll() is not None or time.monotonic() > deadline:
             raise SupersetServerError(
-                f"Superset is not ready after {_START_SECONDS:.0f} s. {end_of_log(_log_file(home))}"
+                f"Superset did not start, or not within {_START_SECONDS:.0f} s. {end_of_log(log_file)}"
             )
         time.sleep(_POLL_SECONDS)
 
@@ -291,7 +263,7 @@ def _answers(url: str) -> bool:
     try:
         with direct.open(f"{url}/login/", timeout=_START_SECONDS) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from browser import OpenedPage
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from report.sample_warehouse import FESTIVAL_ON_SALE, SampleWarehouse, invented_performances, sample_warehouse
 
 from acl_assets.report.drawing import DARK, PAPER
@@ -68,41 +68,35 @@ def table(opened_page: OpenedPage, name: str) -> list[list[str]]:
     return opened_page.page.locator(f"#{name} tbody tr").evaluate_all(rows)
 
 
-def test_every_picture_is_painted_without_network_requests_and_errors(opened: OpenPage, report_file: Path) -> None:
+def test_every_picture_is_painted_and_described_without_network_requests_and_errors(
+    opened: OpenPage, report_file: Path
+) -> None:
     report = opened(report_file)
+    page = report.page
     assert report.requests == [report_file.as_uri()]
     assert report.complaints == []
     marks = "charts => Object.fromEntries(charts.map(c => [c.id, c.querySelectorAll('svg path[aria-label]').length]))"
-    painted = report.page.locator(".chart").evaluate_all(marks)
+    painted = page.locator(".chart").evaluate_all(marks)
     assert list(painted) == CHARTS
     assert all(count >= 8 for count in painted.values())
 
+    # For readers who cannot see it.
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("h1").count() == 1
+    described = "charts => charts.filter(c => c.matches('[role=graphics-document][aria-label]')).length"
+    assert page.locator(".chart").evaluate_all(described) == len(CHARTS)
+    headed = "tables => tables.every(t => t.caption && t.tHead.querySelector('th[scope=col]'))"
+    assert page.locator("table").evaluate_all(headed)
+    assert page.get_by_label("Tickets per month of sale").count() == 1
 
-def test_the_tables_hold_the_figures_of_the_data_products(
+
+def test_the_answer_comes_first_and_the_tables_hold_the_figures_of_the_data_products(
     opened: OpenPage, report_file: Path, warehouse: SampleWarehouse
 ) -> None:
     report = opened(report_file)
-    festivals = warehouse.products["ticket_sales_over_time"].groupby("festival_year")["tickets_sold"].sum()
-    assert [(row[0], row[1]) for row in table(report, "festivals-table")] == [
-        (str(year), f"{tickets:,}") for year, tickets in festivals.items()
-    ]
-    venues = warehouse.products["ticket_sales_by_venue"].drop_duplicates("venue_id").sort_values("venue_rank")
-    assert [row[1:3] for row in table(report, "venues-table")] == [
-        [name, f"{tickets:,}"] for name, tickets in zip(venues.venue_name, venues.total_tickets_sold, strict=True)
-    ]
-    candidates = warehouse.products["all_star_candidates"]
-    shown = [row for row in table(report, "candidates-table") if len(row) > 1]
-    assert [(row[0], row[1], row[2], row[3]) for row in shown] == [
-        (str(row.rank_in_venue), row.band_name, f"{row.avg_tickets_per_performance:,.0f}", str(row.performances))
-        for row in candidates.itertuples()
-    ]
-    assert [row[8].split(maxsplit=1)[1] for row in shown] == list(candidates.verdict)
-
-
-def test_the_answer_comes_first(opened: OpenPage, report_file: Path) -> None:
-    page = opened(report_file).page
+    page = report.page
     assert page.locator("h1").inner_text() == (
-        "Three venues sold 63% of all tickets: one has a must-invite and two have near-equals."
+        "Three venues sold 65% of all tickets: one has a must-invite and two have near-equals."
     )
     cards = page.locator(".card").all_inner_texts()
     assert [card.splitlines()[2] for card in cards] == [
@@ -116,40 +110,47 @@ def test_the_answer_comes_first(opened: OpenPage, report_file: Path) -> None:
     assert page.locator("#answer .notice").inner_text().startswith(f"{FESTIVAL_ON_SALE} is still on sale.")
     assert page.locator("#sales-by-festival svg text", has_text="on sale").count() == 1
 
+    festivals = warehouse.products["ticket_sales_over_time"].groupby("festival_year")["tickets_sold"].sum()
+    assert [row[:2] for row in table(report, "festivals-table")] == [
+        [str(year), f"{tickets:,}"] for year, tickets in festivals.items()
+    ]
+    venues = warehouse.products["ticket_sales_by_venue"].drop_duplicates("venue_id").sort_values("venue_rank")
+    assert [row[1:3] for row in table(report, "venues-table")] == [
+        [name, f"{tickets:,}"] for name, tickets in zip(venues.venue_name, venues.total_tickets_sold, strict=True)
+    ]
+    candidates = warehouse.products["all_star_candidates"]
+    shown = [row for row in table(report, "candidates-table") if len(row) > 1]
+    assert [(*row[:4], row[8].split(maxsplit=1)[1]) for row in shown] == [
+        (
+            str(row.rank_in_venue),
+            row.band_name,
+            f"{row.avg_tickets_per_performance:,.0f}",
+            str(row.performances),
+            row.verdict,
+        )
+        for row in candidates.itertuples()
+    ]
 
-def test_pointing_at_a_band_tells_what_its_average_rests_on(opened: OpenPage, report_file: Path) -> None:
+
+def test_pointing_and_choosing_bring_out_bands_festivals_and_venues(
+    opened: OpenPage, report_file: Path, warehouse: SampleWarehouse
+) -> None:
     page = opened(report_file).page
     page.locator("#bands-at-venue-1 svg text", has_text="1. The Velvet Cicadas").hover()
     tooltip = page.locator("#vg-tooltip-element.visible")
     assert "The Velvet Cicadas" in tooltip.inner_text()
     assert re.search(r"Average per performance:?\s*2,790\.0", tooltip.inner_text())
-    assert re.search(r"Performances:?\s*4", tooltip.inner_text())
 
-
-def test_choosing_a_festival_shows_its_months_only(
-    opened: OpenPage, report_file: Path, warehouse: SampleWarehouse
-) -> None:
-    page = opened(report_file).page
     sales = warehouse.products["ticket_sales_over_time"]
-    bars = page.locator("#sales-by-month svg path[aria-roledescription='bar']")
-    expect(bars).to_have_count(len(sales))
+    months = page.locator("#sales-by-month svg path[aria-roledescription='bar']")
+    expect(months).to_have_count(len(sales))
     page.select_option("#festival-choice", "2015")
-    expect(bars).to_have_count(int((sales.festival_year == 2015).sum()))
+    expect(months).to_have_count(int((sales.festival_year == 2015).sum()))
+    festival = page.locator("#sales-by-festival svg path[aria-label*='Festival: 2013']")
+    for choice in ("2013", ""):
+        festival.click()
+        assert page.locator("#festival-choice").input_value() == choice
 
-
-def test_clicking_a_festival_chooses_it_and_clicking_again_lets_go(opened: OpenPage, report_file: Path) -> None:
-    page = opened(report_file).page
-    bar = page.locator("#sales-by-festival svg path[aria-label*='Festival: 2013']")
-    bar.click()
-    assert page.locator("#festival-choice").input_value() == "2013"
-    bar.click()
-    assert page.locator("#festival-choice").input_value() == ""
-
-
-def test_a_venue_pressed_in_the_legend_stands_out_until_pressed_again(
-    opened: OpenPage, report_file: Path, warehouse: SampleWarehouse
-) -> None:
-    page = opened(report_file).page
     faint = page.locator("#venues-over-time svg path[aria-roledescription='point'][opacity='0.25']")
     others = warehouse.products["ticket_sales_by_venue"].venue_name != "Pecan Street Yard"
     button = page.get_by_role("button", name="Pecan Street Yard")
@@ -161,32 +162,14 @@ def test_a_venue_pressed_in_the_legend_stands_out_until_pressed_again(
     expect(faint).to_have_count(0)
 
 
-def drawn_widths(page: Page) -> list[float]:
-    """The widths charts were drawn for; one that is only scaled down has letters too small to read."""
-    return page.locator(".chart svg").evaluate_all("charts => charts.map(chart => chart.viewBox.baseVal.width)")
-
-
 def test_on_a_phone_nothing_is_wider_than_the_screen(opened: OpenPage, report_file: Path) -> None:
+    """A chart that is only scaled down has letters too small to read, so charts are drawn for the width."""
     page = opened(report_file, width=390).page
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert all(300 < width <= 390 for width in drawn_widths(page))
+    drawn = page.locator(".chart svg").evaluate_all("charts => charts.map(chart => chart.viewBox.baseVal.width)")
+    assert all(300 < width <= 390 for width in drawn)
     names = page.locator("#candidates-table tbody th[scope=row]")
     assert names.evaluate_all("cells => Math.min(...cells.map(cell => cell.clientWidth))") > 80
-
-
-def colours(opened_page: OpenedPage) -> dict[str, str]:
-    """Computed colours of the page and of text and bars inside a chart."""
-    return opened_page.page.evaluate(
-        """() => {
-            const style = (selector) => getComputedStyle(document.querySelector(selector));
-            return {
-                page: style("body").backgroundColor,
-                text: style("body").color,
-                label: style("#sales-by-festival svg .role-axis-label text").fill,
-                bar: style("#sales-by-venue svg path[aria-roledescription='bar']").fill,
-            };
-        }"""
-    )
 
 
 def rgb(colour: str) -> str:
@@ -206,10 +189,18 @@ def test_page_and_charts_wear_the_same_colours(
     opened: OpenPage, report_file: Path, options: dict[str, str], palette: object
 ) -> None:
     """Paper is white, whatever the screen it was printed from."""
-    expected = {"page": "background", "text": "ink", "label": "soft_ink", "bar": "venue_1"}
-    assert colours(opened(report_file, **options)) == {
-        place: rgb(getattr(palette, colour)) for place, colour in expected.items()
-    }
+    worn = opened(report_file, **options).page.evaluate(
+        """() => {
+            const style = (selector) => getComputedStyle(document.querySelector(selector));
+            return {
+                background: style("body").backgroundColor,
+                ink: style("body").color,
+                soft_ink: style("#sales-by-festival svg .role-axis-label text").fill,
+                venue_1: style("#sales-by-venue svg path[aria-roledescription='bar']").fill,
+            };
+        }"""
+    )
+    assert worn == {name: rgb(getattr(palette, name)) for name in worn}
 
 
 def test_in_print_charts_fit_the_page_and_controls_are_gone(opened: OpenPage, report_file: Path) -> None:
@@ -239,27 +230,20 @@ def test_names_that_try_to_break_out_are_shown_as_they_are(
     assert page.locator("img, iframe, object, embed").count() == 0
     assert page.locator("script").count() == 3
     shown = page.locator("#candidates-table bdi").evaluate_all("names => names.map(name => name.textContent)")
-    assert set(HOSTILE_NAMES.values()) <= set(shown)
-    assert {"NULL", "'68", "!!!"} <= set(shown)
+    assert {*HOSTILE_NAMES.values(), "NULL", "'68", "!!!"} <= set(shown)
     page.locator("#bands-at-venue-1 svg text", has_text="1. </script>").hover()
     assert HOSTILE_NAMES["The Velvet Cicadas"] in page.locator("#vg-tooltip-element.visible").inner_text()
 
 
-@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.exhaustive)])
 def test_names_of_200_characters_without_a_space_stay_readable(
-    opened: OpenPage, written: Callable[[SampleWarehouse], Path], width: int
+    opened: OpenPage, written: Callable[[SampleWarehouse], Path]
 ) -> None:
     """On the page they take eight lines at most, in charts one, and tooltips stay on the screen."""
     performances = invented_performances()
     performances["venue_name"] = performances.venue_name.replace("Live Oak Meadow", "W" * 200)
-    bands = {
-        "The Velvet Cicadas": "M" * 200,
-        "NULL": "東" * 200,
-        "Okra Moonshine": "i" * 200,
-        "Cedar Static": "m" * 200,
-    }
-    page = opened(written(sample_warehouse(performances, bands)), width=width).page
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    bands = {"The Velvet Cicadas": "M" * 200, "NULL": "東" * 200, "Okra Moonshine": "i" * 200}
+    page = opened(written(sample_warehouse(performances, bands)), width=390).page
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     lines = "names => names.map(n => n.getBoundingClientRect().height / parseFloat(getComputedStyle(n).lineHeight))"
     assert 7.9 < max(page.locator("bdi").evaluate_all(lines)) < 8.1
     assert page.locator(f"bdi[title='{'M' * 200}']").count() == 2
@@ -273,7 +257,7 @@ def test_names_of_200_characters_without_a_space_stay_readable(
     tooltip = page.locator("#vg-tooltip-element.visible").bounding_box()
     assert tooltip is not None
     assert tooltip["x"] >= 0 <= tooltip["y"]
-    assert tooltip["x"] + tooltip["width"] <= width
+    assert tooltip["x"] + tooltip["width"] <= 390
     assert tooltip["y"] + tooltip["height"] <= 900
 
 
@@ -283,21 +267,9 @@ def test_names_of_200_characters_without_a_space_stay_readable(
         (lambda shows: shows.head(0), 0, "There are no completed performances to judge by yet.", False),
         (lambda shows: shows[~shows.is_completed], 2, "There are no completed performances to judge by yet.", True),
         (lambda shows: shows.head(1), 5, "One venue sold 100% of all tickets:", False),
-        *(
-            pytest.param(*parameters, marks=pytest.mark.exhaustive)
-            for parameters in (
-                (lambda shows: shows[shows.venue_id <= 2], 6, "Two venues sold 100% of all tickets:", True),
-                (lambda shows: shows[shows.is_completed], 7, "Three venues sold 63% of all tickets:", False),
-                (
-                    lambda shows: shows[shows.is_completed].head(20).assign(tickets_sold=0),
-                    7,
-                    "Three venues sold 0% of all tickets:",
-                    False,
-                ),
-            )
-        ),
+        (lambda shows: shows[shows.is_completed].head(40).assign(tickets_sold=0), 7, "Three venues sold 0%", False),
     ],
-    ids=["nothing yet", "only on sale", "one performance", "two venues", "nothing on sale", "all unsold"],
+    ids=["nothing yet", "only on sale", "one performance", "all unsold"],
 )
 def test_with_little_data_the_page_still_makes_sense(
     opened: OpenPage,
@@ -314,14 +286,3 @@ def test_with_little_data_the_page_still_makes_sense(
     assert report.page.locator("h1").inner_text().startswith(headline)
     assert not re.search(r"\b(nan|NaN|None|undefined|Infinity)\b", report.page.locator("body").inner_text())
     assert bool(report.page.get_by_text("is still on sale.").count()) == is_on_sale
-
-
-def test_the_page_can_be_read_without_seeing_it(opened: OpenPage, report_file: Path) -> None:
-    page = opened(report_file).page
-    assert page.locator("html").get_attribute("lang") == "en"
-    assert page.locator("h1").count() == 1
-    described = "charts => charts.filter(c => c.matches('[role=graphics-document][aria-label]')).length"
-    assert page.locator(".chart").evaluate_all(described) == len(CHARTS)
-    headed = "tables => tables.every(t => t.caption && t.tHead.querySelector('th[scope=col]'))"
-    assert page.locator("table").evaluate_all(headed)
-    assert page.get_by_label("Tickets per month of sale").count() == 1

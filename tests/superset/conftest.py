@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from playwright.sync_api import Browser, Page
 from refreshes import Festival, copy_installation, festival_settings
-from superset.invented_charts import make_invented_charts, record_texts
 
 from acl_assets.settings import Settings
 from acl_assets.superset.browsing import signed_in_page
 from acl_assets.superset.bundle import BUNDLE_DIR, import_bundle
 from acl_assets.superset.client import SupersetClient
-from acl_assets.superset.server import running_superset, set_up_superset
+from acl_assets.superset.server import running_superset, superset_home
 
 EDITABLE = ("theme", "saved_query", "chart", "dashboard", "dataset")
 
@@ -43,33 +44,36 @@ class SupersetUnderTest:
         with SupersetClient(self.url, self.user, self.password) as client:
             yield client
 
+    def add_user(self, name: str, role: str) -> str:
+        """Create a user with one role and return the password, which is the name."""
+        with self.client() as client:
+            roles = {found["name"]: found["id"] for found in client.everything("/api/v1/security/roles/")}
+            user = {"username": name, "first_name": name, "last_name": role, "email": f"{name}@localhost"}
+            rights = {"active": True, "password": name, "roles": [roles[role]]}
+            client.post("/api/v1/security/users/", json=user | rights)
+        return name
+
 
 @pytest.fixture(scope="session")
-def superset_template(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of an installation that has published the batch `first` and set Superset up, to be copied."""
-    settings = festival_settings(tmp_path_factory.mktemp("superset_template") / "data")
-    copy_installation(festival.template, settings.data_dir)
-    set_up_superset(settings)
-    return settings.data_dir
-
-
-@pytest.fixture(scope="session")
-def superset(superset_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
-    """The Superset that all tests share, with the repository's dashboards and that of `invented_charts`."""
+def superset(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
+    """The Superset that all tests share, with the repository's dashboards."""
     settings = festival_settings(tmp_path_factory.mktemp("superset") / "data")
-    copy_installation(superset_template, settings.data_dir)
+    copy_installation(festival.template, settings.data_dir)
     with running_superset(settings) as server:
         with SupersetClient(server.url, server.user, server.password) as client:
             import_bundle(client, settings)
-            make_invented_charts(client)
         yield SupersetUnderTest(settings, server.url, server.user, server.password)
 
 
 @pytest.fixture
-def superset_settings(superset_template: Path, tmp_path: Path) -> Settings:
+def superset_settings(superset: SupersetUnderTest, festival: Festival, tmp_path: Path) -> Settings:
     """An installation with published data and a Superset that is set up and does not run."""
     settings = festival_settings(tmp_path / "data")
-    copy_installation(superset_template, settings.data_dir)
+    copy_installation(festival.template, settings.data_dir)
+    home, copy = superset_home(superset.settings), superset_home(settings)
+    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("metadata.db*", "server.*"))
+    with sqlite3.connect(home / "metadata.db") as metadata, sqlite3.connect(copy / "metadata.db") as copied:
+        metadata.backup(copied)
     return settings
 
 
@@ -105,9 +109,8 @@ def swapped(superset: SupersetUnderTest) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture(scope="session")
 def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
-    """A page in which the administrator has signed in; it records the texts that charts draw."""
+    """A page in which the administrator has signed in."""
     with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
-        record_texts(page)
         yield page
 
 
@@ -115,3 +118,9 @@ def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
 def bundle_folder(tmp_path: Path) -> Path:
     """A copy of the repository's bundle, to be changed."""
     return Path(shutil.copytree(BUNDLE_DIR, tmp_path / "bundle"))
+
+
+def new_chart(name: str, dataset: int, **more: Any) -> dict[str, Any]:
+    """The body of a request that creates a chart which counts the rows of a dataset."""
+    content = {"slice_name": name, "viz_type": "big_number_total", "datasource_id": dataset, "datasource_type": "table"}
+    return content | {"params": '{"viz_type": "big_number_total", "metric": "count"}'} | more

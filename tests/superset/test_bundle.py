@@ -1,38 +1,29 @@
-"""The bundle: reading it, importing it, and finding what has left it."""
+"""The bundle without a server: reading it, marking it, and the canonical form in which an export writes it."""
 
 from __future__ import annotations
 
+import copy
 import io
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from refreshes import festival_settings
-from superset.conftest import SupersetUnderTest
 
-from acl_assets.superset import __main__ as command_line
 from acl_assets.superset.bundle import (
+    BUNDLE_DIR,
     KINDS,
     Bundle,
     BundleError,
-    database_uri,
-    find_orphans,
-    import_bundle,
-    is_imported,
+    Document,
     read_bundle,
     without_mark,
 )
-from acl_assets.superset.client import SupersetClient, SupersetError
-
-
-def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    content = yaml.safe_load(file.read_text())
-    change(content)
-    file.write_text(yaml.safe_dump(content))
+from acl_assets.superset.canonical import stable_number
+from acl_assets.superset.export import as_yaml, canonical_bundle
+from acl_assets.superset.layout import ChartOfDashboard, completed_layout
 
 
 def test_an_archive_depends_on_the_content_alone(bundle_folder: Path) -> None:
@@ -43,7 +34,8 @@ def test_an_archive_depends_on_the_content_alone(bundle_folder: Path) -> None:
     assert read_bundle(bundle_folder).archive == read_bundle().archive
     with zipfile.ZipFile(io.BytesIO(read_bundle().archive)) as archive:
         assert yaml.safe_load(archive.read("bundle/metadata.yaml"))["type"] == "assets"
-    edit(next((bundle_folder / "charts").glob("*.yaml")), lambda chart: chart.update(description="changed"))
+    with next((bundle_folder / "charts").glob("*.yaml")).open("a") as chart:
+        chart.write("certified_by: me\n")
     assert read_bundle(bundle_folder).digest != read_bundle().digest
 
 
@@ -52,7 +44,6 @@ def test_an_archive_depends_on_the_content_alone(bundle_folder: Path) -> None:
     [
         ("charts/broken.yaml", "uuid: [", "broken.yaml is not YAML"),
         ("charts/list.yaml", "- 1", "list.yaml has no uuid and no slice_name"),
-        ("charts/nameless.yaml", "uuid: 1", "nameless.yaml has no slice_name"),
         ("pictures/bands.yaml", "uuid: 1", "is in none of the folders databases, datasets"),
     ],
 )
@@ -66,26 +57,17 @@ def test_files_that_superset_could_not_import_are_refused(
         read_bundle(bundle_folder)
 
 
-def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="There is no"):
-        read_bundle(tmp_path / "nowhere")
-
-
-def test_the_database_is_this_installations_published_file_read_only(tmp_path: Path) -> None:
+def test_an_installation_reads_its_own_published_file_read_only(tmp_path: Path) -> None:
     """Without the options SQL Lab could open any file."""
-    settings = festival_settings(tmp_path / "data of the festival")
-    (database,) = read_bundle().for_installation(settings).of_kind("databases")
-    assert database.content["sqlalchemy_uri"] == database_uri(settings)
-    path, _, options = database_uri(settings).removeprefix("duckdb:///").partition("?")
+    settings, other = festival_settings(tmp_path / "data of the festival"), festival_settings(tmp_path / "other")
+    bundle = read_bundle().for_installation(settings)
+    (database,) = bundle.of_kind("databases")
+    path, _, options = database.content["sqlalchemy_uri"].removeprefix("duckdb:///").partition("?")
     assert Path(path) == settings.published_file
     assert set(options.split("&")) == {
         "access_mode=read_only", "enable_external_access=false", "lock_configuration=true",
     }  # fmt: skip
-
-
-def test_another_place_is_another_bundle(tmp_path: Path) -> None:
-    one, other = (read_bundle().for_installation(festival_settings(tmp_path / name)) for name in ("one", "other"))
-    assert one.digest != other.digest
+    assert bundle.digest != read_bundle().for_installation(other).digest
 
 
 def test_the_mark_can_be_taken_away_again(tmp_path: Path) -> None:
@@ -97,89 +79,129 @@ def test_the_mark_can_be_taken_away_again(tmp_path: Path) -> None:
         assert {name: value for name, value in after.content.items() if value is not None} == before.content
 
 
-# In Superset ----------------------------------------------------------------------------------------------------
+# The canonical form -------------------------------------------------------------------------------------------------
 
 
-def contents(client: SupersetClient) -> dict[str, dict[str, int]]:
-    """Ids by name, of everything in Superset."""
-    names = {"dashboard": "dashboard_title", "chart": "slice_name", "dataset": "table_name", "saved_query": "label"}
-    return {
-        kind: {entry[name]: entry["id"] for entry in client.everything(f"/api/v1/{kind}/")}
-        for kind, name in names.items()
+def texts(bundle: Bundle) -> dict[str, str]:
+    return {document.path: as_yaml(document) for document in bundle.documents}
+
+
+def with_other_numbers(bundle: Bundle, offset: int) -> Bundle:
+    """The bundle as an installation would export it that has other numbers for the charts."""
+    [dashboard] = bundle.of_kind("dashboards")
+    content = copy.deepcopy(dashboard.content)
+    numbers = []
+    for part in content["position"].values():
+        if isinstance(part, dict) and part["type"] == "CHART":
+            part["meta"]["chartId"] += offset
+            numbers.append(part["meta"]["chartId"])
+    for chosen in content["metadata"]["native_filter_configuration"]:
+        chosen["scope"]["excluded"] = [number + offset for number in chosen["scope"]["excluded"]][::-1]
+        chosen["chartsInScope"] = [offset]
+    content["metadata"]["chart_configuration"] = {
+        str(number): {"id": offset, "crossFilters": {"scope": "global", "chartsInScope": [offset]}}
+        for number in numbers
     }
+    rest = [document for document in bundle.documents if document.kind != "dashboards"]
+    return Bundle((*rest, Document(dashboard.path, content)))
 
 
-@contextmanager
-def another_administrator(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
-    """A session of an administrator who has imported nothing."""
-    name = password = "another-administrator"  # noqa: S105, a user of this test
-    with superset.client() as client:
-        [role] = [role["id"] for role in client.everything("/api/v1/security/roles/") if role["name"] == "Admin"]
-        user = {"username": name, "first_name": "Second", "last_name": "Administrator", "email": f"{name}@localhost"}
-        rights = {"active": True, "password": password, "roles": [role]}
-        if name not in {user["username"] for user in client.everything("/api/v1/security/users/")}:
-            client.post("/api/v1/security/users/", json=user | rights)
-    with SupersetClient(superset.url, name, password) as client:
-        yield client
+def test_the_repository_keeps_the_canonical_form_without_numbers_of_an_installation() -> None:
+    """Otherwise the first export would change files in which nothing was changed."""
+    kept = {file.relative_to(BUNDLE_DIR).as_posix(): file.read_text() for file in BUNDLE_DIR.rglob("*.yaml")}
+    assert texts(canonical_bundle(read_bundle())) == kept
+    assert texts(canonical_bundle(with_other_numbers(read_bundle(), 1000))) == kept
 
 
-@pytest.mark.server
-def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
-    edited_superset: SupersetUnderTest,
-    bundle_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    settings = edited_superset.settings
-    with edited_superset.client() as client:
-        bundle = read_bundle(bundle_folder).for_installation(settings)
-        assert is_imported(client, bundle)
-        dataset = next(iter(contents(client)["dataset"].values()))
-        chart = {"slice_name": "My chart", "viz_type": "table", "datasource_id": dataset, "datasource_type": "table"}
-        client.post("/api/v1/chart/", json=chart)
-        client.post("/api/v1/dashboard/", json={"dashboard_title": "My dashboard"})
-        before = contents(client)
-        import_bundle(client, settings, bundle_folder)
-        assert contents(client) == before
-        assert find_orphans(client, bundle) == []
-        # Superset does not list the saved queries to another administrator.
-        with another_administrator(edited_superset) as other:
-            assert contents(other)["saved_query"] == {}
-            assert is_imported(other, bundle)
-
-        removed = sorted((bundle_folder / "charts").glob("*.yaml"))[0]
-        gone = yaml.safe_load(removed.read_text())["slice_name"]
-        removed.unlink()
-        smaller = read_bundle(bundle_folder)
-        orphans = [str(orphan) for orphan in find_orphans(client, smaller)]
-        assert orphans == [f"chart {gone!r} (id {before['chart'][gone]})"]
-        assert {orphan.name for orphan in find_orphans(client, Bundle(()))} == {
-            document.name for kind in ("dashboards", "charts", "datasets") for document in bundle.of_kind(kind)
-        }
-
-        monkeypatch.setattr("acl_assets.superset.bundle.BUNDLE_DIR", bundle_folder)
-        monkeypatch.setenv("ACL_DATA_DIR", str(settings.data_dir))
-        monkeypatch.setenv("ACL_SUPERSET_URL", edited_superset.url)
-        monkeypatch.setenv("ACL_SUPERSET_PASSWORD", edited_superset.password)
-        assert command_line.main(["orphans"]) == 0
-        assert gone in capsys.readouterr().out
-        assert contents(client) == before
-        assert command_line.main(["orphans", "--remove"]) == 0
-        left = contents(client)
-        assert gone not in left["chart"]
-        assert "My chart" in left["chart"]
-        assert "My dashboard" in left["dashboard"]
-        # A bundle of which Superset lacks something is not imported.
-        assert not is_imported(client, bundle)
+def test_references_to_charts_in_the_metadata_stay_and_those_to_others_go() -> None:
+    bundle = with_other_numbers(read_bundle(), 1000)
+    [dashboard] = bundle.of_kind("dashboards")
+    parts = dashboard.content["position"].values()
+    chart, other = [part["meta"] for part in parts if isinstance(part, dict) and part["type"] == "CHART"][:2]
+    number = chart["chartId"]
+    dashboard.content["metadata"] |= {
+        "expanded_slices": {str(number): True, "7": True},
+        "timed_refresh_immune_slices": [number, 7],
+        "global_chart_configuration": {"scope": {"rootPath": ["ROOT_ID"], "excluded": [number, 7]}},
+    }
+    own_scope = {"rootPath": ["ROOT_ID"], "excluded": [other["chartId"], 7]}
+    dashboard.content["metadata"]["chart_configuration"][str(number)]["crossFilters"]["scope"] = own_scope
+    stable = stable_number(chart["uuid"])
+    metadata = canonical_bundle(bundle).of_kind("dashboards")[0].content["metadata"]
+    assert metadata["expanded_slices"] == {str(stable): True}
+    assert metadata["timed_refresh_immune_slices"] == [stable]
+    assert metadata["global_chart_configuration"]["scope"]["excluded"] == [stable]
+    [(key, configuration)] = metadata["chart_configuration"].items()
+    assert key == str(configuration["id"]) == str(stable)
+    assert configuration["crossFilters"]["scope"]["excluded"] == [stable_number(other["uuid"])]
 
 
-@pytest.mark.server
-def test_a_bundle_superset_refuses_is_an_error_and_changes_nothing(
-    superset: SupersetUnderTest, bundle_folder: Path
-) -> None:
-    chart = sorted((bundle_folder / "charts").glob("*.yaml"))[0]
-    edit(chart, lambda content: content.update(slice_name="Never seen", viz_type=None))
-    with superset.client() as client:
-        with pytest.raises(SupersetError, match=r"assets/import/ was refused with status 500: .*Superset's log"):
-            import_bundle(client, superset.settings, bundle_folder)
-        assert "Never seen" not in contents(client)["chart"]
+def test_two_charts_of_one_name_are_refused() -> None:
+    bundle = read_bundle()
+    chart = bundle.of_kind("charts")[0]
+    twin = chart.with_content(uuid="00000000-0000-4000-8000-000000000000")
+    with pytest.raises(BundleError, match=f"Two of charts are named '{chart.name}'"):
+        canonical_bundle(Bundle((*bundle.documents, twin)))
+
+
+# Layouts as Superset's pages leave them -----------------------------------------------------------------------------
+
+BANDS, VENUES = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
+CHARTS = {5: ChartOfDashboard(BANDS, "Bands"), 6: ChartOfDashboard(VENUES, "Venues")}
+
+
+def part(kind: str, *children: str, **meta: Any) -> dict[str, Any]:
+    return {"type": kind, "children": list(children), "meta": meta}
+
+
+def chart(number: int, **meta: Any) -> dict[str, Any]:
+    return part("CHART", chartId=number, sliceName="as it was called", **meta)
+
+
+def completed(**parts: dict[str, Any]) -> dict[str, Any]:
+    """The completed layout of a dashboard with two tabs, which stays as it is when it is completed again."""
+    tabs = {"ROOT_ID": part("ROOT", "TABS"), "TABS": part("TABS", "first", "second"), "second": part("TAB")}
+    layout = completed_layout(tabs | parts, CHARTS)
+    assert completed_layout(layout, CHARTS) == layout
+    return layout
+
+
+def test_charts_get_their_uuids_and_parents_and_explores_names_lose_the_number() -> None:
+    """Explore names the grid as the parent of a tab."""
+    row = {**part("ROW", "CHART-5", "CHART-mine"), "parents": ["ROOT_ID", "GRID_ID", "first"]}
+    charts = {"CHART-5": chart(5), "CHART-mine": chart(6, uuid=None)}
+    layout = completed(first=part("TAB", "row"), row=row, **charts)
+    assert layout["row"]["children"] == [f"CHART-{BANDS}", "CHART-mine"]
+    assert layout[f"CHART-{BANDS}"]["meta"]["uuid"] == BANDS
+    assert layout["CHART-mine"]["meta"]["uuid"] == VENUES
+    assert layout[f"CHART-{BANDS}"]["parents"] == ["ROOT_ID", "TABS", "first", "row"]
+
+
+def test_charts_that_are_gone_leave_with_the_rows_and_columns_that_held_only_them() -> None:
+    layout = completed(
+        first=part("TAB", "row", "shared", "by_hand"),
+        row=part("ROW", "column"),
+        column=part("COLUMN", "gone"),
+        gone=chart(404),
+        shared=part("ROW", "gone_too", "text", "a", "b"),
+        gone_too=chart(405, uuid="cccccccc-0000-4000-8000-000000000000"),
+        text=part("MARKDOWN"),
+        a=chart(5),
+        b=chart(6),
+        by_hand=part("ROW"),
+    )
+    assert layout["first"]["children"] == ["shared", "by_hand"]
+    assert layout["shared"]["children"] == ["text", "a", "b"]
+    assert not {"row", "column", "gone", "gone_too"} & layout.keys()
+
+
+def test_charts_without_a_place_end_the_first_tab_in_rows_of_their_own() -> None:
+    """The name of the new row may be taken: that chart may have been moved out of its row."""
+    layout = completed(
+        first=part("TAB", f"ROW-{VENUES}"), a=chart(5), lost=chart(6), **{f"ROW-{VENUES}": part("ROW", "a")}
+    )
+    assert layout["first"]["children"] == [f"ROW-{VENUES}", f"ROW-{VENUES}-"]
+    assert layout[f"ROW-{VENUES}-"]["children"] == [f"CHART-{VENUES}"]
+    assert "lost" not in layout
+    never_edited = completed_layout({}, CHARTS)
+    assert never_edited["GRID_ID"]["children"] == [f"ROW-{BANDS}", f"ROW-{VENUES}"]

@@ -1,14 +1,20 @@
-"""Data that Superset answers for every chart, compared with a query of our own on the published file."""
+"""Data that Superset answers for every chart, compared with a query of our own on the published file.
+
+Refreshes replace that file while dashboards are looked at: every answer comes from the newest one.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 import duckdb
 import pytest
+from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
 from acl_assets.settings import Settings
@@ -77,8 +83,7 @@ def test_every_chart_answers_what_its_query_finds_in_the_published_file(superset
         numbers = client.numbers("/api/v1/chart/")
         for chart in BUNDLE.of_kind("charts"):
             [answer] = client.get(f"/api/v1/chart/{numbers[chart.uuid]}/data/", force="true")["result"]
-            with duckdb.connect(str(superset.settings.published_file), read_only=True) as published:
-                expected = published.execute(QUERIES[chart.name]).fetchall()
+            expected = published_rows(superset.settings, QUERIES[chart.name])
             assert expected, chart.name
             is_plot = str(chart.content["viz_type"]).startswith("echarts")
             shown = points(answer["data"], chart.content["params"]["x_axis"]) if is_plot else rows(answer["data"])
@@ -154,3 +159,73 @@ def test_a_superset_that_reads_another_file_is_an_error(superset: SupersetUnderT
         other.execute("update publication.publications set run_id = 'another'")
     with superset.client() as client, pytest.raises(SupersetError, match=r"does not read .*/acl\.duckdb"):
         check_charts(client, published, BUNDLE)
+
+
+def test_every_query_is_answered_from_the_newest_file(
+    superset: SupersetUnderTest, swapped: Callable[..., None]
+) -> None:
+    with superset.client() as client:
+        ids = client.numbers("/api/v1/chart/")
+    numbers = {chart.name: ids[chart.uuid] for chart in BUNDLE.of_kind("charts")}
+    done = threading.Event()
+
+    def read(reader: int) -> int:
+        """Ask for the charts of the dashboard, one after the other, until the last swap; any error ends it."""
+        answered = 0
+        with superset.client() as client:
+            while not done.is_set():
+                number = list(numbers.values())[(reader + answered) % len(numbers)]
+                for answer in client.get(f"/api/v1/chart/{number}/data/", force="true")["result"]:
+                    assert answer["error"] is None
+                    assert answer["data"]
+                answered += 1
+        return answered
+
+    seen = []
+    with ThreadPoolExecutor() as readers, superset.client() as client:
+        reading = [readers.submit(read, reader) for reader in range(3)]
+        try:
+            for swap in range(5):
+                swapped(
+                    "update data_products.ticket_sales_over_time set tickets_sold = 0",
+                    f"update data_products.ticket_sales_over_time set tickets_sold = {swap} where rowid = "
+                    "(select min(rowid) from data_products.ticket_sales_over_time where is_completed)",
+                )
+                [answer] = client.get(f"/api/v1/chart/{numbers['Tickets sold']}/data/", force="true")["result"]
+                seen += rows(answer["data"])
+        finally:
+            done.set()
+        assert all(reader.result() for reader in reading)
+    assert seen == [(swap,) for swap in range(5)]
+
+
+# Saved queries ------------------------------------------------------------------------------------------------------
+
+
+def run_saved_queries(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every saved query, by the number that its name begins with."""
+    found = {}
+    with duckdb.connect(str(settings.published_file), read_only=True) as published:
+        for query in BUNDLE.of_kind("queries"):
+            found[query.name[:1]] = published.execute(query.content["sql"]).df().to_dict("records")
+    return found
+
+
+def test_saved_queries_find_what_went_wrong_and_nothing_else(published: Settings) -> None:
+    """A query that says 0 whatever happens would be worse than none."""
+    sound = run_saved_queries(published)
+    assert sum(sound["1"][0].values()) == sound["2"][0]["only_in_tickets"] == len(sound["6"]) == 0
+    assert all(row["is_equal"] for row in [*sound["4"], *sound["5"]])
+
+    loss = "delete from star_schema.dim_{0}s where {0}_id = (select max({0}_id) from star_schema.fct_ticket_sales)"
+    with duckdb.connect(str(published.published_file)) as connection:
+        for dimension in ("venue", "band", "performance"):
+            connection.execute(loss.format(dimension))
+        connection.execute("update data_products.performance_attendance set revenue = revenue + 1")
+    damaged = run_saved_queries(published)
+    assert all(damaged["1"][0].values())
+    assert damaged["2"][0]["only_in_tickets"] == 1
+    assert {next(iter(row.values())) for row in damaged["4"] if not row["is_equal"]} == {
+        "data_products.performance_attendance",
+        "data_products.ticket_sales",
+    }

@@ -7,59 +7,50 @@ from __future__ import annotations
 
 import json
 import math
-import struct
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Locator, Page
 from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
 from acl_assets.report.drawing import PAPER
-from acl_assets.superset.browsing import open_dashboard, open_tab, painted_charts
+from acl_assets.superset.browsing import DASHBOARD, WIDTHS, open_dashboard, open_tab, painted_charts
 from acl_assets.superset.bundle import read_bundle
-from acl_assets.superset.screenshots import DASHBOARD, WIDTHS, take_screenshots
 
 pytestmark = pytest.mark.server
 
 TABS = ["Sales over time", "Venues", "Bands", "All stars", "Attendance"]
 ERRORS = "[role='alert'], .ant-alert, .ant-empty"
-# A chart as seen: its text, the cells of its table, and of its canvas how often each colour is in it and the horizontal
-# bars, from top to bottom. A bar is an area of one of the given colours, thicker than the icons of a legend.
-LOOK = """(chart, barColours) => {
-    const seen = { text: chart.innerText };
-    seen.cells = [...chart.querySelectorAll("tbody tr")].map(row => [...row.cells].map(
+COLOURS: dict[str, str] = read_bundle().of_kind("dashboards")[0].content["metadata"]["label_colors"]
+# Keep every text with its place in pixels, and every colour that fills a shape, since a canvas was last cleared.
+RECORD_DRAWING = """(() => {
+    const context = CanvasRenderingContext2D.prototype, { clearRect, fill, fillText } = context;
+    context.clearRect = function (...area) {
+        Object.assign(this.canvas, { texts: [], colours: [] });
+        return clearRect.apply(this, area);
+    };
+    context.fill = function (...path) {
+        this.canvas.colours?.push(this.fillStyle);
+        return fill.apply(this, path);
+    };
+    context.fillText = function (text, x, y, ...rest) {
+        const size = this.measureText(text), transform = this.getTransform();
+        const corner = (dx, dy) => transform.transformPoint({ x: x + dx, y: y + dy });
+        const start = corner(-size.actualBoundingBoxLeft, -size.actualBoundingBoxAscent);
+        const end = corner(size.actualBoundingBoxRight, size.actualBoundingBoxDescent);
+        this.canvas.texts?.push({ text, left: start.x, right: end.x, top: start.y, bottom: end.y });
+        return fillText.call(this, text, x, y, ...rest);
+    };
+})()"""
+# A chart as seen: its text, the cells of its table with their colours, and what was drawn on its canvas.
+LOOK = """chart => {
+    const cells = [...chart.querySelectorAll("tbody tr")].map(row => [...row.cells].map(
         cell => [cell.innerText.trim(), getComputedStyle(cell).backgroundColor]));
-    const canvas = chart.querySelector("canvas");
-    seen.bars = [];
-    seen.colours = {};
-    if (!canvas) return seen;
-    const { width, height } = canvas;
-    const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-    const colour = (x, y) => "#" + [0, 1, 2].map(
-        part => pixels[4 * (y * width + x) + part].toString(16).padStart(2, "0")).join("");
-    const narrowest = 20, thinnest = 16;
-    let open = null;
-    for (let y = 0; y < height; y++) {
-        let found = null;
-        for (let x = 0, left = 0, last = null; x <= width; x++) {
-            const here = x < width ? colour(x, y) : null;
-            if (here) seen.colours[here] = (seen.colours[here] || 0) + 1;
-            if (here === last) continue;
-            if (!found && barColours.includes(last) && x - left >= narrowest) found = { colour: last, left, right: x };
-            [left, last] = [x, here];
-        }
-        const same = open && found && ["colour", "left", "right"].every(part => open[part] === found[part]);
-        if (same) {
-            open.bottom = y + 1;
-        } else {
-            if (open && open.bottom - open.top >= thinnest) seen.bars.push(open);
-            open = found && { ...found, top: y, bottom: y + 1 };
-        }
-    }
-    return seen;
+    const { texts, colours } = chart.querySelector("canvas") ?? {};
+    return { text: chart.innerText, cells, texts, colours };
 }"""
 # Left edge and width of everything that can be seen; a chart may be seen in two places.
 PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
@@ -94,14 +85,10 @@ class SeenDashboard:
     complaints: list[str] = field(default_factory=list)
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def chart(self, tab: str, name: str) -> dict[str, Any]:
-        """What `LOOK` saw of a chart."""
-        return self.tabs[tab].charts[name]
-
 
 def look(chart: Locator) -> dict[str, Any]:
     """Return what `LOOK` sees of a chart."""
-    seen: dict[str, Any] = chart.evaluate(LOOK, list(dashboard_colours().values()))
+    seen: dict[str, Any] = chart.evaluate(LOOK)
     return seen
 
 
@@ -151,32 +138,31 @@ def look_at_dashboard(page: Page, url: str, window: str) -> SeenDashboard:  # no
     return seen
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def wide(visitor: Page, superset: SupersetUnderTest) -> SeenDashboard:
+    visitor.add_init_script(RECORD_DRAWING)
     return look_at_dashboard(visitor, superset.url, "wide")
 
 
-@pytest.fixture(scope="session")
-def narrow(visitor: Page, superset: SupersetUnderTest) -> SeenDashboard:
+@pytest.fixture(scope="module")
+def narrow(visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard) -> SeenDashboard:
     """The dashboard in a window as narrow as a phone."""
     return look_at_dashboard(visitor, superset.url, "narrow")
+
+
+@pytest.fixture(params=WIDTHS)
+def seen(request: pytest.FixtureRequest) -> SeenDashboard:
+    """The dashboard in each window."""
+    dashboard: SeenDashboard = request.getfixturevalue(request.param)
+    return dashboard
 
 
 def rows(superset: SupersetUnderTest, query: str) -> list[tuple[Any, ...]]:
     return published_rows(superset.settings, query)
 
 
-def dashboard_colours() -> dict[str, str]:
-    colours: dict[str, str] = read_bundle().of_kind("dashboards")[0].content["metadata"]["label_colors"]
-    return colours
-
-
-@pytest.mark.parametrize("window", WIDTHS)
-def test_every_tab_is_painted_once_without_errors_and_foreign_requests(
-    request: pytest.FixtureRequest, window: str
-) -> None:
+def test_every_tab_is_painted_once_without_errors_and_foreign_requests(seen: SeenDashboard) -> None:
     """Charts that stand side by side have a second place for narrow windows; one of the two is hidden."""
-    seen: SeenDashboard = request.getfixturevalue(window)
     assert list(seen.tabs) == TABS
     for name, tab in seen.tabs.items():
         assert tab.charts, name
@@ -184,110 +170,6 @@ def test_every_tab_is_painted_once_without_errors_and_foreign_requests(
         assert sorted(title for title, _, _ in tab.places) == sorted(tab.charts), name
     assert seen.foreign == []
     assert seen.complaints == []
-
-
-def test_painted_charts_ask_the_queries_that_they_carry(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
-    """The data of charts is checked through the query they carry; the browser makes its own from their settings."""
-    documents = {document.uuid: document for document in read_bundle().of_kind("charts")}
-    with superset.client() as client:
-        numbers = {str(number): uuid for uuid, number in client.numbers("/api/v1/chart/").items()}
-    assert {numbers[number] for number in wide.asked} == documents.keys()
-    for number, asked in wide.asked.items():
-        chart = documents[numbers[number]]
-        carried = json.loads(chart.content["query_context"])["queries"]
-        assert [asks(query) for query in asked] == [asks(query) for query in carried], chart.name
-
-
-def asks(query: dict[str, Any]) -> dict[str, Any]:
-    """What a query asks for, without where it was asked from."""
-    parts = ("columns", "metrics", "filters", "orderby", "row_limit", "post_processing", "granularity", "time_range")
-    return {part: query.get(part) for part in parts}
-
-
-def test_big_numbers_are_those_of_the_data_products(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
-    sold, on_sale = rows(
-        superset,
-        "select sum(tickets_sold) filter (is_completed), sum(tickets_sold) filter (not is_completed) "
-        "from data_products.ticket_sales_over_time",
-    )[0]
-    verdicts = dict(rows(superset, "select verdict, count(*) from data_products.all_star_candidates group by verdict"))
-    assert number_of(wide.chart("Sales over time", "Tickets sold")) == f"{sold:,}"
-    assert number_of(wide.chart("Sales over time", "On sale now")) == f"{on_sale:,}"
-    assert number_of(wide.chart("All stars", "Must invite")) == str(verdicts.get("must invite", 0))
-    assert number_of(wide.chart("All stars", "Near-equals")) == str(verdicts.get("near-equals", 0))
-
-
-def number_of(chart: dict[str, Any]) -> str:
-    """What a big number says, above its subtitle."""
-    return str(chart["text"]).strip().split("\n")[-2]
-
-
-def test_the_festival_on_sale_stands_apart(wide: SeenDashboard) -> None:
-    colours = dashboard_colours()
-    assert colours["completed"] == PAPER.accent
-    painted = wide.chart("Sales over time", "Tickets by festival")["colours"]
-    assert painted[colours["completed"]] > painted[colours["on sale"]] > 1000
-
-
-def test_the_top_venues_stand_out_in_order(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
-    venues = rows(
-        superset,
-        "select distinct venue_rank, venue_standing, total_tickets_sold from data_products.ticket_sales_by_venue "
-        "order by venue_rank",
-    )
-    bars = wide.chart("Venues", "Tickets by venue")["bars"]
-    assert [bar["colour"] for bar in bars[:3]] == [PAPER.venue(1), PAPER.venue(2), PAPER.venue(3)]
-    assert_drawn(bars, [(standing, tickets) for _, standing, tickets in venues])
-
-
-@pytest.mark.parametrize("window", WIDTHS)
-@pytest.mark.parametrize("rank", [1, 2, 3])
-def test_each_top_venue_shows_its_bands_in_order_with_their_verdicts(
-    request: pytest.FixtureRequest, superset: SupersetUnderTest, rank: int, window: str
-) -> None:
-    seen: SeenDashboard = request.getfixturevalue(window)
-    [(venue, tickets)] = rows(
-        superset,
-        "select distinct venue_name, total_tickets_sold from data_products.ticket_sales_by_venue "
-        f"where venue_rank = {rank}",
-    )
-    [row] = seen.chart("Bands", f"Top venue {rank}")["cells"]
-    assert [text for text, _ in row[:2]] == [venue, f"{tickets:,}"]
-    bands = rows(
-        superset,
-        "select verdict, avg_tickets_per_performance from data_products.all_star_candidates "
-        f"where venue_rank = {rank} order by rank_in_venue",
-    )
-    assert bands
-    assert_drawn(seen.chart("Bands", f"Bands at top venue {rank}")["bars"], bands)
-
-
-def assert_drawn(bars: list[dict[str, Any]], expected: list[tuple[Any, ...]]) -> None:
-    """Assert that the bars have the colours of their groups and lengths in proportion, give or take their edges."""
-    colours = dashboard_colours()
-    assert [bar["colour"] for bar in bars] == [colours[group] for group, _ in expected]
-    lengths = [bar["right"] - bar["left"] for bar in bars]
-    most = max(value for _, value in expected)
-    for length, (group, value) in zip(lengths, expected, strict=True):
-        assert length / max(lengths) == pytest.approx(value / most, abs=0.02), group
-
-
-def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
-    wide: SeenDashboard, superset: SupersetUnderTest
-) -> None:
-    candidates = rows(
-        superset,
-        "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, verdict "
-        "from data_products.all_star_candidates order by venue_rank, rank_in_venue",
-    )
-    listed = wide.chart("All stars", "All-star candidates")["cells"]
-    assert [[text for text, _ in row[:5]] for row in listed] == [
-        # Pages show runs of spaces as one and none at the ends, and round halves up.
-        [" ".join(venue.split()), str(rank), " ".join(band.split()), f"{math.floor(average + 0.5):,}", verdict]
-        for venue, rank, band, average, verdict in candidates
-    ]
-    colours = {tuple(row[4]) for row in listed}
-    assert len(colours) == len({verdict for verdict, _ in colours}) == len({colour for _, colour in colours})
 
 
 def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard, narrow: SeenDashboard) -> None:
@@ -300,17 +182,133 @@ def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard,
             assert 300 <= width <= WIDTHS["narrow"], title
 
 
+def test_painted_charts_ask_the_queries_that_they_carry(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
+    """The data of charts is checked through the query they carry; the browser makes its own from their settings."""
+    documents = {document.uuid: document for document in read_bundle().of_kind("charts")}
+    with superset.client() as client:
+        uuids = {str(number): uuid for uuid, number in client.numbers("/api/v1/chart/").items()}
+    assert {uuids[number] for number in wide.asked} == documents.keys()
+    for number, asked in wide.asked.items():
+        chart = documents[uuids[number]]
+        carried = json.loads(chart.content["query_context"])["queries"]
+        assert [asks(query) for query in asked] == [asks(query) for query in carried], chart.name
+
+
+def asks(query: dict[str, Any]) -> dict[str, Any]:
+    """What a query asks for, without where it was asked from."""
+    parts = ("columns", "metrics", "filters", "orderby", "row_limit", "post_processing", "granularity", "time_range")
+    return {part: query.get(part) for part in parts}
+
+
+def test_sales_over_time_tell_what_is_on_sale_apart(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
+    [(sold, on_sale)] = rows(
+        superset,
+        "select sum(tickets_sold) filter (is_completed), sum(tickets_sold) filter (not is_completed) "
+        "from data_products.ticket_sales_over_time",
+    )
+    charts = wide.tabs["Sales over time"].charts
+    assert number_of(charts["Tickets sold"]) == f"{sold:,}"
+    assert number_of(charts["On sale now"]) == f"{on_sale:,}"
+    assert COLOURS["completed"] == PAPER.accent
+    assert {COLOURS["completed"], COLOURS["on sale"]} <= set(charts["Tickets by festival"]["colours"])
+
+
+def number_of(chart: dict[str, Any]) -> str:
+    """The figure of a big number, above its subtitle."""
+    return str(chart["text"]).strip().split("\n")[-2]
+
+
+def test_axes_label_festivals_and_months_once(seen: SeenDashboard, superset: SupersetUnderTest) -> None:
+    festivals = {str(year) for (year,) in rows(superset, "select festival_year from star_schema.dim_performances")}
+    over_time = seen.tabs["Sales over time"].charts
+    by_festival = over_time.get("Tickets by festival") or over_time["Tickets by festival, compact"]
+    for chart, label in (
+        (by_festival, r"\d{4}"),
+        (seen.tabs["Venues"].charts["Tickets by venue and festival"], r"\d{4}"),
+        (over_time["Tickets by month of sale"], r"[A-Z][a-z]{2} \d{4}"),
+    ):
+        drawn = sorted(chart["texts"], key=lambda text: text["left"])
+        labels = [text["text"] for text in drawn if re.fullmatch(label, text["text"])]
+        assert 0 < len(labels) == len(set(labels))
+        assert [text[-4:] for text in labels] == sorted(text[-4:] for text in labels)
+        assert set(labels) <= festivals or label != r"\d{4}"
+
+
+def test_bars_stand_in_order_beside_their_names_in_the_colours_of_their_groups(
+    seen: SeenDashboard, superset: SupersetUnderTest
+) -> None:
+    """A name is wrapped in lines, whose height ECharts derives from the fonts of the machine."""
+    venues = rows(
+        superset,
+        "select venue_name, venue_standing, max(venue_rank) as rank from data_products.ticket_sales_by_venue "
+        "group by all order by rank",
+    )
+    assert_bars(seen.tabs["Venues"].charts["Tickets by venue"], venues)
+    for venue, _, rank in venues[:3]:
+        bands = rows(
+            superset,
+            "select band_label, verdict from data_products.all_star_candidates "
+            f"where venue_rank = {rank} order by rank_in_venue",
+        )
+        charts = seen.tabs["Bands"].charts
+        assert_bars(charts[f"Bands at top venue {rank}"], bands)
+        [row] = charts[f"Top venue {rank}"]["cells"]
+        assert row[0][0] == venue
+    assert [COLOURS[f"top venue {rank}"] for rank in (1, 2, 3)] == [PAPER.venue(rank) for rank in (1, 2, 3)]
+
+
+def assert_bars(chart: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
+    """Assert that names stand whole from top to bottom without touching, and that only their groups give colours."""
+    assert {COLOURS[group] for _, group, *_ in expected} == set(COLOURS.values()) & set(chart["colours"])
+    lines = sorted(chart["texts"], key=lambda line: line["top"])
+    above = -math.inf
+    for name, *_ in expected:
+        # Figures at the bars are no part of a name.
+        letters, label = name.replace(" ", ""), []
+        for line in list(lines):
+            if letters.startswith(text := line["text"].replace(" ", "")) and text:
+                letters = letters.removeprefix(text)
+                label.append(line)
+                lines.remove(line)
+        assert letters == "", name
+        assert above <= min(line["top"] for line in label), name
+        assert min(line["left"] for line in label) >= 0, f"{name} is cut off"
+        above = max(line["bottom"] for line in label)
+
+
+def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
+    wide: SeenDashboard, superset: SupersetUnderTest
+) -> None:
+    candidates = rows(
+        superset,
+        "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, verdict "
+        "from data_products.all_star_candidates order by venue_rank, rank_in_venue",
+    )
+    charts = wide.tabs["All stars"].charts
+    listed = charts["All-star candidates"]["cells"]
+    assert [[text for text, _ in row[:5]] for row in listed] == [
+        # Pages show runs of spaces as one and none at the ends, and round halves up.
+        [" ".join(venue.split()), str(rank), " ".join(band.split()), f"{math.floor(average + 0.5):,}", verdict]
+        for venue, rank, band, average, verdict in candidates
+    ]
+    colours = {tuple(row[4]) for row in listed}
+    assert len(colours) == len({verdict for verdict, _ in colours}) == len({colour for _, colour in colours})
+    verdicts = [verdict for *_, verdict in candidates]
+    assert number_of(charts["Must invite"]) == str(verdicts.count("must invite"))
+    assert number_of(charts["Near-equals"]) == str(verdicts.count("near-equals"))
+
+
 def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
-    visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard
+    visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard, narrow: SeenDashboard
 ) -> None:
     year, venue, shown = rows(
         superset,
         "select festival_year, venue_name, count(*) from data_products.performance_attendance "
         "where is_completed group by festival_year, venue_name order by festival_year, venue_name limit 1",
     )[0]
-    tickets = rows(
+    [(tickets,)] = rows(
         superset, f"select sum(tickets_sold) from data_products.ticket_sales_over_time where festival_year = {year}"
-    )[0][0]
+    )
     set_width(visitor, "wide")
     open_dashboard(visitor, superset.url, DASHBOARD)
     open_tab(visitor, "Venues")
@@ -318,13 +316,18 @@ def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
     choose(visitor, "Venue", venue)
     with visitor.expect_response(lambda response: "/api/v1/chart/data" in response.url):
         visitor.click("[data-test='filter-bar__apply-button']")
-    open_tab(visitor, "Venues")
-    bars = look(painted_charts(visitor)["Tickets by venue"])["bars"]
-    assert bars == wide.chart("Venues", "Tickets by venue")["bars"]
-    open_tab(visitor, "Attendance")
-    assert number_of(look(painted_charts(visitor)["Performances"])) == f"{shown:,}"
     open_tab(visitor, "Sales over time")
     assert number_of(look(painted_charts(visitor)["Tickets sold"])) == f"{tickets:,}"
+    open_tab(visitor, "Venues")
+    ranking = wide.tabs["Venues"].charts["Tickets by venue"]
+    assert words(look(painted_charts(visitor)["Tickets by venue"])) == words(ranking)
+    open_tab(visitor, "Attendance")
+    assert number_of(look(painted_charts(visitor)["Performances"])) == f"{shown:,}"
+
+
+def words(chart: dict[str, Any]) -> list[str]:
+    """The texts on the canvas of a chart."""
+    return sorted(text["text"] for text in chart["texts"])
 
 
 def choose(page: Page, name: str, value: str) -> None:
@@ -335,34 +338,3 @@ def choose(page: Page, name: str, value: str) -> None:
     # The list closes and opens while it is searched, so that a pointer may miss it.
     page.locator(".ant-select-item-option").filter(has_text=value).first.evaluate("option => option.click()")
     page.keyboard.press("Escape")
-
-
-def test_a_tab_is_known_by_its_whole_name(browser: Browser) -> None:
-    """Another may begin with it."""
-    page = browser.new_page()
-    select = "this.ariaSelected = true; this.previousElementSibling.ariaSelected = false"
-    page.set_content(
-        f"""<div data-test="dashboard-component-tabs">
-            <div role="tab" aria-selected="true">Bands and venues</div><div role="tab" onclick="{select}"> Bands </div>
-        </div>
-        <div data-test-chart-id="1"><div data-test="slice-container">painted</div></div>"""
-    )
-    open_tab(page, "Bands")
-    assert page.locator("[aria-selected='true']").inner_text().strip() == "Bands"
-    page.close()
-
-
-@pytest.mark.exhaustive
-def test_the_pictures_of_the_documentation_are_of_every_tab(
-    browser: Browser, superset: SupersetUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In one window here, as each takes its time."""
-    monkeypatch.setattr("acl_assets.superset.screenshots.WIDTHS", {"narrow": WIDTHS["narrow"]})
-    pictures = take_screenshots(superset.url, superset.user, superset.password, tmp_path, browser)
-    names = [tab.lower().replace(" ", "_") for tab in TABS]
-    assert [picture.name for picture in pictures] == [f"superset_{name}_narrow.png" for name in names]
-    for picture in pictures:
-        width, height = struct.unpack(">II", picture.read_bytes()[16:24])
-        # As high as the tab, and no higher: the window it is painted in is 5000 high.
-        assert width == WIDTHS["narrow"]
-        assert 800 < height < 4500

@@ -1,5 +1,4 @@
-// Draws the charts and ties those together that show the same thing.
-// What belongs here: behaviour. What does not: encodings (charts.py) and looks (report.css).
+// Draws the charts and links those that show the same thing.
 (async () => {
   "use strict";
   const specifications = JSON.parse(document.getElementById("specifications").textContent);

@@ -1,0 +1,115 @@
+"""The canonical form of what the bundle holds: equal for equal dashboards, whatever Superset they were exported from.
+
+Superset's export holds much that differs between installations or between two exports of the same dashboard: numbers of
+charts and datasets, which charts a filter reaches, derived colours. The canonical form leaves that out and fixes the
+order of everything else. A diff then shows what somebody changed, and without changes there is none.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_FIRST_KEYS = (
+    "dashboard_title", "slice_name", "table_name", "database_name", "label", "column_name", "metric_name",
+    "verbose_name", "slug", "viz_type", "type", "description",
+)  # fmt: skip
+_LAST_KEYS = ("params", "query_context", "position", "metadata", "css", "columns", "metrics", "sql", "uuid", "version")
+_PLACES = {
+    **{key: place - len(_FIRST_KEYS) for place, key in enumerate(_FIRST_KEYS)},
+    **{key: place + 1 for place, key in enumerate(_LAST_KEYS)},
+}
+# Numbers and derived values that differ between installations.
+_VOLATILE_KEYS = frozenset((
+    "chartsInScope", "color_namespace", "color_scheme_domain", "dashboardId", "dashboards", "datasource",
+    "datasource_id", "datasource_name", "default_filters", "force", "map_label_colors", "own_color_scheme",
+    "dashboard_color_scheme", "shared_label_colors", "slice_id", "tabsInScope", "url_params",
+))  # fmt: skip
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+# Superset fails on a layout without them.
+_KEPT_WHEN_EMPTY = frozenset({"children", "excluded", "meta", "rootPath"})
+
+
+def canonical_content(kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a document of a kind, such as `charts`, in canonical form."""
+    content = copy.deepcopy(dict(document))
+    # Superset exports this setting under two names, depending on what else is exported.
+    if "allow_file_upload" in content:
+        content["allow_csv_upload"] = content.pop("allow_file_upload")
+    if kind == "charts" and content.get("query_context"):
+        query_context = json.loads(content["query_context"])
+        # A copy of `params`.
+        query_context.pop("form_data", None)
+        content["query_context"] = json.dumps(_ordered(query_context), indent=2, ensure_ascii=False)
+    if kind == "dashboards":
+        _use_stable_numbers(content)
+    if kind == "datasets":
+        for children, name in (("columns", "column_name"), ("metrics", "metric_name")):
+            content[children] = sorted(content.get(children) or [], key=lambda child: str(child[name]))
+    if content.get("sql"):
+        content["sql"] = "\n".join(line.rstrip() for line in content["sql"].strip().splitlines()) + "\n"
+    canonical: dict[str, Any] = _ordered(content, drop_empty=True)
+    return canonical
+
+
+def content_digest(kind: str, document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a document's canonical content, in hexadecimal."""
+    text = json.dumps(canonical_content(kind, document), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stable_number(uuid: str) -> int:
+    """Return the number of a chart in the YAML, because Superset's own differ between installations."""
+    return int(uuid.replace("-", "")[:7], 16)
+
+
+def _ordered(value: Any, drop_empty: bool = False) -> Any:
+    """Return a value with the keys of mappings in a fixed order, without those that differ between installations."""
+    if isinstance(value, list):
+        return [_ordered(child, drop_empty) for child in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {}
+    for key in sorted(value, key=lambda key: (_PLACES.get(key, 0), key)):
+        child = _ordered(value[key], drop_empty)
+        # Superset writes the settings of grids of charts into every chart, even when that feature is off.
+        is_noise = key in _VOLATILE_KEYS or key.startswith("matrixify_")
+        if not is_noise and not (drop_empty and child in _EMPTY and key not in _KEPT_WHEN_EMPTY):
+            kept[key] = child
+    return kept
+
+
+def _use_stable_numbers(dashboard: dict[str, Any]) -> None:
+    """Make a dashboard refer to its charts by `stable_number`, and drop references to charts it does not hold."""
+    numbers: dict[int, int] = {}
+    for component in (dashboard.get("position") or {}).values():
+        if isinstance(component, dict) and component.get("type") == "CHART":
+            meta = component["meta"]
+            numbers[meta["chartId"]] = meta["chartId"] = stable_number(meta["uuid"])
+
+    def stable(charts: Iterable[int]) -> list[int]:
+        return sorted(numbers[chart] for chart in charts if chart in numbers)
+
+    metadata = dashboard.get("metadata") or {}
+    scopes = [chosen.get("scope") for chosen in metadata.get("native_filter_configuration", [])]
+    scopes.append(metadata.get("global_chart_configuration", {}).get("scope"))
+    own_scopes = {}
+    for chart, configuration in metadata.get("chart_configuration", {}).items():
+        scope = configuration.get("crossFilters", {}).get("scope")
+        # Every chart has an entry; those without a scope of their own are defaults.
+        if isinstance(scope, dict) and int(chart) in numbers:
+            number = numbers[int(chart)]
+            own_scopes[str(number)] = {"id": number, "crossFilters": {"scope": scope}}
+            scopes.append(scope)
+    for scope in scopes:
+        if isinstance(scope, dict):
+            scope["excluded"] = stable(scope.get("excluded", []))
+    expanded = metadata.get("expanded_slices", {})
+    dashboard["metadata"] = metadata | {
+        "chart_configuration": own_scopes,
+        "timed_refresh_immune_slices": stable(metadata.get("timed_refresh_immune_slices", [])),
+        "expanded_slices": {str(numbers[int(key)]): value for key, value in expanded.items() if int(key) in numbers},
+    }

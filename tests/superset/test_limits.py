@@ -1,0 +1,224 @@
+"""What people cannot do to Superset: viewers send no SQL, and no query takes the memory or the time of others."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from playwright.sync_api import Browser
+from superset.conftest import SupersetUnderTest
+from superset.test_dashboard import choose
+
+from acl_assets.superset.browsing import open_dashboard, open_tab, signed_in_page
+from acl_assets.superset.client import SupersetClient, SupersetError
+
+pytestmark = pytest.mark.server
+
+PASSWORD = "of-a-test-user"  # noqa: S105 # a user of this test alone
+GIGABYTE = 1024**3
+
+
+def make_user(superset: SupersetUnderTest, name: str, *roles: str) -> str:
+    with superset.client() as client:
+        known = {role["name"]: role["id"] for role in client.everything("/api/v1/security/roles/")}
+        if name not in {user["username"] for user in client.everything("/api/v1/security/users/")}:
+            user = {"username": name, "first_name": name, "last_name": "Test", "email": f"{name}@localhost"}
+            rights = {"active": True, "password": PASSWORD, "roles": [known[role] for role in roles]}
+            client.post("/api/v1/security/users/", json=user | rights)
+    return name
+
+
+@pytest.fixture(scope="module")
+def viewer(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
+    with SupersetClient(superset.url, make_user(superset, "limited viewer", "ACL viewer"), PASSWORD) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def analyst(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
+    with SupersetClient(superset.url, make_user(superset, "limited analyst", "Alpha", "sql_lab"), PASSWORD) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def chart_request(superset: SupersetUnderTest) -> dict[str, Any]:
+    """The request that the dashboard sends for a chart."""
+    with superset.client() as client:
+        chart = next(
+            c for c in client.everything("/api/v1/chart/") if c["slice_name"] == "Tickets by venue and festival"
+        )
+        saved = json.loads(client.get(f"/api/v1/chart/{chart['id']}")["result"]["query_context"])
+    saved["form_data"] = {"slice_id": chart["id"]}
+    return saved
+
+
+def changed(request: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """Return the request with other parts; columns are added to those of the chart."""
+    found = copy.deepcopy(request)
+    parts["columns"] = [*found["queries"][0]["columns"], *parts.get("columns", [])]
+    found["queries"][0] |= parts
+    return found
+
+
+def sql(expression: str) -> dict[str, str]:
+    return {"expressionType": "SQL", "sqlExpression": expression, "label": "mine"}
+
+
+def test_viewer_sees_saved_chart_filtered_by_values(viewer: SupersetClient, chart_request: dict[str, Any]) -> None:
+    [every] = viewer.post("/api/v1/chart/data", json=chart_request)["result"]
+    filters = [*chart_request["queries"][0]["filters"], {"col": "festival_year", "op": "IN", "val": [2019]}]
+    [one] = viewer.post("/api/v1/chart/data", json=changed(chart_request, filters=filters))["result"]
+    assert 0 < one["rowcount"] < every["rowcount"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"metrics": [sql("max(length(repeat('x', 1000)))")]},
+        {"columns": [sql("repeat('x', 1000)")]},
+        {"orderby": [[sql("random()"), True]]},
+        {"extras": {"where": "1 = 1"}},
+        {"extras": {"having": "count(*) > 0"}},
+        {"where": "1 = 1"},
+        {"filters": [{"col": sql("repeat('x', 1000)"), "op": "IN", "val": ["x"]}]},
+        {"columns": ["capacity"]},
+        {"post_processing": [{"operation": "resample", "options": {"rule": "1s", "method": "ffill"}}]},
+        {"result_type": "samples"},
+    ],
+    ids=lambda parts: next(iter(parts)),
+)
+def test_viewer_cannot_change_saved_chart(
+    viewer: SupersetClient, chart_request: dict[str, Any], parts: dict[str, Any]
+) -> None:
+    with pytest.raises(SupersetError, match=r"status 403: Viewers can ask for the data of saved charts only"):
+        viewer.post("/api/v1/chart/data", json=changed(chart_request, **parts))
+
+
+def test_viewer_cannot_ask_without_a_chart(viewer: SupersetClient, chart_request: dict[str, Any]) -> None:
+    for form_data in (None, {}, {"slice_id": 0}, {"native_filter_id": "NATIVE_FILTER-festival", "dashboardId": 0}):
+        with pytest.raises(SupersetError, match="status 403"):
+            viewer.post("/api/v1/chart/data", json=chart_request | {"form_data": form_data})
+    body = {"query_context": json.dumps({**chart_request, "form_data": None})}
+    with pytest.raises(SupersetError):
+        viewer.post("/api/v1/query/", data=body)
+
+
+def test_viewer_filters_views_as_table_and_downloads(
+    superset: SupersetUnderTest, viewer: SupersetClient, browser: Browser
+) -> None:
+    with signed_in_page(browser, superset.url, viewer.user, PASSWORD) as page:
+        open_dashboard(page, superset.url, "acl-all-stars")
+        choose(page, "Festival", "2019")
+        page.click("[data-test='filter-bar__apply-button']")
+        for tab in ("Venues", "Bands", "All stars", "Attendance", "Sales over time"):
+            open_tab(page, tab)
+            assert page.get_by_role("alert").count() == 0, tab
+        chart = page.locator("[data-test-chart-name='Tickets by festival']").first
+        chart.hover()
+        chart.get_by_role("button", name="More Options").click()
+        page.get_by_role("menuitem", name="View as table").click()
+        page.get_by_role("dialog").get_by_text("2019").first.wait_for()
+        page.get_by_role("button", name="Close").last.click()
+        chart.get_by_role("button", name="More Options").click()
+        page.get_by_role("menuitem", name="Download").hover()
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name="Export to .CSV").click()
+        assert "2019" in download.value.path().read_text()
+
+
+def test_analyst_may_send_sql(analyst: SupersetClient, chart_request: dict[str, Any]) -> None:
+    request = changed(chart_request, metrics=[sql("sum(tickets_sold)")], orderby=[], post_processing=[])
+    [answer] = analyst.post("/api/v1/chart/data", json=request)["result"]
+    assert answer["rowcount"]
+
+
+class Asking:
+    """SQL Lab of a user."""
+
+    def __init__(self, client: SupersetClient) -> None:
+        self.client = client
+        [self.database] = [
+            entry["id"] for entry in client.everything("/api/v1/database/") if entry["database_name"] == "ACL warehouse"
+        ]
+
+    def __call__(self, statement: str) -> dict[str, Any]:
+        query = {"database_id": self.database, "sql": statement, "runAsync": False, "schema": "data_products"}
+        return self.client.post("/api/v1/sqllab/execute/", json=query)
+
+
+def memory_of_workers() -> int:
+    """The largest resident memory of a process of this test's Superset."""
+    found = [0]
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "gunicorn" in " ".join(process.cmdline()):
+                found.append(process.memory_info().rss)
+        except psutil.Error:
+            continue
+    return max(found)
+
+
+def test_query_that_needs_too_much_memory_fails_alone(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
+    """DuckDB's memory limit does not cover `repeat()`."""
+    ask, most, ended = Asking(analyst), [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            most[0] = max(most[0], memory_of_workers())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        for size in (3_000_000_000, 18_000_000_000):
+            with pytest.raises(SupersetError):
+                ask(f"select length(repeat('x', {size})), length(repeat('y', {size}))")
+    finally:
+        ended.set()
+        watching.join()
+    assert 0 < most[0] < 4 * GIGABYTE
+    assert ask("select 1 as one")["data"] == [{"one": 1}]
+
+
+def test_spilled_queries_have_their_own_limited_folder(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
+    ask = Asking(analyst)
+    [settings] = ask(
+        "select current_setting('temp_directory') as folder, current_setting('max_temp_directory_size') as most"
+    )["data"]
+    assert settings["folder"].startswith(str(superset.settings.data_dir / "superset" / "spilled_queries"))
+    assert settings["most"] == "3.7 GiB"
+    assert ask("select count(*) as rows from (select * from range(40000000) t(i) order by hash(i))")["data"]
+    published = superset.settings.published_file
+    assert not published.with_name(f"{published.name}.tmp").exists()
+
+
+def test_slow_queries_of_one_user_leave_room_for_others(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
+    ask, slow = Asking(analyst), "select count(*) from range(100000000000) a(i) where hash(i) = 1"
+    with superset.client() as other, ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(ask, slow) for _ in range(20)]
+        time.sleep(3)
+        health = requests.get(f"{superset.url}/health", timeout=60)
+        chart = next(iter(other.everything("/api/v1/chart/")))
+        [answer, *_] = other.get(f"/api/v1/chart/{chart['id']}/data/")["result"]
+        ended_before = [future for future in waiting if future.done()]
+        outcomes = [str(future.exception()) for future in waiting]
+    assert health.status_code == 200
+    assert answer["status"] == "success"
+    assert ended_before == []
+    assert all("INTERRUPT" in outcome or "of your queries are running" in outcome for outcome in outcomes), outcomes
+
+
+def test_refused_sign_ins_through_the_api_are_limited(superset: SupersetUnderTest) -> None:
+    guess = {"username": "limited analyst", "password": "wrong", "provider": "db"}
+    answers = [
+        requests.post(f"{superset.url}/api/v1/security/login", json=guess, timeout=30).status_code for _ in range(60)
+    ]
+    assert answers[0] == 401
+    assert answers[-1] == 429
