@@ -53,7 +53,7 @@ def _current_user() -> object:
 
 
 def _limit_sign_in(app: Any) -> None:
-    """Limit sign-in by the form and by the API. Superset 6.1 limits only the page with the form, which receives no posts.
+    """Limit sign-in by the form and by the API. Superset 6.1 limits only the page with the form, which gets no posts.
 
     The API counts refused attempts only, because programs sign in for every session.
     """
