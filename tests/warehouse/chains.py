@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from acl_assets.landing_zone.manifest import BatchKind
+from acl_assets.landing_zone.manifest import BatchKind, ManifestFile, ManifestTable
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import (
     EXPORT_BATCHES,
     ConvertedBatch,
-    ConvertedBatchTable,
     ConvertedChain,
-    ConvertedFile,
     TableFile,
 )
 
@@ -25,18 +23,20 @@ def batch(
     sums: Mapping[str, int] | None = None,
 ) -> ConvertedBatch:
     """Return a batch whose tables were read from files, each a path, rows and the rows that its manifest states."""
-    read = ConvertedBatchTable(
-        files=tuple(ConvertedFile(path=path, rows=rows, stated_rows=stated) for path, rows, stated in files),
+    stated = ManifestTable(
+        files=tuple(ManifestFile(path=path, bytes=1, sha256=None, rows=rows) for path, _, rows in files),
         rows_at_source=at_source,
         sums_at_source=dict(sums or {}),
     )
+    read = {path: rows for path, rows, _ in files}
     return ConvertedBatch(
         batch_id=name,
         digest=f"digest of {name}",
         kind=kind,
         exported_at=datetime(2022, 8, 1, 6, tzinfo=UTC),
         has_manifest=at_source is not None,
-        tables=dict.fromkeys(SOURCE_TABLES, read),
+        tables=dict.fromkeys(SOURCE_TABLES, stated),
+        rows_by_file=dict.fromkeys(SOURCE_TABLES, read),
     )
 
 
