@@ -90,7 +90,7 @@ def _metadata(extraction: Extraction, table: ManifestTable) -> dict[str, Any]:
 
 @job(description="From the ticketing database to a new export batch, which the sensor then refreshes from.")
 def extract() -> None:
-    """One op: what Dagster runs beside the refresh, without its process and its locks."""
+    """Extract in one op, so that the job can run at the same time as a refresh."""
     extract_tables()
 
 

@@ -90,7 +90,7 @@ class Throttle:
             self._session.close()
 
     def wait(self, received: int = 0) -> None:
-        """Return when the reader, which has received so many bytes, may read on.
+        """Return when the reader, which has received this number of bytes, may continue.
 
         Raises:
             ExtractionError: sessions wait for a lock of the reader, or the server is under stress for too long.

@@ -85,7 +85,7 @@ class VenueAnswer:
 class ReportData:
     """The rows that the report shows, read from one published file; times in UTC.
 
-    `time_zone` is the festival's, in which the page shows instants beside UTC.
+    `time_zone` is the festival's, in which the page shows instants, next to UTC.
     """
 
     sales_over_time: pd.DataFrame

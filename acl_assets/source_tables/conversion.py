@@ -151,7 +151,7 @@ def merge(parts: list[Path], table: SourceTable, target: Path) -> None:
     """Merge files of a table, the oldest first, into one.
 
     A row replaces those of earlier files with its id; an id twice in one file stays there twice, so that the check of
-    unique keys finds it. What does not fit into memory is spilled beside the target.
+    unique keys finds it. DuckDB spills what does not fit into memory to the target's folder.
     """
     columns = ", ".join(table.column_names)
     base, increments = duckdb_files(parts[:1]), duckdb_files(parts[1:])

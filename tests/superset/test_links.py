@@ -9,7 +9,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.superset.bundle import PLACEHOLDER_URI, Document, read_bundle, without_mark
 from acl_assets.warehouse.project import dbt_project, load_manifest
 
@@ -113,6 +115,18 @@ def test_labels_of_bars_and_festivals_stand_at_what_they_name() -> None:
     of_festivals = [param for param in params if param.get("x_axis") == "festival_year"]
     assert of_festivals
     assert all(param["xAxisForceCategorical"] for param in of_festivals)
+
+
+def test_every_top_venue_has_its_pair_of_charts() -> None:
+    top_venues = yaml.safe_load((PROJECT_DIR / "dbt" / "dbt_project.yml").read_text())["vars"]["top_venues"]
+    names = {chart.name for chart in BUNDLE.of_kind("charts")}
+    wanted = {name for rank in range(1, top_venues + 1) for name in (f"Top venue {rank}", f"Bands at top venue {rank}")}
+    held = {name for name in names if re.fullmatch(r"(Top venue|Bands at top venue) \d+", name)}
+    assert held == wanted, (
+        f"top_venues is {top_venues} in dbt/dbt_project.yml. In Superset, copy the charts 'Top venue 1' and 'Bands at top "
+        "venue 1' for every further rank, change their filter on venue_rank, add both to the tab Bands for wide and narrow "
+        "windows, and run make superset-export. Take the charts of ranks that are no longer top off the dashboard."
+    )
 
 
 def test_every_data_product_is_a_dataset_and_an_exposure_and_the_other_way_round() -> None:
