@@ -37,7 +37,7 @@ from acl_assets.simulator.sales import TicketingHistory
 __all__ = ["browser", "open_page"]
 
 # Folders whose tests share servers, each run by one process, and then the others, those first that take longest.
-_ONE_PROCESS_EACH = ("tests/superset/", "tests/spark/")
+_ONE_PROCESS_EACH = ("tests/integration/superset/", "tests/integration/spark/")
 _FIRST = (*_ONE_PROCESS_EACH, "tests/end_to_end/", "tests/defects/")
 _END_SECONDS = 120.0
 _stderr = pytest.StashKey[TextIO]()

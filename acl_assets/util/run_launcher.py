@@ -2,8 +2,8 @@
 
 A code server notices when a process of its runs dies, but not its own end. Dagster's launcher has no health check, so
 such a run would count as started for ever, hold its pool and block the next refresh. This launcher asks the code
-server, with private members of Dagster that `tests/util/test_run_launcher.py` names. `deploy/postgres/dagster.yaml`
-configures it.
+server, with private members of Dagster that `tests/unit/util/test_run_launcher.py` names.
+`deploy/postgres/dagster.yaml` configures it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from superset.bundles import texts
 from superset.conftest import SupersetUnderTest, new_chart
-from superset.test_bundle import texts
 
 from acl_assets.superset import __main__ as command_line
 from acl_assets.superset.bundle import Bundle, BundleError, find_orphans, import_bundle, is_imported, read_bundle

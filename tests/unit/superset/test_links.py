@@ -120,12 +120,13 @@ def test_labels_of_bars_and_festivals_stand_at_what_they_name() -> None:
 def test_every_top_venue_has_its_pair_of_charts() -> None:
     top_venues = yaml.safe_load((PROJECT_DIR / "dbt" / "dbt_project.yml").read_text())["vars"]["top_venues"]
     names = {chart.name for chart in BUNDLE.of_kind("charts")}
-    wanted = {name for rank in range(1, top_venues + 1) for name in (f"Top venue {rank}", f"Bands at top venue {rank}")}
+    ranks = range(1, top_venues + 1)
+    wanted = {f"{chart} {rank}" for chart in ("Top venue", "Bands at top venue") for rank in ranks}
     held = {name for name in names if re.fullmatch(r"(Top venue|Bands at top venue) \d+", name)}
     assert held == wanted, (
-        f"top_venues is {top_venues} in dbt/dbt_project.yml. In Superset, copy the charts 'Top venue 1' and 'Bands at top "
-        "venue 1' for every further rank, change their filter on venue_rank, add both to the tab Bands for wide and narrow "
-        "windows, and run make superset-export. Take the charts of ranks that are no longer top off the dashboard."
+        f"top_venues is {top_venues} in dbt/dbt_project.yml. In Superset, copy the charts 'Top venue 1' and "
+        "'Bands at top venue 1' for every further rank and change their filter on venue_rank. Add both to the tab "
+        "Bands for wide and narrow windows, and take the charts of lower ranks off. Then run make superset-export."
     )
 
 

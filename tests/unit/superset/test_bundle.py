@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from refreshes import festival_settings
+from superset.bundles import texts
 
 from acl_assets.superset.bundle import (
     BUNDLE_DIR,
@@ -22,7 +23,7 @@ from acl_assets.superset.bundle import (
     without_mark,
 )
 from acl_assets.superset.canonical import stable_number
-from acl_assets.superset.export import as_yaml, canonical_bundle
+from acl_assets.superset.export import canonical_bundle
 from acl_assets.superset.layout import ChartOfDashboard, completed_layout
 
 
@@ -80,10 +81,6 @@ def test_the_mark_can_be_taken_away_again(tmp_path: Path) -> None:
 
 
 # The canonical form -------------------------------------------------------------------------------------------------
-
-
-def texts(bundle: Bundle) -> dict[str, str]:
-    return {document.path: as_yaml(document) for document in bundle.documents}
 
 
 def with_other_numbers(bundle: Bundle, offset: int) -> Bundle:

@@ -1,6 +1,6 @@
 """The definitions that Dagster loads, compared with a snapshot of the asset graph.
 
-After an intended change, update the snapshot with `python tests/test_definitions.py` and read its diff.
+After an intended change, update the snapshot with `python tests/unit/test_definitions.py` and read its diff.
 """
 
 from __future__ import annotations

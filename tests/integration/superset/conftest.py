@@ -19,12 +19,15 @@ import duckdb
 import pytest
 from playwright.sync_api import Browser, Page
 from refreshes import Festival, copy_installation, festival_settings
+from superset.bundles import bundle_folder
 
 from acl_assets.settings import Settings
 from acl_assets.superset.browsing import signed_in_page
-from acl_assets.superset.bundle import BUNDLE_DIR, import_bundle
+from acl_assets.superset.bundle import import_bundle
 from acl_assets.superset.client import SupersetClient
 from acl_assets.superset.server import running_superset, superset_home
+
+__all__ = ["bundle_folder"]
 
 EDITABLE = ("theme", "saved_query", "chart", "dashboard", "dataset")
 
@@ -112,12 +115,6 @@ def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
     """A page in which the administrator has signed in."""
     with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
         yield page
-
-
-@pytest.fixture
-def bundle_folder(tmp_path: Path) -> Path:
-    """A copy of the repository's bundle, to be changed."""
-    return Path(shutil.copytree(BUNDLE_DIR, tmp_path / "bundle"))
 
 
 def new_chart(name: str, dataset: int, **more: Any) -> dict[str, Any]:
