@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.atomic_write import write_atomically
@@ -64,6 +72,9 @@ def contract_breach(where: str, what: str, kind: type[BatchError] = BatchError) 
 # Data: the annotations are the contract of a manifest, which only `parse_manifest` enforces -------------------------
 
 
+_IN_MANIFEST = "manifest"
+
+
 def _parse_instant(text: object) -> datetime:
     """Return an ISO 8601 time with an offset in UTC; pydantic itself would also accept seconds since the epoch."""
     with suppress(TypeError, ValueError, OverflowError):
@@ -73,9 +84,9 @@ def _parse_instant(text: object) -> datetime:
     raise ValueError("it must be an ISO 8601 time with an offset, such as 2022-08-01T06:00:00+00:00")
 
 
-def _require_stated(value: object) -> object:
-    """Refuse null: only a batch without a manifest may leave the value open."""
-    if value is None:
+def _require_stated(value: object, info: ValidationInfo) -> object:
+    """Refuse null in a manifest. Converted batches without a manifest are kept with such values unstated."""
+    if value is None and info.context == _IN_MANIFEST:
         raise ValueError("a manifest must state it")
     return value
 
@@ -209,7 +220,7 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
 def _validated(contract: TypeAdapter[_Parsed], content: bytes, where: str) -> _Parsed:
     """Parse JSON as a data class; its first violation becomes the error."""
     try:
-        return contract.validate_json(content)
+        return contract.validate_json(content, context=_IN_MANIFEST)
     except ValidationError as invalid:
         error = invalid.errors(include_url=False, include_context=False)[0]
     if error["type"] == "json_invalid":

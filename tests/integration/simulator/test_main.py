@@ -75,7 +75,7 @@ def count(dsn: str) -> int:
 def test_what_cannot_be_done_is_said_without_traceback_or_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*WRITE, "--exports-dir", "s3://key:geheim@bucket/acl"]) == 1
     printed = capsys.readouterr().err
-    assert printed.startswith("error: --exports-dir cannot be used: it has more in it than a bucket and a folder")
+    assert printed.startswith("error: --exports-dir cannot be used: it is a URL that names more")
     assert "geheim" not in printed
     (tmp_path / "letter.txt").touch()
     assert main(["live", "--data-dir", str(tmp_path), "--scale", "0.001"]) == 1
