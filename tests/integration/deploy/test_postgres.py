@@ -16,7 +16,9 @@ from systemd import DEPLOYMENT, INSTALLED_IN, environment_file, unit
 from acl_assets.settings import PROJECT_DIR, Settings
 
 EXAMPLE = environment_file(DEPLOYMENT / "environment.example")
-SERVICES = sorted((DEPLOYMENT / "systemd").glob("*.service"))
+SUPERSET = DEPLOYMENT / "systemd" / "acl-assets-superset.service"
+SERVICES = sorted({*(DEPLOYMENT / "systemd").glob("*.service")} - {SUPERSET})
+"""Dagster's services."""
 MIGRATION = DEPLOYMENT / "systemd" / "acl-assets-migrate.service"
 CODE_SERVER = DEPLOYMENT / "systemd" / "acl-assets-code-server.service"
 HARDENING = dict(
@@ -76,7 +78,7 @@ def test_the_target_controls_a_service_and_a_migration_stops_it_first(service: P
     assert service.name in migration["After"].split()
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("service", [*SERVICES, SUPERSET], ids=lambda path: path.stem)
 def test_systemd_rates_a_service_as_confined(service: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
@@ -90,7 +92,7 @@ def test_systemd_rates_a_service_as_confined(service: Path) -> None:
     assert f"Overall exposure level for {service.name}" in rated.stdout
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("service", [*SERVICES, SUPERSET], ids=lambda path: path.stem)
 def test_a_service_writes_only_where_it_has_to_and_has_a_memory_limit(service: Path) -> None:
     settings = unit(service)["Service"]
     assert HARDENING["ProtectSystem"] == "strict"
@@ -98,8 +100,14 @@ def test_a_service_writes_only_where_it_has_to_and_has_a_memory_limit(service: P
     writable = {
         "acl-assets-code-server": "/var/lib/acl_assets /opt/acl_assets/dbt/target",
         "acl-assets-daemon": "-/var/lib/acl_assets/compute_logs",
+        "acl-assets-superset": "/var/lib/acl_assets/data/superset",
     }
     assert settings.get("ReadWritePaths") == writable.get(service.stem)
+
+
+def test_superset_reads_no_names_of_buyers() -> None:
+    hidden = unit(SUPERSET)["Service"]["InaccessiblePaths"].split()
+    assert hidden == [f"-{EXAMPLE['ACL_DATA_DIR']}/{name}" for name in ("exports", "source_tables")]
 
 
 def test_the_code_server_may_write_every_folder_of_the_example_environment() -> None:
