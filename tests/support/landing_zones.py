@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
@@ -107,3 +109,9 @@ def as_ordinary_user(act: partial[Any]) -> Any:
         return act()
     with multiprocessing.get_context("fork").Pool(1, initializer=os.setuid, initargs=(NOBODY,)) as pool:
         return pool.apply_async(act).get(timeout=30)
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> FolderZone:
+    """A landing zone of the test's own."""
+    return FolderZone(tmp_path / "exports")

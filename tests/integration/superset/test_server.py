@@ -347,5 +347,5 @@ def test_a_viewer_sees_charts_of_the_data_products_only(
             number = client.post("/api/v1/chart/", json=chart)["id"]
             requests.append(request | {"form_data": {"slice_id": number}})
     assert viewing.post("/api/v1/chart/data", json=requests[0])["result"][0]["data"]
-    with pytest.raises(SupersetError, match=r"status 403: You don't have access"):
+    with pytest.raises(SupersetError, match="status 403"):
         viewing.post("/api/v1/chart/data", json=requests[1])

@@ -1,11 +1,5 @@
 """A landing zone of the test's own."""
 
-from pathlib import Path
+from landing_zones import zone
 
-import pytest
-from landing_zones import FolderZone
-
-
-@pytest.fixture
-def zone(tmp_path: Path) -> FolderZone:
-    return FolderZone(tmp_path / "exports")
+__all__ = ["zone"]
