@@ -72,7 +72,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """Where this installation keeps its data and how it is tuned. Every field is read from `ACL_<FIELD>`.
+    """Folders and limits of this installation. Every field is read from `ACL_<FIELD>`.
 
     Use `Settings.from_environment()`, whose errors name the variable.
     """
@@ -202,12 +202,12 @@ class Settings(BaseSettings):
 
     @property
     def extracts_dir(self) -> Path:
-        """Where an extract writes its batch: the landing zone or, where that is a URL, the folder it is sent from."""
+        """Folder in which an extract writes its batch: the landing zone, or if that is a URL, the folder to upload."""
         return self.data_dir / "extracts" if isinstance(self.exports_dir, str) else self.exports_dir
 
     @property
     def build_dir(self) -> Path:
-        """Where a refresh builds before anything is published; also holds the refresh lock."""
+        """Folder in which a refresh builds before it publishes; it also holds the refresh lock."""
         return self.data_dir / "build"
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 RESULT_TYPES = {"full", "results", "post_processed"}
-"""What the dashboard shows, *View as table* and *Download*. The other types return SQL or rows of other columns."""
+"""Types for the dashboard, *View as table* and *Download*. The others return SQL or rows of other columns."""
 
 OPERATORS = {
     *("==", "!=", ">", "<", ">=", "<="),

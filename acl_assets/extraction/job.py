@@ -40,7 +40,7 @@ ticketing_tables = [
 
 
 class ExtractConfig(Config):
-    """What can be asked of an extract."""
+    """Run config of an extract."""
 
     full: bool = Field(default=False, description="Take a full batch in any case.")
     mb_per_second: float | None = Field(

@@ -59,7 +59,7 @@ class LandedFolder(NamedTuple):
 
     @property
     def has_manifest(self) -> bool:
-        """Whether a manifest describes the batch."""
+        """True if a manifest describes the batch."""
         return self.stamp[0][0] == MANIFEST_NAME
 
     @property

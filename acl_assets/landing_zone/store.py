@@ -34,7 +34,7 @@ class LandedEntry:
 
 
 class LandingZone(Hashable, Protocol):
-    """Where export batches land; its methods raise `ObjectStorageError` when object storage cannot be used."""
+    """A place in which batches land. Its methods raise `ObjectStorageError` when object storage cannot be used."""
 
     @property
     def location(self) -> str:

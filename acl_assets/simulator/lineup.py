@@ -137,7 +137,7 @@ class Lineup:
     base_price: Integers
 
     def of_festival(self, festival: int) -> slice:
-        """Where the performances of one festival stand."""
+        """Return the positions of the performances of one festival."""
         first, end = np.searchsorted(self.festival, [festival, festival + 1])
         return slice(int(first), int(end))
 
@@ -224,7 +224,7 @@ def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: 
 
 
 def _story_fill(story: Integers, generator: np.random.Generator) -> Floats:
-    """How full (0-1) the performances of the story's bands are; 0 for all others."""
+    """Return the share of places sold (0 to 1) of the performances of the story's bands, and 0 for all others."""
     by_role = np.array([_MUST_INVITE_FILL, _FAITHFUL_FILL, *NEAR_EQUAL_BANDS.values(), 0.0, 0.0])
     return by_role[story] * (1 + generator.uniform(-0.006, 0.006, len(story)))
 

@@ -33,7 +33,7 @@ Log = Callable[[str], None]
 
 
 class LiveSystemError(Exception):
-    """The ticketing database is not in a state to do what was asked; the message says what to do."""
+    """The ticketing database is in another state than the command needs; the message names what to do."""
 
 
 def open_ticketing_database(server: PostgresServer, history: TicketingHistory, log: Log | None = None) -> str:
@@ -116,7 +116,7 @@ _CORRECTIONS = (
 
 @dataclass(frozen=True)
 class Demand:
-    """What the buyers of a sale do.
+    """Settings of the buyers of a sale.
 
     Attributes:
         turns_per_second: how often one of all buyers acts; None for as often as they can.

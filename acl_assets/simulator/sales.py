@@ -55,7 +55,7 @@ _GAP_EVERY = {"bands": 211, "performances": 97, "people": 997, "purchases": 487,
 
 
 class TicketingHistory:
-    """What the ticketing database holds at one instant, as a stream of Arrow tables.
+    """The content of the ticketing database at one instant, as a stream of Arrow tables.
 
     Args:
         scale: 1 is the size of the real festival; 0.001 to 30 and beyond.
@@ -258,7 +258,7 @@ def _fill_baskets(generator: np.random.Generator, performance: Integers) -> Inte
 
 
 def _people_by_festival(scale: float) -> list[int]:
-    """How many people have an account when each festival's sale opens."""
+    """Return the number of people with an account when the sale of each festival opens."""
     share = np.cumsum(list(TICKETS_BY_FESTIVAL.values())) / sum(TICKETS_BY_FESTIVAL.values())
     return [max(20, round(count)) for count in (scale * 170_000 * share**0.7).tolist()]
 

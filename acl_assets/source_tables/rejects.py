@@ -53,7 +53,7 @@ class RejectLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether the limit of 1,000 rejects is reached."""
+        """True once there are 1,000 rejects, the limit."""
         return len(self.rejects) >= MOST_REJECTS
 
     def add(self, file: str, line: int, column: str | None, text: str, reason: str) -> None:

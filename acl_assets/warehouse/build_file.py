@@ -40,7 +40,7 @@ class BuildRecord(BaseModel):
 
     @property
     def is_fragment(self) -> bool:
-        """Whether only some models are built, and there is no published file to build them on."""
+        """Return whether only some models are built without a published file to build them on."""
         return not self.complete and self.published is None
 
 

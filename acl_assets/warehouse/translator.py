@@ -1,4 +1,4 @@
-"""How dbt nodes become Dagster assets: keys, groups, owners, kinds and freshness."""
+"""Translate dbt nodes into Dagster assets: keys, groups, owners, kinds and freshness."""
 
 from __future__ import annotations
 
