@@ -210,7 +210,7 @@ def test_slow_queries_of_one_user_leave_room_for_others(superset: SupersetUnderT
         health = requests.get(f"{superset.url}/health", timeout=60)
         chart = next(iter(other.everything("/api/v1/chart/")))
         [answer, *_] = other.get(f"/api/v1/chart/{chart['id']}/data/")["result"]
-        ended_before = [future for future in waiting if future.done()]
+        ended_before = [future for future in waiting if future.done() and "INTERRUPT" in str(future.exception())]
         outcomes = [str(future.exception()) for future in waiting]
     assert health.status_code == 200
     assert answer["status"] == "success"
@@ -228,5 +228,6 @@ def test_refused_sign_ins_through_the_api_are_limited(superset: SupersetUnderTes
         with closing(connection):
             connection.request("POST", "/api/v1/security/login", guess, {"Content-Type": "application/json"})
             answers.append(connection.getresponse().status)
-    assert answers[0] == 401
-    assert answers[-1] == 429
+    # Each of the two processes accepts 20 tries.
+    assert set(answers) == {401, 429}
+    assert answers.count(401) <= 40
