@@ -12,8 +12,9 @@ import shutil
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
+
+from warehouse_connections import spill_folder, spill_folders
 
 _POLL_SECONDS = 0.5
 _PROCESS_MEMORY = 4 * 1024**3
@@ -38,7 +39,7 @@ control_socket_disable = True
 
 def on_starting(server: Any) -> None:
     """Remove what earlier servers spilled, and stop the server when its owner ends."""
-    shutil.rmtree(Path(os.environ["SUPERSET_HOME"]) / "spilled_queries", ignore_errors=True)
+    shutil.rmtree(spill_folders(), ignore_errors=True)
     if owner := os.environ.get("SUPERSET_OWNER"):
         threading.Thread(target=_end_with, args=(int(owner),), daemon=True).start()
 
@@ -54,8 +55,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     """Remove what the worker's queries spilled, also when it was killed."""
-    spilled = Path(os.environ["SUPERSET_HOME"]) / "spilled_queries" / str(worker.pid)
-    shutil.rmtree(spilled, ignore_errors=True)
+    shutil.rmtree(spill_folder(worker.pid), ignore_errors=True)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from flask import request
@@ -11,14 +12,11 @@ from superset.exceptions import SupersetSecurityException
 from superset.security import SupersetSecurityManager
 from viewer_requests import RESULT_TYPES, refusal_of_chart, refusal_of_filter_values
 
-_ATTRIBUTES = {"filter": "filters"} | {
-    name: name
-    for name in (
-        *("columns", "metrics", "orderby", "series_columns", "series_limit_metric", "granularity", "time_shift"),
-        *("time_offsets", "annotation_layers", "post_processing", "extras"),
-    )
-}
-"""Attributes of Superset's QueryObject, with their names in a query context."""
+_ATTRIBUTES = (
+    *("columns", "metrics", "orderby", "series_columns", "series_limit_metric", "granularity", "time_shift"),
+    *("time_offsets", "annotation_layers", "post_processing", "extras"),
+)
+"""Attributes of Superset's QueryObject with the same name in a query context."""
 
 
 class ViewerSecurityManager(SupersetSecurityManager):
@@ -40,7 +38,7 @@ class ViewerSecurityManager(SupersetSecurityManager):
 
     def _refusal(self, context: Any) -> str | None:
         queries = [
-            {name: getattr(query, attribute, None) for attribute, name in _ATTRIBUTES.items()}
+            {"filters": query.filter, **{name: getattr(query, name, None) for name in _ATTRIBUTES}}
             for query in context.queries
         ]
         types = {context.result_type, *(query.result_type for query in context.queries)} - {None}
@@ -84,7 +82,7 @@ class ViewerSecurityManager(SupersetSecurityManager):
         return None
 
 
-def _first(reasons: Any) -> str | None:
+def _first(reasons: Iterable[str | None]) -> str | None:
     return next((reason for reason in reasons if reason), None)
 
 

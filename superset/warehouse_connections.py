@@ -75,24 +75,29 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
     Superset's own configuration differs between dashboards, charts and SQL Lab.
     """
     if uri.get_backend_name() == "duckdb":
+        folder = spill_folder(os.getpid())
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # These arguments override the validated URI, so they replace all arguments from elsewhere. DuckDB 2.0 applies
         # options from the last to the first, and accepts no temporary folder once external access is disabled.
         parameters["connect_args"] = {
             "config": {
                 "enable_external_access": "false",
                 "memory_limit": MEMORY_LIMIT,
-                "temp_directory": str(spill_folder()),
+                "temp_directory": str(folder),
                 "max_temp_directory_size": SPILL_LIMIT,
             }
         }
     return uri, parameters
 
 
-def spill_folder() -> Path:
-    """Return this process's folder for what does not fit into memory. Only its owner may read it."""
-    folder = Path(os.environ["SUPERSET_HOME"]) / "spilled_queries" / str(os.getpid())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+def spill_folders() -> Path:
+    """Return the folder in which each process has one for the data that does not fit into memory."""
+    return Path(os.environ["SUPERSET_HOME"]) / "spilled_queries"
+
+
+def spill_folder(process_id: int) -> Path:
+    """Return the folder of a process in `spill_folders`."""
+    return spill_folders() / str(process_id)
 
 
 def listen(query_seconds: float, current_user: Callable[[], object] = lambda: None) -> None:
@@ -140,7 +145,7 @@ class _Turns:
 
     def __init__(self, wait_seconds: float) -> None:
         self._wait_seconds = wait_seconds
-        self._condition = threading.Condition(threading.RLock())
+        self._condition = threading.Condition()
         self._threads: dict[object, Counter[int]] = {}
         self._waiting: Counter[object] = Counter()
 

@@ -124,7 +124,7 @@ def _open_regular(path: Path, where: str) -> Iterator[BufferedReader]:
     """Open a regular file without following a link or waiting for somebody to write into a pipe."""
     as_it_is = os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | as_it_is))  # noqa: SIM115
+        stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | as_it_is))  # noqa: SIM115 # closed by `with stream`
     except FileNotFoundError:
         raise contract_breach(where, "the batch has this file, but it is not there", FileUnreadableError) from None
     except OSError as error:

@@ -41,7 +41,8 @@ _NAMES = {
 }
 KINDS = tuple(_NAMES)
 # Dashboards before charts before datasets: the order in which Superset lets them be deleted.
-_RESOURCES = {"dashboards": "dashboard", "charts": "chart", "datasets": "dataset"}
+RESOURCES = {"dashboards": "dashboard", "charts": "chart", "datasets": "dataset"}
+"""Kinds of objects that an import marks, with their names in the API."""
 
 
 class BundleError(ValueError):
@@ -69,6 +70,11 @@ class Document:
     def name(self) -> str:
         """The name that Superset shows."""
         return str(self.content[_NAMES[self.kind]])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical content without the mark of an import, in hexadecimal."""
+        return content_digest(self.kind, without_mark(self).content)
 
     def with_content(self, **changes: Any) -> Document:
         """Return the document with other values of some keys."""
@@ -145,7 +151,7 @@ def database_uri(settings: Settings) -> str:
 
 
 def _marked(document: Document, digest: str) -> Document:
-    details = f"{_PROVENANCE} State {content_digest(document.kind, document.content)}."
+    details = f"{_PROVENANCE} State {document.digest}."
     if document.kind == "datasets":
         certification = {"certified_by": _CERTIFIED_BY, "details": details}
         return document.with_content(extra={**(document.content.get("extra") or {}), "certification": certification})
@@ -167,7 +173,7 @@ def state_in_mark(document: Document) -> str | None:
     else:
         details = document.content.get("certification_details")
     found = re.search(r"State ([0-9a-f]{64})\b", details or "")
-    return found[1] if found else content_digest(document.kind, without_mark(document).content)
+    return found[1] if found else document.digest
 
 
 def without_mark(document: Document) -> Document:
@@ -220,7 +226,7 @@ def is_imported(client: SupersetClient, bundle: Bundle) -> bool:
 def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
     """Return the documents that Superset does not hold, saved queries aside: it lists those only to their owner."""
     missing = []
-    for kind, resource in _RESOURCES.items():
+    for kind, resource in RESOURCES.items():
         held = client.numbers(f"/api/v1/{resource}/")
         missing += [f"{kind}/{document.name}" for document in bundle.of_kind(kind) if document.uuid not in held]
     return missing
@@ -246,7 +252,7 @@ def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     kept = {document.uuid for document in bundle.documents}
     return [
         Orphan(resource, entry["id"], entry[_NAMES[kind]])
-        for kind, resource in _RESOURCES.items()
+        for kind, resource in RESOURCES.items()
         for entry in client.everything(f"/api/v1/{resource}/")
         if entry["uuid"] not in kept and _is_marked(kind, entry)
     ]
@@ -257,7 +263,7 @@ def keep_copies(client: SupersetClient, orphans: Sequence[Orphan], folder: Path)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")
     files = []
-    for resource in _RESOURCES.values():
+    for resource in RESOURCES.values():
         if numbers := [orphan.id for orphan in orphans if orphan.resource == resource]:
             files.append(folder / f"{moment}_{resource}.zip")
             files[-1].write_bytes(client.download(f"/api/v1/{resource}/export/", q=numbers))

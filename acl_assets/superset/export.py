@@ -15,6 +15,7 @@ import yaml
 from acl_assets.superset.bundle import (
     BUNDLE_DIR,
     KINDS,
+    RESOURCES,
     Bundle,
     BundleError,
     Document,
@@ -22,7 +23,7 @@ from acl_assets.superset.bundle import (
     state_in_mark,
     without_mark,
 )
-from acl_assets.superset.canonical import canonical_content, content_digest
+from acl_assets.superset.canonical import canonical_content
 from acl_assets.superset.client import SupersetClient
 from acl_assets.superset.layout import ChartOfDashboard, completed_layout
 
@@ -70,17 +71,14 @@ def find_edited(client: SupersetClient, bundle: Bundle) -> list[str]:
     Raises:
         SupersetError: Superset refused an export.
     """
-    kept = {
-        document.uuid: content_digest(document.kind, without_mark(document).content) for document in bundle.documents
-    }
-    edited = []
-    for document in _fetch(client, bundle, is_complete=False).documents:
-        if document.kind not in ("dashboards", "charts", "datasets") or document.uuid not in kept:
-            continue
-        content = content_digest(document.kind, without_mark(document).content)
-        if content not in (kept[document.uuid], state_in_mark(document)):
-            edited.append(f"{document.kind.removesuffix('s')} {document.name!r}")
-    return sorted(edited)
+    kept = {document.uuid: document.digest for document in bundle.documents}
+    return sorted(
+        f"{RESOURCES[document.kind]} {document.name!r}"
+        for document in _fetch(client, bundle, is_complete=False).documents
+        if document.kind in RESOURCES
+        and document.uuid in kept
+        and document.digest not in (kept[document.uuid], state_in_mark(document))
+    )
 
 
 def edits_in_words(edited: Sequence[str]) -> str:
@@ -89,10 +87,6 @@ def edits_in_words(edited: Sequence[str]) -> str:
         f"Edited in Superset since the import: {', '.join(edited)}. Keep the edits with make superset-export, or drop "
         "them with python -m acl_assets.superset import."
     )
-
-
-def _digest(document: Document) -> str:
-    return content_digest(document.kind, without_mark(document).content)
 
 
 def _fetch(client: SupersetClient, bundle: Bundle, *, is_complete: bool = True) -> Bundle:

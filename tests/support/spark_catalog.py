@@ -1,6 +1,6 @@
-"""What Spark's catalog holds, looked up in a process of its own, as builds do.
+"""Look up relations in Spark's catalog, in a child process as builds do.
 
-Spark's client takes a process of pytest-xdist for one of its own doctests.
+Spark's client mistakes a process of pytest-xdist for one of its own doctests.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_values_arrive_unchanged_from_any_schema(extractable: Settings, ticketin
 
 
 def test_row_groups_are_bounded(extractable: Settings, ticketing_dsn: str) -> None:
-    """Who reads the file, and who writes it, needs memory for a row group."""
+    """Readers and writers of the file need memory for a row group."""
     execute(ticketing_dsn, "insert into people (name) select 'Somebody' from generate_series(1, 300000)")
     metadata = pq.read_metadata(Path(extract(extractable).folder) / "people.parquet")
     largest = max(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
@@ -326,7 +326,7 @@ def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:
 
 
 def test_a_change_of_structure_does_not_wait_for_the_extract(extractable: Settings, ticketing_dsn: str) -> None:
-    """Whoever alters a table waits for its readers, and all buyers wait behind: the extract gives way."""
+    """A session that alters a table waits for its readers, and buyers wait for that session: the extract ends."""
     altering = threading.Thread(target=execute, args=(ticketing_dsn, "alter table bands add column genre text"))
 
     def alter() -> None:

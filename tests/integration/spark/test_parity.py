@@ -103,7 +103,7 @@ def test_publishes_what_duckdb_publishes_of_a_larger_festival(
 def test_single_models_are_built_among_the_others_and_too_large_ones_stay_in_spark(
     larger: tuple[Settings, Settings, Refreshed], tmp_path: Path
 ) -> None:
-    """What a fact that stays adds up to is still compared with the source."""
+    """The totals of a fact that stays in Spark are still compared with the source."""
     on_duckdb, on_spark, _ = larger
     settings = on_spark.with_changes(data_dir=tmp_path / "data", spark_published_rows=10_000)
     copy_installation(on_spark.data_dir, settings.data_dir)

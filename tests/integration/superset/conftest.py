@@ -29,6 +29,7 @@ from acl_assets.superset.server import running_superset, superset_home
 
 __all__ = ["bundle_folder"]
 
+Ask = Callable[..., dict[str, Any]]
 EDITABLE = ("theme", "saved_query", "chart", "dashboard", "dataset")
 
 
@@ -47,12 +48,12 @@ class SupersetUnderTest:
         with SupersetClient(self.url, self.user, self.password) as client:
             yield client
 
-    def add_user(self, name: str, role: str) -> str:
-        """Create a user with one role and return the password, which is the name."""
+    def add_user(self, name: str, *roles: str) -> str:
+        """Create a user with these roles and return the password, which is the name."""
         with self.client() as client:
-            roles = {found["name"]: found["id"] for found in client.everything("/api/v1/security/roles/")}
-            user = {"username": name, "first_name": name, "last_name": role, "email": f"{name}@localhost"}
-            rights = {"active": True, "password": name, "roles": [roles[role]]}
+            known = {found["name"]: found["id"] for found in client.everything("/api/v1/security/roles/")}
+            user = {"username": name, "first_name": name, "last_name": roles[0], "email": f"{name}@localhost"}
+            rights = {"active": True, "password": name, "roles": [known[role] for role in roles]}
             client.post("/api/v1/security/users/", json=user | rights)
         return name
 
@@ -115,6 +116,17 @@ def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
     """A page in which the administrator has signed in."""
     with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
         yield page
+
+
+def sql_lab(client: SupersetClient) -> Ask:
+    """Return a function that runs SQL on the warehouse as SQL Lab does, and returns the answer."""
+    [warehouse] = client.numbers("/api/v1/database/").values()
+
+    def run(sql: str, limit: int | None = None) -> dict[str, Any]:
+        query = {"database_id": warehouse, "sql": sql, "runAsync": False, "schema": "data_products"}
+        return client.post("/api/v1/sqllab/execute/", json=query | ({"queryLimit": limit} if limit else {}))
+
+    return run
 
 
 def new_chart(name: str, dataset: int, **more: Any) -> dict[str, Any]:

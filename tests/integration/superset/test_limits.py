@@ -1,4 +1,4 @@
-"""What people cannot do to Superset: viewers send no SQL, and no query takes the memory or the time of others."""
+"""Limits of Superset: viewers send no SQL, and no query takes the memory or the time of other users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from playwright.sync_api import Browser
-from superset.conftest import SupersetUnderTest
+from superset.conftest import SupersetUnderTest, sql_lab
 from superset.test_dashboard import choose
 
 from acl_assets.superset.browsing import open_dashboard, open_tab, signed_in_page
@@ -25,29 +25,20 @@ from acl_assets.superset.client import SupersetClient, SupersetError
 
 pytestmark = pytest.mark.server
 
-PASSWORD = "of-a-test-user"  # noqa: S105 # a user of this test alone
 GIGABYTE = 1024**3
-
-
-def make_user(superset: SupersetUnderTest, name: str, *roles: str) -> str:
-    with superset.client() as client:
-        known = {role["name"]: role["id"] for role in client.everything("/api/v1/security/roles/")}
-        if name not in {user["username"] for user in client.everything("/api/v1/security/users/")}:
-            user = {"username": name, "first_name": name, "last_name": "Test", "email": f"{name}@localhost"}
-            rights = {"active": True, "password": PASSWORD, "roles": [known[role] for role in roles]}
-            client.post("/api/v1/security/users/", json=user | rights)
-    return name
 
 
 @pytest.fixture(scope="module")
 def viewer(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
-    with SupersetClient(superset.url, make_user(superset, "limited viewer", "ACL viewer"), PASSWORD) as client:
+    name = superset.add_user("limited viewer", "ACL viewer")
+    with SupersetClient(superset.url, name, name) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def analyst(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
-    with SupersetClient(superset.url, make_user(superset, "limited analyst", "Alpha", "sql_lab"), PASSWORD) as client:
+    name = superset.add_user("limited analyst", "Alpha", "sql_lab")
+    with SupersetClient(superset.url, name, name) as client:
         yield client
 
 
@@ -117,7 +108,7 @@ def test_viewer_cannot_ask_without_a_chart(viewer: SupersetClient, chart_request
 def test_viewer_filters_views_as_table_and_downloads(
     superset: SupersetUnderTest, viewer: SupersetClient, browser: Browser
 ) -> None:
-    with signed_in_page(browser, superset.url, viewer.user, PASSWORD) as page:
+    with signed_in_page(browser, superset.url, viewer.user, viewer.user) as page:
         open_dashboard(page, superset.url, "acl-all-stars")
         choose(page, "Festival", "2019")
         page.click("[data-test='filter-bar__apply-button']")
@@ -143,20 +134,6 @@ def test_analyst_may_send_sql(analyst: SupersetClient, chart_request: dict[str, 
     assert answer["rowcount"]
 
 
-class Asking:
-    """SQL Lab of a user."""
-
-    def __init__(self, client: SupersetClient) -> None:
-        self.client = client
-        [self.database] = [
-            entry["id"] for entry in client.everything("/api/v1/database/") if entry["database_name"] == "ACL warehouse"
-        ]
-
-    def __call__(self, statement: str) -> dict[str, Any]:
-        query = {"database_id": self.database, "sql": statement, "runAsync": False, "schema": "data_products"}
-        return self.client.post("/api/v1/sqllab/execute/", json=query)
-
-
 def memory_of_workers() -> int:
     """The largest resident memory of a process of this test's Superset."""
     found = [0]
@@ -171,7 +148,7 @@ def memory_of_workers() -> int:
 
 def test_query_that_needs_too_much_memory_fails_alone(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
     """DuckDB's memory limit does not cover `repeat()`."""
-    ask, most, ended = Asking(analyst), [0], threading.Event()
+    ask, most, ended = sql_lab(analyst), [0], threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.05):
@@ -191,7 +168,7 @@ def test_query_that_needs_too_much_memory_fails_alone(superset: SupersetUnderTes
 
 
 def test_spilled_queries_have_their_own_limited_folder(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
-    ask = Asking(analyst)
+    ask = sql_lab(analyst)
     [settings] = ask(
         "select current_setting('temp_directory') as folder, current_setting('max_temp_directory_size') as most"
     )["data"]
@@ -203,7 +180,7 @@ def test_spilled_queries_have_their_own_limited_folder(superset: SupersetUnderTe
 
 
 def test_slow_queries_of_one_user_leave_room_for_others(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
-    ask, slow = Asking(analyst), "select count(*) from range(100000000000) a(i) where hash(i) = 1"
+    ask, slow = sql_lab(analyst), "select count(*) from range(100000000000) a(i) where hash(i) = 1"
     with superset.client() as other, ThreadPoolExecutor(20) as pool:
         waiting = [pool.submit(ask, slow) for _ in range(20)]
         time.sleep(3)

@@ -94,7 +94,7 @@ def is_listening(url: str) -> bool:
 
 
 def test_from_start_to_stop_and_start_again(superset_settings: Settings, command_line: CommandLine) -> None:
-    """What `make superset` and `make superset-stop` run: the dashboards are there, and people's own charts stay."""
+    """The commands of `make superset` and `make superset-stop` import the dashboards and keep people's own charts."""
     process, url, output = command_line.start()
     password = password_file(superset_settings).read_text().strip()
     assert str(password_file(superset_settings)) in output

@@ -5,20 +5,18 @@ The administrator asks through Superset's API, as the page of SQL Lab does: nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from refreshes import published_rows, sha256
-from superset.conftest import SupersetUnderTest
+from superset.conftest import Ask, SupersetUnderTest, sql_lab
 
 from acl_assets.superset.client import SupersetClient, SupersetError
 
 pytestmark = pytest.mark.server
 
-Ask = Callable[..., dict[str, Any]]
 SAVED = "saved by somebody else"
 READING = "file system operations are disabled"
 CONFINED = "locked|Cannot change"
@@ -56,14 +54,7 @@ def client(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
 
 @pytest.fixture(scope="module")
 def ask(client: SupersetClient) -> Ask:
-    """Run SQL on the warehouse as SQL Lab does."""
-    [warehouse] = client.numbers("/api/v1/database/").values()
-
-    def run(sql: str, limit: int | None = None) -> dict[str, Any]:
-        query = {"database_id": warehouse, "sql": sql, "runAsync": False, "schema": "data_products"}
-        return client.post("/api/v1/sqllab/execute/", json=query | ({"queryLimit": limit} if limit else {}))
-
-    return run
+    return sql_lab(client)
 
 
 def contents(folder: Path) -> dict[str, str]:

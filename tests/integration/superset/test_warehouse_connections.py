@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, program: str, limit: float = 100.0) -> Any:
-    """What a program prints as JSON; it fails when the program does."""
+    """Run a program, require that it succeeds, and return its output as parsed JSON."""
     ended = subprocess.run(
         [SUPERSET / ".venv" / "bin" / "python", "-c", BEGIN.format(limit=limit) + program],
         cwd=folder,

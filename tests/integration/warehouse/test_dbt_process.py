@@ -82,7 +82,7 @@ def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Pat
 
 
 def test_foreign_variables_do_not_reach_dbt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the variables replace is set again."""
+    """Variables that were replaced get their values back."""
     for name in ("DBT_PROFILES_DIR", "DBT_EMPTY", "DBT_ENGINE_TARGET", "ACL_UNKNOWN", "PYTHONWARNINGS"):
         monkeypatch.setenv(name, "default")
     before = dict(os.environ)

@@ -177,7 +177,7 @@ def test_an_account_may_do_what_the_launcher_does_in_its_name_and_nothing_else(a
 
 
 def _requests_of(call: str) -> set[tuple[str, str, str]]:
-    """What the client of the run launcher asks Kubernetes for: API group, resource and verb."""
+    """Return the requests of the run launcher's client to Kubernetes: API group, resource and verb."""
     from dagster_k8s.client import DagsterKubernetesClient
 
     batch, core = MagicMock(), MagicMock()
