@@ -1,4 +1,4 @@
-"""Every path and environment variable of the project, in one place.
+"""Every path and environment variable of the project, in one place: `python -m acl_assets.settings` checks them.
 
 A folder is a `Path` of this machine or, where it may be on object storage, the text of a URL such as
 `s3://bucket/acl/exports`. Errors never repeat the text of a variable, which may hold a secret.
@@ -6,13 +6,25 @@ A folder is a `Path` of this machine or, where it may be on object storage, the 
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,7 +35,7 @@ _DATA_DIR = PROJECT_DIR / "data"
 
 
 class SettingsError(ValueError):
-    """An environment variable has a value that cannot be used; the message names it and says what it may be."""
+    """Environment variables cannot be used; the message has a line for each that says what it may be."""
 
 
 def folder_or_url(text: str | Path) -> Path | str:
@@ -34,7 +46,7 @@ def folder_or_url(text: str | Path) -> Path | str:
     """
     scheme, separator, rest = str(text).partition("://")
     if not separator:
-        return Path(text).expanduser().absolute()
+        return _existing_or_new_folder(text)
     has_credentials = "@" in rest and ":" in rest.partition("/")[0]
     if scheme != "s3" or has_credentials or not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest):
         raise ValueError(
@@ -50,10 +62,42 @@ def secret_text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
+def _existing_or_new_folder(text: str | Path) -> Path:
+    folder = Path(text).expanduser().absolute()
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ValueError("it is a file. Set it to a folder")
+    return folder
+
+
 def _folder(text: str | Path) -> Path:
     if "://" in str(text):
         raise ValueError("it is a URL. Set it to a folder: DuckDB files, locks and the report need one")
-    return Path(text).expanduser().absolute()
+    # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
+    if unusable := [character for character in "?\\" if character in str(text)]:
+        raise ValueError(
+            f"DuckDB cannot write below it: its path contains {' and '.join(unusable)}. Set it to another folder"
+        )
+    return _existing_or_new_folder(text)
+
+
+def _data_folder(text: str | Path) -> Path:
+    folder_or_url(text)
+    return _folder(text)
+
+
+def _connection_string(secret: SecretStr) -> SecretStr:
+    from psycopg2 import ProgrammingError
+    from psycopg2.extensions import parse_dsn
+
+    try:
+        parse_dsn(secret.get_secret_value())
+    except ProgrammingError:
+        # The reason quotes the text, which may hold the password.
+        raise ValueError(
+            "libpq cannot read it. Set it to a URI such as postgresql://acl_export@db.example.org/ticketing, or to pairs "
+            "such as host=db.example.org dbname=ticketing; in a URI write %40 for an @ in a password"
+        ) from None
+    return secret
 
 
 def _web_address(text: str) -> str:
@@ -67,6 +111,8 @@ def _web_address(text: str) -> str:
 
 FolderOrUrl = Annotated[Path | str, BeforeValidator(folder_or_url)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+DataFolder = Annotated[Path, BeforeValidator(_data_folder)]
+ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -81,8 +127,9 @@ class Settings(BaseSettings):
         env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True, extra="forbid"
     )
 
-    data_dir: Folder = Field(
+    data_dir: DataFolder = Field(
         default=_DATA_DIR,
+        validate_default=True,
         description="Folder of exports, source tables, builds and published data, or the URL of one on object storage "
         "such as `s3://bucket/acl`.",
     )
@@ -99,17 +146,22 @@ class Settings(BaseSettings):
     )
     accept_smaller_batch: str | None = Field(
         default=None,
+        pattern=r"^[^/]+$",
         description="Id of one full batch that may hold less than half of the rows published before.",
     )
-    memory_limit: str = Field(default="1GB", description="Memory limit of DuckDB while it builds, such as `2GB`.")
-    ticketing_dsn: SecretStr | None = Field(
+    memory_limit: str = Field(
+        default="1GB",
+        pattern=r"^(?i:(0\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?) ?([KMGT]i?B|%))$",
+        description="Memory limit of DuckDB while it builds, such as `2GB`.",
+    )
+    ticketing_dsn: ConnectionString | None = Field(
         default=None,
         description="The ticketing database as libpq takes it, a URI or `name=value` pairs. Unset: no extraction.",
     )
-    ticketing_standby_dsn: SecretStr | None = Field(
+    ticketing_standby_dsn: ConnectionString | None = Field(
         default=None, description="A standby of the ticketing database, which is read when it can be reached."
     )
-    ticketing_schema: str = Field(default="public", description="Schema of the source tables.")
+    ticketing_schema: str = Field(default="public", max_length=63, description="Schema of the source tables.")
     extract_mb_per_s: NotNegative = Field(
         default=10.0, description="Megabytes (10^6 bytes) a second that an extract reads at most. 0: no limit."
     )
@@ -120,7 +172,9 @@ class Settings(BaseSettings):
         default="duckdb", description="Engine that builds the warehouse, `duckdb` or `spark`."
     )
     spark_remote: SecretStr | None = Field(
-        default=None, description="Address of the Spark Connect server, such as `sc://127.0.0.1:15002`."
+        default=None,
+        validate_default=True,
+        description="Address of the Spark Connect server, such as `sc://127.0.0.1:15002`.",
     )
     spark_published_rows: int = Field(
         default=100_000_000,
@@ -143,14 +197,16 @@ class Settings(BaseSettings):
         """Read the settings from the variables `ACL_*`; an empty variable means its default.
 
         Raises:
-            SettingsError: a variable is unknown, or its text cannot be read as what it stands for.
+            SettingsError: variables are unknown, or their text cannot be read as what they stand for.
         """
-        if problem := _unknown_variable():
-            raise SettingsError(problem)
+        problems = _unknown_variables()
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            problems += _explain(error)
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return settings
 
     def with_changes(self, **changes: Any) -> Settings:
         """Return a copy with other values of some fields, which are validated; the environment is not read."""
@@ -159,31 +215,35 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _derive_folders(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Let folders that are not set follow from the data folder, which may be on object storage."""
-        if "data_dir" in values:
-            try:
-                data = folder_or_url(values["data_dir"])
-            except ValueError as error:
-                raise ValueError(f"ACL_DATA_DIR cannot be used: {error}") from None
+        """Let folders that are not set follow from the data folder, which may be on object storage.
+
+        Folders that cannot be used stay as they are: their fields name the reason.
+        """
+        try:
+            data = folder_or_url(values.get("data_dir", _DATA_DIR))
             values = {"exports_dir": f"{data}/exports", **values}
             if isinstance(data, str):
-                values |= {"data_url": data, "data_dir": values.get("work_dir") or _DATA_DIR}
+                values |= {"data_url": data, "data_dir": _DATA_DIR}
+                values["data_dir"] = _folder(values.get("work_dir") or _DATA_DIR)
+        except ValueError:
+            pass
         return values
 
-    @model_validator(mode="after")
-    def _require_usable_combination(self) -> Settings:
-        # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
-        if unusable := [character for character in "?\\" if character in str(self.data_dir)]:
+    @field_validator("spark_remote")
+    @classmethod
+    def _require_spark_address(cls, remote: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        address = secret_text(remote)
+        if address is None and info.data.get("dbt_target") == "spark":
             raise ValueError(
-                f"DuckDB cannot write below the data folder {self.data_dir}: its path contains "
-                f"{' and '.join(unusable)}. Set {'ACL_WORK_DIR' if self.data_url else 'ACL_DATA_DIR'} to another folder"
-            )
-        if self.dbt_target == "spark" and not (secret_text(self.spark_remote) or "").startswith("sc://"):
-            raise ValueError(
-                "ACL_DBT_TARGET=spark needs ACL_SPARK_REMOTE, the address of a Spark Connect server such as "
+                "ACL_DBT_TARGET=spark needs it. Set it to the address of a Spark Connect server, such as "
                 "sc://127.0.0.1:15002; make spark-cluster runs one"
             )
-        return self
+        if address is not None and not re.fullmatch(r"sc://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", address):
+            raise ValueError(
+                "it is not the address of a Spark Connect server. Set it to one such as sc://127.0.0.1:15002; make "
+                "spark-cluster runs one"
+            )
+        return remote
 
     @property
     def source_tables_dir(self) -> Path:
@@ -265,28 +325,50 @@ def _variables() -> dict[str, FieldInfo]:
     return {f"{_PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items() if not field.exclude}
 
 
-def _unknown_variable() -> str | None:
-    """Return what is wrong with a variable of ours that is no setting, such as a misspelt one."""
+def _unknown_variables() -> list[str]:
+    """Return what is wrong with each variable of ours that is no setting, such as a misspelt one."""
     known = _variables()
+    problems = []
     for name in sorted(os.environ):
         if name.startswith(_PREFIX) and name not in known:
             nearest = get_close_matches(name, known, n=1)
             advice = f"Did you mean {nearest[0]}?" if nearest else f"The settings are {', '.join(known)}."
-            return f"{name} is not a setting. {advice} Correct its name, or unset it."
-    return None
+            problems.append(f"{name} is not a setting. {advice} Correct its name, or unset it.")
+    return problems
 
 
-def _explain(error: ValidationError) -> str:
-    """Return the first problem as a sentence that names the variable, without the text it holds."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if not problem["loc"]:
-        return f"{reason}."
-    variable = f"{_PREFIX}{str(problem['loc'][0]).upper()}"
-    if problem["type"] == "value_error":
-        return f"{variable} cannot be used: {reason}."
-    field = _variables()[variable]
-    return (
-        f"{variable} cannot be used: {reason[0].lower()}{reason[1:]}. It means: {field.description} "
-        f"Set it to such a value, or unset it (default {_shown_default(field.default) or 'none'})."
-    )
+def _explain(error: ValidationError) -> list[str]:
+    """Return each problem as a sentence that names the variable, without the text it holds."""
+    sentences = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
+        variable = f"{_PREFIX}{str(problem['loc'][0]).upper()}"
+        if problem["type"] != "value_error":
+            field = _variables()[variable]
+            if problem["type"] == "string_pattern_mismatch":
+                reason = "it has another form"
+            reason = (
+                f"{reason[0].lower()}{reason[1:]}. It means: {field.description} Set it to such a value, or unset it "
+                f"(default {_shown_default(field.default) or 'none'})"
+            )
+        sentences.append(f"{variable} cannot be used: {reason}.")
+    return sentences
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check the variables, print the value of a setting if one is named, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m acl_assets.settings", description="Check the variables ACL_*.")
+    parser.add_argument("name", nargs="?", help="a setting to print, such as exports_dir")
+    name = parser.parse_args(arguments).name
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if name:
+        print(getattr(settings, name))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ import traceback
 from pathlib import Path
 from typing import Protocol
 
+import duckdb
 import pytest
 
 from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
@@ -84,6 +85,14 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ("ACL_EXPORTS_DIR", "s3:///"),
         ("ACL_WORK_DIR", "s3://me:geheim@bucket/work"),
         ("ACL_DBT_TARGET", "geheim"),
+        ("ACL_MEMORY_LIMIT", "geheim"),
+        ("ACL_MEMORY_LIMIT", "0GB"),
+        ("ACL_ACCEPT_SMALLER_BATCH", "data/exports/geheim"),
+        ("ACL_TICKETING_DSN", "host=db pass word=geheim"),
+        ("ACL_TICKETING_STANDBY_DSN", "geheim"),
+        ("ACL_TICKETING_SCHEMA", "geheim" * 11),
+        ("ACL_SPARK_REMOTE", "spark://127.0.0.1:7077/;token=geheim"),
+        ("ACL_EXPORTS_DIR", __file__),
         ("ACL_SPARK_PUBLISHED_ROWS", "geheim"),
         ("ACL_SETTLE_SECONDS", "-1"),
         ("ACL_EXTRACT_MB_PER_S", "inf"),
@@ -101,10 +110,22 @@ def test_unknown_variable_is_refused_with_the_nearest_setting(read: Read) -> Non
         read(ACL_SETLE_SECONDS="5")
 
 
-@pytest.mark.parametrize("remote", ["", "spark://127.0.0.1:7077"])
-def test_spark_needs_the_address_of_a_spark_connect_server(read: Read, remote: str) -> None:
-    with pytest.raises(SettingsError, match=r"needs ACL_SPARK_REMOTE, .* such as sc://127\.0\.0\.1:15002"):
-        read(ACL_DBT_TARGET="spark", ACL_SPARK_REMOTE=remote)
+def test_all_bad_variables_are_named_at_once(read: Read) -> None:
+    bad = {"ACL_DATA_DIR": "a?b", "ACL_MEMORY_LIMIT": "lots", "ACL_DBT_TARGET": "spark", "ACL_SETLE_SECONDS": "5"}
+    with pytest.raises(SettingsError) as raised:
+        read(**bad)
+    named = [line.split()[0] for line in str(raised.value).splitlines()]
+    assert named == ["ACL_SETLE_SECONDS", "ACL_DATA_DIR", "ACL_MEMORY_LIMIT", "ACL_SPARK_REMOTE"]
+
+
+@pytest.mark.parametrize("limit", ["2GB", "0.5 gib", "80%"])
+def test_memory_limit_is_what_duckdb_takes(read: Read, limit: str) -> None:
+    duckdb.connect(config={"memory_limit": read(ACL_MEMORY_LIMIT=limit).memory_limit}).close()
+
+
+def test_spark_needs_the_address_of_a_spark_connect_server(read: Read) -> None:
+    with pytest.raises(SettingsError, match=r"^ACL_SPARK_REMOTE .*spark needs it.* such as sc://127\.0\.0\.1:15002"):
+        read(ACL_DBT_TARGET="spark")
 
 
 @pytest.mark.parametrize(
@@ -139,9 +160,9 @@ def test_landing_zone_alone_can_be_on_object_storage(read: Read, tmp_path: Path)
 @pytest.mark.parametrize("folder_name", ["acl?", "acl\\1"])
 def test_folder_in_which_duckdb_cannot_write_is_refused(read: Read, tmp_path: Path, folder_name: str) -> None:
     folder = str(tmp_path / folder_name)
-    with pytest.raises(SettingsError, match=r"its path contains .*Set ACL_DATA_DIR to another folder"):
+    with pytest.raises(SettingsError, match=r"^ACL_DATA_DIR .* its path contains .*Set it to another folder"):
         read(ACL_DATA_DIR=folder)
-    with pytest.raises(SettingsError, match=r"its path contains .*Set ACL_WORK_DIR to another folder"):
+    with pytest.raises(SettingsError, match=r"^ACL_WORK_DIR .* its path contains .*Set it to another folder"):
         read(ACL_DATA_DIR="s3://bucket/acl", ACL_WORK_DIR=folder)
 
 
