@@ -22,13 +22,15 @@ VISUALIZATION_GROUP = "visualization"
 OWNERS = ("team:festival-data",)
 TICKETING_OWNERS = ("team:box-office",)
 
-FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
-"""The festival exports every night: warn after one missing export, fail after two."""
+WARN_AGE, FAIL_AGE = timedelta(hours=26), timedelta(hours=50)
+"""The festival exports every night: warn after one missing export, fail after two. dbt's `freshness` says the same."""
+FRESHNESS = FreshnessPolicy.time_window(fail_window=FAIL_AGE, warn_window=WARN_AGE)
 
 ROW_COUNT_METADATA = "dagster/row_count"
 COLUMN_SCHEMA_METADATA = "dagster/column_schema"
 COLUMN_LINEAGE_METADATA = "dagster/column_lineage"
 STATE_DIGEST_METADATA = "state_digest"
+BATCH_TAG = "acl/export_batch"
 
 
 def ticketing_key(table: str) -> AssetKey:

@@ -7,6 +7,7 @@ A folder is a `Path` of this machine or, where it may be on object storage, the 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -94,8 +95,8 @@ def _connection_string(secret: SecretStr) -> SecretStr:
     except ProgrammingError:
         # The reason quotes the text, which may hold the password.
         raise ValueError(
-            "libpq cannot read it. Set it to a URI such as postgresql://acl_export@db.example.org/ticketing, or to pairs "
-            "such as host=db.example.org dbname=ticketing; in a URI write %40 for an @ in a password"
+            "libpq cannot read it. Set it to a URI such as postgresql://acl_export@db.example.org/ticketing, or to "
+            "pairs such as host=db.example.org dbname=ticketing; in a URI write %40 for an @ in a password"
         ) from None
     return secret
 
@@ -104,15 +105,38 @@ def _web_address(text: str) -> str:
     if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[^@?#]*)?", text):
         raise ValueError(
             "it is not a web address alone, or has a user, a password or parameters in it. Set it to an address such "
-            "as http://127.0.0.1:8088; sign in with ACL_SUPERSET_USER and ACL_SUPERSET_PASSWORD"
+            "as http://127.0.0.1:8088; users and passwords have settings of their own"
         )
     return text
+
+
+def alert_addresses(secret: SecretStr | None) -> list[str]:
+    """Return the single addresses of `ACL_ALERT_URLS`."""
+    text = (secret_text(secret) or "").strip()
+    # An address may hold commas of its own.
+    return re.split(r"[\s,]+(?=\w+://)", text) if text else []
+
+
+def _addresses_of_alerts(secret: SecretStr) -> SecretStr:
+    from apprise import Apprise
+
+    # It logs an address that it cannot read, with its secrets.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)
+    for number, address in enumerate(alert_addresses(secret), start=1):
+        if Apprise.instantiate(address) is None:
+            raise ValueError(
+                f"its address number {number} is none that Apprise can send to. Set it to addresses such as "
+                "mailto://user:password@example.org or slack://token_a/token_b/token_c, separated by spaces; "
+                "https://appriseit.com lists the services"
+            )
+    return secret
 
 
 FolderOrUrl = Annotated[Path | str, BeforeValidator(folder_or_url)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 DataFolder = Annotated[Path, BeforeValidator(_data_folder)]
 ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string)]
+AlertAddresses = Annotated[SecretStr, AfterValidator(_addresses_of_alerts)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -189,6 +213,14 @@ class Settings(BaseSettings):
     superset_user: str = Field(default="admin", description="Name of an administrator of Superset.")
     superset_password: SecretStr | None = Field(
         default=None, description="The administrator's password. Default: the one that `make superset` made."
+    )
+    alert_urls: AlertAddresses | None = Field(
+        default=None,
+        description="Where failures are told: addresses as [Apprise](https://appriseit.com) takes them, separated by "
+        "spaces. Unset: nowhere.",
+    )
+    dagster_url: WebAddress = Field(
+        default="http://127.0.0.1:3000", description="Where people open Dagster, for links in alerts."
     )
     data_url: str | None = Field(default=None, exclude=True, description="`ACL_DATA_DIR` where that is a URL.")
 

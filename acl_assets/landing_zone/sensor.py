@@ -16,7 +16,7 @@ from dagster import (
 )
 from pydantic import BaseModel
 
-from acl_assets.asset_keys import PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
+from acl_assets.asset_keys import BATCH_TAG, PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
 from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import BatchError, MissingPredecessorError, NoBatchError
 from acl_assets.landing_zone.store import landing_zone_at
@@ -91,7 +91,7 @@ def _look_inside(
     cursor.message = f"{message} Its refresh was requested."
     cursor.requests += 1
     run_key = f"{name}:{digest[:16]}:{cursor.requests}"
-    return RunRequest(run_key=run_key, tags={"acl/export_batch": name[:63]})
+    return RunRequest(run_key=run_key, tags={BATCH_TAG: name[:63]})
 
 
 def _published_state_digest(instance: DagsterInstance) -> str | None:

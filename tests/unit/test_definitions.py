@@ -51,7 +51,10 @@ def describe(definitions: Definitions) -> dict[str, Any]:
     repository = definitions.get_repository_def()
     jobs = [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")]
     sensors = {
-        sensor.name: {"job": sensor.job_name, "default_status": sensor.default_status.value}
+        sensor.name: {
+            "jobs": [target.job_name for target in sensor.targets],
+            "default_status": sensor.default_status.value,
+        }
         for sensor in repository.sensor_defs
     }
     schedules = {
@@ -86,6 +89,17 @@ def test_publication_waits_for_everything_that_is_checked() -> None:
     graph = build_definitions().resolve_asset_graph()
     upstream = AssetSelection.assets("published_warehouse").upstream().resolve(graph)
     assert {key.asset_key for key in graph.asset_check_keys if graph.get_check_spec(key).blocking} <= upstream
+
+
+def test_age_of_the_data_is_judged_by_its_own_job_alone() -> None:
+    """Exports that are old are no reason why a refresh should look like one that found a problem."""
+    definitions = build_definitions()
+    steps = {
+        name: {node.name for node in definitions.resolve_job_def(name).nodes} for name in ("refresh", "check_data_age")
+    }
+    assert steps["check_data_age"] == {"published_warehouse_data_age"}
+    assert not steps["check_data_age"] & steps["refresh"]
+    assert "published_warehouse" in steps["refresh"]
 
 
 def test_every_step_needs_the_settings() -> None:

@@ -55,6 +55,8 @@ def test_every_setting_is_read_from_its_variable(read: Read, tmp_path: Path) -> 
         "superset_url": "https://superset.example.org/",
         "superset_user": "robot",
         "superset_password": "invented",
+        "alert_urls": "json://127.0.0.1:8000, mailto://user:invented@example.org",
+        "dagster_url": "https://dagster.example.org",
     }
     settings = read(**{f"ACL_{name.upper()}": str(value) for name, value in values.items()})
     assert settings == Settings.model_validate(values)
@@ -67,6 +69,7 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ACL_TICKETING_STANDBY_DSN="postgresql://me:ge@heim@db/ticketing",
         ACL_SPARK_REMOTE="sc://127.0.0.1:15002/;token=geheim",
         ACL_SUPERSET_PASSWORD="geheim",  # noqa: S106 # nobody's
+        ACL_ALERT_URLS="mailto://me:geheim@example.org",
     )
     assert "heim" not in f"{settings!r} {settings}"
 
@@ -92,17 +95,22 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ("ACL_TICKETING_STANDBY_DSN", "geheim"),
         ("ACL_TICKETING_SCHEMA", "geheim" * 11),
         ("ACL_SPARK_REMOTE", "spark://127.0.0.1:7077/;token=geheim"),
+        ("ACL_ALERT_URLS", "json://127.0.0.1:8000 nowhere://me:geheim@example.org"),
+        ("ACL_ALERT_URLS", "slack://geheim"),
+        ("ACL_DAGSTER_URL", "https://me:geheim@dagster.example.org"),
         ("ACL_EXPORTS_DIR", __file__),
         ("ACL_SPARK_PUBLISHED_ROWS", "geheim"),
         ("ACL_SETTLE_SECONDS", "-1"),
         ("ACL_EXTRACT_MB_PER_S", "inf"),
     ],
 )
-def test_refusal_names_the_variable_and_does_not_repeat_its_text(read: Read, name: str, text: str) -> None:
+def test_refusal_names_the_variable_and_does_not_repeat_its_text(
+    read: Read, name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The text may hold a password, also in the wrong place."""
     with pytest.raises(SettingsError, match=rf"^{name} cannot be used: .* Set it to ") as raised:
         read(**{name: text})
-    assert "heim" not in "".join(traceback.format_exception(raised.value))
+    assert "heim" not in "".join([*traceback.format_exception(raised.value), caplog.text])
 
 
 def test_unknown_variable_is_refused_with_the_nearest_setting(read: Read) -> None:
