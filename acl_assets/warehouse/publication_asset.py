@@ -34,12 +34,12 @@ from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildRecord, read_build, remove_build
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.publication import (
-    AuditResult,
     PublicationError,
     require_publishable,
     seal_build,
     swap_in,
 )
+from acl_assets.warehouse.publication_schema import AuditResult
 from acl_assets.warehouse.published_file import PublishedFileError, published_digest, read_published_digest
 
 _SOURCE_KEYS = [source_table_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
@@ -47,7 +47,7 @@ _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 
 
 def build_published_warehouse(
-    models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec], engine: Engine
+    models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec], engine: Engine, time_zone: str
 ) -> AssetsDefinition:
     """Define the published DuckDB file, downstream of every model and of every source table.
 
@@ -91,7 +91,7 @@ def build_published_warehouse(
         results = list(audit_results(context.instance, runs, record))
         try:
             chain = require_publishable(settings, record, required, results)
-            seal_build(settings, record, chain, results, datetime.now(UTC).replace(tzinfo=None))
+            seal_build(settings, record, chain, results, datetime.now(UTC).replace(tzinfo=None), time_zone)
             swap_in(settings, record)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None
