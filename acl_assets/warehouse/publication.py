@@ -74,18 +74,17 @@ def seal_build(
     chain: ConvertedChain,
     results: Sequence[AuditResult],
     published_at: datetime,
-    time_zone: str,
 ) -> None:
     """Write the schema `publication` into the build file, drop what is not for readers, and close it.
 
     The views on the source tables, which show personal data, and empty stores of failing rows are dropped. `results`
-    are the oldest first; `published_at` is UTC without a zone. `time_zone` is the festival's.
+    are the oldest first; `published_at` has the festival's time zone.
     """
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("begin")
         write_origin(connection, record, chain, published_at)
         write_audit_results(connection, record, results)
-        write_summary(connection, time_zone)
+        write_summary(connection, str(published_at.tzinfo))
         connection.execute("drop schema if exists festival cascade")
         _drop_empty_failures(connection)
         connection.execute("commit")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dagster import (
     AssetCheckSpec,
@@ -91,7 +92,7 @@ def build_published_warehouse(
         results = list(audit_results(context.instance, runs, record))
         try:
             chain = require_publishable(settings, record, required, results)
-            seal_build(settings, record, chain, results, datetime.now(UTC).replace(tzinfo=None), time_zone)
+            seal_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))
             swap_in(settings, record)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None

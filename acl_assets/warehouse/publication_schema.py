@@ -29,7 +29,7 @@ class AuditResult:
 def write_origin(
     connection: duckdb.DuckDBPyConnection, record: BuildRecord, chain: ConvertedChain, published_at: datetime
 ) -> None:
-    """Write the batches, the rows of the source tables and the publication; `published_at` is UTC without a zone."""
+    """Write the batches, the rows of the source tables and the publication."""
     batches = [
         (batch.batch_id, batch.kind, _without_zone(batch.exported_at), batch.digest, batch.has_manifest)
         for batch in chain.batches
@@ -50,7 +50,8 @@ def write_origin(
     connection.executemany("insert into publication.export_batches values (?, ?, ?, ?, ?)", batches)
     connection.executemany("insert into publication.source_tables values (?, ?)", source_rows)
     connection.execute(
-        "insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, record.state]
+        "insert into publication.publications values (?, ?, ?)",
+        [_without_zone(published_at), record.run_id, record.state],
     )
 
 

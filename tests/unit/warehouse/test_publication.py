@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -51,7 +52,7 @@ def build(
 
 
 def publish(settings: Settings, record: BuildRecord, *results: AuditResult) -> None:
-    seal_build(settings, record, FIRST, results, AT_NOON, "America/Chicago")
+    seal_build(settings, record, FIRST, results, AT_NOON.replace(tzinfo=UTC).astimezone(ZoneInfo("America/Chicago")))
     swap_in(settings, record)
 
 
