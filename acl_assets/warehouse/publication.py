@@ -12,6 +12,7 @@ from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateE
 from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.util.sql import qualified_name
 from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildRecord, file_identity
+from acl_assets.warehouse.publication_changes import write_changes
 from acl_assets.warehouse.publication_schema import AuditResult, write_audit_results, write_origin, write_summary
 from acl_assets.warehouse.published_file import published_digest
 
@@ -80,11 +81,12 @@ def seal_build(
     The views on the source tables, which show personal data, and empty stores of failing rows are dropped. `results`
     are the oldest first; `published_at` has the festival's time zone.
     """
+    changes_since = write_changes(settings, record.state)
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("begin")
         write_origin(connection, record, chain, published_at)
         write_audit_results(connection, record, results)
-        write_summary(connection, str(published_at.tzinfo))
+        write_summary(connection, str(published_at.tzinfo), changes_since)
         connection.execute("drop schema if exists festival cascade")
         _drop_empty_failures(connection)
         connection.execute("commit")

@@ -77,10 +77,11 @@ def write_audit_results(
         connection.executemany("insert or replace into publication.audit_results values (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def write_summary(connection: duckdb.DuckDBPyConnection, time_zone: str) -> None:
+def write_summary(connection: duckdb.DuckDBPyConnection, time_zone: str, changes_since: str | None) -> None:
     """Write the age of the data and the outcome of its checks, in one row and as a statement in a time zone.
 
-    A check that failed and did not stop the publication is a warning.
+    A check that failed and did not stop the publication is a warning. `changes_since` is the batch of the publication
+    that `publication.changes` compares with.
     """
     connection.execute(
         """
@@ -110,8 +111,9 @@ def write_summary(connection: duckdb.DuckDBPyConnection, time_zone: str) -> None
                 if(checks_passed = 1, 'check', 'checks'),
                 checks_warned,
                 if(checks_warned = 1, 'warning', 'warnings')
-            ) as statement
+            ) as statement,
+            $since::varchar as changes_since
         from facts
         """,
-        {"zone": time_zone},
+        {"zone": time_zone, "since": changes_since},
     )

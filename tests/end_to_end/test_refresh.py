@@ -163,6 +163,9 @@ def test_command_line_refresh_serves_readers_and_ignores_dbt_variables(
     assert answers <= {("first", True), ("second", True)}
     assert published_batches(published) == ["second"]
     assert published_rows(published, audited) == before
+    assert published_rows(published, "select changes_since from publication.summary") == [("first",)]
+    changed = {change for (change,) in published_rows(published, "select change from publication.changes")}
+    assert {"venue rank", "band rank", "band verdict"} <= changed
 
 
 def test_selection_that_matches_nothing_fails_and_publishes_nothing(published: Settings, start: StartRefresh) -> None:

@@ -89,11 +89,12 @@ def test_summary_states_the_age_of_the_data_on_the_clock_of_the_festival_and_cou
     publish(settings, build(settings), result(False, "a"), result(True, "b"), result(True, "a"))
     summary = "from publication.summary"
     statement = "Data as of 1 Aug 2022 01:00, published 1 Aug 2022 07:00 (America/Chicago), 2 checks passed, 0 warnings"
-    assert published_rows(settings, summary) == [("first", datetime(2022, 8, 1, 6), AT_NOON, 2, 0, statement)]
+    assert published_rows(settings, summary) == [("first", datetime(2022, 8, 1, 6), AT_NOON, 2, 0, statement, None)]
     publish(settings, build(settings, "run-2", complete=False), result(False, "b", "WARN"))
-    ((*_, passed, warned, statement),) = published_rows(settings, summary)
+    ((*_, passed, warned, statement, since),) = published_rows(settings, summary)
     assert (passed, warned) == (1, 1)
     assert statement.endswith("1 check passed, 1 warning")
+    assert since is None, "the file published before has no data products to compare"
 
 
 @pytest.mark.parametrize("is_first", [False, True])
