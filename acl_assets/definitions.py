@@ -58,7 +58,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     dbt_models = build_dbt_assets(project, manifest, engine)
     checked = (source_tables, dbt_models, source_row_counts, fact_amounts)
     published_warehouse = build_published_warehouse(
-        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs], engine
+        dbt_models.specs, [spec for definition in checked for spec in definition.check_specs], engine, time_zone
     )
     refresh = define_asset_job(
         "refresh",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 
 from acl_assets.settings import Settings
-from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, read_current
 from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.util.sql import qualified_name
 from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildRecord, file_identity
+from acl_assets.warehouse.publication_changes import write_changes
+from acl_assets.warehouse.publication_schema import AuditResult, write_audit_results, write_origin, write_summary
 from acl_assets.warehouse.published_file import published_digest
 
 CheckName = tuple[str, str]
@@ -24,19 +24,6 @@ _MAX_NAMED = 10
 
 class PublicationError(Exception):
     """The build must not replace the published file; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """One evaluated check, as `publication.audit_results` stores it; `checked_at` is UTC without a zone."""
-
-    asset_key: str
-    check_name: str
-    passed: bool
-    severity: str
-    blocking: bool
-    description: str | None
-    checked_at: datetime
 
 
 def require_publishable(
@@ -89,60 +76,22 @@ def seal_build(
     results: Sequence[AuditResult],
     published_at: datetime,
 ) -> None:
-    """Write provenance and audit results into the build file, drop what is not for readers, and close it.
+    """Write the schema `publication` into the build file, drop what is not for readers, and close it.
 
     The views on the source tables, which show personal data, and empty stores of failing rows are dropped. `results`
-    are the oldest first; `published_at` is UTC without a zone.
+    are the oldest first; `published_at` has the festival's time zone.
     """
-    batches = [
-        (batch.batch_id, batch.kind, _without_zone(batch.exported_at), batch.digest, batch.has_manifest)
-        for batch in chain.batches
-    ]
-    source_rows = [(table, chain.tables[table].rows) for table in SOURCE_TABLES]
+    changes_since = write_changes(settings, record.state)
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("begin")
-        connection.execute(
-            """
-            create schema if not exists publication;
-            create or replace table publication.export_batches (
-                batch_id varchar, kind varchar, exported_at timestamp, manifest_digest varchar, has_manifest boolean
-            );
-            create or replace table publication.source_tables (table_name varchar, row_count bigint);
-            create or replace table publication.publications (
-                published_at timestamp, run_id varchar, state_digest varchar
-            );
-            """
-        )
-        connection.executemany("insert into publication.export_batches values (?, ?, ?, ?, ?)", batches)
-        connection.executemany("insert into publication.source_tables values (?, ?)", source_rows)
-        connection.execute(
-            "insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, record.state]
-        )
-        _write_audit_results(connection, record, results)
+        write_origin(connection, record, chain, published_at)
+        write_audit_results(connection, record, results)
+        write_summary(connection, str(published_at.tzinfo), changes_since)
         connection.execute("drop schema if exists festival cascade")
         _drop_empty_failures(connection)
         connection.execute("commit")
         connection.execute("checkpoint")
     fsync_path(settings.build_file)
-
-
-def _without_zone(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _write_audit_results(
-    connection: duckdb.DuckDBPyConnection, record: BuildRecord, results: Sequence[AuditResult]
-) -> None:
-    """Keep the newest result of every check; a partial build keeps the earlier results of other checks."""
-    if record.complete:
-        connection.execute("drop table if exists publication.audit_results")
-    connection.execute(
-        "create table if not exists publication.audit_results (asset_key varchar, check_name varchar, passed boolean, "
-        "severity varchar, blocking boolean, description varchar, checked_at timestamp, "
-        "primary key (asset_key, check_name))"
-    )
-    if rows := [astuple(result) for result in results]:
-        connection.executemany("insert or replace into publication.audit_results values (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _drop_empty_failures(connection: duckdb.DuckDBPyConnection) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dagster import (
     AssetCheckSpec,
@@ -32,14 +33,15 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildRecord, read_build, remove_build
+from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.publication import (
-    AuditResult,
     PublicationError,
     require_publishable,
     seal_build,
     swap_in,
 )
+from acl_assets.warehouse.publication_schema import AuditResult
 from acl_assets.warehouse.published_file import PublishedFileError, published_digest, read_published_digest
 
 _SOURCE_KEYS = [source_table_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
@@ -47,7 +49,7 @@ _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 
 
 def build_published_warehouse(
-    models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec], engine: Engine
+    models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec], engine: Engine, time_zone: str
 ) -> AssetsDefinition:
     """Define the published DuckDB file, downstream of every model and of every source table.
 
@@ -91,10 +93,12 @@ def build_published_warehouse(
         results = list(audit_results(context.instance, runs, record))
         try:
             chain = require_publishable(settings, record, required, results)
-            seal_build(settings, record, chain, results, datetime.now(UTC).replace(tzinfo=None))
+            seal_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))
+            write_data_products(settings, settings.build_file)
             swap_in(settings, record)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None
+        switch_data_products(settings)
         engine.note_publication()
         remove_build(settings)
         return MaterializeResult(
@@ -104,6 +108,7 @@ def build_published_warehouse(
                 "batches": ", ".join(batch.batch_id for batch in chain.batches),
                 "exported_at": MetadataValue.timestamp(chain.newest.exported_at),
                 "path": MetadataValue.path(str(settings.published_file)),
+                "data_products": MetadataValue.path(str(settings.data_products_link)),
                 "bytes": settings.published_file.stat().st_size,
             }
         )
@@ -117,6 +122,7 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
         digest = read_published_digest(settings)
     except PublishedFileError as error:
         raise Failure(f"{error} Nothing was published now: {reason}.", allow_retries=False) from None
+    switch_data_products(settings)
     context.log.warning(f"{settings.published_file} stays as it is: {reason}.")
     return MaterializeResult(
         metadata={

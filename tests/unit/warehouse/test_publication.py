@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -14,7 +15,8 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError
 from acl_assets.warehouse import publication
 from acl_assets.warehouse.build_file import BuildRecord, begin_build, file_identity
-from acl_assets.warehouse.publication import AuditResult, PublicationError, require_publishable, seal_build, swap_in
+from acl_assets.warehouse.publication import PublicationError, require_publishable, seal_build, swap_in
+from acl_assets.warehouse.publication_schema import AuditResult
 from acl_assets.warehouse.published_file import read_published_digest
 
 AT_NOON = datetime(2022, 8, 1, 12)
@@ -50,7 +52,7 @@ def build(
 
 
 def publish(settings: Settings, record: BuildRecord, *results: AuditResult) -> None:
-    seal_build(settings, record, FIRST, results, AT_NOON)
+    seal_build(settings, record, FIRST, results, AT_NOON.replace(tzinfo=UTC).astimezone(ZoneInfo("America/Chicago")))
     swap_in(settings, record)
 
 
@@ -79,6 +81,20 @@ def test_newest_result_of_every_check_is_kept(settings: Settings) -> None:
     assert published_rows(settings, query) == [("a", True), ("b", True)]
     publish(settings, build(settings, "run-2", complete=False), result(False, "b", "WARN"))
     assert published_rows(settings, query) == [("a", True), ("b", False)]
+
+
+def test_summary_states_the_age_of_the_data_on_the_clock_of_the_festival_and_counts_the_newest_results(
+    settings: Settings,
+) -> None:
+    publish(settings, build(settings), result(False, "a"), result(True, "b"), result(True, "a"))
+    summary = "from publication.summary"
+    statement = "Data as of 1 Aug 2022 01:00, published 1 Aug 2022 07:00 (America/Chicago), 2 checks passed, 0 warnings"
+    assert published_rows(settings, summary) == [("first", datetime(2022, 8, 1, 6), AT_NOON, 2, 0, statement, None)]
+    publish(settings, build(settings, "run-2", complete=False), result(False, "b", "WARN"))
+    ((*_, passed, warned, statement, since),) = published_rows(settings, summary)
+    assert (passed, warned) == (1, 1)
+    assert statement.endswith("1 check passed, 1 warning")
+    assert since is None, "the file published before has no data products to compare"
 
 
 @pytest.mark.parametrize("is_first", [False, True])
