@@ -30,7 +30,11 @@ ROW_COUNT_METADATA = "dagster/row_count"
 COLUMN_SCHEMA_METADATA = "dagster/column_schema"
 COLUMN_LINEAGE_METADATA = "dagster/column_lineage"
 STATE_DIGEST_METADATA = "state_digest"
+CODE_METADATA = "code"
 BATCH_TAG = "acl/export_batch"
+
+PERSONAL_DATA_TAGS = {"pii": ""}
+"""Tags of assets and columns that hold personal data."""
 
 
 def ticketing_key(table: str) -> AssetKey:

@@ -17,11 +17,19 @@ from dagster import (
 )
 from pydantic import Field
 
-from acl_assets.asset_keys import ROW_COUNT_METADATA, TICKETING_GROUP, TICKETING_OWNERS, ticketing_key
+from acl_assets.asset_keys import (
+    CODE_METADATA,
+    PERSONAL_DATA_TAGS,
+    ROW_COUNT_METADATA,
+    TICKETING_GROUP,
+    TICKETING_OWNERS,
+    ticketing_key,
+)
 from acl_assets.extraction.extracted_batch import Extraction, ExtractionError, remove_left_overs
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.util.code_links import code_link
 from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
 
 _EXTRACT = "acl_assets.extraction.extract:extract_and_tell"
@@ -34,6 +42,8 @@ ticketing_tables = [
         group_name=TICKETING_GROUP,
         owners=list(TICKETING_OWNERS),
         kinds={"postgres", "table"},
+        tags=PERSONAL_DATA_TAGS if table.personal_columns else None,
+        metadata={CODE_METADATA: code_link("acl_assets/source_schema.py")},
     )
     for table in SOURCE_TABLES.values()
 ]

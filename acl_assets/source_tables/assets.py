@@ -26,8 +26,10 @@ from dagster import (
 )
 
 from acl_assets.asset_keys import (
+    CODE_METADATA,
     COLUMN_SCHEMA_METADATA,
     OWNERS,
+    PERSONAL_DATA_TAGS,
     ROW_COUNT_METADATA,
     SOURCE_TABLES_GROUP,
     source_table_key,
@@ -40,6 +42,7 @@ from acl_assets.settings import Settings
 from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, SourceTable
 from acl_assets.source_tables.chain_conversion import BadTablesError, Conversion, convert_chain
 from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
+from acl_assets.util.code_links import code_link
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.refresh_lock import RefreshLock
@@ -55,7 +58,8 @@ def _spec(table: SourceTable, **options: Any) -> AssetSpec:
             column.name,
             _COLUMN_TYPES[column.type],
             column.description,
-            constraints=TableColumnConstraints(nullable=column.name != "id", unique=column.name == "id"),
+            constraints=TableColumnConstraints(nullable=column.is_optional, unique=column is table.columns[0]),
+            tags=PERSONAL_DATA_TAGS if column.is_personal else None,
         )
         for column in table.columns
     ]
@@ -65,7 +69,11 @@ def _spec(table: SourceTable, **options: Any) -> AssetSpec:
         owners=list(OWNERS),
         kinds={"parquet", "table"},
         skippable=True,
-        metadata={COLUMN_SCHEMA_METADATA: TableSchema(columns)},
+        tags=PERSONAL_DATA_TAGS if table.personal_columns else None,
+        metadata={
+            COLUMN_SCHEMA_METADATA: TableSchema(columns),
+            CODE_METADATA: code_link("acl_assets/source_tables/assets.py"),
+        },
         **options,
     )
 

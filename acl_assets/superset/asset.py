@@ -5,12 +5,13 @@ from typing import Any
 
 from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, ResourceParam, asset
 
-from acl_assets.asset_keys import OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
+from acl_assets.asset_keys import CODE_METADATA, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
 from acl_assets.superset.bundle import BundleError, find_orphans, import_bundle, is_imported, read_bundle
 from acl_assets.superset.chart_checks import check_charts
 from acl_assets.superset.client import SupersetError, superset_client
 from acl_assets.superset.export import edits_in_words, find_edited
+from acl_assets.util.code_links import code_link
 from acl_assets.warehouse.published_file import PublishedFileError
 
 
@@ -18,6 +19,7 @@ from acl_assets.warehouse.published_file import PublishedFileError
     deps=[PUBLISHED_WAREHOUSE],
     group_name=VISUALIZATION_GROUP,
     owners=list(OWNERS),
+    metadata={CODE_METADATA: code_link("acl_assets/superset/asset.py")},
     kinds={"superset"},
     output_required=False,
     description="The dashboards in Superset: imported when the repository's changed, and every chart checked to be as "

@@ -63,6 +63,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
             SOURCE_TABLES_VARIABLE: engine.source_tables_location(record.state),
             # The run's output holds dbt's messages already.
             "DBT_LOG_LEVEL_FILE": "none",
+            # Dagster's UI shows codes of colours as text.
+            "DBT_USE_COLORS": "false",
         }
         if record.is_fragment:
             # Tests that compare a selected model with one that does not exist are left out.

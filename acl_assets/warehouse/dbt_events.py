@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,12 @@ import duckdb
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckResult,
+    AssetCheckSeverity,
     AssetExecutionContext,
     AssetMaterialization,
     AssetObservation,
+    Failure,
+    MetadataValue,
     Output,
     TableColumnDep,
     TableColumnLineage,
@@ -21,15 +25,17 @@ from dagster import (
 from dagster_dbt import DbtCliInvocation
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from acl_assets.asset_keys import COLUMN_LINEAGE_METADATA, DATA_PRODUCTS_PREFIX, ROW_COUNT_METADATA
+from acl_assets.asset_keys import COLUMN_LINEAGE_METADATA, DATA_PRODUCTS_PREFIX, ROW_COUNT_METADATA, STAR_SCHEMA_PREFIX
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.runs import selected_assets
 from acl_assets.warehouse.build_file import row_counts
 from acl_assets.warehouse.column_lineage import Lineage, lineage_of_models
 from acl_assets.warehouse.engine import Engine
 
+_ANSI_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _FAILING_ROWS = 10
-_PREVIEW_ROWS = 5
+_PREVIEW_ROWS = 10
+_PREVIEWED = (f"{DATA_PRODUCTS_PREFIX}.", f"{STAR_SCHEMA_PREFIX}.dim_")
 DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
 
@@ -39,6 +45,9 @@ def described_events(
     """Yield dbt's events; models and failed checks follow when dbt has ended and its file can be read.
 
     If dbt failed and its results cannot be copied, only the failed checks follow.
+
+    Raises:
+        Failure: dbt failed; it names the failed checks, with links to them, and what dbt reported.
     """
     outputs: list[Output[Any]] = []
     failed: list[AssetCheckResult] = []
@@ -65,7 +74,28 @@ def described_events(
         yield from results.described(outputs, left_out)
     yield from map(results.with_failing_rows, failed)
     if error:
-        raise error
+        raise _failure(error, failed, engine.settings.dagster_url) from None
+
+
+def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult], dagster_url: str) -> Failure:
+    blocking = {
+        f"{result.asset_key.to_user_string()}: {result.check_name}": MetadataValue.url(
+            f"{dagster_url.rstrip('/')}/assets/{result.asset_key.to_user_string()}"
+            f"?view=checks&checkDetail={result.check_name}"
+        )
+        for result in failed
+        if result.asset_key and result.severity is AssetCheckSeverity.ERROR
+    }
+    reported = _ANSI_CODE.sub("", str(error.description))
+    if not blocking:
+        return Failure(reported, allow_retries=False)
+    names = ", ".join(blocking)
+    return Failure(
+        f"{len(blocking)} blocking checks failed: {names}. The links below lead to their failing rows. Correct the "
+        f"export or the models and refresh again.\n\n{reported}",
+        metadata=blocking,
+        allow_retries=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +119,7 @@ class _Results:
         return left_out
 
     def described(self, outputs: Sequence[Output[Any]], left_out: Mapping[str, int]) -> Iterator[Output[Any]]:
-        """Yield the built models with row count, column lineage and, of data products, the first rows."""
+        """Yield the built models with row count, column lineage and, unless they are facts or evidence, first rows."""
         build_file = self.engine.settings.build_file
         counts = {**row_counts(build_file, [self._relation(output) for output in outputs]), **left_out}
         models = [_unique_id(output) for output in outputs]
@@ -107,7 +137,7 @@ class _Results:
                 COLUMN_LINEAGE_METADATA: self._as_dagster_lineage(lineage.get(model, {})),
                 "publication": publication,
             }
-            if relation.startswith(f"{DATA_PRODUCTS_PREFIX}.") and relation not in left_out:
+            if relation.startswith(_PREVIEWED) and relation not in left_out:
                 metadata["preview"] = self._first_rows(relation, _PREVIEW_ROWS)
             yield Output(None, output_name=output.output_name, metadata=metadata)
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import AssetCheckSpec, AssetKey, AssetSpec
+from dagster import AssetCheckSpec, AssetKey, AssetSpec, TableColumn, TableColumnConstraints, TableSchema
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
-from acl_assets.asset_keys import DATA_PRODUCTS_PREFIX, FRESHNESS, OWNERS, source_table_key
+from acl_assets.asset_keys import (
+    CODE_METADATA,
+    COLUMN_SCHEMA_METADATA,
+    DATA_PRODUCTS_PREFIX,
+    FRESHNESS,
+    OWNERS,
+    source_table_key,
+)
+from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.util.code_links import code_link
 
 _STAGING_PREFIX = "stg_ticketing__"
 
@@ -21,7 +30,10 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
         super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> AssetSpec:
-        """Return the default spec, with key, group, kinds and freshness of the model's layer."""
+        """Return the default spec, with key, group, kinds and freshness of the model's layer.
+
+        The description is that of the YAML, without the SQL, which the link to the code shows better.
+        """
         spec = super().get_asset_spec(manifest, unique_id, project)
         node = self.get_resource_props(manifest, unique_id)
         if node["resource_type"] != "model":
@@ -31,6 +43,12 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
             key=self.get_asset_key(node),
             group_name=layer,
             owners=list(OWNERS),
+            description=node["description"],
+            metadata={
+                **spec.metadata,
+                COLUMN_SCHEMA_METADATA: _column_schema(manifest, unique_id),
+                CODE_METADATA: code_link(f"{DBT_PROJECT_DIR.name}/{node['original_file_path']}"),
+            },
             kinds={"dbt", self._engine, "view" if node["config"]["materialized"] == "view" else "table"},
             freshness_policy=FRESHNESS if layer == DATA_PRODUCTS_PREFIX else None,
         )
@@ -54,3 +72,26 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
                 return source_table_key(name.removeprefix(_STAGING_PREFIX))
             return AssetKey([dbt_resource_props["schema"], name])
         return super().get_asset_key(dbt_resource_props)
+
+
+def _column_schema(manifest: Mapping[str, Any], unique_id: str) -> TableSchema:
+    """Return the columns of a model: not null by its contract, unique by its tests."""
+    unique = {
+        node["column_name"]
+        for node in manifest["nodes"].values()
+        if node.get("attached_node") == unique_id and node.get("test_metadata", {}).get("name") == "unique"
+    }
+    return TableSchema(
+        [
+            TableColumn(
+                name,
+                column["data_type"],
+                column["description"],
+                TableColumnConstraints(
+                    nullable="not_null" not in [constraint["type"] for constraint in column["constraints"]],
+                    unique=name in unique,
+                ),
+            )
+            for name, column in manifest["nodes"][unique_id]["columns"].items()
+        ]
+    )

@@ -45,6 +45,8 @@ def describe(definitions: Definitions) -> dict[str, Any]:
             "pools": sorted(graph.get(key).pools or []),
             "freshness": graph.get(key).freshness_policy is not None,
             "is_described": bool(graph.get(key).description),
+            "tags": sorted(tag for tag in graph.get(key).tags if not tag.startswith("dagster/")),
+            "code": str(graph.get(key).metadata["code"].value),
         }
         for key in graph.get_all_asset_keys()
     }
@@ -81,6 +83,7 @@ def test_definitions_are_as_recorded() -> None:
     assert described == json.loads(SNAPSHOT.read_text())
     for name, asset in described["assets"].items():
         assert asset["is_described"], name
+        assert (PROJECT_DIR / asset["code"]).is_file(), name
         assert asset["owners"], name
 
 
@@ -117,8 +120,10 @@ def test_models_show_their_engine_their_columns_and_the_severity_of_their_tests(
     for found in models.specs:
         node = manifest["nodes"][f"model.acl_assets.{found.key.path[-1]}"]
         assert found.kinds == {"dbt", "spark", "view" if node["config"]["materialized"] == "view" else "table"}
-        assert node["description"].strip() in str(found.description)
+        assert found.description == node["description"]
         columns = found.metadata["dagster/column_schema"].columns
+        keys = {column.name for column in columns if column.constraints.unique and not column.constraints.nullable}
+        assert keys or not found.key.path[-1].startswith("dim_")
         assert columns
         assert not [column.name for column in columns if not column.description or column.type == "?"]
     tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from dagster import AssetCheckResult, AssetExecutionContext, Output
+from dagster import AssetCheckResult, AssetExecutionContext, AssetKey, Failure, Output
 from dagster_dbt import DbtCliInvocation, DbtCliResource
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
@@ -28,8 +28,13 @@ MANIFEST = {
 def failing_dbt() -> Iterator[Output[Any] | AssetCheckResult]:
     """The events of a dbt process that builds a model, finds a failing row and fails."""
     yield Output(None, output_name="dim_bands", metadata={"unique_id": "model.bands"})
-    yield AssetCheckResult(passed=False, check_name="bands_have_names", metadata={"unique_id": "test.bands"})
-    raise DagsterDbtCliRuntimeError("dbt says why it failed")
+    yield AssetCheckResult(
+        passed=False,
+        asset_key=AssetKey(["star_schema", "dim_bands"]),
+        check_name="bands_have_names",
+        metadata={"unique_id": "test.bands"},
+    )
+    raise DagsterDbtCliRuntimeError("dbt says \x1b[31mwhy\x1b[0m it failed")
 
 
 class GoneEngine(DuckDBEngine):
@@ -45,10 +50,24 @@ def test_error_of_the_copy_does_not_hide_that_of_dbt(settings: Settings) -> None
     context = cast(AssetExecutionContext, SimpleNamespace(log=SimpleNamespace(warning=log.append)))
     invocation = cast(DbtCliInvocation, SimpleNamespace(stream=failing_dbt, target_path=Path()))
     events: list[Any] = []
-    with pytest.raises(DagsterDbtCliRuntimeError, match="dbt says why it failed"):
+    with pytest.raises(Failure, match="dbt says why it failed"):
         events.extend(described_events(context, GoneEngine(settings), MANIFEST, invocation))
     assert [event.check_name for event in events] == ["bands_have_names"]
     assert log == ["What dbt had built when it failed was not copied from duckdb: the engine is gone"]
+
+
+def test_failure_names_the_failed_checks_and_links_to_them(settings: Settings) -> None:
+    """People look for the rows that failed; dbt's message names files of compiled SQL, in colours."""
+    context = cast(AssetExecutionContext, SimpleNamespace(log=SimpleNamespace(warning=print)))
+    invocation = cast(DbtCliInvocation, SimpleNamespace(stream=failing_dbt, target_path=Path()))
+    settings = settings.with_changes(dagster_url="https://dagster.example.org/")
+    with pytest.raises(Failure) as raised:
+        list(described_events(context, GoneEngine(settings), MANIFEST, invocation))
+    assert "star_schema/dim_bands: bands_have_names" in str(raised.value.description)
+    assert {name: link.value for name, link in raised.value.metadata.items()} == {
+        "star_schema/dim_bands: bands_have_names": "https://dagster.example.org/assets/star_schema/dim_bands"
+        "?view=checks&checkDetail=bands_have_names"
+    }
 
 
 @pytest.mark.parametrize("member", ["_cli_version", "_initialize_dbt_core_adapter"])
