@@ -19,6 +19,8 @@ from dagster import (
     load_from_defs_folder,
 )
 
+from acl_assets.alerts.data_age import build_hourly_data_age, check_data_age, data_age
+from acl_assets.alerts.sensors import build_alert_sensors
 from acl_assets.extraction.job import build_nightly_extract, extract, ticketing_tables
 from acl_assets.landing_zone.sensor import new_export_batch_sensor
 from acl_assets.report.asset import build_all_stars_report
@@ -60,7 +62,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     )
     refresh = define_asset_job(
         "refresh",
-        selection=AssetSelection.all(),
+        selection=AssetSelection.all() - AssetSelection.checks(*data_age.check_keys),
         description="From the newest export batch to the published warehouse, the report and the dashboards.",
     )
     return Definitions(
@@ -72,10 +74,10 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
             build_all_stars_report(time_zone),
             superset_dashboard,
         ],
-        asset_checks=[source_row_counts, fact_amounts],
-        jobs=[extract, refresh],
-        schedules=[build_nightly_extract(time_zone)],
-        sensors=[new_export_batch_sensor],
+        asset_checks=[source_row_counts, fact_amounts, data_age],
+        jobs=[extract, refresh, check_data_age],
+        schedules=[build_nightly_extract(time_zone), build_hourly_data_age(is_on=settings.alert_urls is not None)],
+        sensors=[new_export_batch_sensor, *build_alert_sensors(settings)],
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,
         resources={

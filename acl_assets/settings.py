@@ -65,9 +65,17 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _alert_addresses(addresses: SecretStr) -> SecretStr:
+    from acl_assets.util.notifications import services_at
+
+    services_at(addresses.get_secret_value())
+    return addresses
+
+
 FolderOrUrl = Annotated[Path | str, BeforeValidator(folder_or_url)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+AlertAddresses = Annotated[SecretStr, AfterValidator(_alert_addresses)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -135,6 +143,11 @@ class Settings(BaseSettings):
     superset_user: str = Field(default="admin", description="Name of an administrator of Superset.")
     superset_password: SecretStr | None = Field(
         default=None, description="The administrator's password. Default: the one that `make superset` made."
+    )
+    alert_urls: AlertAddresses | None = Field(
+        default=None,
+        description="Where people hear of failures: addresses as apprise takes them, separated by spaces. Unset: no "
+        "alerts.",
     )
     data_url: str | None = Field(default=None, exclude=True, description="`ACL_DATA_DIR` where that is a URL.")
 
@@ -236,6 +249,11 @@ class Settings(BaseSettings):
     def published_file(self) -> Path:
         """The DuckDB file people read; only ever replaced as a whole."""
         return self.data_dir / "published" / "acl.duckdb"
+
+    @property
+    def dagster_url(self) -> str:
+        """Where people open Dagster's UI, for links in alerts."""
+        return os.environ.get("DAGSTER_WEBSERVER_BASE_URL", "http://127.0.0.1:3000").rstrip("/")
 
     @property
     def report_file(self) -> Path:

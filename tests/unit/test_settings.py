@@ -54,6 +54,7 @@ def test_every_setting_is_read_from_its_variable(read: Read, tmp_path: Path) -> 
         "superset_url": "https://superset.example.org/",
         "superset_user": "robot",
         "superset_password": "invented",
+        "alert_urls": "json://127.0.0.1 mailto://me:invented@example.com",
     }
     settings = read(**{f"ACL_{name.upper()}": str(value) for name, value in values.items()})
     assert settings == Settings.model_validate(values)
@@ -65,6 +66,7 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ACL_TICKETING_DSN="postgresql://me:geheim@db/ticketing",
         ACL_TICKETING_STANDBY_DSN="postgresql://me:ge@heim@db/ticketing",
         ACL_SPARK_REMOTE="sc://127.0.0.1:15002/;token=geheim",
+        ACL_ALERT_URLS="json://127.0.0.1/geheim",
         ACL_SUPERSET_PASSWORD="geheim",  # noqa: S106 # nobody's
     )
     assert "heim" not in f"{settings!r} {settings}"
@@ -74,6 +76,9 @@ def test_representation_shows_no_secret(read: Read) -> None:
     ("name", "text"),
     [
         ("ACL_SUPERSET_URL", "http://me:geheim@127.0.0.1:8088"),
+        ("ACL_ALERT_URLS", "json://127.0.0.1 slack://geheim"),
+        ("ACL_ALERT_URLS", "json://127.0.0.1, geheim"),
+        ("ACL_ALERT_URLS", "nothing://geheim"),
         ("ACL_SUPERSET_URL", "https://superset.example.org/?token=geheim"),
         ("ACL_SUPERSET_URL", "https://superset.example.org:geheim/"),
         ("ACL_SUPERSET_URL", "me:geheim@127.0.0.1:8088"),
