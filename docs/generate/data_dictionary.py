@@ -44,6 +44,7 @@ def data_dictionary(manifest: Mapping[str, Any], checks: Iterable[Check]) -> str
         blocks.append(f"## {title}")
         for table in _tables(manifest, schema):
             blocks += _table_blocks(table, checks_by_asset[f"{schema}/{table['name']}"])
+    blocks += ["## Published file", _checks_table(checks_by_asset["published_warehouse"])]
     return "\n\n".join(blocks)
 
 
@@ -63,7 +64,11 @@ def _table_blocks(table: Mapping[str, Any], checks: Iterable[Check]) -> Iterator
         ("column", "type", "meaning"),
         ((f"`{name}`", column["data_type"], column["description"]) for name, column in table["columns"].items()),
     )
-    yield _markdown_table(
+    yield _checks_table(checks)
+
+
+def _checks_table(checks: Iterable[Check]) -> str:
+    return _markdown_table(
         ("check", "on failure", "rule"),
         (
             (f"`{check.name}`", "stops the refresh" if check.is_blocking else "warns", check.description)
