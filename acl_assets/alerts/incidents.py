@@ -25,6 +25,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY_COLUMN = re.compile(r"id|.*_id|unique_field")
 _MAX_INCIDENTS = 10
 _MAX_KEYS = 5
+_MAX_LENGTH = 500
 # Chat services render Markdown, HTML and mentions in texts.
 _INERT = str.maketrans("<>[]`*@|", "()()'  /")
 
@@ -62,15 +63,13 @@ def findings(run: DagsterRun, entries: Sequence[EventLogEntry], *, failed: bool)
 def alert(run: DagsterRun, entries: Sequence[EventLogEntry], incidents: Sequence[Incident], url: str) -> Message:
     """Return the message about the new incidents of a run; `url` is that of Dagster's UI."""
     batch = _batch(run, entries)
-    heading = incidents[0].text.partition(":")[0] if len(incidents) == 1 else f"{len(incidents)} new problems"
-    more = len(incidents) - _MAX_INCIDENTS
-    lines = [
-        *(f"Batch {_inert(batch)}" for batch in [batch] if batch),
-        *(incident.text for incident in incidents[:_MAX_INCIDENTS]),
-        *([f"and {more} more"] if more > 0 else []),
-        f"{url}/runs/{run.run_id}",
-    ]
-    return Message(f"acl_assets: {heading}", "\n".join(lines))
+    lines = [f"Batch {_inert(batch)}"] if batch else []
+    lines += [incident.text for incident in incidents[:_MAX_INCIDENTS]]
+    if len(incidents) > _MAX_INCIDENTS:
+        lines.append(f"and {len(incidents) - _MAX_INCIDENTS} more")
+    lines.append(f"{url}/runs/{run.run_id}")
+    others = f" and {len(incidents) - 1} more" if len(incidents) > 1 else ""
+    return Message(f"acl_assets: {incidents[0].text.partition(':')[0]}{others}", "\n".join(lines))
 
 
 def _failed_run(run: DagsterRun, events: Sequence[DagsterEvent]) -> Incident:
@@ -141,7 +140,7 @@ def _value(metadata: Mapping[str, MetadataValue[Any]], name: str) -> Any:
 
 
 def _inert(text: str) -> str:
-    return visible_text(" ".join(text.split())).translate(_INERT)
+    return visible_text(" ".join(text.split()), _MAX_LENGTH).translate(_INERT)
 
 
 def _digest(reason: object) -> str:

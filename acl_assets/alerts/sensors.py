@@ -49,7 +49,7 @@ def build_alert_sensors(settings: Settings) -> list[SensorDefinition]:
     names: Counter[str] = Counter()
     sensors = []
     for service in services:
-        name = "alerts_to_" + re.sub(r"\W+", "_", kind_of(service).lower())
+        name = "alerts_to_" + re.sub(r"\W+", "_", kind_of(service).lower()).strip("_")
         names[name] += 1
         sensors.append(_alert_sensor(f"{name}_{names[name]}" if names[name] > 1 else name, service, settings))
     return sensors

@@ -12,6 +12,7 @@ from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat
 
 # apprise logs addresses that it cannot read.
 logging.getLogger("apprise").propagate = False
+_ASSET = AppriseAsset(app_id="acl_assets", app_desc="acl_assets")
 
 
 class DeliveryError(Exception):
@@ -27,7 +28,7 @@ def services_at(addresses: str) -> list[NotifyBase]:
     texts = re.split(r"[\s,]+(?=[\w.+-]+:)", addresses.strip())
     services = []
     for position, text in enumerate(texts, 1):
-        service = None if re.search(r"\s", text) else Apprise.instantiate(text)
+        service = None if re.search(r"\s", text) else Apprise.instantiate(text, asset=_ASSET)
         if service is None:
             raise ValueError(
                 f"address {position} of {len(texts)} is none that apprise sends to. Set it to addresses such as "
@@ -48,7 +49,7 @@ def send(service: NotifyBase, title: str, body: str) -> None:
     Raises:
         DeliveryError: the service did not take it.
     """
-    notifier = Apprise(asset=AppriseAsset(app_id="acl_assets", app_desc="acl_assets"))
+    notifier = Apprise()
     notifier.add(service)
     if not notifier.notify(title=title, body=body, body_format=NotifyFormat.TEXT):
         raise DeliveryError(
