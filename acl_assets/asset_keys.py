@@ -22,9 +22,9 @@ VISUALIZATION_GROUP = "visualization"
 OWNERS = ("team:festival-data",)
 TICKETING_OWNERS = ("team:box-office",)
 
-WARN_AGE, FAIL_AGE = timedelta(hours=26), timedelta(hours=50)
-"""The festival exports every night: warn after one missing export, fail after two. dbt's `freshness` says the same."""
-FRESHNESS = FreshnessPolicy.time_window(fail_window=FAIL_AGE, warn_window=WARN_AGE)
+WARN_AFTER, FAIL_AFTER = timedelta(hours=26), timedelta(hours=50)
+"""The festival exports every night: warn after one missing export, fail after two. dbt's sources have the same."""
+FRESHNESS = FreshnessPolicy.time_window(fail_window=FAIL_AFTER, warn_window=WARN_AFTER)
 
 ROW_COUNT_METADATA = "dagster/row_count"
 COLUMN_SCHEMA_METADATA = "dagster/column_schema"

@@ -19,7 +19,8 @@ from dagster import (
     load_from_defs_folder,
 )
 
-from acl_assets.alerts import build_alert_sensor
+from acl_assets.alerts.data_age import build_hourly_data_age, check_data_age, data_age
+from acl_assets.alerts.sensors import build_alert_sensors
 from acl_assets.extraction.job import build_nightly_extract, extract, ticketing_tables
 from acl_assets.landing_zone.sensor import new_export_batch_sensor
 from acl_assets.report.asset import build_all_stars_report
@@ -29,7 +30,6 @@ from acl_assets.superset.asset import superset_dashboard
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import require_selection
 from acl_assets.warehouse.checks import fact_amounts, source_row_counts
-from acl_assets.warehouse.data_age import DATA_AGE, build_hourly_data_age, check_data_age, data_age
 from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
 from acl_assets.warehouse.engine import DuckDBEngine
@@ -62,8 +62,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
     )
     refresh = define_asset_job(
         "refresh",
-        # The age of the data has a job of its own: a refresh does not fail because exports are old.
-        selection=AssetSelection.all() - AssetSelection.checks(DATA_AGE),
+        selection=AssetSelection.all() - AssetSelection.checks(*data_age.check_keys),
         description="From the newest export batch to the published warehouse, the report and the dashboards.",
     )
     return Definitions(
@@ -77,8 +76,8 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> Def
         ],
         asset_checks=[source_row_counts, fact_amounts, data_age],
         jobs=[extract, refresh, check_data_age],
-        schedules=[build_nightly_extract(time_zone), build_hourly_data_age(settings)],
-        sensors=[new_export_batch_sensor, build_alert_sensor(settings)],
+        schedules=[build_nightly_extract(time_zone), build_hourly_data_age(is_on=settings.alert_urls is not None)],
+        sensors=[new_export_batch_sensor, *build_alert_sensors(settings)],
         # One dbt process does the work; a process per step would only add its start-up to every refresh.
         executor=in_process_executor,
         resources={

@@ -7,7 +7,6 @@ A folder is a `Path` of this machine or, where it may be on object storage, the 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import re
 import sys
@@ -110,34 +109,19 @@ def _web_address(text: str) -> str:
     return text
 
 
-def alert_addresses(secret: SecretStr | None) -> list[str]:
-    """Return the single addresses of `ACL_ALERT_URLS`."""
-    text = (secret_text(secret) or "").strip()
-    # An address may hold commas of its own.
-    return re.split(r"[\s,]+(?=\w+://)", text) if text else []
+def _alert_addresses(addresses: SecretStr) -> SecretStr:
+    from acl_assets.util.notifications import services_at
 
-
-def _addresses_of_alerts(secret: SecretStr) -> SecretStr:
-    from apprise import Apprise
-
-    # It logs an address that it cannot read, with its secrets.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)
-    for number, address in enumerate(alert_addresses(secret), start=1):
-        if Apprise.instantiate(address) is None:
-            raise ValueError(
-                f"its address number {number} is none that Apprise can send to. Set it to addresses such as "
-                "mailto://user:password@example.org or slack://token_a/token_b/token_c, separated by spaces; "
-                "https://appriseit.com lists the services"
-            )
-    return secret
+    services_at(addresses.get_secret_value())
+    return addresses
 
 
 FolderOrUrl = Annotated[Path | str, BeforeValidator(folder_or_url)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 DataFolder = Annotated[Path, BeforeValidator(_data_folder)]
 ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string)]
-AlertAddresses = Annotated[SecretStr, AfterValidator(_addresses_of_alerts)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+AlertAddresses = Annotated[SecretStr, AfterValidator(_alert_addresses)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -216,11 +200,11 @@ class Settings(BaseSettings):
     )
     alert_urls: AlertAddresses | None = Field(
         default=None,
-        description="Where failures are told: addresses as [Apprise](https://appriseit.com) takes them, separated by "
-        "spaces. Unset: nowhere.",
+        description="Where people hear of failures: addresses as apprise takes them, separated by spaces. Unset: no "
+        "alerts.",
     )
     dagster_url: WebAddress = Field(
-        default="http://127.0.0.1:3000", description="Where people open Dagster, for links in alerts."
+        default="http://127.0.0.1:3000", description="Where people open Dagster, for links in alerts and failures."
     )
     data_url: str | None = Field(default=None, exclude=True, description="`ACL_DATA_DIR` where that is a URL.")
 

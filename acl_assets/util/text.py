@@ -8,9 +8,9 @@ MAX_TEXT_LENGTH = 200
 _LOG_LINES_SHOWN = 15
 
 
-def visible_text(text: str) -> str:
-    r"""Cut a text to 200 characters and write those that have no glyph as escapes, such as \n, \x00 and \u202e."""
-    cut = text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"
+def visible_text(text: str, limit: int = MAX_TEXT_LENGTH) -> str:
+    r"""Cut a text to a length and write characters that have no glyph as escapes, such as \n, \x00 and \u202e."""
+    cut = text if len(text) <= limit else f"{text[:limit]}…"
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in cut

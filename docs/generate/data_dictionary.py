@@ -68,11 +68,13 @@ def _table_blocks(table: Mapping[str, Any], checks: Iterable[Check]) -> Iterator
 
 
 def _checks_table(checks: Iterable[Check]) -> str:
-    rows = (
-        (f"`{check.name}`", "stops the refresh" if check.is_blocking else "warns", check.description)
-        for check in checks
+    return _markdown_table(
+        ("check", "on failure", "rule"),
+        (
+            (f"`{check.name}`", "stops the refresh" if check.is_blocking else "warns", check.description)
+            for check in checks
+        ),
     )
-    return _markdown_table(("check", "on failure", "rule"), rows)
 
 
 def _markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -100,7 +100,7 @@ def test_age_of_the_data_is_judged_by_its_own_job_alone() -> None:
     steps = {
         name: {node.name for node in definitions.resolve_job_def(name).nodes} for name in ("refresh", "check_data_age")
     }
-    assert steps["check_data_age"] == {"published_warehouse_data_age"}
+    assert steps["check_data_age"] == {"data_age"}
     assert not steps["check_data_age"] & steps["refresh"]
     assert "published_warehouse" in steps["refresh"]
 

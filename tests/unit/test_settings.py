@@ -68,8 +68,8 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ACL_TICKETING_DSN="postgresql://me:geheim@db/ticketing",
         ACL_TICKETING_STANDBY_DSN="postgresql://me:ge@heim@db/ticketing",
         ACL_SPARK_REMOTE="sc://127.0.0.1:15002/;token=geheim",
+        ACL_ALERT_URLS="json://127.0.0.1/geheim",
         ACL_SUPERSET_PASSWORD="geheim",  # noqa: S106 # nobody's
-        ACL_ALERT_URLS="mailto://me:geheim@example.org",
     )
     assert "heim" not in f"{settings!r} {settings}"
 
@@ -78,6 +78,9 @@ def test_representation_shows_no_secret(read: Read) -> None:
     ("name", "text"),
     [
         ("ACL_SUPERSET_URL", "http://me:geheim@127.0.0.1:8088"),
+        ("ACL_ALERT_URLS", "json://127.0.0.1 slack://geheim"),
+        ("ACL_ALERT_URLS", "json://127.0.0.1, geheim"),
+        ("ACL_ALERT_URLS", "nothing://geheim"),
         ("ACL_SUPERSET_URL", "https://superset.example.org/?token=geheim"),
         ("ACL_SUPERSET_URL", "https://superset.example.org:geheim/"),
         ("ACL_SUPERSET_URL", "me:geheim@127.0.0.1:8088"),

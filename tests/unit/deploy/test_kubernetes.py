@@ -237,7 +237,7 @@ def test_no_secret_is_in_the_repository() -> None:
         for file in [*generator.get("envs", []), *generator.get("files", [])]:
             assert {f"/{file.split('/')[0]}/", "/*_secrets.env"} & {*ignored}, file
             assert file.endswith("_secrets.env") or file.startswith("proxy/")
-    assert not [name for name in SETTINGS if re.search("PASSWORD|DSN|SECRET|KEY", name)]
+    assert not [name for name in SETTINGS if re.search("PASSWORD|DSN|SECRET|KEY|ALERT_URLS", name)]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda found: found["metadata"]["name"])

@@ -1,0 +1,58 @@
+"""Messages to people through the library apprise: mail, chats, webhooks.
+
+No message and no log repeats an address, which may hold a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat
+
+# It logs addresses that it cannot read.
+logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+_ASSET = AppriseAsset(app_id="acl_assets", app_desc="acl_assets")
+
+
+class DeliveryError(Exception):
+    """A service did not take a message; the error names the kind of service."""
+
+
+def services_at(addresses: str) -> list[NotifyBase]:
+    """Return the services behind addresses that are separated by whitespace or commas.
+
+    Raises:
+        ValueError: apprise cannot use an address; the message gives its position.
+    """
+    texts = re.split(r"[\s,]+(?=[\w.+-]+:)", addresses.strip())
+    services = []
+    for position, text in enumerate(texts, 1):
+        service = None if re.search(r"\s", text) else Apprise.instantiate(text, asset=_ASSET)
+        if service is None:
+            raise ValueError(
+                f"address {position} of {len(texts)} is none that apprise sends to. Set it to addresses such as "
+                "mailtos://user:password@example.com, separated by spaces; see https://appriseit.com/services"
+            )
+        services.append(service)
+    return services
+
+
+def kind_of(service: NotifyBase) -> str:
+    """Return the kind of a service, such as Slack or E-Mail."""
+    return str(service.service_name)
+
+
+def send(service: NotifyBase, title: str, body: str) -> None:
+    """Send a plain text, which apprise escapes for services that render it.
+
+    Raises:
+        DeliveryError: the service did not take it.
+    """
+    notifier = Apprise()
+    notifier.add(service)
+    if not notifier.notify(title=title, body=body, body_format=NotifyFormat.TEXT):
+        raise DeliveryError(
+            f"{kind_of(service)} did not take the alert '{title}'. The next tick sends it again. If that fails "
+            "too, check the address of this service in ACL_ALERT_URLS, and that this machine reaches it."
+        )
