@@ -63,7 +63,7 @@ def test_a_service_starts_and_ends_as_its_systemd_unit(name: str) -> None:
     command = SERVICES[name].get("command") or json.loads(dockerfile[name].read_text().split("\nCMD ")[1])
     assert _without_addresses(" ".join(command)) == _without_addresses(settings["ExecStart"])
     assert SERVICES[name]["mem_limit"] == settings["MemoryMax"].lower()
-    assert SERVICES[name].get("stop_grace_period", "") == settings.get("TimeoutStopSec", "").replace("min", "m")
+    assert SERVICES[name]["stop_grace_period"] == settings.get("TimeoutStopSec", "90s").replace("min", "m")
 
 
 def _without_addresses(command: str) -> str:
@@ -124,7 +124,11 @@ def test_no_secret_is_in_the_repository() -> None:
     ignored = (DEPLOYMENT / ".gitignore").read_text().splitlines()
     assert {"/*_secrets.env", "/exports/"} <= {*ignored}
     for file in {file for service in SERVICES.values() for file in service.get("env_file", [])} - {"settings.env"}:
-        assert set(environment_file(DEPLOYMENT / f"{file}.example").values()) == {""}
+        example = environment_file(DEPLOYMENT / f"{file}.example")
+        assert set(example.values()) == {""}
+        assert {name for name in example if name.startswith("ACL_")} <= {
+            f"ACL_{name.upper()}" for name in Settings.model_fields
+        }
     assert not [name for name in SETTINGS if re.search("PASSWORD|DSN|SECRET|KEY", name)]
 
 
