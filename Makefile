@@ -30,7 +30,7 @@ print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.se
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 --durations 25
 PYTEST := env -u ACL_DATA_DIR -u ACL_EXPORTS_DIR -u ACL_WORK_DIR -u DAGSTER_HOME $(PY) -m pytest
 
-ifeq ($(wildcard acl_assets/settings.py),)
+ifeq ($(wildcard acl_assets/__init__.py),)
 $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 

@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
 
     start = commands.add_parser("start", help="run Superset with the dashboards, until Ctrl-C")
     start.set_defaults(run=_start)
-    start.add_argument("--port", type=int, default=8088, help="on 127.0.0.1; 0 for any free one (%(default)s)")
+    start.add_argument("--port", type=int, default=8088, help="0 for any free one (%(default)s)")
+    start.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container (%(default)s)")
 
     stop = commands.add_parser("stop", help="end the Superset that another process runs")
     stop.set_defaults(run=_stop)
@@ -76,7 +77,7 @@ def _start(options: argparse.Namespace, settings: Settings) -> None:
         raise SupersetServerError(f"There is no {settings.published_file} yet; run: make run")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with running_superset(settings, options.port or None) as server:
+        with running_superset(settings, options.port or None, options.host) as server:
             # Edits made in Superset stay until the repository's bundle changes.
             with SupersetClient(server.url, server.user, server.password) as client:
                 bundle = read_bundle().for_installation(settings)

@@ -58,8 +58,8 @@ class SupersetServer:
 
 
 @contextmanager
-def running_superset(settings: Settings, port: int | None = None) -> Iterator[SupersetServer]:
-    """Set Superset up and run it on a port of 127.0.0.1, by default a free one, until the block or this process ends.
+def running_superset(settings: Settings, port: int | None = None, host: str = "127.0.0.1") -> Iterator[SupersetServer]:
+    """Set Superset up and run it on a port, by default a free one, until the block or this process ends.
 
     The metadata is migrated to the installed version if necessary. The administrator's password is that of the
     settings, or else the one in `password_file`.
@@ -67,7 +67,7 @@ def running_superset(settings: Settings, port: int | None = None) -> Iterator[Su
     Raises:
         SupersetServerError: Superset is not installed, runs already, cannot be set up, or does not start.
     """
-    with _locked_home(settings) as home, _listen(port) as listener:
+    with _locked_home(settings) as home, _listen(host, port) as listener:
         user, password, environment = settings.superset_user, _password(settings), _environment(home)
         _set_up(home, environment, user, password)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -212,18 +212,18 @@ def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
         raise SupersetServerError(f"Superset's metadata could not be set up. {end_of_log(log_file)}")
 
 
-def _listen(port: int | None) -> socket.socket:
+def _listen(host: str, port: int | None) -> socket.socket:
     """Reserve the port before the set-up, so that no other process takes it in between."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port or 0))
+        listener.bind((host, port or 0))
         # Before that, SO_REUSEADDR lets others bind to the same port.
         listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         raise SupersetServerError(
-            f"Port {port} of 127.0.0.1 cannot be used: {error}. Choose another one: make superset PORT=8089"
+            f"Port {port} of {host} cannot be used: {error}. Choose another one: make superset PORT=8089"
         ) from error
     return listener
 

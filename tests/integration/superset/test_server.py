@@ -215,12 +215,12 @@ def test_what_lost_metadata_left_behind_does_not_get_into_new_ones(tmp_path: Pat
         assert there.execute("select name from sqlite_master").fetchall() == [("made",)]
 
 
-def test_a_port_is_taken_before_the_server_is_set_up(settings: Settings) -> None:
-    with server_module._listen(None) as first:
+def test_a_port_of_the_given_host_is_taken_before_the_server_is_set_up(settings: Settings) -> None:
+    with server_module._listen("127.0.0.2", None) as first:
         for port, reason in ((first.getsockname()[1], "Address already in use"), (99_999, "0-65535")):
             with (
-                pytest.raises(SupersetServerError, match=rf"Port {port} of 127\.0\.0\.1 .*{reason}"),
-                running_superset(settings, port),
+                pytest.raises(SupersetServerError, match=rf"Port {port} of 127\.0\.0\.2 .*{reason}"),
+                running_superset(settings, port, "127.0.0.2"),
             ):
                 pass
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -60,6 +62,15 @@ def test_image_copies_only_files_that_exist_and_the_build_may_read() -> None:
     for path in copied:
         assert (PROJECT_DIR / path).exists(), path
         assert path.split("/")[0] in readable
+
+
+def test_make_finds_what_it_needs_among_the_files_copied_before_it_installs(tmp_path: Path) -> None:
+    before = DOCKERFILE.split("RUN make install")[0]
+    for path in [path for line in re.findall(r"^COPY (.+)$", before, re.MULTILINE) for path in shlex.split(line)[:-1]]:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT_DIR / path, tmp_path / path)
+    make = [shutil.which("make") or "make", "--dry-run", "install"]
+    assert subprocess.run(make, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
 def test_storage_queue_and_monitoring_are_those_of_the_tested_deployment() -> None:
