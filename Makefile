@@ -23,8 +23,10 @@ SUPERSET := $(PY) -m acl_assets.superset
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 # Dagster requires an absolute DAGSTER_HOME.
 SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
-# Print a setting: $(call print_setting,exports_dir)
-print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.settings import Settings; print(Settings.from_environment().$(1))'
+# Check the settings, and print one if it is named: $(SETTINGS) exports_dir
+SETTINGS := $(PY) -m acl_assets.settings
+# Variables of the simulator that the caller has set
+SIMULATOR_GIVEN := $(strip $(foreach name,SCALE SEED SCENARIO FORMAT,$(if $(filter command environment,$(origin $(name))),$(name))))
 # Use two test processes: more would disturb the tests that run servers and browsers.
 # Tests use data folders and an instance of their own, so the variables of the caller are removed.
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 --durations 25
@@ -88,18 +90,24 @@ install: $(INSTALLED) ## install requirements.lock into .venv
 instance:
 	@mkdir -p .dagster; cmp -s dagster.yaml .dagster/dagster.yaml || cp -f dagster.yaml .dagster/dagster.yaml
 
-run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chain, or from a simulated batch if there is none
-	@exports_dir="$$($(call print_setting,exports_dir))"; \
+.PHONY: settings
+settings: $(INSTALLED)
+	@$(SETTINGS)
+
+run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chain, or from a simulated batch if there is none (VERBOSE=1 for all output)
+	@exports_dir="$$($(SETTINGS) exports_dir)"; \
 	if [[ "$$exports_dir" != *://* ]] && [ -z "$$(find -L "$$exports_dir" -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
 		echo "No export in $$exports_dir: simulating 20 years of ticket sales at scale $(SCALE)."; \
-		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)" --format "$(FORMAT)"; fi
-	@$(SET_DAGSTER_HOME) $(PY) -m dagster asset materialize --select '*' -m acl_assets.definitions
-	@echo; echo "The report:    $$($(call print_setting,report_file))"; echo "The warehouse: $$($(call print_setting,published_file))"
+		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)" --format "$(FORMAT)"; \
+	elif [ -n "$(SIMULATOR_GIVEN)" ]; then \
+		echo "Not used: $(SIMULATOR_GIVEN). There is an export in $$exports_dir. To simulate another, name another folder: make run ACL_DATA_DIR=data/other $(foreach name,$(SIMULATOR_GIVEN),$(name)=...)"; fi
+	@$(SET_DAGSTER_HOME) exec $(PY) -m acl_assets.refresh $(if $(filter-out 0,$(VERBOSE)),--verbose)
 
-dev: $(INSTALLED) $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
-	@$(SET_DAGSTER_HOME) exec $(PY) -m dagster dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
+# Python runs the script: its first line breaks when the folder is moved.
+dev: settings $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
+	@$(SET_DAGSTER_HOME) exec $(PY) .venv/bin/dg dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
-superset: $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
+superset: settings $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
 superset-stop: $(INSTALLED) ## stop the Superset that another process runs
@@ -122,7 +130,7 @@ spark-cluster-stop: $(INSTALLED) ## stop the Spark cluster that another process 
 	$(PY) -m spark.cluster stop
 
 spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## run a refresh on both engines and compare the results row for row
-	@data_dir="$$($(call print_setting,data_dir))"; mkdir -p "$$data_dir"; \
+	@data_dir="$$($(SETTINGS) data_dir)"; mkdir -p "$$data_dir"; \
 	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$$data_dir/spark_parity.json" --page /dev/null
 
 spark-cluster-install: $(SPARK_CLUSTER) ## install spark/cluster.lock into spark/.venv

@@ -9,11 +9,15 @@ _LOG_LINES_SHOWN = 15
 
 
 def visible_text(text: str) -> str:
-    r"""Cut a text to 200 characters and write those that have no glyph as escapes, such as \n, \x00 and \u202e."""
-    cut = text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"
+    """Cut a text to 200 characters and escape those that have no glyph."""
+    return escaped_text(text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…")
+
+
+def escaped_text(text: str) -> str:
+    r"""Write characters that have no glyph as escapes, such as \n, \x00 and \u202e."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in cut
+        for character in text
     )
 
 
