@@ -36,7 +36,7 @@ ifeq ($(wildcard acl_assets/settings.py),)
 $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
-.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
+.PHONY: help install run dev dbt-docs demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
@@ -106,6 +106,9 @@ run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chai
 # Python runs the script: its first line breaks when the folder is moved.
 dev: settings $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
 	@$(SET_DAGSTER_HOME) exec $(PY) .venv/bin/dg dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
+
+dbt-docs: settings ## serve dbt's documentation of the published file on 127.0.0.1:8080, until Ctrl-C
+	@$(PY) -m acl_assets.warehouse.dbt_docs --port "$(or $(PORT),8080)"
 
 superset: settings $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
