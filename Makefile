@@ -138,10 +138,10 @@ spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## run a refresh on both eng
 
 spark-cluster-install: $(SPARK_CLUSTER) ## install spark/cluster.lock into spark/.venv
 
-demo-source: $(INSTALLED) ## run a PostgreSQL database that sells tickets, to practise extracts on, until Ctrl-C
+demo-source: settings ## run a PostgreSQL database that sells tickets, to practise extracts on, until Ctrl-C
 	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)"
 
-extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
+extract: settings ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)
 
 check: $(INSTALLED) instance ## run linters and type checks, and validate the Dagster definitions
