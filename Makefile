@@ -23,8 +23,10 @@ SUPERSET := $(PY) -m acl_assets.superset
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 # Dagster requires an absolute DAGSTER_HOME.
 SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
-# Print a setting: $(call print_setting,exports_dir)
-print_setting = $(PY) -c 'import sys; sys.tracebacklimit = 0; from acl_assets.settings import Settings; print(Settings.from_environment().$(1))'
+# Check the settings, and print one if it is named: $(SETTINGS) exports_dir
+SETTINGS := $(PY) -m acl_assets.settings
+# Variables of the simulator that the caller has set
+SIMULATOR_GIVEN := $(strip $(foreach name,SCALE SEED SCENARIO FORMAT,$(if $(filter command environment,$(origin $(name))),$(name))))
 # Use two test processes: more would disturb the tests that run servers and browsers.
 # Tests use data folders and an instance of their own, so the variables of the caller are removed.
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 --durations 25
@@ -34,7 +36,7 @@ ifeq ($(wildcard acl_assets/__init__.py),)
 $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
-.PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
+.PHONY: help install run dev dbt-docs demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
 .PHONY: superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
@@ -88,18 +90,27 @@ install: $(INSTALLED) ## install requirements.lock into .venv
 instance:
 	@mkdir -p .dagster; cmp -s dagster.yaml .dagster/dagster.yaml || cp -f dagster.yaml .dagster/dagster.yaml
 
-run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chain, or from a simulated batch if there is none
-	@exports_dir="$$($(call print_setting,exports_dir))"; \
+.PHONY: settings
+settings: $(INSTALLED)
+	@$(SETTINGS)
+
+run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chain, or from a simulated batch if there is none (VERBOSE=1 for all output)
+	@exports_dir="$$($(SETTINGS) exports_dir)"; \
 	if [[ "$$exports_dir" != *://* ]] && [ -z "$$(find -L "$$exports_dir" -mindepth 2 -maxdepth 2 -type f -print -quit 2>/dev/null)" ]; then \
 		echo "No export in $$exports_dir: simulating 20 years of ticket sales at scale $(SCALE)."; \
-		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)" --format "$(FORMAT)"; fi
-	@$(SET_DAGSTER_HOME) $(PY) -m dagster asset materialize --select '*' -m acl_assets.definitions
-	@echo; echo "The report:    $$($(call print_setting,report_file))"; echo "The warehouse: $$($(call print_setting,published_file))"
+		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)" --format "$(FORMAT)"; \
+	elif [ -n "$(SIMULATOR_GIVEN)" ]; then \
+		echo "Not used: $(SIMULATOR_GIVEN). There is an export in $$exports_dir. To simulate another, name another folder: make run ACL_DATA_DIR=data/other $(foreach name,$(SIMULATOR_GIVEN),$(name)=...)"; fi
+	@$(SET_DAGSTER_HOME) exec $(PY) -m acl_assets.refresh $(if $(filter-out 0,$(VERBOSE)),--verbose)
 
-dev: $(INSTALLED) $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
-	@$(SET_DAGSTER_HOME) exec $(PY) -m dagster dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
+# Python runs the script: its first line breaks when the folder is moved.
+dev: settings $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
+	@$(SET_DAGSTER_HOME) exec $(PY) .venv/bin/dg dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
-superset: $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
+dbt-docs: settings ## serve dbt's documentation of the published file on 127.0.0.1:8080, until Ctrl-C
+	@$(PY) -m acl_assets.warehouse.dbt_docs --port "$(or $(PORT),8080)"
+
+superset: settings $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
 superset-stop: $(INSTALLED) ## stop the Superset that another process runs
@@ -122,15 +133,15 @@ spark-cluster-stop: $(INSTALLED) ## stop the Spark cluster that another process 
 	$(PY) -m spark.cluster stop
 
 spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## run a refresh on both engines and compare the results row for row
-	@data_dir="$$($(call print_setting,data_dir))"; mkdir -p "$$data_dir"; \
+	@data_dir="$$($(SETTINGS) data_dir)"; mkdir -p "$$data_dir"; \
 	$(PY) -m benchmarks --scales "$(SCALE)" --rounds 1 --contenders refresh "refresh on Spark" --results "$$data_dir/spark_parity.json" --page /dev/null
 
 spark-cluster-install: $(SPARK_CLUSTER) ## install spark/cluster.lock into spark/.venv
 
-demo-source: $(INSTALLED) ## run a PostgreSQL database that sells tickets, to practise extracts on, until Ctrl-C
+demo-source: settings ## run a PostgreSQL database that sells tickets, to practise extracts on, until Ctrl-C
 	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)"
 
-extract: $(INSTALLED) ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
+extract: settings ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)
 
 check: $(INSTALLED) instance ## run linters and type checks, and validate the Dagster definitions

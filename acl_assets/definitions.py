@@ -6,11 +6,13 @@ and those in `acl_assets/defs`.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from dagster import (
     AssetSelection,
+    BetaWarning,
     Definitions,
     InitResourceContext,
     ResourceDefinition,
@@ -36,6 +38,9 @@ from acl_assets.warehouse.engine import DuckDBEngine
 from acl_assets.warehouse.project import dbt_project, festival_timezone, load_manifest
 from acl_assets.warehouse.publication_asset import build_published_warehouse
 from acl_assets.warehouse.spark_engine import SparkEngine
+
+# For the selection `*` Dagster passes a beta parameter to its own function, and warns of that.
+warnings.filterwarnings("ignore", "Parameter `include_sources` of function `AssetSelection.all`", BetaWarning)
 
 _ENGINES = {engine.name: engine for engine in (DuckDBEngine, SparkEngine)}
 

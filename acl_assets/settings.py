@@ -72,12 +72,13 @@ def _existing_or_new_folder(text: str | Path) -> Path:
 def _folder(text: str | Path) -> Path:
     if "://" in str(text):
         raise ValueError("it is a URL. Set it to a folder: DuckDB files, locks and the report need one")
+    folder = _existing_or_new_folder(text)
     # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
-    if unusable := [character for character in "?\\" if character in str(text)]:
+    if unusable := [character for character in "?\\" if character in str(folder)]:
         raise ValueError(
             f"DuckDB cannot write below it: its path contains {' and '.join(unusable)}. Set it to another folder"
         )
-    return _existing_or_new_folder(text)
+    return folder
 
 
 def _data_folder(text: str | Path) -> Path:
@@ -248,16 +249,12 @@ class Settings(BaseSettings):
     @field_validator("spark_remote")
     @classmethod
     def _require_spark_address(cls, remote: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        address = secret_text(remote)
-        if address is None and info.data.get("dbt_target") == "spark":
+        address = secret_text(remote) or ""
+        is_used = address or info.data.get("dbt_target") == "spark"
+        if is_used and not re.fullmatch(r"sc://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", address):
             raise ValueError(
-                "ACL_DBT_TARGET=spark needs it. Set it to the address of a Spark Connect server, such as "
-                "sc://127.0.0.1:15002; make spark-cluster runs one"
-            )
-        if address is not None and not re.fullmatch(r"sc://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", address):
-            raise ValueError(
-                "it is not the address of a Spark Connect server. Set it to one such as sc://127.0.0.1:15002; make "
-                "spark-cluster runs one"
+                "it is not the address of a Spark Connect server, which ACL_DBT_TARGET=spark needs. Set it to one such "
+                "as sc://127.0.0.1:15002; make spark-cluster runs one"
             )
         return remote
 

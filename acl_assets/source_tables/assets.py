@@ -110,7 +110,7 @@ def source_tables(
     Tables are switched as a whole, because models must never read tables of two chains: tables that are not selected
     are converted too where they have not been.
     """
-    refresh_lock.acquire(context.run.run_id, context.log.info)
+    refresh_lock.acquire(context.run.run_id, context.log.warning)
     try:
         listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
         chain = resolve_chain(listing)

@@ -9,11 +9,15 @@ _LOG_LINES_SHOWN = 15
 
 
 def visible_text(text: str, limit: int = MAX_TEXT_LENGTH) -> str:
-    r"""Cut a text to a length and write characters that have no glyph as escapes, such as \n, \x00 and \u202e."""
-    cut = text if len(text) <= limit else f"{text[:limit]}…"
+    """Cut a text to a length and escape characters that have no glyph."""
+    return escaped_text(text if len(text) <= limit else f"{text[:limit]}…")
+
+
+def escaped_text(text: str) -> str:
+    r"""Write characters that have no glyph as escapes, such as \n, \x00 and \u202e."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in cut
+        for character in text
     )
 
 

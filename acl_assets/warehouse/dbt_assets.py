@@ -53,7 +53,7 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
         settings: ResourceParam[Settings],
         refresh_lock: RefreshLock,
     ) -> Iterator[DbtEvent]:
-        refresh_lock.acquire(context.run.run_id, context.log.info)
+        refresh_lock.acquire(context.run.run_id, context.log.warning)
         wait_for_dbt(settings.dbt_lock_file)
         record = _begin_build(context, settings, engine, dbt_models)
         variables = {

@@ -77,7 +77,7 @@ def build_published_warehouse(
     def published_warehouse(
         context: AssetExecutionContext, settings: ResourceParam[Settings], refresh_lock: RefreshLock
     ) -> MaterializeResult[Any]:
-        refresh_lock.acquire(context.run.run_id, context.log.info)
+        refresh_lock.acquire(context.run.run_id, context.log.warning)
         selected = selected_assets(context)
         runs = run_chain(context.instance, context.run)
         record = read_build(settings, runs)

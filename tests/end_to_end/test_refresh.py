@@ -18,8 +18,10 @@ from refreshes import (
     LATER,
     MEASURED_CHILDREN,
     Refreshed,
+    dagster_home,
     environment,
     land_batch,
+    open_instance,
     published_batches,
     published_rows,
     refresh,
@@ -30,6 +32,7 @@ from refreshes import (
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.warehouse.dbt_docs import generate_docs, main
 
 pytestmark = pytest.mark.slow
 
@@ -184,6 +187,60 @@ def test_command_line_refresh_serves_readers_and_ignores_dbt_variables(
     assert {"venue rank", "band rank", "band verdict"} <= changed
     exported = pq.read_metadata(published.data_products_link / "ticket_sales.parquet").num_rows
     assert published_rows(published, "select count(*) from data_products.ticket_sales") == [(exported,)]
+
+
+def test_refresh_command_prints_stages_and_answer_or_the_one_error(
+    published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its runs are listed under the job `refresh`, and what it does not print is in the logs of the run."""
+    home = dagster_home(tmp_path / "home")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    refreshing = start([sys.executable, "-m", "acl_assets.refresh"])
+    assert refreshing.process.wait() == 0, refreshing.log
+    stages = [line[:5] for line in refreshing.log.splitlines() if line.startswith("[")]
+    assert stages == [f"[{number}/{len(stages)}]" for number in range(1, len(stages) + 1)]
+    assert "Warning: star_schema/fct_performances: performances_have_tickets: 2 rows against" in refreshing.log
+    answers = published_rows(published, "from data_products.venue_verdicts select sentence order by venue_rank")
+    assert all(sentence in refreshing.log for (sentence,) in answers)
+    assert str(published.report_file) in refreshing.log
+    assert not re.search("\x1b|WARNING|Warning:.*(supersede|deprecate|beta)|START test", refreshing.log)
+
+    batch = land_batch(published, "second", exported_at=LATER, seed=21)
+    (batch / "bands.parquet").write_bytes(b"cut short")
+    before = sha256(published.published_file)
+    failing = start([sys.executable, "-m", "acl_assets.refresh"])
+    assert failing.process.wait() == 1
+    assert "The refresh failed.\nfestival/bands: export_files_as_manifest: " in failing.log
+    assert (
+        "Nothing was published.\nMore: VERBOSE=1 make run, or make dev and http://127.0.0.1:3000/runs/" in failing.log
+    )
+    assert "Traceback" not in failing.log
+    assert sha256(published.published_file) == before
+
+    with open_instance(home) as instance:
+        failed, succeeded = (record.dagster_run for record in instance.get_run_records())
+    assert (failed.job_name, succeeded.job_name) == ("refresh", "refresh")
+    assert succeeded.tags[".dagster/repository"] == "__repository__@acl_assets.definitions"
+    assert any("START test" in log.read_text() for log in (home / "storage" / succeeded.run_id).rglob("*.out"))
+
+
+def test_dbt_docs_show_the_columns_of_the_published_file_and_leave_it_alone(
+    published: Settings, tmp_path: Path
+) -> None:
+    before = sha256(published.published_file)
+    with duckdb.connect(str(published.published_file), read_only=True):
+        generate_docs(published, tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert '"name": "p_stands_out"' in page
+    assert sha256(published.published_file) == before
+
+
+def test_dbt_docs_name_the_missing_published_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACL_DATA_DIR", str(tmp_path))
+    assert main(["--port", "0"]) == 1
+    assert f"There is no published file {tmp_path}/published/acl.duckdb. Run the job refresh" in capsys.readouterr().err
 
 
 def test_selection_that_matches_nothing_fails_and_publishes_nothing(published: Settings, start: StartRefresh) -> None:

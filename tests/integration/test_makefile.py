@@ -24,7 +24,7 @@ LOCK = "run 0b3c, process 1"
 RECORD = 'import json, os, sys; print(json.dumps([os.environ.get("DAGSTER_HOME"), *sys.argv[1:]]))'
 STUB = f"""#!/bin/bash
 python={shlex.quote(sys.executable)}
-if [ "$1" = -c ]; then exec "$python" "$@"; fi
+if [ "$2" = acl_assets.settings ]; then exec "$python" "$@"; fi
 "$python" -c '{RECORD}' "$@" >> calls
 """
 
@@ -112,20 +112,33 @@ def test_clean_leaves_a_build_folder_that_no_refresh_made(project: Path, tmp_pat
     assert foreign.exists()
 
 
-def test_run_simulates_only_where_no_export_has_landed_and_prints_where_the_results_are(
+def test_run_simulates_only_where_no_export_has_landed_and_says_when_a_scale_is_not_used(
     project: Path, tmp_path: Path
 ) -> None:
-    refresh = shlex.split("-m dagster asset materialize --select '*' -m acl_assets.definitions")
+    refresh = ["-m", "acl_assets.refresh"]
     simulate = "-m acl_assets.simulator write-batch --scale 0.01 --seed 20 --scenario story --format parquet"
     made = make(project, "run", "SCALE=0.01")
     assert (made.returncode, made.stderr) == (0, "")
-    assert f"The report:    {project}/data/report/index.html\n" in made.stdout
-    assert f"The warehouse: {project}/data/published/acl.duckdb\n" in made.stdout
+    assert "Not used" not in made.stdout
     assert (project / ".dagster" / "dagster.yaml").read_bytes() == (project / "dagster.yaml").read_bytes()
     write(tmp_path / "landing zone" / "first" / "tickets.csv")
-    assert make(project, "run", ACL_EXPORTS_DIR=str(tmp_path / "landing zone"), DAGSTER_HOME="my home").returncode == 0
+    exports_dir = str(tmp_path / "landing zone")
+    made = make(project, "run", "SCALE=2", SEED="3", ACL_EXPORTS_DIR=exports_dir, DAGSTER_HOME="my home", VERBOSE="1")
+    assert f"Not used: SCALE SEED. There is an export in {exports_dir}." in made.stdout
+    assert "Not used" not in make(project, "run", ACL_EXPORTS_DIR=exports_dir).stdout
     assert calls(project) == [
         [None, *shlex.split(simulate)],
         [str(project / ".dagster"), *refresh],
-        [str(project / "my home"), *refresh],
+        [str(project / "my home"), *refresh, "--verbose"],
+        [str(project / ".dagster"), *refresh],
     ]
+
+
+@pytest.mark.parametrize("target", ["run", "dev", "extract", "superset", "dbt-docs"])
+def test_bad_setting_stops_every_command_before_it_starts(project: Path, target: str) -> None:
+    made = make(project, target, ACL_MEMORY_LIMIT="lots", ACL_SETLE_SECONDS="5")
+    assert made.returncode != 0
+    assert "ACL_MEMORY_LIMIT cannot be used" in made.stderr
+    assert "ACL_SETLE_SECONDS is not a setting. Did you mean ACL_SETTLE_SECONDS?" in made.stderr
+    assert "Traceback" not in made.stderr
+    assert not (project / "calls").exists()

@@ -135,7 +135,7 @@ def test_memory_limit_is_what_duckdb_takes(read: Read, limit: str) -> None:
 
 
 def test_spark_needs_the_address_of_a_spark_connect_server(read: Read) -> None:
-    with pytest.raises(SettingsError, match=r"^ACL_SPARK_REMOTE .*spark needs it.* such as sc://127\.0\.0\.1:15002"):
+    with pytest.raises(SettingsError, match=r"^ACL_SPARK_REMOTE .*=spark needs.* such as sc://127\.0\.0\.1:15002"):
         read(ACL_DBT_TARGET="spark")
 
 
