@@ -238,6 +238,11 @@ class Settings(BaseSettings):
         return self.data_dir / "published" / "acl.duckdb"
 
     @property
+    def data_products_link(self) -> Path:
+        """Link to the folder with the data products of the published file as Parquet and CSV files."""
+        return self.data_dir / "published" / "data_products"
+
+    @property
     def report_file(self) -> Path:
         """The self-contained HTML report."""
         return self.data_dir / "report" / "index.html"

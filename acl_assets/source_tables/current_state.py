@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from acl_assets.landing_zone.batches import BatchChain, chain_digest
 from acl_assets.landing_zone.manifest import BatchKind, ManifestTable
 from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, arrow_schema
-from acl_assets.util.atomic_write import fsync_path, replace_durably, write_atomically
+from acl_assets.util.atomic_write import fsync_path, replace_durably, switch_link, write_atomically
 
 CURRENT = "current"
 CHAIN_FILE = "chain.json"
@@ -220,11 +220,7 @@ def switch_current(source_tables_dir: Path, folder: Path) -> None:
     previous one is not known, and every folder of a chain is kept.
     """
     current = source_tables_dir / CURRENT
-    previous = current.resolve().name if current.is_symlink() else None
-    link = source_tables_dir / f"{CURRENT}.unfinished"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name, target_is_directory=True)
-    replace_durably(link, current)
+    previous = switch_link(current, folder)
     for path in source_tables_dir.iterdir():
         is_kept = path.name in (folder.name, previous) or (folder.name == previous and is_digest(path.name))
         if path != current and not is_kept:

@@ -36,6 +36,16 @@ def replace_durably(source: Path, target: Path) -> None:
     fsync_path(target.parent)
 
 
+def switch_link(link: Path, folder: Path) -> str | None:
+    """Make a symbolic link point to a folder in the same folder, and return the name of the one it pointed to."""
+    previous = link.readlink().name if link.is_symlink() else None
+    unfinished = link.with_name(f"{link.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.symlink_to(folder.name, target_is_directory=True)
+    replace_durably(unfinished, link)
+    return previous
+
+
 def fsync_path(path: Path) -> None:
     """Flush a file or the entries of a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

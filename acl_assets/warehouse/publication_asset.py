@@ -33,6 +33,7 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildRecord, read_build, remove_build
+from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.publication import (
     PublicationError,
@@ -93,9 +94,11 @@ def build_published_warehouse(
         try:
             chain = require_publishable(settings, record, required, results)
             seal_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))
+            write_data_products(settings, settings.build_file)
             swap_in(settings, record)
         except PublicationError as error:
             raise Failure(str(error), allow_retries=False) from None
+        switch_data_products(settings)
         engine.note_publication()
         remove_build(settings)
         return MaterializeResult(
@@ -105,6 +108,7 @@ def build_published_warehouse(
                 "batches": ", ".join(batch.batch_id for batch in chain.batches),
                 "exported_at": MetadataValue.timestamp(chain.newest.exported_at),
                 "path": MetadataValue.path(str(settings.published_file)),
+                "data_products": MetadataValue.path(str(settings.data_products_link)),
                 "bytes": settings.published_file.stat().st_size,
             }
         )
@@ -118,6 +122,7 @@ def _nothing_to_publish(context: AssetExecutionContext, settings: Settings) -> M
         digest = read_published_digest(settings)
     except PublishedFileError as error:
         raise Failure(f"{error} Nothing was published now: {reason}.", allow_retries=False) from None
+    switch_data_products(settings)
     context.log.warning(f"{settings.published_file} stays as it is: {reason}.")
     return MaterializeResult(
         metadata={

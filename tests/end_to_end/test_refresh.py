@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from refreshes import (
     LATER,
@@ -137,6 +139,20 @@ def test_every_check_is_stored_with_its_result(published: Settings, first_refres
     assert {(asset, check) for asset, check, passed, _ in stored if not passed} == first_refresh.warnings
 
 
+def test_code_on_the_page_about_the_data_runs(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the files below a data folder called `data`."""
+    page = (PROJECT_DIR / "docs" / "use_the_data.md").read_text()
+    monkeypatch.chdir(published.data_dir.parent)
+    (pandas,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    printed = subprocess.run([sys.executable, "-c", pandas], capture_output=True, text=True, check=True).stdout
+    assert "The Long Meadow" in printed
+    assert "2021 " in printed
+    queries = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(queries) == 2
+    for query in queries:
+        published_rows(published, query)
+
+
 def test_command_line_refresh_serves_readers_and_ignores_dbt_variables(
     published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +182,8 @@ def test_command_line_refresh_serves_readers_and_ignores_dbt_variables(
     assert published_rows(published, "select changes_since from publication.summary") == [("first",)]
     changed = {change for (change,) in published_rows(published, "select change from publication.changes")}
     assert {"venue rank", "band rank", "band verdict"} <= changed
+    exported = pq.read_metadata(published.data_products_link / "ticket_sales.parquet").num_rows
+    assert published_rows(published, "select count(*) from data_products.ticket_sales") == [(exported,)]
 
 
 def test_selection_that_matches_nothing_fails_and_publishes_nothing(published: Settings, start: StartRefresh) -> None:
@@ -195,12 +213,15 @@ def test_one_model_is_built_without_publishing_and_says_so(published: Settings) 
 
 
 def test_publishing_without_building_changes_nothing_and_says_so(published: Settings) -> None:
+    """It repairs the link to the data products, which a kill may have left behind."""
     before = sha256(published.published_file)
+    published.data_products_link.unlink()
     refreshed = refresh(published, select='key:"published_warehouse"')
     assert refreshed.success, refreshed.errors
     assert refreshed.metadata["published_warehouse"]["published"] is False
     assert "built no model" in refreshed.metadata["published_warehouse"]["reason"]
     assert sha256(published.published_file) == before
+    assert (published.data_products_link / "venue_verdicts.csv").exists()
 
 
 @pytest.mark.parametrize(

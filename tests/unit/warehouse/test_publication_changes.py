@@ -15,7 +15,8 @@ from acl_assets.warehouse.publication_changes import write_changes
 Band = tuple[int, str, int, str]
 """A band at the top venue: its id, name, rank and verdict there. The first two ranks are top bands."""
 
-BEFORE: list[Band] = [(1, "NULL", 1, "must invite"), (2, "Ox", 2, "reserve"), (3, "Elk", 3, "possible")]
+GONE: Band = (5, "Gone", 9, "reserve")
+BEFORE: list[Band] = [(1, "NULL", 1, "must invite"), (2, "Ox", 2, "reserve"), (3, "Elk", 3, "possible"), GONE]
 AFTER: list[Band] = [(2, "Ox", 1, "safe to invite"), (1, "NULL", 3, "near-equals"), (3, "Elks", 4, "reserve")]
 NEW: Band = (4, "!!!", 2, "reserve")
 CHANGES = [
@@ -77,7 +78,7 @@ def built(settings: Settings) -> Settings:
 
 
 def test_changes_are_those_that_people_look_at(built: Settings) -> None:
-    """A corrected name is no change. Nor is listed what changed between two bands below the top."""
+    """A corrected name is no change. Nor is listed what happened among bands below the top."""
     assert write_changes(built, "second") == "first"
     assert changes(built) == CHANGES
 
