@@ -52,14 +52,8 @@ _HEADLINES = {
     "leads on one show": "{0} {1} a leader that played once",
     "no clear lead": "{0} {1} no clear lead",
 }
-# What changed since the publication before, the most important first.
-_CHANGES = {
-    "venue verdict": "verdict {0.before}, now {0.after}",
-    "venue rank": "rank {0.before}, now {0.after}",
-    "band verdict": "{0.band_name} {0.before}, now {0.after}",
-    "new band": "{0.band_name} is new",
-    "band rank": "{0.band_name} rank {0.before}, now {0.after}",
-}
+# Changes since the publication before, the most important first.
+_CHANGES = ["venue verdict", "venue rank", "band verdict", "band rank", "new band"]
 _MOST_CHANGES = 4  # shown of a venue
 
 
@@ -294,15 +288,24 @@ def venues_finding(answers: list[VenueAnswer]) -> str:
 
 
 def changes_by_venue(changes: pd.DataFrame) -> list[tuple[str, list[str], int]]:
-    """Return per venue its name, its changes in words, verdicts first, and how many more there are."""
-    if changes.empty:
-        return []
-    in_order = changes.assign(place=changes.change.map(list(_CHANGES).index)).sort_values("place", kind="stable")
-    venues = []
-    for venue, rows in in_order.groupby("venue_name", sort=True):
-        words = [_CHANGES[str(row.change)].format(row) for row in rows.head(_MOST_CHANGES).itertuples()]
-        venues.append((str(venue), words, len(rows) - len(words)))
-    return venues
+    """Return the name of each venue, its changes in words, and how many more there are; new bands come last."""
+    # Bands are new to the whole festival; the rows of other changes name a venue.
+    new = changes[changes.change == "new band"]
+    others = changes.drop(new.index)
+    in_order = others.assign(place=others.change.map(_CHANGES.index)).sort_values("place", kind="stable")
+    groups = [
+        (str(venue), [_in_words(row) for row in _records(rows)]) for venue, rows in in_order.groupby("venue_name")
+    ]
+    if len(new):
+        groups.append(("New bands", list(new.band_name)))
+    return [(name, words[:_MOST_CHANGES], max(0, len(words) - _MOST_CHANGES)) for name, words in groups]
+
+
+def _in_words(change: dict[str, Any]) -> str:
+    subject = f"{change['band_name']}: " if change["band_name"] else ""
+    kind = change["change"].split()[1]
+    before, after = (change[time] if change[time] is not None else f"no {kind}" for time in ("before", "after"))
+    return f"{subject}{kind} {before}, now {after}" if change["before"] else f"{subject}new, {kind} {after}"
 
 
 def _share_of_tickets(answers: list[VenueAnswer]) -> float:
@@ -349,7 +352,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "warnings": _records(audit[audit.outcome != "passed"]),
         "checked_at": data.audit_results.checked_at.max() if len(data.audit_results) else None,
         "publication": data.publications.iloc[0],
-        "is_first_publication": len(data.publications) == 1,
+        "changes_since": _records(data.summary)[0]["changes_since"],
         "statement": data.summary.statement.iloc[0],
         "changes": changes_by_venue(data.changes),
         "venue_glyphs": VENUE_GLYPHS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,13 @@ import pytest
 from report.sample_warehouse import SampleWarehouse, sample_warehouse
 
 from acl_assets.report import page as report
-from acl_assets.report.page import ReportData, ReportDataError, VenueAnswer
+from acl_assets.report.page import ChartOnPage, ReportData, ReportDataError, VenueAnswer
 
 TIME_ZONE = "America/Chicago"
 
 
-def rendered(data: ReportData) -> str:
-    return report.render_report(data, report.page_charts(data))
+# For tests of words.
+CHARTS: defaultdict[str, ChartOnPage] = defaultdict(lambda: ChartOnPage("a chart", []))
 
 
 def published_without(warehouse: SampleWarehouse, folder: Path, statement: str) -> Path:
@@ -128,7 +129,7 @@ def test_warnings_are_listed_escaped_and_told_from_failures(report_data: ReportD
     assert "3 are dated &lt;after&gt; their show." in page
     assert page.count("<strong>Warning</strong>") == 2
     audit = report_data.audit_results.assign(severity="ERROR")
-    assert rendered(replace(report_data, audit_results=audit)).count("<strong>Failed</strong>") == 2
+    assert report.render_report(replace(report_data, audit_results=audit), CHARTS).count("<strong>Failed</strong>") == 2
 
 
 def test_without_a_clear_lead_and_a_manifest_the_page_says_so(report_data: ReportData) -> None:
@@ -137,7 +138,7 @@ def test_without_a_clear_lead_and_a_manifest_the_page_says_so(report_data: Repor
         verdicts=report_data.verdicts.assign(verdict="no clear lead", bands=0),
         export_batches=report_data.export_batches.assign(has_manifest=False),
     )
-    page = rendered(changed)
+    page = report.render_report(changed, CHARTS)
     assert page.count("No band is safe to invite on these records alone.") == 3
     assert "without a manifest: the time is that of its newest file" in page
 
@@ -153,11 +154,12 @@ def test_the_policy_allows_its_own_script_and_nothing_else(report_file: Path) ->
 
 
 CHANGES = pd.DataFrame(
-    [("band rank", "Old Depot", f"Band {number}", str(number), str(number + 1)) for number in range(5)]
-    + [
+    [
+        *(("band rank", "Old Depot", f"Band {number}", str(number), str(number + 1)) for number in range(1, 6)),
         ("venue verdict", "Old Depot", None, "no clear lead", "must invite"),
-        ("venue rank", "Carpa", None, "4", "3"),
-        ("new band", "Carpa", "<b>Newcomers</b>", None, None),
+        ("band rank", "Carpa", "Leavers", "8", None),
+        ("venue rank", "Carpa", None, None, "3"),
+        ("new band", None, "<b>Newcomers</b>", None, "new"),
     ],
     columns=["change", "venue_name", "band_name", "before", "after"],
 )
@@ -165,22 +167,25 @@ CHANGES = pd.DataFrame(
 
 def test_changes_since_the_last_export_stand_by_venue_verdicts_first_and_long_lists_cut() -> None:
     assert report.changes_by_venue(CHANGES) == [
-        ("Carpa", ["rank 4, now 3", "<b>Newcomers</b> is new"], 0),
+        ("Carpa", ["new, rank 3", "Leavers: rank 8, now no rank"], 0),
         (
             "Old Depot",
-            ["verdict no clear lead, now must invite", *(f"Band {n} rank {n}, now {n + 1}" for n in range(3))],
+            ["verdict no clear lead, now must invite", *(f"Band {n}: rank {n}, now {n + 1}" for n in (1, 2, 3))],
             2,
         ),
+        ("New bands", ["<b>Newcomers</b>"], 0),
     ]
 
 
 def test_a_first_publication_has_no_section_of_changes(report_data: ReportData) -> None:
-    changed = "What changed since the last export"
-    assert changed not in rendered(report_data)
-    second = replace(report_data, publications=pd.concat([report_data.publications] * 2))
-    assert "No rank and no verdict changed." in rendered(second)
-    page = rendered(replace(second, changes=CHANGES))
-    assert "<bdi>&lt;b&gt;Newcomers&lt;/b&gt; is new</bdi>" in page
+    title = "What changed since the last export"
+    assert title not in report.render_report(report_data, CHARTS)
+    second = replace(report_data, summary=report_data.summary.assign(changes_since=pd.Timestamp("2022-07-31 06:00")))
+    assert "data of 31 July 2022, 06:00 UTC (31 July, 01:00 in America/Chicago). No rank and no verdict changed." in (
+        report.render_report(second, CHARTS)
+    )
+    page = report.render_report(replace(second, changes=CHANGES), CHARTS)
+    assert "<bdi>&lt;b&gt;Newcomers&lt;/b&gt;</bdi>" in page
     assert "; and 2 more." in page
 
 
@@ -195,7 +200,11 @@ def test_tickets_are_compared_with_those_of_the_festival_before(report_data: Rep
             "is_completed": [True, True, True, False],
         }
     )
-    table = rendered(replace(report_data, sales_over_time=sales)).split('id="festivals-table"')[1].split("</table>")[0]
+    table = (
+        report.render_report(replace(report_data, sales_over_time=sales), CHARTS)
+        .split('id="festivals-table"')[1]
+        .split("</table>")[0]
+    )
     cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
     assert [row[1] for row in cells] == ["", "+25%", "-50%", ""]
 
