@@ -129,7 +129,7 @@ def layered(layers: Sequence[alt.Chart], width: int, height: int) -> alt.LayerCh
 
 def svg_of(chart: alt.LayerChart) -> str:
     """Return a chart as SVG for the page, its text escaped and its colours CSS variables."""
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
     return svg.replace('class="marks"', f'class="{_SIZES[chart.width]}"', 1)
 
 
