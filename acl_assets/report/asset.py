@@ -3,7 +3,15 @@
 import base64
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue, ResourceParam, asset
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    MarkdownMetadataValue,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    asset,
+)
 
 from acl_assets.asset_keys import CODE_METADATA, FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
@@ -27,33 +35,22 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
         """Render the report from the published file alone."""
         with ChildProcesses() as writer:
             report_on = "acl_assets.report.page:report_on"
-            pictures = writer.call(report_on, settings.published_file, settings.report_file, time_zone)
+            pictures: dict[str, bytes] = writer.call(
+                report_on, settings.published_file, settings.report_file, time_zone
+            )
         context.log.info(f"The report is in {settings.report_file}.")
         return MaterializeResult(
             metadata={
                 "path": MetadataValue.path(str(settings.report_file)),
                 "report": MetadataValue.url(settings.report_file.as_uri()),
                 "bytes": settings.report_file.stat().st_size,
-                **_previews(context, pictures),
+                **{name: _preview(name, picture) for name, picture in pictures.items()},
             }
         )
 
     return all_stars_report
 
 
-def _previews(context: AssetExecutionContext, pictures: dict[str, dict[str, Any]]) -> dict[str, MetadataValue[Any]]:
-    """Return an image of each picture, or the reason why it could not be drawn, which fails nothing."""
-    previews: dict[str, MetadataValue[Any]] = {}
-    for name, specification in pictures.items():
-        try:
-            # In a process of its own, because the library aborts on what it cannot draw.
-            with ChildProcesses() as painter:
-                image = base64.b64encode(painter.call("vl_convert:vegalite_to_png", specification)).decode()
-        except Exception as error:
-            reason = f"The preview of {name} could not be drawn: {error}"
-            context.log.warning(f"{reason} The report holds that picture; open it in a browser.")
-            previews[name] = MetadataValue.text(reason)
-        else:
-            # Markdown is the only metadata that shows an image. It holds text from data as pixels alone.
-            previews[name] = MetadataValue.md(f"![{name}](data:image/png;base64,{image})")
-    return previews
+def _preview(name: str, picture: bytes) -> MarkdownMetadataValue:
+    """Return a picture in Markdown, the only metadata that shows one; text from data is in it as pixels alone."""
+    return MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")

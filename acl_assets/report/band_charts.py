@@ -7,70 +7,84 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from acl_assets.report.drawing import (
-    PAPER,
-    THOUSANDS,
-    Palette,
-    Width,
-    chart_of,
-    config,
-    layered,
-    rows_of,
-    tooltip_name,
-)
+from acl_assets.report.charts import row_areas
+from acl_assets.report.drawing import INK, NARROW, THOUSANDS, chart_of, facts, layered, lines_of, rows_of
 
 NAMED_VERDICTS = ("must invite", "near-equals", "leads on one show")
 """Verdicts of the bands that the verdict of their venue names."""
 
 _ROW_HEIGHT = 54
+_NAME_LINE = 15
+_LETTERS_OF_NAME = 30  # on a line, next to the average
 _SURELY = 0.995  # rounds to 100 %, which no evidence gives
-_BAND = alt.Tooltip("tooltip_name:N", title="Band")
-_AVERAGE = alt.Tooltip("avg_tickets_per_performance:Q", title="Average per performance", format=",.1f")
-_PERFORMANCES = alt.Tooltip("performances:Q", title="Performances")
-_TOOLTIP = [
-    _BAND,
-    alt.Tooltip("verdict:N", title="Verdict"),
-    _AVERAGE,
-    alt.Tooltip("expected_tickets:Q", title="Expected", format=",.0f"),
-    alt.Tooltip("interval:N", title="90 % interval"),
-    _PERFORMANCES,
-    alt.Tooltip("p_best:Q", title="Chance to be the best", format=".1%"),
-    alt.Tooltip("p_top_group:Q", title="Chance to be in the top group", format=".1%"),
-    alt.Tooltip("played:N", title="Festivals"),
-]
 
 
-def band_sales_chart(
-    bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette = PAPER, width: Width = "container"
-) -> alt.LayerChart:
+def band_sales_chart(bands: pd.DataFrame, venue_id: int, venue_rank: int) -> alt.LayerChart:
     """Draw picture 3 for one venue from `band_sales_by_venue` of all venues, whose scale is common to the top ones.
 
     A dot is the average of a band, hollow when it rests on one performance. The bar is the 90 % interval of its mean,
     the tick its expected tickets. The bands that the verdict names have the colour that the venue has in picture 2 by
     its rank. A strip shows the averages of all bands at the venue.
     """
-    layers, height = _panel(bands, venue_id, venue_rank, palette, "width")
-    description = (
-        "Dots: average tickets per performance of the venue's top bands, best first, with 90 % intervals. "
-        "Strip below: the averages of all bands at the venue."
+    here = bands[bands.venue_id == venue_id]
+    rows = _band_rows(here, INK.venue(venue_rank))
+    strip_at = 26 + (rows[-1]["bottom"] if rows else 0)
+    height = strip_at + 18 if rows else 1
+    strip = [{"average": average, "strip_at": strip_at} for average in here.avg_tickets_per_performance]
+    caption = [{"at": strip_at - 14, "text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}]
+    scale = alt.Scale(domain=_domain(bands), nice=False, padding=8, clamp=True)
+    axis = alt.Axis(
+        title="average tickets per performance",
+        tickCount=4,
+        orient="bottom",
+        grid=False,
+        domain=False,
+        labelExpr=THOUSANDS,
     )
-    return layered(layers, palette, width, height=height, description=description)
 
+    def at(position: str) -> alt.Y:
+        return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
 
-def band_sales_of_top_venues_chart(
-    bands: pd.DataFrame, venues: pd.DataFrame, verdicts: pd.DataFrame, width: int
-) -> alt.HConcatChart:
-    """Draw `band_sales_chart` of every top venue in `venue_verdicts` side by side; `width` is that of the whole."""
-    judged = venues.merge(verdicts[["venue_id", "verdict", "bands"]], on="venue_id")
-    gap = 16
-    share = (width - gap * (len(judged) - 1)) // max(len(judged), 1)
-    panels = []
-    for _, venue in judged.iterrows():
-        layers, height = _panel(bands, venue.venue_id, venue.venue_rank, PAPER, str(share))
-        name, meaning = verdict_in_words(venue.verdict, venue.bands)
-        title = alt.TitleParams(venue.venue_name, subtitle=f"{name}: {meaning}", limit=share)
-        panels.append(alt.LayerChart(layer=layers, width=share, height=height, title=title))
-    return alt.HConcatChart(hconcat=panels, spacing=gap, config=config(PAPER))
+    def tickets(field: str) -> alt.X:
+        return alt.X(field, scale=scale, axis=axis)
+
+    left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle", "aria": False}
+    right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle", "aria": False}
+    upper: dict[str, Any] = {
+        "fontSize": 12,
+        "color": INK.ink,
+        "fontWeight": alt.ExprRef("datum.is_named ? 'bold' : 'normal'"),
+    }
+    lower: dict[str, Any] = {"fontSize": 11, "color": INK.soft_ink}
+    colour = alt.Color("colour:N", scale=None)
+    base = chart_of(rows)
+    above, below, middle = at("name_at:Q"), at("chance_at:Q"), at("dot_at:Q")
+    layers = [
+        base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32, aria=False).encode(
+            y=middle, x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour
+        ),
+        base.mark_tick(thickness=2, size=15, orient="vertical", opacity=1, aria=False).encode(
+            y=middle, x=tickets("expected_tickets:Q"), color=colour
+        ),
+        base.mark_point(filled=True, opacity=1, size=90, strokeWidth=2, aria=False).encode(
+            y=middle,
+            x=tickets("avg_tickets_per_performance:Q"),
+            stroke=alt.Stroke("colour:N", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
+        ),
+        base.mark_text(**left, **upper, lineHeight=_NAME_LINE, limit=NARROW - 66).encode(
+            y=above, text=alt.Text("name:N")
+        ),
+        base.mark_text(**right, **upper).encode(y=above, text=alt.Text("figures:N")),
+        base.mark_text(**left, **lower).encode(y=below, text=alt.Text("chance:N")),
+        base.mark_text(**right, **lower).encode(y=below, text=alt.Text("basis:N")),
+        chart_of(strip)
+        .mark_tick(thickness=1, size=12, orient="vertical", opacity=1, color=INK.soft_ink, aria=False)
+        .encode(y=at("strip_at:Q"), x=tickets("average:Q")),
+        chart_of(caption).mark_text(**left, **lower).encode(y=at("at:Q"), text=alt.Text("text:N")),
+        row_areas(base, at("top:Q")),
+    ]
+    return layered(layers, NARROW, height)
 
 
 def verdict_in_words(verdict: str, bands: int) -> tuple[str, str]:
@@ -91,76 +105,6 @@ def chance_text(chance: float) -> str:
     return "under 1 %" if chance < 1 - _SURELY else f"{100 * chance:.0f} %"
 
 
-def _panel(
-    bands: pd.DataFrame, venue_id: int, venue_rank: int, palette: Palette, width: str
-) -> tuple[list[alt.Chart], int]:
-    """Return the layers of one venue's picture, and its height in pixels; `width` is a Vega expression."""
-    here = bands[bands.venue_id == venue_id]
-    rows = _band_rows(here, palette.venue(venue_rank), palette)
-    strip_at = _ROW_HEIGHT * len(rows) + 26
-    height = strip_at + 18 if rows else 1
-    scale = alt.Scale(domain=_domain(bands), nice=False, padding=8, clamp=True)
-    axis = alt.Axis(
-        title="average tickets per performance",
-        tickCount=4,
-        orient="bottom",
-        grid=False,
-        domain=False,
-        labelExpr=THOUSANDS,
-    )
-
-    def at(position: str) -> alt.Y:
-        return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
-
-    def tickets(field: str) -> alt.X:
-        return alt.X(field, scale=scale, axis=axis)
-
-    left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle"}
-    right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle"}
-    upper: dict[str, Any] = {
-        "fontSize": 12,
-        "color": palette.ink,
-        "fontWeight": alt.ExprRef("datum.is_named ? 'bold' : 'normal'"),
-    }
-    lower: dict[str, Any] = {"fontSize": 11, "color": palette.soft_ink}
-    colour = alt.Color("colour:N", scale=None)
-    base = chart_of(rows)
-    above, below, middle = at("name_at:Q"), at("chance_at:Q"), at("dot_at:Q")
-    names = base.mark_text(**left, **upper, limit=alt.ExprRef(f"{width} - 66"))
-    dots = base.mark_point(filled=True, opacity=1, size=90, strokeWidth=2)
-    strip = _strip_rows(here, strip_at, palette)
-    caption = [{"at": strip_at - 14, "text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}]
-    layers = [
-        base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32).encode(
-            y=middle, x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour, tooltip=_TOOLTIP
-        ),
-        base.mark_tick(thickness=2, size=15, orient="vertical", opacity=1).encode(
-            y=middle, x=tickets("expected_tickets:Q"), color=colour, tooltip=_TOOLTIP
-        ),
-        dots.encode(
-            y=middle,
-            x=tickets("avg_tickets_per_performance:Q"),
-            stroke=alt.Stroke("colour:N", scale=None),
-            fill=alt.Fill("fill:N", scale=None),
-            tooltip=_TOOLTIP,
-        ),
-        names.encode(y=above, text=alt.Text("ranked_name:N"), tooltip=_TOOLTIP),
-        base.mark_text(**right, **upper).encode(y=above, text=alt.Text("figures:N")),
-        base.mark_text(**left, **lower).encode(y=below, text=alt.Text("chance:N")),
-        base.mark_text(**right, **lower).encode(y=below, text=alt.Text("basis:N")),
-        chart_of(strip)
-        .mark_tick(thickness=1, size=12, orient="vertical", opacity=1)
-        .encode(
-            y=at("strip_at:Q"),
-            x=tickets("avg_tickets_per_performance:Q"),
-            color=colour,
-            tooltip=[_BAND, _AVERAGE, _PERFORMANCES],
-        ),
-        chart_of(caption).mark_text(**left, **lower).encode(y=at("at:Q"), text=alt.Text("text:N")),
-    ]
-    return layers, height
-
-
 def _domain(bands: pd.DataFrame) -> list[float]:
     """Return the tickets that the axis of every top venue spans: its top bands, and all but the lowest tenth of all."""
     at_top_venues = bands[bands.is_top_venue]
@@ -172,43 +116,50 @@ def _domain(bands: pd.DataFrame) -> list[float]:
     return [low, high if high > low else low + 1.0]
 
 
-def _band_rows(here: pd.DataFrame, venue_colour: str, palette: Palette) -> list[dict[str, Any]]:
+def _band_rows(here: pd.DataFrame, venue_colour: str) -> list[dict[str, Any]]:
     """Return the top bands of a venue with their places and texts."""
     shown = here[here.is_top_band].astype({"rank_in_venue": int}).sort_values("rank_in_venue")
-    rows = []
-    for place, band in enumerate(rows_of(shown)):
+    rows: list[dict[str, Any]] = []
+    for band in rows_of(shown):
         is_named = band["verdict"] in NAMED_VERDICTS
-        colour = venue_colour if is_named else palette.soft_ink
-        name_at = 12 + _ROW_HEIGHT * place
+        colour = venue_colour if is_named else INK.soft_ink
+        name = lines_of(f"{band['rank_in_venue']}. {band['band_name']}", _LETTERS_OF_NAME)
+        top = rows[-1]["bottom"] if rows else 0
+        chance_at = top + 12 + _NAME_LINE * len(name)
         at_least = "≥ " if band["sold_out_performances"] else ""
-        first, last = band["first_festival_year"], band["last_festival_year"]
         rows.append(
             band
             | {
-                "name_at": name_at,
-                "chance_at": name_at + 15,
-                "dot_at": name_at + 31,
+                "top": top,
+                "name_at": top + 12,
+                "chance_at": chance_at,
+                "dot_at": chance_at + 16,
+                "bottom": top + _ROW_HEIGHT + _NAME_LINE * (len(name) - 1),
                 "is_named": is_named,
                 "colour": colour,
-                "fill": palette.surface if band["performances"] == 1 else colour,
-                "ranked_name": f"{band['rank_in_venue']}. {band['band_name']}",
-                "tooltip_name": tooltip_name(band["band_name"]),
+                "fill": INK.surface if band["performances"] == 1 else colour,
+                "name": name,
                 "figures": f"{at_least}{band['avg_tickets_per_performance']:,.0f}",
                 "basis": "1 performance" if band["performances"] == 1 else f"{band['performances']} performances",
                 "chance": _chance(band),
-                "interval": f"{band['expected_low']:,.0f} to {band['expected_high']:,.0f}",
-                "played": f"{first}" if first == last else f"{band['festivals']}, {first} to {last}",
+                "facts": _facts(band),
             }
         )
     return rows
 
 
-def _strip_rows(here: pd.DataFrame, strip_at: int, palette: Palette) -> list[dict[str, Any]]:
-    columns = ["band_name", "avg_tickets_per_performance", "performances"]
-    return [
-        band | {"strip_at": strip_at, "colour": palette.soft_ink, "tooltip_name": tooltip_name(band["band_name"])}
-        for band in rows_of(here[columns])
-    ]
+def _facts(band: dict[str, Any]) -> str:
+    first, last = band["first_festival_year"], band["last_festival_year"]
+    return facts(
+        band["band_name"],
+        verdict=band["verdict"],
+        average_per_performance=f"{band['avg_tickets_per_performance']:,.1f}",
+        expected=f"{band['expected_tickets']:,.0f} ({band['expected_low']:,.0f} to {band['expected_high']:,.0f})",
+        performances=band["performances"],
+        chance_to_be_the_best=chance_text(band["p_best"]),
+        chance_to_be_in_the_top_group=chance_text(band["p_top_group"]),
+        festivals=f"{first}" if first == last else f"{band['festivals']}, {first} to {last}",
+    )
 
 
 def _chance(band: dict[str, Any]) -> str:

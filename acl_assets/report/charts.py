@@ -1,6 +1,7 @@
 """Pictures 1 and 2: tickets over time and per venue, as Altair charts of the data products.
 
-Charts take a `Palette`: PAPER for pictures that stand alone, PAGE for the report.
+Each chart is drawn for a width in pixels. The field `facts` of a mark is its label in the page: the name of what it
+stands for on the first line, then its figures.
 """
 
 from __future__ import annotations
@@ -10,36 +11,35 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from acl_assets.report.drawing import PAPER, THOUSANDS, Palette, Width, chart_of, layered, shape, tooltip_name
+from acl_assets.report.drawing import INK, MEDIUM, THOUSANDS, chart_of, facts, layered, lines_of, shape
 
-NARROW = 560  # pixels; below this width a chart leaves out labels that would run into each other
 _MOST_DAYS_BY_MONTH = pd.Timedelta(days=730)
-
-_FESTIVAL = alt.Tooltip("festival_year:O", title="Festival")
-_TICKETS = alt.Tooltip("tickets_sold:Q", title="Tickets", format=",")
-_REVENUE = alt.Tooltip("revenue:Q", title="Revenue", format="$,")
-_PERFORMANCES = alt.Tooltip("performances:Q", title="Performances", format=",")
-_STATUS = alt.Tooltip("status:N", title="Status")
-_VENUE = alt.Tooltip("tooltip_name:N", title="Venue")
+_FACTS = alt.Description("facts:N")
 
 
-def sales_by_festival_chart(
-    sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container"
-) -> alt.LayerChart:
+def sales_by_festival_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     """Draw picture 1 from `ticket_sales_over_time`: tickets per festival; years without a festival keep their place.
 
-    A festival that is not over is pale with a dashed outline and carries the words "on sale". The parameter
-    `festival` holds the year to bring out, null for none.
+    A festival that is not over is pale with a dashed outline and carries the words "on sale".
     """
     festivals = festival_totals(sales)
     years = _every_year(sales)
+    is_wide = width > MEDIUM
     has_room_above = festivals.tickets_sold < 0.7 * festivals.tickets_sold.max()
     festivals = festivals.assign(
         note_at=festivals.tickets_sold.where(has_room_above, 0),
-        status=_status(festivals.is_completed),
-        fill=festivals.is_completed.map({True: palette.accent, False: palette.accent_pale}),
-        outline=festivals.is_completed.map({True: "transparent", False: palette.accent}),
+        fill=festivals.is_completed.map({True: INK.accent, False: INK.accent_pale}),
+        outline=festivals.is_completed.map({True: "transparent", False: INK.accent}),
         label=[_compact(tickets) for tickets in festivals.tickets_sold],
+        facts=[
+            facts(
+                row.festival_year,
+                tickets=f"{row.tickets_sold:,}",
+                revenue=f"${row.revenue:,}",
+                status=_status(row.is_completed),
+            )
+            for row in festivals.itertuples()
+        ],
     )
     gaps = [{"festival_year": year} for year in years if year not in set(festivals.festival_year)]
     x = alt.X(
@@ -48,122 +48,156 @@ def sales_by_festival_chart(
         axis=alt.Axis(
             title=None,
             labelAngle=0,
-            labelExpr=f'width < {NARROW} ? "\'" + slice(datum.label, -2) : datum.label',
+            labelExpr="datum.label" if is_wide else '"\'" + slice(datum.label, -2)',
             labelOverlap=True,
             ticks=False,
             domain=False,
         ),
     )
     base = chart_of(festivals).encode(x=x)
-    bars = base.mark_bar(
-        cornerRadiusTopLeft=3, cornerRadiusTopRight=3, cursor="pointer", strokeWidth=1.5, strokeDash=[4, 3]
-    ).encode(
+    bars = base.mark_bar(cornerRadiusTopLeft=3, cornerRadiusTopRight=3, strokeWidth=1.5, strokeDash=[4, 3]).encode(
         y=_tickets_axis("tickets_sold:Q", stack=None),
         fill=alt.Fill("fill:N", scale=None),
         stroke=alt.Stroke("outline:N", scale=None),
-        opacity=_faint_if("festival !== null && datum.festival_year !== festival"),
-        tooltip=[_FESTIVAL, _TICKETS, _REVENUE, _STATUS],
+        description=_FACTS,
     )
-    is_wide = alt.ExprRef(f"width < {NARROW} ? 0 : 1")
-    labels = base.mark_text(dy=-7, fontSize=11, color=palette.soft_ink, opacity=is_wide).encode(
+    labels = base.mark_text(dy=-7, fontSize=11, color=INK.soft_ink, aria=False).encode(
         y=alt.Y("tickets_sold:Q"), text=alt.Text("label:N")
     )
-    upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11}
+    upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11, "aria": False}
     no_festival = (
         chart_of(gaps)
-        .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=palette.soft_ink)
+        .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=INK.soft_ink)
         .encode(x=x, y=alt.YDatum(0))
     )
-    clear_of_label = alt.ExprRef(f"datum.note_at > 0 && width >= {NARROW} ? 22 : 6")
+    clear_of_label = alt.ExprRef("datum.note_at > 0 ? 22 : 6") if is_wide else 6
     on_sale = (
         chart_of(festivals[~festivals.is_completed])
-        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=palette.ink)
+        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=INK.ink)
         .encode(x=x, y=alt.Y("note_at:Q"))
     )
-    layers = [bars, labels, no_festival, *([] if festivals.is_completed.all() else [on_sale])]
-    description = "Bars: tickets sold per festival year; the festival still on sale is pale with a dashed outline."
-    return layered(layers, palette, width, height=280, description=description, parameter="festival")
+    notes = [no_festival] if festivals.is_completed.all() else [no_festival, on_sale]
+    return layered([bars, *([labels] if is_wide else []), *notes], width, height=280)
 
 
-def sales_by_month_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
-    """Draw tickets per month of sale, of all festivals or of the one in the parameter `festival`."""
+def sales_by_month_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
+    """Draw tickets per month of sale."""
+    sold_in = pd.to_datetime(sales.sale_month)
     months = sales.assign(
-        sale_month=[pd.Timestamp(month).strftime("%Y-%m-%d") for month in sales.sale_month],
-        status=_status(sales.is_completed),
-        fill=sales.is_completed.map({True: palette.accent, False: palette.accent_pale}),
+        sale_month=[f"{month:%Y-%m-%d}" for month in sold_in],
+        fill=sales.is_completed.map({True: INK.accent, False: INK.accent_pale}),
+        facts=[
+            facts(
+                row.festival_year,
+                sold_in=f"{month:%B %Y}",
+                tickets=f"{row.tickets_sold:,}",
+                revenue=f"${row.revenue:,}",
+                status=_status(row.is_completed),
+            )
+            for row, month in zip(sales.itertuples(), sold_in, strict=True)
+        ],
     )
-    sold_in = alt.Tooltip("utcyearmonth(sale_month):T", title="Sold in", format="%B %Y")
     bars = (
         chart_of(months)
-        .transform_filter("festival === null || datum.festival_year === festival")
-        .mark_bar(stroke=palette.accent, strokeWidth=0.6)
+        .mark_bar(stroke=INK.accent, strokeWidth=0.6)
         .encode(
             x=_sale_months_axis(sales),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             fill=alt.Fill("fill:N", scale=None),
             detail=alt.Detail("festival_year:O"),
-            tooltip=[_FESTIVAL, sold_in, _TICKETS, _REVENUE, _STATUS],
+            description=_FACTS,
         )
     )
-    description = "Bars: tickets sold per month of sale, for all festivals or the chosen one."
-    return layered([bars], palette, width, height=130, description=description, parameter="festival")
+    return layered([bars], width, height=130)
 
 
-def sales_by_venue_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
+def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     """Draw picture 2 from `ticket_sales_by_venue`: tickets per venue over all completed festivals, best first."""
     venues = venue_standings(sales)
+    names = [lines_of(f"{venue.venue_rank}. {venue.venue_name}", width // 9) for venue in venues.itertuples()]
+    line = 16
+    # The row of a venue: the lines of its name, then its bar with the figures.
+    heights = pd.Series([line * len(lines) + 26 for lines in names], dtype=int)
+    top = heights.cumsum() - heights
     venues = venues.assign(
-        colour=_venue_colours(venues, palette),
-        ranked_name=[f"{venue.venue_rank}. {venue.venue_name}" for venue in venues.itertuples()],
-        tooltip_name=venues.venue_name.map(tooltip_name),
+        colour=_venue_colours(venues),
+        name=pd.Series(names, dtype=object),
+        name_at=top + 10,
+        bar_at=top + heights - 17,
+        top=top,
+        bottom=top + heights,
         figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
-    )
-    in_order = alt.Y("venue_id:N", sort=list(venues.venue_id), axis=None, scale=alt.Scale(paddingInner=0.2))
-    base = chart_of(venues).encode(y=in_order)
-    bars = base.mark_bar(height=12, cornerRadiusEnd=3, yOffset=9).encode(
-        x=alt.X("total_tickets_sold:Q", axis=None),
-        color=alt.Color("colour:N", scale=None),
-        tooltip=[
-            _VENUE,
-            alt.Tooltip("venue_rank:Q", title="Rank"),
-            alt.Tooltip("total_tickets_sold:Q", title="Tickets", format=","),
-            alt.Tooltip("share_of_tickets:Q", title="Share of all tickets", format=".1%"),
-            alt.Tooltip("total_performances:Q", title="Performances", format=","),
-            alt.Tooltip("capacity:Q", title="Capacity", format=","),
+        facts=[
+            facts(
+                venue.venue_name,
+                rank=venue.venue_rank,
+                tickets=f"{venue.total_tickets_sold:,}",
+                share_of_all_tickets=f"{venue.share_of_tickets:.1%}",
+                revenue=f"${venue.total_revenue:,}",
+                performances=f"{venue.total_performances:,}",
+                capacity=f"{venue.capacity:,}",
+            )
+            for venue in venues.itertuples()
         ],
     )
+    height = int(heights.sum()) or 1
+
+    def at(position: str) -> alt.Y:
+        return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
+
+    most = max(1, int(venues.total_tickets_sold.max())) if len(venues) else 1
+    tickets = alt.X(
+        "total_tickets_sold:Q", axis=None, scale=alt.Scale(domain=[0, most], range=[0, width - 120], nice=False)
+    )
+    base = chart_of(venues)
+    text: dict[str, Any] = {"align": "left", "baseline": "middle", "aria": False}
     weight = alt.ExprRef("datum.is_top_venue ? 'bold' : 'normal'")
-    text: dict[str, Any] = {"baseline": "middle", "dy": -7, "fontWeight": weight}
-    room_for_name = alt.ExprRef("width - 130")
-    names = base.mark_text(**text, x=0, align="left", fontSize=13, color=palette.ink, limit=room_for_name)
-    figures = base.mark_text(**text, x="width", align="right", fontSize=12, color=palette.soft_ink)
-    layers = [bars, names.encode(text=alt.Text("ranked_name:N")), figures.encode(text=alt.Text("figures:N"))]
-    description = "Bars: tickets sold per venue over all completed festivals, best first; top venues in colour."
-    return layered(layers, palette, width, height=max(1, len(venues)) * 42, description=description)
+    layers = [
+        base.mark_bar(orient="horizontal", size=12, cornerRadiusEnd=3, aria=False).encode(
+            x=tickets, y=at("bar_at:Q"), color=alt.Color("colour:N", scale=None)
+        ),
+        base.mark_text(
+            **text, x=0, fontSize=13, fontWeight=weight, color=INK.ink, lineHeight=line, limit=width - 50
+        ).encode(y=at("name_at:Q"), text=alt.Text("name:N")),
+        base.mark_text(**text, dx=7, fontSize=12, color=INK.soft_ink).encode(
+            x=tickets, y=at("bar_at:Q"), text=alt.Text("figures:N")
+        ),
+        row_areas(base, at("top:Q")),
+    ]
+    return layered(layers, width, height)
 
 
-def venues_over_time_chart(sales: pd.DataFrame, palette: Palette = PAPER, width: Width = "container") -> alt.LayerChart:
+def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     """Draw tickets per venue and festival from `ticket_sales_by_venue`, as lines.
 
-    A line breaks where the venue did not host. A festival that is not over is a hollow point off the line. The
-    parameter `venue` holds the venue_id to bring out, or null.
+    A line breaks where the venue did not host. A festival that is not over is a hollow point off the line.
     """
     venues = venue_standings(sales)
-    venues = venues.assign(colour=_venue_colours(venues, palette), tooltip_name=venues.venue_name.map(tooltip_name))
+    venues = venues.assign(colour=_venue_colours(venues))
     pairs = pd.MultiIndex.from_product([venues.venue_id, _every_year(sales)], names=["venue_id", "festival_year"])
     lines = (
         sales.set_index(["venue_id", "festival_year"])[["tickets_sold", "performances", "is_completed"]]
         .reindex(pairs)
         .reset_index()
-        .merge(venues[["venue_id", "tooltip_name", "venue_rank", "is_top_venue", "colour"]], on="venue_id")
+        .merge(venues[["venue_id", "venue_name", "venue_rank", "is_top_venue", "colour"]], on="venue_id")
         .sort_values(["is_top_venue", "venue_rank", "festival_year"], ascending=[True, False, True])
     )
     completed = lines.is_completed.eq(True)
     lines = lines.assign(
         tickets_of_completed=lines.tickets_sold.where(completed),
-        status=_status(completed),
         fill=lines.colour.where(completed, "transparent"),
         marker=lines.venue_rank.where(lines.is_top_venue, 1).astype(str),
+        name=[facts(name) for name in lines.venue_name],
+        facts=[
+            facts(
+                row.venue_name,
+                festival=row.festival_year,
+                tickets=f"{row.tickets_sold:,.0f}",
+                performances=f"{row.performances:,.0f}",
+                status=_status(row.is_completed),
+            )
+            for row in lines.itertuples()
+        ],
     )
     years = alt.Axis(
         title=None,
@@ -176,11 +210,11 @@ def venues_over_time_chart(sales: pd.DataFrame, palette: Palette = PAPER, width:
         x=alt.X("festival_year:Q", axis=years, scale=alt.Scale(zero=False, nice=False, padding=10)),
         stroke=alt.Stroke("colour:N", scale=None),
         detail=alt.Detail("venue_id:N"),
-        opacity=_faint_if("venue !== null && datum.venue_id !== venue"),
     )
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
         y=_tickets_axis("tickets_of_completed:Q"),
-        strokeWidth=alt.StrokeWidthValue(1.3, condition=_by_prominence(4, 2.5)),
+        strokeWidth=alt.StrokeWidthValue(1.3, condition=_if_top(2.5)),
+        description=alt.Description("name:N"),
     )
     points = (
         base.transform_filter("isValid(datum.tickets_sold)")
@@ -188,13 +222,17 @@ def venues_over_time_chart(sales: pd.DataFrame, palette: Palette = PAPER, width:
         .encode(
             y=_tickets_axis("tickets_sold:Q"),
             fill=alt.Fill("fill:N", scale=None),
-            size=alt.SizeValue(16, condition=_by_prominence(95, 45)),
+            size=alt.SizeValue(16, condition=_if_top(45)),
             shape=shape("marker"),
-            tooltip=[_VENUE, _FESTIVAL, _TICKETS, _PERFORMANCES, _STATUS],
+            description=_FACTS,
         )
     )
-    description = "Lines: tickets sold per venue and festival; the top venues in strong colours, the others muted."
-    return layered([paths, points], palette, width, height=300, description=description, parameter="venue")
+    return layered([paths, points], width, height=300)
+
+
+def row_areas(base: alt.Chart, top: alt.Y) -> alt.Chart:
+    """Return areas to point at, as wide as the chart, from the fields `top` to `bottom`, labelled with the `facts`."""
+    return base.mark_rect(x=0, x2="width", color="transparent").encode(y=top, y2="bottom:Q", description=_FACTS)
 
 
 def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
@@ -218,23 +256,23 @@ def _every_year(sales: pd.DataFrame) -> list[int]:
 
 
 def _sale_months_axis(sales: pd.DataFrame) -> alt.X:
-    """Return the axis of sale months, with a tick at every month or, for all festivals of many years, at every year."""
+    """Return the axis of sale months, with a tick at every month or, over many years, at every year."""
     months = pd.to_datetime(sales.sale_month)
     has_many_years = len(months) and months.max() - months.min() > _MOST_DAYS_BY_MONTH
-    by_year = "festival === null" if has_many_years else "false"
-    start = f"utc({months.min().year}, 0, 1)" if has_many_years else "null"
+    # The first year begins before its first sale, and its label would be left out.
+    start = alt.ExprRef(f"utc({months.min().year}, 0, 1)") if has_many_years else alt.Undefined
+    # Bars begin at the tick of their month; the last tick is where the last month ends.
+    by_month = "datum.index === 1 ? '' : utcFormat(datum.value, '%b %Y')"
     return alt.X(
         "utcyearmonth(sale_month):T",
-        # The first year begins before its first sale, and its label would be left out.
-        scale=alt.Scale(domainMin=alt.ExprRef(f"{by_year} ? {start} : null")),
+        scale=alt.Scale(domainMin=start),
         axis=alt.Axis(
             title=None,
             format="%Y",
-            # Bars begin at the tick of their month; the last tick is where the last month ends.
-            labelExpr=f"{by_year} ? utcFormat(datum.value, '%Y') : "
-            "datum.index === 1 ? '' : utcFormat(datum.value, '%b %Y')",
+            labelExpr="utcFormat(datum.value, '%Y')" if has_many_years else by_month,
             labelOverlap=True,
-            tickCount=alt.ExprRef(f"{by_year} ? 'year' : 'month'"),
+            labelFlush=False,
+            tickCount="year" if has_many_years else "month",
             grid=False,
         ),
     )
@@ -247,21 +285,17 @@ def _tickets_axis(field: str, tick_count: int = 4, **properties: Any) -> alt.Y:
     return alt.Y(field, axis=axis, **properties)
 
 
-def _status(is_completed: pd.Series) -> pd.Series:
-    return is_completed.map({True: "completed", False: "still on sale"})
+def _status(is_completed: object) -> str:
+    return "completed" if is_completed else "still on sale"
 
 
-def _faint_if(expression: str) -> alt.OpacityValue:
-    return alt.OpacityValue(1, condition=[{"test": expression, "value": 0.25}])
+def _if_top(value: float) -> list[dict[str, Any]]:
+    return [{"test": "datum.is_top_venue", "value": value}]
 
 
-def _by_prominence(brought_out: float, top: float) -> list[dict[str, Any]]:
-    return [{"test": "datum.venue_id === venue", "value": brought_out}, {"test": "datum.is_top_venue", "value": top}]
-
-
-def _venue_colours(venues: pd.DataFrame, palette: Palette) -> list[str]:
+def _venue_colours(venues: pd.DataFrame) -> list[str]:
     standings = zip(venues.venue_rank, venues.is_top_venue, strict=True)
-    return [palette.venue(rank) if is_top else palette.rest for rank, is_top in standings]
+    return [INK.venue(rank) if is_top else INK.rest for rank, is_top in standings]
 
 
 def _compact(number: float) -> str:

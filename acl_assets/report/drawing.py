@@ -1,20 +1,25 @@
-"""Colours, fonts and other parts that all pictures share."""
+"""Colours, sizes and other parts that all charts share, and how a chart becomes a static SVG or PNG."""
 
 from __future__ import annotations
 
+import html
+import textwrap
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import pandas as pd
+import vl_convert
 
-Width = int | Literal["container"]
-
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+# Pixels a chart is drawn for; report.css picks the drawing that fits and scales it a little.
+NARROW, MEDIUM, WIDE = 320, 560, 940
+_SIZES = {NARROW: "narrow", MEDIUM: "medium", WIDE: "wide"}
 # The format ~s alone writes 0.5 as 500m.
 THOUSANDS = "format(datum.value, datum.value < 1000 ? '~r' : '~s')"
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
-_MOST_IN_TOOLTIP = 80  # characters of a name
+_MOST_LINES_OF_NAME = 5
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Palette:
         return colours[(rank - 1) % len(colours)]
 
     def css(self) -> str:
-        """Return the palette as declarations of the CSS variables that `PAGE` refers to."""
+        """Return the palette as declarations of the CSS variables that `INK` refers to."""
         return " ".join(f"{_css_variable(name)}: {value};" for name, value in vars(self).items())
 
 
@@ -61,8 +66,8 @@ DARK = Palette(
     accent="#8fb8ea", accent_pale="#26384f", rest="#566273", warning="#f0b95a",
     venue_1="#56b4e9", venue_2="#ff8f4d", venue_3="#2fcb9b", venue_4="#e79cc4", venue_5="#f0d24a",
 )  # fmt: skip
-# CSS variables, so that an SVG follows the page into dark mode and onto paper.
-PAGE = Palette(**{field.name: f"var({_css_variable(field.name)})" for field in fields(Palette)})
+# CSS variables, so that a chart follows the page into dark mode and onto paper.
+INK = Palette(**{field.name: f"var({_css_variable(field.name)})" for field in fields(Palette)})
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -75,9 +80,17 @@ def chart_of(data: pd.DataFrame | list[dict[str, Any]]) -> alt.Chart:
     return alt.Chart({"values": data if isinstance(data, list) else rows_of(data)})
 
 
-def tooltip_name(name: str) -> str:
-    """Cut a name that would make a tooltip too high for a screen."""
-    return name if len(name) <= _MOST_IN_TOOLTIP else f"{name[:_MOST_IN_TOOLTIP]}…"
+def facts(name: object, **others: object) -> str:
+    """Return what the page shows when a mark is pointed at: a line for the name and one for each other fact."""
+    lines = [f"{key.replace('_', ' ').capitalize()}: {value}" for key, value in others.items()]
+    return "\n".join([" ".join(str(name).split()), *lines])
+
+
+def lines_of(name: str, characters: int) -> list[str]:
+    """Break a name into lines of at most so many letters, wide ones counted twice; only endless names are cut."""
+    if any(unicodedata.east_asian_width(character) in "WF" for character in name):
+        characters //= 2
+    return textwrap.wrap(name, characters, max_lines=_MOST_LINES_OF_NAME, placeholder="…") or [""]
 
 
 def shape(field: str) -> alt.Shape:
@@ -86,36 +99,63 @@ def shape(field: str) -> alt.Shape:
     return alt.Shape(f"{field}:N", legend=None, scale=alt.Scale(domain=numbers, range=list(_SHAPES)))
 
 
-def layered(
-    layers: list[alt.Chart], palette: Palette, width: Width, parameter: str | None = None, **properties: Any
-) -> alt.LayerChart:
-    """Return the layers as one chart; `parameter` is the name of one that the page sets, null at first."""
+def layered(layers: Sequence[alt.Chart], width: int, height: int) -> alt.LayerChart:
+    """Return the layers as one chart of that size, whose axes are for the eye alone."""
     return alt.LayerChart(
-        layer=layers,
+        layer=list(layers),
         width=width,
+        height=height,
         autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-        params=[alt.VariableParameter(name=parameter, value=None)] if parameter else alt.Undefined,
-        config=config(palette),
-        **properties,
-    )
-
-
-def config(palette: Palette) -> alt.Config:
-    """Return the fonts and colours of axes, titles and background."""
-    return alt.Config(
-        background="transparent" if palette is PAGE else palette.surface,
-        font=FONT,
-        padding=2,
-        view=alt.ViewConfig(stroke=None),
-        title=alt.TitleConfig(anchor="start", fontSize=15, color=palette.ink),
-        axis=alt.AxisConfig(
-            labelColor=palette.soft_ink,
-            titleColor=palette.soft_ink,
-            gridColor=palette.rule,
-            domainColor=palette.rule,
-            tickColor=palette.rule,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
+        config=alt.Config(
+            background="transparent",
+            font="sans-serif",
+            padding=2,
+            view=alt.ViewConfig(stroke=None),
+            axis=alt.AxisConfig(
+                aria=False,
+                labelColor=INK.soft_ink,
+                titleColor=INK.soft_ink,
+                gridColor=INK.rule,
+                domainColor=INK.rule,
+                tickColor=INK.rule,
+                labelFontSize=12,
+                labelSeparation=6,  # a reader's font may be wider than the one it is measured with
+                titleFontSize=12,
+                titleFontWeight="normal",
+            ),
         ),
     )
+
+
+def svg_of(chart: alt.LayerChart) -> str:
+    """Return a chart as SVG for the page, its text escaped and its colours CSS variables."""
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
+    return svg.replace('class="marks"', f'class="{_SIZES[chart.width]}"', 1)
+
+
+def png_of(drawings: Sequence[str], titles: Sequence[str]) -> bytes:
+    """Return SVGs of equal width one next to the other on white, each below its title."""
+    gap = 24
+    widths, heights = zip(*(_size(svg) for svg in drawings), strict=True)
+    parts = []
+    for place, (title, svg) in enumerate(zip(titles, drawings, strict=True)):
+        left = gap + place * (widths[0] + gap)
+        parts.append(
+            f'<text x="{left}" y="{gap}" font-size="15" font-weight="bold">{html.escape(lines_of(title, 36)[0])}</text>'
+        )
+        parts.append(svg.replace("<svg ", f'<svg x="{left}" y="{gap + 12}" ', 1))
+    width, height = gap + sum(widths) + gap * len(widths), max(heights) + 2 * gap
+    picture = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">'
+        f'<rect width="100%" height="100%" fill="{PAPER.surface}"/>{"".join(parts)}</svg>'
+    )
+    for name, colour in vars(PAPER).items():
+        picture = picture.replace(f"var({_css_variable(name)})", colour)
+    png: bytes = vl_convert.svg_to_png(picture)
+    return png
+
+
+def _size(svg: str) -> tuple[int, int]:
+    """Return width and height of an SVG that Vega drew."""
+    width, height = svg.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
+    return int(float(width)), int(float(height))

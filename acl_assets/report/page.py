@@ -1,7 +1,8 @@
 """Write the report: one HTML file with the bands to invite, the pictures, and the provenance of the data.
 
 Numbers are those of the published data products or sums of their rows. The Content-Security-Policy of the page forbids
-all network requests, and all scripts but its own two, which it names by their digests.
+all network requests, and all scripts but its own, which it names by its digest. Charts are static SVG: the script only
+shows what a mark stands for.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,13 @@ import altair as alt
 import duckdb
 import jinja2
 import pandas as pd
-import vl_convert
 
 from acl_assets.report import band_charts, charts
 from acl_assets.report.drawable_text import drawable_frame
-from acl_assets.report.drawing import DARK, PAGE, PAPER
+from acl_assets.report.drawing import DARK, MEDIUM, NARROW, PAPER, WIDE, png_of, svg_of
 from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
-PREVIEW_WIDTH = 900
 VENUE_GLYPHS = ("●", "■", "◆", "▲", "▼", "✚")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _LEAST_STEP = 1.2  # a smaller change of sales is called level
@@ -43,6 +42,8 @@ _QUERIES = {
     "export_batches": "from publication.export_batches order by exported_at, batch_id",
     "audit_results": "from publication.audit_results order by asset_key, check_name",
     "publications": "from publication.publications order by published_at desc",
+    "summary": "from publication.summary",
+    "changes": "from publication.changes",
 }
 # Per verdict, with the number of venues and the form of "to have".
 _HEADLINES = {
@@ -51,6 +52,9 @@ _HEADLINES = {
     "leads on one show": "{0} {1} a leader that played once",
     "no clear lead": "{0} {1} no clear lead",
 }
+# Changes since the publication before, the most important first.
+_CHANGES = ["venue verdict", "venue rank", "band verdict", "band rank", "new band"]
+_MOST_CHANGES = 4  # shown of a venue
 
 
 class ReportDataError(RuntimeError):
@@ -97,6 +101,8 @@ class ReportData:
     export_batches: pd.DataFrame
     audit_results: pd.DataFrame
     publications: pd.DataFrame
+    summary: pd.DataFrame
+    changes: pd.DataFrame
     time_zone: str
 
     @cached_property
@@ -123,15 +129,25 @@ class ReportData:
         return answers
 
 
-def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, dict[str, Any]]:
-    """Write the report on a published file to `target`, and return its `preview_specifications`.
+@dataclass(frozen=True)
+class ChartOnPage:
+    """A chart as the page holds it: what it shows in words, and its drawings for narrow to wide places."""
+
+    description: str
+    drawings: list[str]
+
+
+def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, bytes]:
+    """Write the report on a published file to `target`, and return its pictures as `previews`.
 
     Raises:
         ReportDataError: the file is missing or lacks a table or column.
     """
     data = read_report_data(published_file, time_zone)
-    write_report(data, target)
-    return preview_specifications(data)
+    charts_on_page = page_charts(data)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, render_report(data, charts_on_page))
+    return previews(data, charts_on_page)
 
 
 def read_report_data(published_file: Path, time_zone: str) -> ReportData:
@@ -147,18 +163,12 @@ def read_report_data(published_file: Path, time_zone: str) -> ReportData:
             frames = {name: drawable_frame(warehouse.sql(query).df()) for name, query in _QUERIES.items()}
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise ReportDataError(f"{published_file} is not complete, refresh it: {error}") from error
-    if frames["publications"].empty:
+    if frames["publications"].empty or frames["summary"].empty:
         raise ReportDataError(f"{published_file} was never published; materialize published_warehouse first.")
     return ReportData(**frames, time_zone=time_zone)
 
 
-def write_report(data: ReportData, target: Path) -> None:
-    """Replace `target` by the report atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, render_report(data))
-
-
-def render_report(data: ReportData) -> str:
+def render_report(data: ReportData, charts_on_page: dict[str, ChartOnPage]) -> str:
     """Return the report as one self-contained HTML document."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -171,57 +181,69 @@ def render_report(data: ReportData) -> str:
         count=lambda number: f"{number:,.0f}",
         dollars=lambda number: f"${number:,.0f}",
         percent=lambda share: f"{share:.1%}",
+        change=lambda share: "" if share is None else f"{share:+.0%}",
         instant=lambda moment: _instant(moment, data.time_zone),
         number_word=_number_word,
         chance=band_charts.chance_text,
     )
-    library = _inline_script(drawing_library())
-    behaviour = _inline_script((TEMPLATES / "report.js").read_text(encoding="utf-8"))
+    behaviour = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         _figures(data),
+        charts=charts_on_page,
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         light_colours=PAPER.css(),
         dark_colours=DARK.css(),
-        library=library,
         behaviour=behaviour,
-        script_digests=[_digest(library), _digest(behaviour)],
-        specifications={name: chart.to_dict() for name, chart in page_charts(data).items()},
+        script_digest="sha256-" + base64.b64encode(hashlib.sha256(behaviour.encode()).digest()).decode(),
     )
 
 
-@cache
-def drawing_library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script."""
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return script
-
-
-def preview_specifications(data: ReportData) -> dict[str, dict[str, Any]]:
-    """Return the three pictures in Vega-Lite, by the name of the data product each is drawn from."""
-    pictures: dict[str, Any] = {
-        "ticket_sales_over_time": charts.sales_by_festival_chart(data.sales_over_time, width=PREVIEW_WIDTH),
-        "ticket_sales_by_venue": charts.sales_by_venue_chart(data.sales_by_venue, width=PREVIEW_WIDTH),
-        "band_sales_by_venue": band_charts.band_sales_of_top_venues_chart(
-            data.band_sales, charts.venue_standings(data.sales_by_venue), data.verdicts, width=PREVIEW_WIDTH
-        ),
-    }
-    return {name: picture.to_dict() for name, picture in pictures.items()}
-
-
-def page_charts(data: ReportData) -> dict[str, alt.LayerChart]:
+def page_charts(data: ReportData) -> dict[str, ChartOnPage]:
     """Return the charts of the page by the id of their element; pictures without data are left out."""
     pictures = {}
     if len(data.sales_over_time):
-        pictures["sales-by-festival"] = charts.sales_by_festival_chart(data.sales_over_time, PAGE)
-        pictures["sales-by-month"] = charts.sales_by_month_chart(data.sales_over_time, PAGE)
+        over_time = data.sales_over_time
+        pictures["sales-by-festival"] = ChartOnPage(
+            "Tickets sold per festival", _drawn(charts.sales_by_festival_chart, over_time, NARROW, MEDIUM, WIDE)
+        )
+        pictures["sales-by-month"] = ChartOnPage(
+            "Tickets sold per month of sale", _drawn(charts.sales_by_month_chart, over_time, NARROW, MEDIUM, WIDE)
+        )
     if data.sales_by_venue.total_performances.any():
-        pictures["sales-by-venue"] = charts.sales_by_venue_chart(data.sales_by_venue, PAGE)
-        pictures["venues-over-time"] = charts.venues_over_time_chart(data.sales_by_venue, PAGE)
+        by_venue = data.sales_by_venue
+        pictures["sales-by-venue"] = ChartOnPage(
+            "Tickets sold per venue, best first", _drawn(charts.sales_by_venue_chart, by_venue, NARROW, MEDIUM)
+        )
+        pictures["venues-over-time"] = ChartOnPage(
+            "Tickets sold per venue and festival", _drawn(charts.venues_over_time_chart, by_venue, NARROW, MEDIUM)
+        )
     for answer in data.answers:
-        pictures[f"bands-at-venue-{answer.venue.venue_rank}"] = band_charts.band_sales_chart(
-            data.band_sales, answer.venue.venue_id, answer.venue.venue_rank, PAGE
+        chart = band_charts.band_sales_chart(data.band_sales, answer.venue.venue_id, answer.venue.venue_rank)
+        pictures[f"bands-at-venue-{answer.venue.venue_rank}"] = ChartOnPage(
+            f"Average tickets per performance of the top bands at {answer.venue.venue_name}", [svg_of(chart)]
         )
     return pictures
+
+
+def previews(data: ReportData, charts_on_page: dict[str, ChartOnPage]) -> dict[str, bytes]:
+    """Return the three pictures as PNG, by the name of the data product each is drawn from."""
+    venues = [answer.venue for answer in data.answers]
+    pictures = {
+        "ticket_sales_over_time": {"sales-by-festival": "Tickets per festival"},
+        "ticket_sales_by_venue": {"sales-by-venue": "Tickets per venue"},
+        "band_sales_by_venue": {
+            f"bands-at-venue-{venue.venue_rank}": f"{venue.venue_rank}. {venue.venue_name}" for venue in venues
+        },
+    }
+    return {
+        name: png_of([charts_on_page[chart].drawings[-1] for chart in titles], list(titles.values()))
+        for name, titles in pictures.items()
+        if titles and titles.keys() <= charts_on_page.keys()
+    }
+
+
+def _drawn(draw: Callable[[pd.DataFrame, int], alt.LayerChart], rows: pd.DataFrame, *widths: int) -> list[str]:
+    return [svg_of(draw(rows, width)) for width in widths]
 
 
 def headline(answers: list[VenueAnswer]) -> str:
@@ -265,6 +287,27 @@ def venues_finding(answers: list[VenueAnswer]) -> str:
     return f"{_number_word(len(answers))} sold {_share_of_tickets(answers):.0%} of all" if answers else ""
 
 
+def changes_by_venue(changes: pd.DataFrame) -> list[tuple[str, list[str], int]]:
+    """Return the name of each venue, its changes in words, and how many more there are; new bands come last."""
+    # Bands are new to the whole festival; the rows of other changes name a venue.
+    new = changes[changes.change == "new band"]
+    others = changes.drop(new.index)
+    in_order = others.assign(place=others.change.map(_CHANGES.index)).sort_values("place", kind="stable")
+    groups = [
+        (str(venue), [_in_words(row) for row in _records(rows)]) for venue, rows in in_order.groupby("venue_name")
+    ]
+    if len(new):
+        groups.append(("New bands", list(new.band_name)))
+    return [(name, words[:_MOST_CHANGES], max(0, len(words) - _MOST_CHANGES)) for name, words in groups]
+
+
+def _in_words(change: dict[str, Any]) -> str:
+    subject = f"{change['band_name']}: " if change["band_name"] else ""
+    kind = change["change"].split()[1]
+    before, after = (change[time] if change[time] is not None else f"no {kind}" for time in ("before", "after"))
+    return f"{subject}{kind} {before}, now {after}" if change["before"] else f"{subject}new, {kind} {after}"
+
+
 def _share_of_tickets(answers: list[VenueAnswer]) -> float:
     return sum(float(answer.venue.share_of_tickets) for answer in answers)
 
@@ -273,6 +316,9 @@ def _figures(data: ReportData) -> dict[str, Any]:
     """Return what the template shows of the data."""
     venues = charts.venue_standings(data.sales_by_venue)
     festivals = charts.festival_totals(data.sales_over_time)
+    # A festival on sale is not over, and a first one has none before it.
+    change = festivals.tickets_sold.pct_change().where(festivals.is_completed)
+    festivals = festivals.assign(change=change.replace(math.inf, math.nan))
     completed = festivals[festivals.is_completed]
     audit = data.audit_results.assign(
         outcome=[
@@ -306,6 +352,9 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "warnings": _records(audit[audit.outcome != "passed"]),
         "checked_at": data.audit_results.checked_at.max() if len(data.audit_results) else None,
         "publication": data.publications.iloc[0],
+        "changes_since": _records(data.summary)[0]["changes_since"],
+        "statement": data.summary.statement.iloc[0],
+        "changes": changes_by_venue(data.changes),
         "venue_glyphs": VENUE_GLYPHS,
         "named_verdicts": band_charts.NAMED_VERDICTS,
     }
@@ -331,14 +380,3 @@ def _instant(moment: pd.Timestamp, time_zone: str) -> str:
     utc = pd.Timestamp(moment).tz_localize("UTC")
     local = utc.tz_convert(time_zone)
     return f"{utc.day} {utc:%B %Y, %H:%M} UTC ({local.day} {local:%B, %H:%M} in {time_zone})"
-
-
-def _inline_script(script: str) -> str:
-    """Return a script that can stand between script tags: the tag that would end it is written another way."""
-    lines = script.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub("</(script)", r"<\\/\1", lines, flags=re.IGNORECASE).replace("<!--", "<\\!--")
-
-
-def _digest(script: str) -> str:
-    """Return the name of a script in a Content-Security-Policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

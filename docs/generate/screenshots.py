@@ -157,7 +157,7 @@ def _settle(page: Page) -> None:
 
 
 def photograph_report(page: Page, report: Path, images_dir: Path) -> None:
-    """Take the top of the report, then each of its three pictures.
+    """Take the whole report, its top, then each of its three pictures.
 
     Raises:
         ScreenshotError: the report has fewer than three pictures.
@@ -168,6 +168,7 @@ def photograph_report(page: Page, report: Path, images_dir: Path) -> None:
     _settle(page)
     if pictures.count() < len(_REPORT_PICTURES):
         raise ScreenshotError(f"{report} shows {pictures.count()} pictures, not {len(_REPORT_PICTURES)}.")
+    page.screenshot(path=images_dir / "report_page.png", full_page=True)
     answer_ends_at = pictures.first.evaluate("element => element.getBoundingClientRect().top")
     page.set_viewport_size({"width": 1200, "height": int(answer_ends_at)})
     page.screenshot(path=images_dir / "report.png")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from report.sample_warehouse import SampleWarehouse, sample_warehouse
 
-from acl_assets.report.page import ReportData, read_report_data, write_report
+from acl_assets.report.page import ReportData, read_report_data, report_on
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,8 @@ def report_data(published_file: Path) -> ReportData:
 
 
 @pytest.fixture(scope="session")
-def report_file(report_data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report_file(published_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the full-size sample."""
     target = tmp_path_factory.mktemp("report") / "index.html"
-    write_report(report_data, target)
+    report_on(published_file, target, "America/Chicago")
     return target

@@ -13,6 +13,7 @@ from warehouse.dbt_festivals import nodes, set_choices
 FESTIVALS = [*range(2002, 2020), 2021]
 FESTIVAL_ON_SALE = 2022
 EXPORTED_AT = pd.Timestamp("2022-08-01 06:00:00")
+STATEMENT = "Data as of 1 Aug 2022 01:00, published 1 Aug 2022 01:01 (America/Chicago), 2 checks passed, 2 warnings"
 _OF_TICKETS = {"ticket_sales", "ticket_sales_over_time"}
 
 # Name, capacity, performances per festival, how full it usually is.
@@ -170,4 +171,6 @@ def sample_publication() -> dict[str, pd.DataFrame]:
             [(EXPORTED_AT + pd.Timedelta(minutes=1), "run-4711", "ab" * 32)],
             columns=["published_at", "run_id", "state_digest"],
         ),
+        "summary": pd.DataFrame({"statement": [STATEMENT], "changes_since": [pd.NaT]}),
+        "changes": pd.DataFrame(columns=["change", "venue_name", "band_name", "before", "after"], dtype=str),
     }
