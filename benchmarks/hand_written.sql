@@ -583,8 +583,8 @@ select
     earlier_performances, earlier_avg_tickets, recent_performances, recent_avg_tickets,
     round(change, 6) as change_in_popularity,
     case
-        when earlier_performances = 0 then 'recent only'
-        when recent_performances = 0 then 'earlier only'
+        when earlier_performances = 0 then 'only recently'
+        when recent_performances = 0 then 'only before'
         when abs(score) < 2.576 then 'no clear change'
         when score > 0 then 'gains'
         else 'loses'

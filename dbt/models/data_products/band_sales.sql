@@ -105,8 +105,8 @@ select
     changes.recent_avg_tickets,
     round(changes.change, 6) as change_in_popularity,
     case
-        when changes.earlier_performances = 0 then 'recent only'
-        when changes.recent_performances = 0 then 'earlier only'
+        when changes.earlier_performances = 0 then 'only recently'
+        when changes.recent_performances = 0 then 'only before'
         when changes.score >= {{ least_score }} then 'gains'
         when changes.score <= -{{ least_score }} then 'loses'
         else 'no clear change'
