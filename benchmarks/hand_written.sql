@@ -85,7 +85,9 @@ select
     min(sale_date) as first_day,
     max(sale_date) as last_day,
     count(*) as tickets_sold,
-    sum(ticket_price) as revenue
+    sum(ticket_price) as revenue,
+    min(ticket_price) as lowest_ticket_price,
+    max(ticket_price) as highest_ticket_price
 from star_schema.fct_ticket_sales
 group by all;
 
@@ -95,12 +97,15 @@ select
     performances.is_completed,
     cast(coalesce(sales.tickets_sold, 0) as bigint) as tickets_sold,
     cast(coalesce(sales.revenue, 0) as bigint) as revenue,
+    sales.lowest_ticket_price, sales.highest_ticket_price,
     venues.capacity,
     cast(coalesce(sales.tickets_sold, 0) as double) / venues.capacity as fill_rate
 from star_schema.dim_performances as performances
 inner join star_schema.dim_venues as venues using (venue_id)
 left join (
-    select performance_id, sum(tickets_sold) as tickets_sold, sum(revenue) as revenue
+    select
+        performance_id, sum(tickets_sold) as tickets_sold, sum(revenue) as revenue,
+        min(lowest_ticket_price) as lowest_ticket_price, max(highest_ticket_price) as highest_ticket_price
     from monthly_sales
     group by performance_id
 ) as sales using (performance_id);
@@ -158,6 +163,7 @@ ranked as (
     select
         *,
         total_tickets_sold / nullif(sum(total_tickets_sold) over (), 0) as share_of_tickets,
+        total_revenue / nullif(sum(total_revenue) over (), 0) as share_of_revenue,
         row_number() over (order by total_tickets_sold desc, venue_id) as venue_rank
     from totals
 )
@@ -167,10 +173,15 @@ select
     count(*) as performances,
     cast(sum(tickets_sold) as bigint) as tickets_sold,
     cast(sum(revenue) as bigint) as revenue,
+    min(lowest_ticket_price) as lowest_ticket_price,
+    cast(sum(revenue) / nullif(sum(tickets_sold), 0) as double) as avg_ticket_price,
+    max(highest_ticket_price) as highest_ticket_price,
     cast(total_performances as bigint) as total_performances,
     cast(total_tickets_sold as bigint) as total_tickets_sold,
     cast(total_revenue as bigint) as total_revenue,
     coalesce(cast(share_of_tickets as double), 0) as share_of_tickets,
+    coalesce(cast(share_of_revenue as double), 0) as share_of_revenue,
+    cast(total_revenue / nullif(total_tickets_sold, 0) as double) as total_avg_ticket_price,
     cast(venue_rank as int) as venue_rank,
     venue_rank <= 3 as is_top_venue,
     if(venue_rank <= 3, 'top venue ' || venue_rank, 'venues ranked lower') as venue_standing
@@ -486,11 +497,99 @@ from venues;
 create table data_products.performance_attendance as
 select
     performance_id, performance_start, performance_date, sales.festival_year, sales.is_completed, band_id, band_name,
-    venue_id, venue_name, tickets_sold, revenue, sales.capacity, fill_rate
+    venue_id, venue_name, tickets_sold, revenue, lowest_ticket_price,
+    revenue / nullif(tickets_sold, 0) as avg_ticket_price, highest_ticket_price, sales.capacity, fill_rate
 from star_schema.fct_performances as sales
 inner join star_schema.dim_performances using (performance_id, band_id, venue_id)
 inner join star_schema.dim_bands using (band_id)
 inner join star_schema.dim_venues using (venue_id);
+
+create table data_products.festival_sales as
+with festivals as (
+    select
+        festival_year,
+        min(performance_date) as first_day,
+        bool_and(is_completed) as is_completed,
+        count(*) as performances,
+        cast(sum(tickets_sold) as bigint) as tickets_sold,
+        cast(sum(revenue) as bigint) as revenue,
+        min(lowest_ticket_price) as lowest_ticket_price,
+        max(highest_ticket_price) as highest_ticket_price
+    from data_products.performance_attendance
+    group by festival_year
+)
+select
+    festival_year, first_day, is_completed, if(is_completed, 'completed', 'on sale') as sales_status, performances,
+    tickets_sold, revenue, lowest_ticket_price, revenue / nullif(tickets_sold, 0) as avg_ticket_price,
+    highest_ticket_price,
+    if(is_completed, lag(festival_year) over before, null) as previous_festival_year,
+    if(is_completed, tickets_sold / nullif(lag(tickets_sold) over before, 0) - 1, null) as change_in_tickets,
+    if(is_completed, revenue / nullif(lag(revenue) over before, 0) - 1, null) as change_in_revenue
+from festivals
+window before as (partition by is_completed order by festival_year);
+
+create table data_products.band_sales_by_festival as
+select
+    festival_year, bool_and(is_completed) as is_completed, venue_id, venue_name, band_id, band_name,
+    count(*) as performances,
+    cast(sum(tickets_sold) as bigint) as tickets_sold,
+    cast(sum(revenue) as bigint) as revenue,
+    min(lowest_ticket_price) as lowest_ticket_price,
+    cast(sum(revenue) / nullif(sum(tickets_sold), 0) as double) as avg_ticket_price,
+    max(highest_ticket_price) as highest_ticket_price
+from data_products.performance_attendance
+group by all;
+
+create table data_products.band_sales as
+with recent_festivals as (
+    select festival_year from festival_levels order by festival_year desc limit 3
+),
+played as (
+    select *, festival_year in (from recent_festivals) as is_recent
+    from data_products.performance_attendance
+    inner join (select performance_id, r, is_log, z from ratios) using (performance_id)
+),
+totals as (
+    select
+        band_id, band_name,
+        count(*) as performances,
+        count(distinct venue_id) as venues,
+        count(distinct festival_year) as festivals,
+        cast(sum(tickets_sold) as bigint) as tickets_sold,
+        cast(sum(revenue) as bigint) as revenue,
+        min(lowest_ticket_price) as lowest_ticket_price,
+        max(highest_ticket_price) as highest_ticket_price,
+        count(*) filter (not is_recent) as earlier_performances,
+        avg(tickets_sold) filter (not is_recent) as earlier_avg_tickets,
+        count(*) filter (is_recent) as recent_performances,
+        avg(tickets_sold) filter (is_recent) as recent_avg_tickets,
+        avg(z) filter (is_recent) - avg(z) filter (not is_recent) as difference,
+        if(
+            any_value(is_log), exp(difference) - 1,
+            avg(r) filter (is_recent) / nullif(avg(r) filter (not is_recent), 0) - 1
+        ) as change,
+        difference / sqrt(
+            (select max(sigma2 + kappa2) from priors) * (1 / recent_performances + 1 / earlier_performances)
+        ) as score
+    from played
+    group by band_id, band_name
+)
+select
+    band_id, band_name,
+    cast(row_number() over (order by revenue desc, band_id) as int) as revenue_rank,
+    performances, venues, festivals, tickets_sold, revenue,
+    coalesce(cast(revenue / nullif(sum(revenue) over (), 0) as double), 0) as share_of_revenue,
+    lowest_ticket_price, revenue / nullif(tickets_sold, 0) as avg_ticket_price, highest_ticket_price,
+    earlier_performances, earlier_avg_tickets, recent_performances, recent_avg_tickets,
+    round(change, 6) as change_in_popularity,
+    case
+        when earlier_performances = 0 then 'only recently'
+        when recent_performances = 0 then 'only before'
+        when abs(score) < 2.576 then 'no clear change'
+        when score > 0 then 'gains'
+        else 'loses'
+    end as trend
+from totals;
 
 create view data_products.ticket_sales as
 select
@@ -607,6 +706,8 @@ union all select 'fct_performances', sum(tickets_sold), sum(revenue) from star_s
 union all select 'ticket_sales_over_time', sum(tickets_sold), sum(revenue) from data_products.ticket_sales_over_time
 union all select 'ticket_sales_by_venue', sum(tickets_sold), sum(revenue) from data_products.ticket_sales_by_venue
 union all select 'performance_attendance', sum(tickets_sold), sum(revenue) from data_products.performance_attendance
+union all select 'festival_sales', sum(tickets_sold), sum(revenue) from data_products.festival_sales
+union all select 'band_sales_by_festival', sum(tickets_sold), sum(revenue) from data_products.band_sales_by_festival
 union all select 'ticket_sales', count(*), sum(ticket_price) from data_products.ticket_sales;
 insert into failures
 select hop || '_adds_up', count(*)
@@ -617,6 +718,7 @@ create temp table completed_totals as
 select 'fct_performances' as hop, sum(tickets_sold) as tickets, sum(revenue) as dollars
 from star_schema.fct_performances where is_completed
 union all select 'band_sales_by_venue', sum(tickets_sold), sum(revenue) from data_products.band_sales_by_venue
+union all select 'band_sales', sum(tickets_sold), sum(revenue) from data_products.band_sales
 union all
 select 'venue_totals', sum(total_tickets_sold), sum(total_revenue)
 from (select distinct venue_id, total_tickets_sold, total_revenue from data_products.ticket_sales_by_venue);

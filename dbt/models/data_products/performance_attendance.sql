@@ -10,6 +10,9 @@ select
     venues.venue_name,
     sales.tickets_sold,
     sales.revenue,
+    sales.lowest_ticket_price,
+    cast(sales.revenue as double) / nullif(sales.tickets_sold, 0) as avg_ticket_price,
+    sales.highest_ticket_price,
     sales.capacity,
     sales.fill_rate
 from {{ ref('fct_performances') }} as sales

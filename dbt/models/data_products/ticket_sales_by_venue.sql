@@ -7,7 +7,9 @@ venue_festivals as (
         bool_and(is_completed) as is_completed,
         count(*) as performances,
         sum(tickets_sold) as tickets_sold,
-        sum(revenue) as revenue
+        sum(revenue) as revenue,
+        min(lowest_ticket_price) as lowest_ticket_price,
+        max(highest_ticket_price) as highest_ticket_price
     from {{ ref('fct_performances') }}
     group by venue_id, festival_year
 ),
@@ -29,6 +31,7 @@ ranked_venues as (
         total_tickets_sold,
         total_revenue,
         sum(total_tickets_sold) over () as tickets_sold_anywhere,
+        sum(total_revenue) over () as revenue_anywhere,
         row_number() over (order by total_tickets_sold desc, venue_id asc) as venue_rank
     from venue_totals
 )
@@ -42,12 +45,19 @@ select
     cast(venue_festivals.performances as bigint) as performances,
     cast(venue_festivals.tickets_sold as bigint) as tickets_sold,
     cast(venue_festivals.revenue as bigint) as revenue,
+    venue_festivals.lowest_ticket_price,
+    cast(venue_festivals.revenue as double) / nullif(venue_festivals.tickets_sold, 0) as avg_ticket_price,
+    venue_festivals.highest_ticket_price,
     cast(ranked_venues.total_performances as bigint) as total_performances,
     cast(ranked_venues.total_tickets_sold as bigint) as total_tickets_sold,
     cast(ranked_venues.total_revenue as bigint) as total_revenue,
     coalesce(
         cast(ranked_venues.total_tickets_sold as double) / nullif(ranked_venues.tickets_sold_anywhere, 0), 0
     ) as share_of_tickets,
+    coalesce(
+        cast(ranked_venues.total_revenue as double) / nullif(ranked_venues.revenue_anywhere, 0), 0
+    ) as share_of_revenue,
+    cast(ranked_venues.total_revenue as double) / nullif(ranked_venues.total_tickets_sold, 0) as total_avg_ticket_price,
     cast(ranked_venues.venue_rank as int) as venue_rank,
     ranked_venues.venue_rank <= {{ var('top_venues') }} as is_top_venue,
     case

@@ -29,6 +29,8 @@ BUNDLE = read_bundle()
 OVER_TIME = "from data_products.ticket_sales_over_time"
 BY_VENUE = "from data_products.ticket_sales_by_venue"
 CANDIDATES = "from data_products.all_star_candidates"
+BANDS = "from data_products.band_sales"
+FESTIVALS = "from data_products.festival_sales"
 ATTENDANCE = "from data_products.performance_attendance where is_completed"
 # A row per value that a chart draws. Charts of several series leave out pairs without data.
 QUERIES = {
@@ -44,6 +46,12 @@ QUERIES = {
         f"{CANDIDATES} where venue_rank = {rank}"
         for rank in (1, 2, 3)
     },
+    "Bands by venue and festival": "select festival_year, venue_name, band_name, performances, tickets_sold, revenue, "
+    "lowest_ticket_price, avg_ticket_price, highest_ticket_price from data_products.band_sales_by_festival",
+    "Bands over all venues": "select revenue_rank, band_name, avg_ticket_price, lowest_ticket_price, "
+    f"highest_ticket_price, performances, tickets_sold, revenue, share_of_revenue {BANDS}",
+    "Bands that gain or lose": "select band_name, trend, change_in_popularity, earlier_performances, "
+    f"earlier_avg_tickets, recent_performances, recent_avg_tickets {BANDS}",
     "Candidates": f"select count(*) {CANDIDATES}",
     "Fill by festival": "select festival_year, 'Average fill', avg(fill_rate) "
     f"{ATTENDANCE} group by festival_year union all "
@@ -56,24 +64,40 @@ QUERIES = {
     "Performances, fullest first": "select performance_date, venue_name, band_name, tickets_sold, capacity, fill_rate "
     f"{ATTENDANCE}",
     "Revenue": f"select sum(revenue) {OVER_TIME} where is_completed",
+    "Revenue by venue": f"select distinct venue_name, venue_standing, total_revenue {BY_VENUE}",
+    "Revenue shares and ticket prices by venue": "select venue_name, max(share_of_revenue), max(share_of_tickets), "
+    "min(lowest_ticket_price), max(total_avg_ticket_price), max(highest_ticket_price) "
+    f"{BY_VENUE} where is_completed group by venue_name",
+    "Sales by festival": "select festival_year, sales_status, change_in_tickets, change_in_revenue, avg_ticket_price, "
+    f"performances, tickets_sold, revenue {FESTIVALS}",
     "Sold nothing": f"select count(*) {ATTENDANCE} and tickets_sold = 0",
     **{
         f"Tickets by festival{compact}": "select festival_year, sales_status, sum(tickets_sold) "
         f"{OVER_TIME} group by festival_year, sales_status"
         for compact in ("", ", compact")
     },
+    "Ticket prices by festival": f"select festival_year, 'Highest price', highest_ticket_price {FESTIVALS} union all "
+    f"select festival_year, 'Average price', avg_ticket_price {FESTIVALS} union all "
+    f"select festival_year, 'Lowest price', lowest_ticket_price {FESTIVALS}",
     "Tickets by month of sale": "select date_trunc('month', sale_month)::date, sales_status, sum(tickets_sold) "
     f"{OVER_TIME} group by all",
     "Tickets by venue": f"select distinct venue_name, venue_standing, total_tickets_sold {BY_VENUE}",
     "Tickets by venue and festival": "select festival_year, venue_standing, sum(tickets_sold) "
     f"{BY_VENUE} where is_completed group by festival_year, venue_standing",
     "Tickets sold": f"select sum(tickets_sold) {OVER_TIME} where is_completed",
+    "Tickets, year over year": f"select first_day, tickets_sold {FESTIVALS} where is_completed",
     "Venue verdicts": "select venue_rank, venue_name, verdict, sentence from data_products.venue_verdicts",
     **{
         f"Top venue {rank}": "select distinct venue_name, total_tickets_sold, share_of_tickets "
         f"{BY_VENUE} where venue_rank = {rank}"
         for rank in (1, 2, 3)
     },
+}
+# The last row of tables that have one.
+TOTALS = {
+    "Bands over all venues": "select min(lowest_ticket_price), max(highest_ticket_price), sum(performances), "
+    f"sum(tickets_sold), sum(revenue), sum(share_of_revenue) {BANDS}",
+    "Sales by festival": f"select sum(performances), sum(tickets_sold), sum(revenue) {FESTIVALS}",
 }
 
 
@@ -82,12 +106,15 @@ def test_every_chart_answers_what_its_query_finds_in_the_published_file(superset
     with superset.client() as client:
         numbers = client.numbers("/api/v1/chart/")
         for chart in BUNDLE.of_kind("charts"):
-            [answer] = client.get(f"/api/v1/chart/{numbers[chart.uuid]}/data/", force="true")["result"]
+            answer, *totals = client.get(f"/api/v1/chart/{numbers[chart.uuid]}/data/", force="true")["result"]
             expected = published_rows(superset.settings, QUERIES[chart.name])
             assert expected, chart.name
             is_plot = str(chart.content["viz_type"]).startswith("echarts")
             shown = points(answer["data"], chart.content["params"]["x_axis"]) if is_plot else rows(answer["data"])
             assert Counter(map(comparable, shown)) == Counter(map(comparable, expected)), chart.name
+            shown_totals = [comparable(row) for total in totals for row in rows(total["data"])]
+            expected_totals = published_rows(superset.settings, TOTALS[chart.name]) if chart.name in TOTALS else []
+            assert shown_totals == [comparable(row) for row in expected_totals], chart.name
 
 
 def rows(data: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -149,6 +176,8 @@ def test_charts_of_completed_festivals_may_be_empty_in_a_first_season(
         "delete from data_products.band_sales_by_venue",
         "delete from data_products.all_star_candidates",
         "delete from data_products.venue_verdicts",
+        "delete from data_products.band_sales",
+        "delete from data_products.festival_sales where is_completed",
     )
     with superset.client() as client:
         assert [chart.problem for chart in check_charts(client, superset.settings, BUNDLE) if chart.problem] == []

@@ -22,7 +22,7 @@ from acl_assets.superset.bundle import read_bundle
 
 pytestmark = pytest.mark.server
 
-TABS = ["Sales over time", "Venues", "Bands", "All stars", "Attendance"]
+TABS = ["Sales over time", "Venues", "Bands", "Bands and revenue", "All stars", "Attendance"]
 ERRORS = "[role='alert'], .ant-alert, .ant-empty"
 COLOURS: dict[str, str] = read_bundle().of_kind("dashboards")[0].content["metadata"]["label_colors"]
 # Keep every text with its place in pixels, and every colour that fills a shape, since a canvas was last cleared.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -23,13 +24,18 @@ KEYS = {
     "data_products.band_sales_by_venue": ["venue_id", "band_id"],
     "data_products.all_star_candidates": ["venue_id", "band_id"],
     "data_products.performance_attendance": ["performance_id"],
+    "data_products.festival_sales": ["festival_year"],
+    "data_products.band_sales": ["band_id"],
+    "data_products.band_sales_by_festival": ["festival_year", "venue_id", "band_id"],
     "data_products.ticket_sales": ["ticket_id"],
 }
 EVIDENCE = {
     *("sold_out_performances", "expected_tickets", "expected_low", "expected_high"),
     *("p_best", "p_top_group", "p_stands_out", "verdict"),
+    *("change_in_popularity", "trend"),
 }
-"""Columns of data products that test_evidence.py compares."""
+"""Columns of data products that follow from the evidence models; test_evidence.py compares those."""
+PRICES = ["lowest_ticket_price", "avg_ticket_price", "highest_ticket_price"]
 
 
 # --- the second computation ---------------------------------------------------------------------------------------
@@ -52,11 +58,16 @@ def expected_products(festival: Festival, variables: dict[str, Any]) -> dict[str
         "data_products.ticket_sales_by_venue": venue_festivals(shows, venues),
         "data_products.band_sales_by_venue": bands,
         "data_products.all_star_candidates": candidates(bands),
+        "data_products.festival_sales": festival_totals(shows),
+        "data_products.band_sales": band_totals(shows),
+        "data_products.band_sales_by_festival": totals(
+            shows, ["festival_year", "venue_id", "venue_name", "band_id", "band_name"]
+        ),
     }
 
 
 def performances_with_sales(festival: Festival) -> pd.DataFrame:
-    tickets = festival.frame("tickets").groupby("performance_id")["price"].agg(["size", "sum"])
+    tickets = festival.frame("tickets").groupby("performance_id")["price"].agg(["size", "sum", "min", "mean", "max"])
     shows = festival.frame("performances").rename(columns={"id": "performance_id"})
     bands = festival.frame("bands").rename(columns={"id": "band_id", "name": "band_name"})
     venues = festival.frame("venues").rename(columns={"id": "venue_id", "name": "venue_name"})
@@ -69,6 +80,8 @@ def performances_with_sales(festival: Festival) -> pd.DataFrame:
     shows["performance_start"] = shows["performance_start"].dt.tz_localize(None)
     shows["tickets_sold"] = shows["performance_id"].map(tickets["size"]).fillna(0).astype(int)
     shows["revenue"] = shows["performance_id"].map(tickets["sum"]).fillna(0).astype(int)
+    for column, figure in zip(PRICES, ["min", "mean", "max"], strict=True):
+        shows[column] = shows["performance_id"].map(tickets[figure])
     shows["fill_rate"] = shows["tickets_sold"] / shows["capacity"]
     return shows
 
@@ -108,26 +121,71 @@ def venue_standings(shows: pd.DataFrame, variables: dict[str, Any]) -> pd.DataFr
         )
     rows.sort(key=lambda row: (-row["total_tickets_sold"], row["venue_id"]))
     everything = sum(row["total_tickets_sold"] for row in rows)
+    dollars = sum(row["total_revenue"] for row in rows)
     for rank, row in enumerate(rows, start=1):
         row["venue_rank"] = rank
         row["is_top_venue"] = rank <= variables["top_venues"]
         row["venue_standing"] = f"top venue {rank}" if row["is_top_venue"] else "venues ranked lower"
         row["share_of_tickets"] = row["total_tickets_sold"] / everything if everything else 0.0
+        row["share_of_revenue"] = row["total_revenue"] / dollars if dollars else 0.0
+        sold = row["total_tickets_sold"]
+        row["total_avg_ticket_price"] = row["total_revenue"] / sold if sold else None
     return pd.DataFrame(rows)
 
 
-def venue_festivals(shows: pd.DataFrame, venues: pd.DataFrame) -> pd.DataFrame:
+def totals(shows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Sales and prices of each group of performances."""
     product = (
-        shows.groupby(["venue_id", "venue_name", "capacity", "festival_year"])
+        shows.groupby(keys)
         .agg(
             performances=("performance_id", "size"),
             tickets_sold=("tickets_sold", "sum"),
             revenue=("revenue", "sum"),
+            lowest_ticket_price=("lowest_ticket_price", "min"),
+            highest_ticket_price=("highest_ticket_price", "max"),
             is_completed=("is_completed", "all"),
         )
         .reset_index()
     )
-    return product.merge(venues, on="venue_id")
+    product["avg_ticket_price"] = product["revenue"] / product["tickets_sold"].replace(0, float("nan"))
+    return product
+
+
+def venue_festivals(shows: pd.DataFrame, venues: pd.DataFrame) -> pd.DataFrame:
+    return totals(shows, ["venue_id", "venue_name", "capacity", "festival_year"]).merge(venues, on="venue_id")
+
+
+def festival_totals(shows: pd.DataFrame) -> pd.DataFrame:
+    """Per festival, in order: its sales, and those of a completed festival relative to the completed one before."""
+    product = totals(shows, ["festival_year"]).sort_values("festival_year", ignore_index=True)
+    product["first_day"] = product["festival_year"].map(shows.groupby("festival_year")["performance_date"].min())
+    product["sales_status"] = product["is_completed"].map({True: "completed", False: "on sale"})
+    product[["previous_festival_year", "change_in_tickets", "change_in_revenue"]] = float("nan")
+    completed = list(product.index[product["is_completed"]])
+    for before, festival in itertools.pairwise(completed):
+        product.loc[festival, "previous_festival_year"] = product.loc[before, "festival_year"]
+        for change, figure in (("change_in_tickets", "tickets_sold"), ("change_in_revenue", "revenue")):
+            if product.loc[before, figure]:
+                product.loc[festival, change] = product.loc[festival, figure] / product.loc[before, figure] - 1
+    return product
+
+
+def band_totals(shows: pd.DataFrame) -> pd.DataFrame:
+    """Per band with a completed performance: its sales, best first, before and in the last three festivals."""
+    completed = shows[shows["is_completed"]]
+    by_band = completed.groupby("band_id")
+    product = totals(completed, ["band_id", "band_name"])
+    product = product.sort_values(["revenue", "band_id"], ascending=[False, True], ignore_index=True)
+    product["revenue_rank"] = product.index + 1
+    product["share_of_revenue"] = product["revenue"] / (product["revenue"].sum() or 1)
+    for column, counted in (("venues", "venue_id"), ("festivals", "festival_year")):
+        product[column] = product["band_id"].map(by_band[counted].nunique())
+    is_recent = completed["festival_year"].isin(sorted(completed["festival_year"].unique())[-3:])
+    for period, played in (("recent", completed[is_recent]), ("earlier", completed[~is_recent])):
+        tickets = played.groupby("band_id")["tickets_sold"]
+        product[f"{period}_performances"] = product["band_id"].map(tickets.size()).fillna(0)
+        product[f"{period}_avg_tickets"] = product["band_id"].map(tickets.mean())
+    return product
 
 
 def band_standings(shows: pd.DataFrame, venues: pd.DataFrame, variables: dict[str, Any]) -> pd.DataFrame:
@@ -209,14 +267,15 @@ def assert_products_agree(festival: Festival, **changed: Any) -> None:
 
 def comparable(frame: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
     frame = frame[columns].copy()
-    for column in ("sale_month", "sale_date", "performance_date"):
+    for column in ("sale_month", "sale_date", "performance_date", "first_day"):
         if column in frame:
             frame[column] = pd.to_datetime(frame[column])
     for column in ("purchased_at", "performance_start"):
         if column in frame:
             frame[column] = frame[column].astype("datetime64[us]")
-    if "rank_in_venue" in frame:
-        frame["rank_in_venue"] = frame["rank_in_venue"].astype("float64")
+    for column in ("rank_in_venue", "previous_festival_year", "total_avg_ticket_price", *PRICES):
+        if column in frame:
+            frame[column] = frame[column].astype("float64")
     return frame.sort_values(keys).reset_index(drop=True)
 
 

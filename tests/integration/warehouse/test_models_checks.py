@@ -178,6 +178,9 @@ def test_sums_and_rows_that_went_missing_are_found() -> None:
         "data_products.ticket_sales_by_venue": "revenue, total_revenue",
         "data_products.band_sales_by_venue": "revenue",
         "data_products.performance_attendance": "revenue",
+        "data_products.festival_sales": "revenue",
+        "data_products.band_sales": "revenue",
+        "data_products.band_sales_by_festival": "revenue",
     }
     adding_up = {f"{table.split('.')[1]}_adds_up" for table in dollars}
     adding_up |= {"fct_performances_adds_up", "venue_totals_add_up"}

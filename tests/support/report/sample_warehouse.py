@@ -108,7 +108,10 @@ def invented_performances() -> pd.DataFrame:
 def data_products(performances: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The data products of those performances, from the SQL of the models; sale months are invented."""
     facts = performances.assign(  # noqa: F841 # DuckDB reads it by its name
-        revenue=performances["tickets_sold"] * 25, fill_rate=performances["tickets_sold"] / performances["capacity"]
+        revenue=performances["tickets_sold"] * 25,
+        lowest_ticket_price=25,
+        highest_ticket_price=25,
+        fill_rate=performances["tickets_sold"] / performances["capacity"],
     )
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("attach ':memory:' as acl; use acl")
