@@ -35,7 +35,7 @@ $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
 .PHONY: help install run dev demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
-.PHONY: superset superset-install superset-stop superset-export superset-screenshots
+.PHONY: published superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
 help: ## list the commands
@@ -99,7 +99,12 @@ run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chai
 dev: $(INSTALLED) $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
 	@$(SET_DAGSTER_HOME) exec $(PY) -m dagster dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
-superset: $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
+# Before an installation that takes minutes
+published:
+	@data_dir="$${ACL_DATA_DIR:-data}"; test -e "$$data_dir/published/acl.duckdb" \
+		|| { echo "Nothing is published in $$data_dir yet. Run: make run" >&2; exit 1; }
+
+superset: published $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
 superset-stop: $(INSTALLED) ## stop the Superset that another process runs

@@ -129,3 +129,11 @@ def test_run_simulates_only_where_no_export_has_landed_and_prints_where_the_resu
         [str(project / ".dagster"), *refresh],
         [str(project / "my home"), *refresh],
     ]
+
+
+def test_superset_names_what_to_do_before_it_installs_anything(project: Path) -> None:
+    (project / "superset" / ".venv" / "installed").unlink()
+    refused = make(project, "superset")
+    assert refused.returncode != 0
+    assert refused.stderr.startswith("Nothing is published in data yet. Run: make run\n")
+    assert not (project / "calls").exists()
