@@ -112,6 +112,7 @@ def test_viewer_lands_on_the_dashboard_filters_views_as_table_and_downloads(
         page.goto(superset.url)
         page.wait_for_url("**/superset/dashboard/acl-all-stars/**")
         open_dashboard(page, superset.url, "acl-all-stars")
+        open_tab(page, "Sales over time")
         choose(page, "Festival", "2019")
         page.click("[data-test='filter-bar__apply-button']")
         for tab in ("Venues", "Bands", "All stars", "Attendance", "Sales over time"):
