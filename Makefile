@@ -37,7 +37,7 @@ $(error Run make in the folder of the project, or with make -C FOLDER)
 endif
 
 .PHONY: help install run dev dbt-docs demo-source extract check test test-fast test-all test-spark bench bench-extraction docs lock audit clean
-.PHONY: superset superset-install superset-stop superset-export superset-screenshots
+.PHONY: published superset superset-install superset-stop superset-export superset-screenshots
 .PHONY: spark-install spark-cluster spark-cluster-install spark-cluster-stop spark-parity
 
 help: ## list the commands
@@ -110,7 +110,12 @@ dev: settings $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with t
 dbt-docs: settings ## serve dbt's documentation of the published file on 127.0.0.1:8080, until Ctrl-C
 	@$(PY) -m acl_assets.warehouse.dbt_docs --port "$(or $(PORT),8080)"
 
-superset: settings $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
+# Before an installation that takes minutes
+published:
+	@data_dir="$${ACL_DATA_DIR:-data}"; test -e "$$data_dir/published/acl.duckdb" \
+		|| { echo "Nothing is published in $$data_dir yet. Run: make run" >&2; exit 1; }
+
+superset: settings published $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
 superset-stop: $(INSTALLED) ## stop the Superset that another process runs

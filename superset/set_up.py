@@ -17,8 +17,8 @@ from superset.app import create_app
 from superset.extensions import appbuilder, db, security_manager
 
 VIEWER_ROLE = "ACL viewer"
-WAREHOUSE_SCHEMA = "[ACL warehouse].[data_products]"
-"""The schema of the data products, the only one that viewers may read, as Superset names it in permissions."""
+WAREHOUSE_SCHEMAS = ("[ACL warehouse].[data_products]", "[ACL warehouse].[publication]")
+"""The schemas that viewers may read, as Superset names them in permissions: data products, and their age and checks."""
 
 # Permissions in Superset's own public role that a viewer of dashboards does not need.
 _NOT_FOR_VIEWERS = {("can_explore_json", "Superset"), ("can_slice", "Superset")}
@@ -61,11 +61,13 @@ def _write_quickly(connection: object, _record: object) -> None:
 
 def _make_viewer_role() -> None:
     wanted = (security_manager.PUBLIC_ROLE_PERMISSIONS - _NOT_FOR_VIEWERS) | _ALSO_FOR_VIEWERS
-    security_manager.add_permission_view_menu("schema_access", WAREHOUSE_SCHEMA)
+    schemas = {("schema_access", schema) for schema in WAREHOUSE_SCHEMAS}
+    for permission, schema in schemas:
+        security_manager.add_permission_view_menu(permission, schema)
     role = security_manager.add_role(VIEWER_ROLE)
     role.permissions = [
         granted
-        for permission, view in sorted(wanted | {("schema_access", WAREHOUSE_SCHEMA)})
+        for permission, view in sorted(wanted | schemas)
         if (granted := security_manager.find_permission_view_menu(permission, view))
     ]
 

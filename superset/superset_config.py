@@ -43,6 +43,7 @@ def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by th
     """Change the application where Superset has no setting."""
     _limit_sign_in(app)
     _wrap_bar_labels(app)
+    _open_dashboard_first(app)
 
 
 def _current_user() -> object:
@@ -62,6 +63,13 @@ def _limit_sign_in(app: Any) -> None:
     sign_in = app.view_functions["SecurityApi.login"]
     limited = manager.limiter.limit(AUTH_RATE_LIMIT, deduct_when=lambda response: response.status_code != 200)
     app.view_functions["SecurityApi.login"] = limited(sign_in)
+
+
+def _open_dashboard_first(app: Any) -> None:
+    """Redirect the start page, which follows the sign-in, to the dashboard instead of the list of recent charts."""
+    from flask import redirect
+
+    app.view_functions["SupersetIndexView.index"] = lambda: redirect("/superset/dashboard/acl-all-stars/")
 
 
 def _wrap_bar_labels(app: Any) -> None:

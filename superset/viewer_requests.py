@@ -110,7 +110,8 @@ def _frozen_plain(item: Any) -> str:
 
 
 def _operation(item: Mapping[str, Any]) -> str:
-    return str(item.get("operation"))
+    """Return a comparable form of an operation; the rule of a resampling decides how many rows it makes."""
+    return _frozen_plain(item) if item.get("operation") == "resample" else str(item.get("operation"))
 
 
 def _is_plain(value: Any) -> bool:

@@ -142,3 +142,11 @@ def test_bad_setting_stops_every_command_before_it_starts(project: Path, target:
     assert "ACL_SETLE_SECONDS is not a setting. Did you mean ACL_SETTLE_SECONDS?" in made.stderr
     assert "Traceback" not in made.stderr
     assert not (project / "calls").exists()
+
+
+def test_superset_names_what_to_do_before_it_installs_anything(project: Path) -> None:
+    (project / "superset" / ".venv" / "installed").unlink()
+    refused = make(project, "superset")
+    assert refused.returncode != 0
+    assert refused.stderr.startswith("Nothing is published in data yet. Run: make run\n")
+    assert not (project / "calls").exists()

@@ -41,6 +41,7 @@ select
     venues.venue_name,
     venues.capacity,
     venue_festivals.festival_year,
+    make_date(venue_festivals.festival_year, 1, 1) as festival_date,
     venue_festivals.is_completed,
     cast(venue_festivals.performances as bigint) as performances,
     cast(venue_festivals.tickets_sold as bigint) as tickets_sold,

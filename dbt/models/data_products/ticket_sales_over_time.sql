@@ -23,6 +23,7 @@ daily_sales as (
 
 select
     festivals.festival_year,
+    make_date(festivals.festival_year, 1, 1) as festival_date,
     cast(date_trunc('month', daily_sales.sale_date) as date) as sale_month,
     cast(sum(daily_sales.tickets_sold) as bigint) as tickets_sold,
     cast(sum(daily_sales.revenue) as bigint) as revenue,

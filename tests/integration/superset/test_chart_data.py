@@ -34,6 +34,7 @@ FESTIVALS = "from data_products.festival_sales"
 ATTENDANCE = "from data_products.performance_attendance where is_completed"
 # A row per value that a chart draws. Charts of several series leave out pairs without data.
 QUERIES = {
+    "Age of the data": "select statement from publication.summary",
     "All-star candidates": "select venue_name, rank_in_venue, band_name, avg_tickets_per_performance, verdict, "
     "performances, sold_out_performances, expected_tickets, expected_low, expected_high, p_best, p_top_group "
     f"{CANDIDATES}",
@@ -53,10 +54,10 @@ QUERIES = {
     "Bands that gain or lose": "select band_name, trend, change_in_popularity, earlier_performances, "
     f"earlier_avg_tickets, recent_performances, recent_avg_tickets {BANDS}",
     "Candidates": f"select count(*) {CANDIDATES}",
-    "Fill by festival": "select festival_year, 'Average fill', avg(fill_rate) "
+    "Fill by festival": "select make_date(festival_year, 1, 1), 'fill', avg(fill_rate) "
     f"{ATTENDANCE} group by festival_year union all "
-    f"select festival_year, 'Fullest performance', max(fill_rate) {ATTENDANCE} group by festival_year",
-    "Fill by venue": f"select venue_name, 'Average fill', avg(fill_rate) {ATTENDANCE} group by venue_name",
+    f"select make_date(festival_year, 1, 1), 'fullest_performance', max(fill_rate) {ATTENDANCE} group by festival_year",
+    "Fill by venue": f"select venue_name, 'fill', avg(fill_rate) {ATTENDANCE} group by venue_name",
     "Must invite": f"select count(*) {CANDIDATES} where verdict = 'must invite'",
     "Near-equals": f"select count(*) {CANDIDATES} where verdict = 'near-equals'",
     "On sale now": f"select sum(tickets_sold) {OVER_TIME} where not is_completed",
@@ -71,22 +72,19 @@ QUERIES = {
     "Sales by festival": "select festival_year, sales_status, change_in_tickets, change_in_revenue, avg_ticket_price, "
     f"performances, tickets_sold, revenue {FESTIVALS}",
     "Sold nothing": f"select count(*) {ATTENDANCE} and tickets_sold = 0",
-    **{
-        f"Tickets by festival{compact}": "select festival_year, sales_status, sum(tickets_sold) "
-        f"{OVER_TIME} group by festival_year, sales_status"
-        for compact in ("", ", compact")
-    },
+    "Tickets by festival": "select make_date(festival_year, 1, 1), sales_status, sum(tickets_sold) "
+    f"{OVER_TIME} group by festival_year, sales_status",
     "Ticket prices by festival": f"select festival_year, 'Highest price', highest_ticket_price {FESTIVALS} union all "
     f"select festival_year, 'Average price', avg_ticket_price {FESTIVALS} union all "
     f"select festival_year, 'Lowest price', lowest_ticket_price {FESTIVALS}",
     "Tickets by month of sale": "select date_trunc('month', sale_month)::date, sales_status, sum(tickets_sold) "
     f"{OVER_TIME} group by all",
     "Tickets by venue": f"select distinct venue_name, venue_standing, total_tickets_sold {BY_VENUE}",
-    "Tickets by venue and festival": "select festival_year, venue_standing, sum(tickets_sold) "
+    "Tickets by venue and festival": "select make_date(festival_year, 1, 1), venue_standing, sum(tickets_sold) "
     f"{BY_VENUE} where is_completed group by festival_year, venue_standing",
     "Tickets sold": f"select sum(tickets_sold) {OVER_TIME} where is_completed",
     "Tickets, year over year": f"select first_day, tickets_sold {FESTIVALS} where is_completed",
-    "Venue verdicts": "select venue_rank, venue_name, verdict, sentence from data_products.venue_verdicts",
+    "Venue verdicts": "select venue_name, verdict, sentence from data_products.venue_verdicts",
     **{
         f"Top venue {rank}": "select distinct venue_name, total_tickets_sold, share_of_tickets "
         f"{BY_VENUE} where venue_rank = {rank}"
@@ -99,6 +97,55 @@ TOTALS = {
     f"sum(tickets_sold), sum(revenue), sum(share_of_revenue) {BANDS}",
     "Sales by festival": f"select sum(performances), sum(tickets_sold), sum(revenue) {FESTIVALS}",
 }
+
+# The figures of the dashboard, of the same tables and without Superset.
+SALES = (
+    "sum({tickets}) filter (is_completed) as tickets_completed, sum({tickets}) filter (not is_completed) as "
+    "tickets_on_sale, sum({tickets}) as tickets, sum({price}) filter (is_completed) as completed_revenue, "
+    "sum({price}) filter (is_completed) / sum({tickets}) filter (is_completed) as average_price, count(*) as count"
+)
+SOLD = SALES.format(tickets="tickets_sold", price="revenue")
+METRICS = {
+    "all_star_candidates": "sum(performances) as performances_completed, count(*) as count, "
+    "sum(avg_tickets_per_performance * performances) / sum(performances) as average_tickets_per_performance",
+    "band_sales": "sum(tickets_sold) as tickets_completed, sum(revenue) as completed_revenue, "
+    "sum(revenue) / sum(tickets_sold) as average_price, sum(performances) as performances_completed, "
+    "sum(tickets_sold) / sum(performances) as average_tickets_per_performance, count(*) as count",
+    "band_sales_by_festival": f"{SOLD}, sum(performances) filter (is_completed) as performances_completed, "
+    "sum(tickets_sold) filter (is_completed) / sum(performances) filter (is_completed) "
+    "as average_tickets_per_performance",
+    "band_sales_by_venue": "sum(tickets_sold) as tickets_completed, sum(revenue) as completed_revenue, "
+    "sum(revenue) / sum(tickets_sold) as average_price, sum(performances) as performances_completed, "
+    "sum(tickets_sold) / sum(performances) as average_tickets_per_performance, count(*) as count",
+    "festival_sales": f"{SOLD}, sum(performances) filter (is_completed) as performances_completed, "
+    "sum(tickets_sold) filter (is_completed) / sum(performances) filter (is_completed) "
+    "as average_tickets_per_performance",
+    "performance_attendance": f"{SOLD}, avg(fill_rate) filter (is_completed) as fill, "
+    "max(fill_rate) filter (is_completed) as fullest_performance, "
+    "count(*) filter (is_completed) as performances_completed, "
+    "count(*) filter (is_completed and tickets_sold = 0) as sold_nothing, "
+    "avg(tickets_sold) filter (is_completed) as average_tickets_per_performance",
+    "summary": "any_value(checks_warned) as failed_checks, count(*) as count",
+    "ticket_sales": SALES.format(tickets="1", price="ticket_price"),
+    "ticket_sales_by_venue": f"{SOLD}, max(total_tickets_sold) as all_time_tickets, "
+    "max(share_of_tickets) as all_time_share, sum(tickets_sold) filter (is_completed) / "
+    "sum(performances) filter (is_completed) as average_tickets_per_performance",
+    "ticket_sales_over_time": SOLD,
+    "venue_verdicts": "sum(bands) as named_bands, count(*) as count",
+}
+
+
+def test_every_saved_metric_answers_the_figure_of_the_dashboard(superset: SupersetUnderTest) -> None:
+    with superset.client() as client:
+        numbers = client.numbers("/api/v1/dataset/")
+        for dataset in BUNDLE.of_kind("datasets"):
+            query = {"columns": [], "metrics": [metric["metric_name"] for metric in dataset.content["metrics"]]}
+            request = {"datasource": {"id": numbers[dataset.uuid], "type": "table"}, "queries": [query]}
+            [shown] = client.post("/api/v1/chart/data", json=request)["result"][0]["data"]
+            sql = f"select {METRICS[dataset.name]} from {dataset.content['schema']}.{dataset.name}"
+            with duckdb.connect(str(superset.settings.published_file), read_only=True) as published:
+                [expected] = published.execute(sql).df().to_dict("records")
+            assert shown == pytest.approx(expected), dataset.name
 
 
 def test_every_chart_answers_what_its_query_finds_in_the_published_file(superset: SupersetUnderTest) -> None:

@@ -22,7 +22,7 @@ from acl_assets.superset.bundle import read_bundle
 
 pytestmark = pytest.mark.server
 
-TABS = ["Sales over time", "Venues", "Bands", "Bands and revenue", "All stars", "Attendance"]
+TABS = ["All stars", "Sales over time", "Venues", "Bands", "Bands and revenue", "Attendance"]
 ERRORS = "[role='alert'], .ant-alert, .ant-empty"
 COLOURS: dict[str, str] = read_bundle().of_kind("dashboards")[0].content["metadata"]["label_colors"]
 # Keep every text with its place in pixels, and every colour that fills a shape, since a canvas was last cleared.
@@ -52,10 +52,10 @@ LOOK = """chart => {
     const { texts, colours } = chart.querySelector("canvas") ?? {};
     return { text: chart.innerText, cells, texts, colours };
 }"""
-# Left edge and width of everything that can be seen; a chart may be seen in two places.
+# Left edge, width and lower edge of every place of a chart.
 PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
-    const { left, width } = chart.getBoundingClientRect();
-    return [chart.dataset.testChartName, left, width];
+    const { left, width, bottom } = chart.getBoundingClientRect();
+    return [chart.dataset.testChartName, left, width, bottom];
 })"""
 
 
@@ -64,7 +64,7 @@ class SeenTab:
     """A tab as it was painted: `charts` and `places` as LOOK and PLACES saw them, `width` in pixels of the page."""
 
     charts: dict[str, dict[str, Any]]
-    places: list[tuple[str, float, float]]
+    places: list[tuple[str, float, float, float]]
     errors: list[str]
     width: int
 
@@ -161,25 +161,33 @@ def rows(superset: SupersetUnderTest, query: str) -> list[tuple[Any, ...]]:
     return published_rows(superset.settings, query)
 
 
-def test_every_tab_is_painted_once_without_errors_and_foreign_requests(seen: SeenDashboard) -> None:
-    """Charts that stand side by side have a second place for narrow windows; one of the two is hidden."""
+def test_every_tab_is_painted_with_the_age_of_its_data_without_errors_and_foreign_requests(
+    seen: SeenDashboard, superset: SupersetUnderTest
+) -> None:
+    [(age,)] = rows(superset, "select statement from publication.summary")
     assert list(seen.tabs) == TABS
     for name, tab in seen.tabs.items():
         assert tab.charts, name
         assert tab.errors == [], name
-        assert sorted(title for title, _, _ in tab.places) == sorted(tab.charts), name
+        assert [[text for text, _ in row] for row in tab.charts["Age of the data"]["cells"]] == [[age]], name
+        assert sorted(title for title, *_ in tab.places) == sorted(tab.charts), name
     assert seen.foreign == []
     assert seen.complaints == []
 
 
 def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard, narrow: SeenDashboard) -> None:
     for name, tab in narrow.tabs.items():
-        assert {title.removesuffix(", compact") for title in tab.charts} == wide.tabs[name].charts.keys()
+        assert tab.charts.keys() == wide.tabs[name].charts.keys()
         assert tab.width <= WIDTHS["narrow"], name
-        for title, left, width in tab.places:
+        for title, left, width, _ in tab.places:
             # As wide as the window but for its margins: no chart stands beside another.
             assert left >= 0, title
             assert 300 <= width <= WIDTHS["narrow"], title
+
+
+def test_the_dashboard_opens_on_the_verdicts_within_the_first_screen(seen: SeenDashboard) -> None:
+    places = {title: bottom for title, _, _, bottom in seen.tabs[TABS[0]].places}
+    assert places["Venue verdicts"] <= 900
 
 
 def test_painted_charts_ask_the_queries_that_they_carry(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
@@ -218,12 +226,17 @@ def number_of(chart: dict[str, Any]) -> str:
     return str(chart["text"]).strip().split("\n")[-2]
 
 
-def test_axes_label_festivals_and_months_once(seen: SeenDashboard, superset: SupersetUnderTest) -> None:
-    festivals = {str(year) for (year,) in rows(superset, "select festival_year from star_schema.dim_performances")}
+def test_axes_label_years_and_months_once_and_name_a_year_without_a_festival(
+    seen: SeenDashboard, wide: SeenDashboard, superset: SupersetUnderTest
+) -> None:
+    festivals = {year for (year,) in rows(superset, "select festival_year from star_schema.dim_performances")}
+    years = {str(year) for year in range(min(festivals), max(festivals) + 1)}
     over_time = seen.tabs["Sales over time"].charts
-    by_festival = over_time.get("Tickets by festival") or over_time["Tickets by festival, compact"]
+    if seen is wide:
+        assert len(years) > len(festivals)
+        assert years <= {text["text"] for text in over_time["Tickets by festival"]["texts"]}
     for chart, label in (
-        (by_festival, r"\d{4}"),
+        (over_time["Tickets by festival"], r"\d{4}"),
         (seen.tabs["Venues"].charts["Tickets by venue and festival"], r"\d{4}"),
         (over_time["Tickets by month of sale"], r"[A-Z][a-z]{2} \d{4}"),
     ):
@@ -231,7 +244,7 @@ def test_axes_label_festivals_and_months_once(seen: SeenDashboard, superset: Sup
         labels = [text["text"] for text in drawn if re.fullmatch(label, text["text"])]
         assert 0 < len(labels) == len(set(labels))
         assert [text[-4:] for text in labels] == sorted(text[-4:] for text in labels)
-        assert set(labels) <= festivals or label != r"\d{4}"
+        assert set(labels) <= years or label != r"\d{4}"
 
 
 def test_bars_stand_in_order_beside_their_names_in_the_colours_of_their_groups(

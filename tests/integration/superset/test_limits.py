@@ -105,11 +105,14 @@ def test_viewer_cannot_ask_without_a_chart(viewer: SupersetClient, chart_request
         viewer.post("/api/v1/query/", data=body)
 
 
-def test_viewer_filters_views_as_table_and_downloads(
+def test_viewer_lands_on_the_dashboard_filters_views_as_table_and_downloads(
     superset: SupersetUnderTest, viewer: SupersetClient, browser: Browser
 ) -> None:
     with signed_in_page(browser, superset.url, viewer.user, viewer.user) as page:
+        page.goto(superset.url)
+        page.wait_for_url("**/superset/dashboard/acl-all-stars/**")
         open_dashboard(page, superset.url, "acl-all-stars")
+        open_tab(page, "Sales over time")
         choose(page, "Festival", "2019")
         page.click("[data-test='filter-bar__apply-button']")
         for tab in ("Venues", "Bands", "All stars", "Attendance", "Sales over time"):
