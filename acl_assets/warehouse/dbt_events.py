@@ -84,7 +84,9 @@ def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult
             asset = result.asset_key.to_user_string()
             page = f"{dagster_url.rstrip('/')}/assets/{asset}?view=checks&checkDetail={result.check_name}"
             rows = result.metadata.get("dagster_dbt/failed_row_count")
-            links[f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"] = MetadataValue.url(page)
+            links[f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"] = (
+                MetadataValue.url(page)
+            )
     reported = _ANSI_CODE.sub("", str(error.description))
     if not links:
         return Failure(reported, allow_retries=False)

@@ -134,8 +134,9 @@ def test_data_products_and_dimensions_show_their_first_rows(first_refresh: Refre
     models = {name for name in first_refresh.metadata if name.startswith(("data_products/", "star_schema/"))}
     assert models - set(previews) == {"star_schema/fct_performances", "star_schema/fct_ticket_sales"}
     assert not [name for name in previews if name.startswith("evidence/")]
-    assert len(previews["star_schema/dim_people"]) == 10
-    assert {column for row in previews["star_schema/dim_people"] for column in row.data} == {"person_id"}
+    people = previews["star_schema/dim_people"].records
+    assert len(people) == 10
+    assert {column for row in people for column in row.data} == {"person_id"}
 
 
 def test_every_check_is_stored_with_its_result(published: Settings, first_refresh: Refreshed) -> None:
