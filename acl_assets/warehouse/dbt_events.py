@@ -78,22 +78,22 @@ def described_events(
 
 
 def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult], dagster_url: str) -> Failure:
-    blocking = {
-        f"{result.asset_key.to_user_string()}: {result.check_name}": MetadataValue.url(
-            f"{dagster_url.rstrip('/')}/assets/{result.asset_key.to_user_string()}"
-            f"?view=checks&checkDetail={result.check_name}"
-        )
-        for result in failed
-        if result.asset_key and result.severity is AssetCheckSeverity.ERROR
-    }
+    links: dict[str, MetadataValue[Any]] = {}
+    for result in failed:
+        if result.asset_key and result.severity is AssetCheckSeverity.ERROR:
+            asset = result.asset_key.to_user_string()
+            page = f"{dagster_url.rstrip('/')}/assets/{asset}?view=checks&checkDetail={result.check_name}"
+            rows = result.metadata.get("dagster_dbt/failed_row_count")
+            links[f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"] = (
+                MetadataValue.url(page)
+            )
     reported = _ANSI_CODE.sub("", str(error.description))
-    if not blocking:
+    if not links:
         return Failure(reported, allow_retries=False)
-    names = ", ".join(blocking)
     return Failure(
-        f"{len(blocking)} blocking checks failed: {names}. The links below lead to their failing rows. Correct the "
-        f"export or the models and refresh again.\n\n{reported}",
-        metadata=blocking,
+        f"Blocking checks failed: {', '.join(links)}. The links below lead to their failing rows. Correct the export "
+        f"or the models and refresh again.\n\n{reported}",
+        metadata=links,
         allow_retries=False,
     )
 

@@ -20,6 +20,7 @@ from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.util.code_links import code_link
 
 _STAGING_PREFIX = "stg_ticketing__"
+_TESTS_OF_UNIQUENESS = {"unique", "unique_whole_number"}
 
 
 class FestivalDbtTranslator(DagsterDbtTranslator):
@@ -79,7 +80,7 @@ def _column_schema(manifest: Mapping[str, Any], unique_id: str) -> TableSchema:
     unique = {
         node["column_name"]
         for node in manifest["nodes"].values()
-        if node.get("attached_node") == unique_id and node.get("test_metadata", {}).get("name") == "unique"
+        if node.get("attached_node") == unique_id and node.get("test_metadata", {}).get("name") in _TESTS_OF_UNIQUENESS
     }
     return TableSchema(
         [

@@ -132,6 +132,17 @@ def test_no_name_of_a_person_is_published(published: Settings, first_refresh: Re
     assert ("festival/people", "name") not in sources
 
 
+def test_data_products_and_dimensions_show_their_first_rows(first_refresh: Refreshed) -> None:
+    """Facts and evidence are not shown, and dim_people shows no more than keys."""
+    previews = {name: found["preview"] for name, found in first_refresh.metadata.items() if "preview" in found}
+    models = {name for name in first_refresh.metadata if name.startswith(("data_products/", "star_schema/"))}
+    assert models - set(previews) == {"star_schema/fct_performances", "star_schema/fct_ticket_sales"}
+    assert not [name for name in previews if name.startswith("evidence/")]
+    people = previews["star_schema/dim_people"].records
+    assert len(people) == 10
+    assert {column for row in people for column in row.data} == {"person_id"}
+
+
 def test_every_check_is_stored_with_its_result(published: Settings, first_refresh: Refreshed) -> None:
     """Readers of the data find what was checked; nothing that was evaluated may be missing."""
     stored = published_rows(published, "select asset_key, check_name, passed, blocking from publication.audit_results")

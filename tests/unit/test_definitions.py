@@ -123,7 +123,7 @@ def test_models_show_their_engine_their_columns_and_the_severity_of_their_tests(
         assert found.description == node["description"]
         columns = found.metadata["dagster/column_schema"].columns
         keys = {column.name for column in columns if column.constraints.unique and not column.constraints.nullable}
-        assert keys or not found.key.path[-1].startswith("dim_")
+        assert keys or not found.key.path[-1].startswith(("dim_", "fct_"))
         assert columns
         assert not [column.name for column in columns if not column.description or column.type == "?"]
     tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]

@@ -32,7 +32,7 @@ def failing_dbt() -> Iterator[Output[Any] | AssetCheckResult]:
         passed=False,
         asset_key=AssetKey(["star_schema", "dim_bands"]),
         check_name="bands_have_names",
-        metadata={"unique_id": "test.bands"},
+        metadata={"unique_id": "test.bands", "dagster_dbt/failed_row_count": 7},
     )
     raise DagsterDbtCliRuntimeError("dbt says \x1b[31mwhy\x1b[0m it failed")
 
@@ -63,9 +63,9 @@ def test_failure_names_the_failed_checks_and_links_to_them(settings: Settings) -
     settings = settings.with_changes(dagster_url="https://dagster.example.org/")
     with pytest.raises(Failure) as raised:
         list(described_events(context, GoneEngine(settings), MANIFEST, invocation))
-    assert "star_schema/dim_bands: bands_have_names" in str(raised.value.description)
+    assert "star_schema/dim_bands: bands_have_names (failing rows: 7)" in str(raised.value.description)
     assert {name: link.value for name, link in raised.value.metadata.items()} == {
-        "star_schema/dim_bands: bands_have_names": "https://dagster.example.org/assets/star_schema/dim_bands"
+        "star_schema/dim_bands: bands_have_names (failing rows: 7)": "https://dagster.example.org/assets/star_schema/dim_bands"
         "?view=checks&checkDetail=bands_have_names"
     }
 
