@@ -155,7 +155,7 @@ check: $(INSTALLED) instance ## run linters and type checks, and validate the Da
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m sqlfluff lint --disable-progress-bar dbt
-	@$(SET_DAGSTER_HOME) $(PY) -m dagster definitions validate -m acl_assets.definitions
+	@$(SET_DAGSTER_HOME) $(PY) .venv/bin/dg check defs
 
 # The browser tests need Chromium; the tests of fonts also need a CJK font. make installs both on Debian and Ubuntu for
 # root. Elsewhere install them yourself. Without them these tests are skipped.

@@ -200,7 +200,8 @@ def refresh(settings: Settings, *, verbose: bool) -> int:
         with open_published(settings) as published:
             query = "select venue_rank, venue_name, verdict, sentence from data_products.venue_verdicts order by all"
             verdicts = published.execute(query).fetchall()
-        _say("", *answer_lines(verdicts), "", f"The report:    {settings.report_file}")
+            ((age,),) = published.execute("select statement from publication.summary").fetchall()
+        _say("", f"{age}.", "", *answer_lines(verdicts), "", f"The report:    {settings.report_file}")
         _say(f"The warehouse: {settings.published_file}")
     if result.success:
         return 0
