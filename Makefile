@@ -111,11 +111,10 @@ dbt-docs: settings ## serve dbt's documentation of the published file on 127.0.0
 	@$(PY) -m acl_assets.warehouse.dbt_docs --port "$(or $(PORT),8080)"
 
 # Before an installation that takes minutes
-published:
-	@data_dir="$${ACL_DATA_DIR:-data}"; test -e "$$data_dir/published/acl.duckdb" \
-		|| { echo "Nothing is published in $$data_dir yet. Run: make run" >&2; exit 1; }
+published: $(INSTALLED)
+	@file="$$($(SETTINGS) published_file)"; test -e "$$file" || { echo "Nothing is published: there is no $$file. Run: make run" >&2; exit 1; }
 
-superset: settings published $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
+superset: published $(SUPERSET_INSTALLED) ## run Apache Superset with the dashboards on 127.0.0.1:8088, until Ctrl-C
 	$(SUPERSET) start --port "$(or $(PORT),8088)"
 
 superset-stop: $(INSTALLED) ## stop the Superset that another process runs
