@@ -57,7 +57,9 @@ def test_it_fails_and_imports_nothing_while_a_chart_is_edited(edited_superset: S
         chart = next(each for each in client.everything("/api/v1/chart/") if each["slice_name"] == "Revenue")
         saved = client.get(f"/api/v1/chart/{chart['id']}")["result"]
         # The chart then shows tickets as revenue.
-        edit = {name: saved[name].replace("revenue", "tickets_sold") for name in ("params", "query_context")}
+        edit = {
+            name: saved[name].replace("completed_revenue", "tickets_completed") for name in ("params", "query_context")
+        }
         client.put(f"/api/v1/chart/{chart['id']}", json=edit)
         for earlier_bundle in (False, True):
             if earlier_bundle:
