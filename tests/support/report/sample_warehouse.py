@@ -174,6 +174,6 @@ def sample_publication() -> dict[str, pd.DataFrame]:
             [(EXPORTED_AT + pd.Timedelta(minutes=1), "run-4711", "ab" * 32)],
             columns=["published_at", "run_id", "state_digest"],
         ),
-        "summary": pd.DataFrame({"statement": [STATEMENT], "changes_since": [pd.NaT]}),
+        "summary": pd.DataFrame({"statement": [STATEMENT], "changes_since": [None]}),
         "changes": pd.DataFrame(columns=["change", "venue_name", "band_name", "before", "after"], dtype=str),
     }
