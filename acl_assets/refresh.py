@@ -30,7 +30,8 @@ from dagster import (
 
 from acl_assets.asset_keys import ROW_COUNT_METADATA
 from acl_assets.settings import Settings, SettingsError
-from acl_assets.util.text import escaped_text
+from acl_assets.util.runs import failure_in_words, root_cause
+from acl_assets.util.text import escaped_text, without_colours
 from acl_assets.warehouse.project import DbtProjectError
 from acl_assets.warehouse.published_file import open_published
 
@@ -168,17 +169,10 @@ def _counted(number: int, noun: str) -> str:
 
 def _error_text(event: DagsterEvent) -> str:
     """Return what the step says of its failure, or the message of the first cause, cut and without colours."""
-    data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        text = data.user_failure_data.description
-    else:
-        error = data.error
-        while error and error.cause:
-            error = error.cause
-        text = error.message if error else "No reason was recorded."
-        if error and error.cls_name == "DagsterExecutionInterruptedError":
-            text = "It was interrupted."
-    lines = [escaped_text(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    name, message = root_cause(event) or ("", "No reason was recorded.")
+    text = "It was interrupted." if name == "DagsterExecutionInterruptedError" else message
+    text = without_colours(failure_in_words(event) or text)
+    lines = [escaped_text(line) for line in text.splitlines() if line.strip()]
     # dbt's output lists what failed before it says why.
     reasons = [number for number, line in enumerate(lines) if re.match(r"\s*\w+ Error in ", line)]
     shown = lines[reasons[0] if reasons else 0 :]
@@ -207,7 +201,7 @@ def refresh(settings: Settings, *, verbose: bool) -> int:
         return 0
     kept = "The warehouse was published nevertheless." if progress.is_published else "Nothing was published."
     _say("", "The refresh failed.", *progress.failures, "", kept, stream=sys.stderr)
-    _say(f"More: VERBOSE=1 make run, or make dev and http://127.0.0.1:3000/runs/{run_id}", stream=sys.stderr)
+    _say(f"More: VERBOSE=1 make run, or make dev and {settings.dagster_url}/runs/{run_id}", stream=sys.stderr)
     return 1
 
 

@@ -107,7 +107,7 @@ def _web_address(text: str) -> str:
             "it is not a web address alone, or has a user, a password or parameters in it. Set it to an address such "
             "as http://127.0.0.1:8088; users and passwords have settings of their own"
         )
-    return text
+    return text.rstrip("/")
 
 
 def _alert_addresses(addresses: SecretStr) -> SecretStr:

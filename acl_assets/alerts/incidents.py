@@ -1,4 +1,4 @@
-"""What a run found, as incidents, and the message about those that are new."""
+"""Turn the events of a run into incidents, and the new incidents into a message."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dagster import (
 )
 
 from acl_assets.asset_keys import BATCH_TAG
+from acl_assets.util.runs import failure_in_words, root_cause
 from acl_assets.util.text import visible_text
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -48,7 +49,7 @@ class Message:
 
 
 def findings(run: DagsterRun, entries: Sequence[EventLogEntry], *, failed: bool) -> dict[str, Incident | None]:
-    """Return what a run that ended found out about its job and its checks, None where all is well."""
+    """Return the incident of the job of an ended run and of each of its checks, None where all is well."""
     events = [entry.dagster_event for entry in entries if entry.dagster_event]
     found: dict[str, Incident | None] = {f"job {run.job_name}": _failed_run(run, events) if failed else None}
     for event in events:
@@ -83,13 +84,10 @@ def _failed_run(run: DagsterRun, events: Sequence[DagsterEvent]) -> Incident:
 
 
 def _cause(event: DagsterEvent) -> str:
-    data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        return _inert(data.user_failure_data.description)
-    error = data.error
-    while error and error.cause:
-        error = error.cause
-    return str(error.cls_name) if error else "unknown error"
+    if description := failure_in_words(event):
+        return _inert(description)
+    cause = root_cause(event)
+    return cause[0] if cause else "unknown error"
 
 
 def _failed_check(

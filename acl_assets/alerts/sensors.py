@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from apprise import NotifyBase
 from dagster import (
     DagsterEventType,
     DagsterInstance,
@@ -22,8 +22,10 @@ from dagster import (
 from pydantic import BaseModel
 
 from acl_assets.alerts.incidents import alert, findings
-from acl_assets.settings import Settings, secret_text
-from acl_assets.util.notifications import kind_of, send, services_at
+from acl_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
 
 _EVENTS = {
     DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -45,10 +47,14 @@ def build_alert_sensors(settings: Settings) -> list[SensorDefinition]:
 
     With a cursor of its own, an address that cannot be reached neither delays nor repeats what others get.
     """
-    services = services_at(secret_text(settings.alert_urls) or "") if settings.alert_urls else []
+    if settings.alert_urls is None:
+        return []
+    # Only installations that send alerts load the library.
+    from acl_assets.util.notifications import kind_of, services_at
+
     names: Counter[str] = Counter()
     sensors = []
-    for service in services:
+    for service in services_at(settings.alert_urls.get_secret_value()):
         name = "alerts_to_" + re.sub(r"\W+", "_", kind_of(service).lower()).strip("_")
         names[name] += 1
         sensors.append(_alert_sensor(f"{name}_{names[name]}" if names[name] > 1 else name, service, settings))
@@ -56,6 +62,8 @@ def build_alert_sensors(settings: Settings) -> list[SensorDefinition]:
 
 
 def _alert_sensor(name: str, service: NotifyBase, settings: Settings) -> SensorDefinition:
+    from acl_assets.util.notifications import kind_of, send
+
     @sensor(
         name=name,
         default_status=DefaultSensorStatus.RUNNING,
@@ -82,7 +90,7 @@ def _alert_sensor(name: str, service: NotifyBase, settings: Settings) -> SensorD
                 **{subject: incident.reason for subject, incident in found.items() if incident},
             }
             if new:
-                message = alert(run, entries, new, settings.dagster_url.rstrip("/"))
+                message = alert(run, entries, new, settings.dagster_url)
                 send(service, message.title, message.body)
                 return _result(f"Sent: {message.title}.", cursor)
         return _result("Nothing new has failed.", cursor)

@@ -1,8 +1,8 @@
-"""Facts about a Dagster run that several steps need: the runs it re-executes and whether it selects any asset."""
+"""Facts about a Dagster run: the runs it re-executes, whether it selects any asset, and why a step failed."""
 
 from __future__ import annotations
 
-from dagster import AssetExecutionContext, DagsterInstance, DagsterRun
+from dagster import AssetExecutionContext, DagsterEvent, DagsterInstance, DagsterRun
 
 # Dagster's job for a selection of assets; the name is part of its run records and URLs.
 _ASSET_JOB = "__ASSET_JOB"
@@ -42,3 +42,17 @@ def run_chain(instance: DagsterInstance, run: DagsterRun) -> list[str]:
         found = instance.get_run_by_id(parent)
         parent = found.parent_run_id if found else None
     return chain
+
+
+def failure_in_words(event: DagsterEvent) -> str | None:
+    """Return the description with which a step failed on purpose, None if another error ended it."""
+    data = event.step_failure_data
+    return (data.user_failure_data and data.user_failure_data.description) or None
+
+
+def root_cause(event: DagsterEvent) -> tuple[str, str] | None:
+    """Return class and message of the error at the root of a failed step, None if none was recorded."""
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return (str(error.cls_name), error.message) if error else None

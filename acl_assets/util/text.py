@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 MAX_TEXT_LENGTH = 200
@@ -19,6 +20,11 @@ def escaped_text(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def without_colours(text: str) -> str:
+    """Remove the codes that colour a text on terminals."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def end_of_log(log_file: Path) -> str:

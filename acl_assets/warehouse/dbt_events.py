@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +27,11 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from acl_assets.asset_keys import COLUMN_LINEAGE_METADATA, DATA_PRODUCTS_PREFIX, ROW_COUNT_METADATA, STAR_SCHEMA_PREFIX
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.runs import selected_assets
+from acl_assets.util.text import without_colours
 from acl_assets.warehouse.build_file import row_counts
 from acl_assets.warehouse.column_lineage import Lineage, lineage_of_models
 from acl_assets.warehouse.engine import Engine
 
-_ANSI_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _FAILING_ROWS = 10
 _PREVIEW_ROWS = 10
 _PREVIEWED = (f"{DATA_PRODUCTS_PREFIX}.", f"{STAR_SCHEMA_PREFIX}.dim_")
@@ -82,12 +81,12 @@ def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult
     for result in failed:
         if result.asset_key and result.severity is AssetCheckSeverity.ERROR:
             asset = result.asset_key.to_user_string()
-            page = f"{dagster_url.rstrip('/')}/assets/{asset}?view=checks&checkDetail={result.check_name}"
+            page = f"{dagster_url}/assets/{asset}?view=checks&checkDetail={result.check_name}"
             rows = result.metadata.get("dagster_dbt/failed_row_count")
             links[f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"] = (
                 MetadataValue.url(page)
             )
-    reported = _ANSI_CODE.sub("", str(error.description))
+    reported = without_colours(str(error.description))
     if not links:
         return Failure(reported, allow_retries=False)
     return Failure(

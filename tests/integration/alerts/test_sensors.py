@@ -1,4 +1,4 @@
-"""What a webhook receives of runs that end, tick by tick, as the daemon would make the ticks."""
+"""A webhook receives each incident of the runs that ended, tick by tick, as the daemon makes the ticks."""
 
 from __future__ import annotations
 

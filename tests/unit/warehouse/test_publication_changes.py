@@ -1,4 +1,4 @@
-"""What changed between two publications: ranks, verdicts and bands, by their ids."""
+"""Changes of ranks, verdicts and bands between two publications are found by ids."""
 
 from __future__ import annotations
 
