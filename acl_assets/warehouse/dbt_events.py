@@ -157,11 +157,14 @@ class _Results:
         )
 
     def _as_dagster_lineage(self, lineage: Lineage) -> TableColumnLineage:
-        translator, project = self.invocation.dagster_dbt_translator, self.invocation.project
+        translator = self.invocation.dagster_dbt_translator
         return TableColumnLineage(
             {
                 column: [
-                    TableColumnDep(translator.get_asset_spec(self.manifest, upstream, project).key, upstream_column)
+                    TableColumnDep(
+                        translator.get_asset_key(translator.get_resource_props(self.manifest, upstream)),
+                        upstream_column,
+                    )
                     for upstream, upstream_column in sources
                 ]
                 for column, sources in lineage.items()
