@@ -135,7 +135,7 @@ left join (select distinct festival_year from star_schema.dim_performances) as f
 -- Data products ------------------------------------------------------------------------------------------------------
 create table data_products.ticket_sales_over_time as
 select
-    festival_year, sale_month,
+    festival_year, make_date(festival_year, 1, 1) as festival_date, sale_month,
     cast(sum(tickets_sold) as bigint) as tickets_sold,
     cast(sum(revenue) as bigint) as revenue,
     festivals.is_completed,
@@ -168,7 +168,7 @@ ranked as (
     from totals
 )
 select
-    venue_id, venue_name, venues.capacity, festival_year,
+    venue_id, venue_name, venues.capacity, festival_year, make_date(festival_year, 1, 1) as festival_date,
     bool_and(is_completed) as is_completed,
     count(*) as performances,
     cast(sum(tickets_sold) as bigint) as tickets_sold,
