@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,9 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = [CONTENDERS[name] for name in options.contenders]
     circumstances = Circumstances.now()
     with _spark_cluster(arena, SPARK in options.contenders) as cluster:
-        # The first run lets dbt parse the project and Dagster create its tables.
         _prepare(arena, chosen, _WARM_UP_SCALE)
+        # The first run lets dbt parse the project and Dagster create its tables. What an earlier benchmark left of them
+        # can be of another version.
         for contender in chosen:
+            shutil.rmtree(arena.data(contender.name), ignore_errors=True)
             contender.run(arena, _WARM_UP_SCALE, "warm-up")
         for scale in sorted(options.scales):
             taking_part = [contender for contender in chosen if contender.takes_part(scale, max(options.scales))]
