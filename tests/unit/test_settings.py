@@ -78,29 +78,19 @@ def test_representation_shows_no_secret(read: Read) -> None:
     ("name", "text"),
     [
         ("ACL_SUPERSET_URL", "http://me:geheim@127.0.0.1:8088"),
-        ("ACL_ALERT_URLS", "json://127.0.0.1 slack://geheim"),
-        ("ACL_ALERT_URLS", "json://127.0.0.1, geheim"),
         ("ACL_ALERT_URLS", "nothing://geheim"),
         ("ACL_SUPERSET_URL", "https://superset.example.org/?token=geheim"),
-        ("ACL_SUPERSET_URL", "https://superset.example.org:geheim/"),
-        ("ACL_SUPERSET_URL", "me:geheim@127.0.0.1:8088"),
-        ("ACL_DATA_DIR", "s3://key:geheim@bucket/acl"),
         ("ACL_DATA_DIR", "s3://key:ge/heim@bucket/acl"),
         ("ACL_DATA_DIR", "s3://bucket/acl?X-Amz-Signature=geheim"),
         ("ACL_EXPORTS_DIR", "https://key:geheim@bucket.example.org/acl"),
-        ("ACL_EXPORTS_DIR", "s3:///"),
         ("ACL_WORK_DIR", "s3://me:geheim@bucket/work"),
         ("ACL_DBT_TARGET", "geheim"),
-        ("ACL_MEMORY_LIMIT", "geheim"),
         ("ACL_MEMORY_LIMIT", "0GB"),
         ("ACL_ACCEPT_SMALLER_BATCH", "data/exports/geheim"),
         ("ACL_TICKETING_DSN", "host=db pass word=geheim"),
-        ("ACL_TICKETING_STANDBY_DSN", "geheim"),
         ("ACL_TICKETING_SCHEMA", "geheim" * 11),
         ("ACL_SPARK_REMOTE", "spark://127.0.0.1:7077/;token=geheim"),
         ("ACL_ALERT_URLS", "json://127.0.0.1:8000 nowhere://me:geheim@example.org"),
-        ("ACL_ALERT_URLS", "slack://geheim"),
-        ("ACL_DAGSTER_URL", "https://me:geheim@dagster.example.org"),
         ("ACL_EXPORTS_DIR", __file__),
         ("ACL_SPARK_PUBLISHED_ROWS", "geheim"),
         ("ACL_SETTLE_SECONDS", "-1"),
@@ -132,11 +122,6 @@ def test_all_bad_variables_are_named_at_once(read: Read) -> None:
 @pytest.mark.parametrize("limit", ["2GB", "0.5 gib", "80%"])
 def test_memory_limit_is_what_duckdb_takes(read: Read, limit: str) -> None:
     duckdb.connect(config={"memory_limit": read(ACL_MEMORY_LIMIT=limit).memory_limit}).close()
-
-
-def test_spark_needs_the_address_of_a_spark_connect_server(read: Read) -> None:
-    with pytest.raises(SettingsError, match=r"^ACL_SPARK_REMOTE .*=spark needs.* such as sc://127\.0\.0\.1:15002"):
-        read(ACL_DBT_TARGET="spark")
 
 
 @pytest.mark.parametrize(

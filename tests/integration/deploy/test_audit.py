@@ -12,7 +12,7 @@ import pytest
 from processes import free_port
 
 from acl_assets.settings import PROJECT_DIR
-from deploy.audit import LOCKS, findings, locked, main, rounds
+from deploy.audit import LOCKS, findings, locked, main
 
 PACKAGES = {
     "requirements.lock": """numpy==1.26.4 ; python_version < '3.12' \\
@@ -123,17 +123,6 @@ def test_an_advisory_service_that_cannot_be_reached_is_no_result(
     assert "Connection refused" in said.err
 
 
-def test_the_default_service_that_cannot_be_reached_is_no_result(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    assert main(project, ["--cache-dir", str(project / "cache")]) == 2
-    assert "Nothing was audited" in capsys.readouterr().err
-
-
 def test_a_skipped_or_missing_package_is_named() -> None:
     packages = {("left_out", "1"): ["a.lock"], ("skipped", "1"): ["b.lock"], ("clean", "1"): ["a.lock"]}
     results = [
@@ -168,7 +157,3 @@ def test_an_audit_with_skipped_packages_fails(
     monkeypatch.setattr("deploy.audit.audit", answer)
     assert main(project, []) == 2
     assert said in capsys.readouterr().err
-
-
-def test_rounds_hold_one_version_of_a_package() -> None:
-    assert rounds([("b", "2"), ("a", "1"), ("b", "1")]) == [[("a", "1"), ("b", "1")], [("b", "2")]]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import SecretStr
-from systemd import DEPLOYMENT, INSTALLED_IN, environment_file, unit
+from systemd import DEPLOYMENT, environment_file, unit
 
 from acl_assets.settings import PROJECT_DIR, Settings
 
@@ -56,17 +56,6 @@ def test_example_holds_no_secret_and_opens_the_webserver_to_this_machine_only() 
     """The webserver has no authentication: anybody who reaches it can launch runs."""
     assert {value for name, value in EXAMPLE.items() if re.search("PASSWORD|DSN|ALERT_URLS", name)} == {""}
     assert EXAMPLE["DAGSTER_WEBSERVER_HOST"] == "127.0.0.1"
-
-
-@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.stem)
-def test_a_service_runs_files_of_the_repository_as_the_user_of_all(service: Path) -> None:
-    settings = unit(service)["Service"]
-    paths = re.findall(rf"{INSTALLED_IN}\S*", f"{settings['ExecStart']} {settings['WorkingDirectory']}")
-    assert paths
-    for path in paths:
-        assert Path(path.replace(INSTALLED_IN, str(PROJECT_DIR))).exists(), path
-    assert (settings["User"], HARDENING["UMask"]) == ("acl_assets", "0077")
-    assert settings["EnvironmentFile"] == "/etc/acl_assets/environment"
 
 
 @pytest.mark.parametrize("service", [path for path in SERVICES if path != MIGRATION], ids=lambda path: path.stem)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -62,15 +60,6 @@ def test_image_copies_only_files_that_exist_and_the_build_may_read() -> None:
     for path in copied:
         assert (PROJECT_DIR / path).exists(), path
         assert path.split("/")[0] in readable
-
-
-def test_make_finds_what_it_needs_among_the_files_copied_before_it_installs(tmp_path: Path) -> None:
-    before = DOCKERFILE.split("RUN make install")[0]
-    for path in [path for line in re.findall(r"^COPY (.+)$", before, re.MULTILINE) for path in shlex.split(line)[:-1]]:
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        shutil.copy(PROJECT_DIR / path, tmp_path / path)
-    make = [shutil.which("make") or "make", "--dry-run", "install"]
-    assert subprocess.run(make, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
 def test_storage_queue_and_monitoring_are_those_of_the_tested_deployment() -> None:
@@ -251,32 +240,6 @@ def test_no_secret_is_in_the_repository() -> None:
     assert not [name for name in SETTINGS if re.search("PASSWORD|DSN|SECRET|KEY|ALERT_URLS", name)]
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda found: found["metadata"]["name"])
-def test_a_deployment_refers_to_what_the_manifests_define(deployment: Any) -> None:
-    pod = _pod(deployment)
-    generated = _yaml(DEPLOYMENT / "kustomization.yaml")
-    proxy = _yaml(DEPLOYMENT / "../proxy/kustomization.yaml")
-    maps = {entry["name"] for entry in [*generated["configMapGenerator"], *proxy["configMapGenerator"]]}
-    maps |= {"kube-root-ca.crt"}  # of every namespace
-    secrets = {entry["name"] for entry in generated["secretGenerator"]}
-    assert pod["serviceAccountName"] in _names("ServiceAccount")
-    assert f"--uid {pod['securityContext']['runAsUser']} " in DOCKERFILE
-    for volume in pod["volumes"]:
-        match volume:
-            case {"configMap": {"name": name}}:
-                assert name in maps
-            case {"secret": {"secretName": name}}:
-                assert name in secrets
-            case {"persistentVolumeClaim": {"claimName": name}}:
-                assert name in _names("PersistentVolumeClaim")
-            case _:
-                assert {"emptyDir", "projected"} & volume.keys()
-    for container in _containers(deployment):
-        assert f"-t {container['image']} ." in DOCKERFILE
-        assert _secrets(container) <= secrets
-        assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
-
-
 def test_daemon_and_webserver_may_reach_the_code_server() -> None:
     server = _yaml(DEPLOYMENT / "workspace.yaml")["load_from"][0]["grpc_server"]
     services = {found["metadata"]["name"]: found["spec"] for found in MANIFESTS if found["kind"] == "Service"}
@@ -315,20 +278,6 @@ def test_nobody_connects_to_the_daemon_or_a_run() -> None:
         "NotIn",
         {"acl-assets-code-server", "acl-assets-webserver"},
     )
-
-
-def test_the_proxy_finds_its_files_in_the_pod() -> None:
-    proxy = _containers(DEPLOYMENTS[2])[1]
-    folder = DEPLOYMENT / ".." / "proxy"
-    rules, main = ((folder / name).read_text(encoding="utf-8") for name in ("dagster.conf", "nginx.conf"))
-    (generator,) = _yaml(folder / "kustomization.yaml")["configMapGenerator"]
-    assert generator["files"] == ["dagster.conf", "nginx.conf"]
-    assert f"include {_mounts(proxy)['proxy']}/dagster.conf;" in main
-    assert proxy["command"][-1] == f"{_mounts(proxy)['proxy']}/nginx.conf"
-    (secret,) = [found for found in _yaml(DEPLOYMENT / "kustomization.yaml")["secretGenerator"] if "files" in found]
-    read = set(re.findall(rf"{_mounts(proxy)['proxy-secrets']}/([\w.]+)", rules))
-    assert read == {Path(file).name for file in secret["files"]}
-    assert "nginx-light" in DOCKERFILE
 
 
 def _policy(name: str) -> Any:
