@@ -84,7 +84,8 @@ def test_systemd_rates_a_service_as_confined(service: Path) -> None:
 @pytest.mark.parametrize("service", [*SERVICES, SUPERSET], ids=lambda path: path.stem)
 def test_a_service_writes_only_where_it_has_to_and_has_a_memory_limit(service: Path) -> None:
     settings = unit(service)["Service"]
-    assert HARDENING["ProtectSystem"] == "strict"
+    assert (HARDENING["ProtectSystem"], HARDENING["UMask"]) == ("strict", "0077")
+    assert settings["User"] == "acl_assets"
     assert settings["MemoryMax"]
     writable = {
         "acl-assets-code-server": "/var/lib/acl_assets /opt/acl_assets/dbt/target",

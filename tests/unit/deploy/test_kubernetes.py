@@ -47,10 +47,6 @@ def _mounts(container: Any) -> dict[str, str]:
     return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
 
 
-def _names(kind: str) -> set[str]:
-    return {manifest["metadata"]["name"] for manifest in MANIFESTS if manifest["kind"] == kind}
-
-
 def test_image_copies_only_files_that_exist_and_the_build_may_read() -> None:
     readable = [
         line[1:] for line in (DEPLOYMENT / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
