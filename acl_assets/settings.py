@@ -6,7 +6,6 @@ A folder is a `Path` of this machine or, where it may be on object storage, the 
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -42,13 +41,15 @@ def folder_or_url(text: str | Path) -> Path | str:
     """Return a folder of this machine, made absolute, or the URL of one on object storage.
 
     Raises:
-        ValueError: it is the URL of something else, or has more in it than a bucket and a folder.
+        ValueError: it is a file, or a URL that is more than a bucket and a folder.
     """
-    scheme, separator, rest = str(text).partition("://")
-    if not separator:
-        return _existing_or_new_folder(text)
-    has_credentials = "@" in rest and ":" in rest.partition("/")[0]
-    if scheme != "s3" or has_credentials or not re.fullmatch(r"[\w.:-]+(/[^?#]*)?", rest):
+    if "://" not in str(text):
+        folder = Path(text).expanduser().absolute()
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise ValueError("it is a file. Set it to a folder")
+        return folder
+    # A colon before the folder and an @ after it are credentials, also where a slash is in the password.
+    if not re.fullmatch(r"s3://(?![^/]*:.*@)[\w.:-]+(/[^?#]*)?", str(text), re.DOTALL):
         raise ValueError(
             "it is a URL that names more or something else than a bucket and a folder on S3. Set it to a folder, or to "
             "a URL such as s3://bucket/acl; credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the "
@@ -62,28 +63,14 @@ def secret_text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _existing_or_new_folder(text: str | Path) -> Path:
-    folder = Path(text).expanduser().absolute()
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise ValueError("it is a file. Set it to a folder")
-    return folder
-
-
-def _folder(text: str | Path) -> Path:
-    if "://" in str(text):
-        raise ValueError("it is a URL. Set it to a folder: DuckDB files, locks and the report need one")
-    folder = _existing_or_new_folder(text)
+def _local_folder(text: str | Path) -> Path | str:
     # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
-    if unusable := [character for character in "?\\" if character in str(folder)]:
+    if "://" in str(text) or {"?", "\\"} & {*str(Path(text).expanduser().absolute())}:
         raise ValueError(
-            f"DuckDB cannot write below it: its path contains {' and '.join(unusable)}. Set it to another folder"
+            "it is a URL, or its path contains ? or \\, where DuckDB cannot write. Set it to another folder: DuckDB "
+            "files, locks and the report need one of this machine"
         )
-    return folder
-
-
-def _data_folder(text: str | Path) -> Path:
-    folder_or_url(text)
-    return _folder(text)
+    return folder_or_url(text)
 
 
 def _connection_string(secret: SecretStr) -> SecretStr:
@@ -101,15 +88,6 @@ def _connection_string(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _web_address(text: str) -> str:
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[^@?#]*)?", text):
-        raise ValueError(
-            "it is not a web address alone, or has a user, a password or parameters in it. Set it to an address such "
-            "as http://127.0.0.1:8088; users and passwords have settings of their own"
-        )
-    return text.rstrip("/")
-
-
 def _alert_addresses(addresses: SecretStr) -> SecretStr:
     from acl_assets.util.notifications import services_at
 
@@ -117,13 +95,13 @@ def _alert_addresses(addresses: SecretStr) -> SecretStr:
     return addresses
 
 
-FolderOrUrl = Annotated[Path | str, BeforeValidator(folder_or_url)]
-Folder = Annotated[Path, BeforeValidator(_folder)]
-DataFolder = Annotated[Path, BeforeValidator(_data_folder)]
-ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-AlertAddresses = Annotated[SecretStr, AfterValidator(_alert_addresses)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_HOST = r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
+_Folder = Annotated[Path, BeforeValidator(_local_folder)]
+_ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string)]
+_WebAddress = Annotated[
+    str, Field(pattern=rf"^https?://{_HOST}(/[^@?#]*)?$"), AfterValidator(lambda text: text.rstrip("/"))
+]
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -133,81 +111,54 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True, extra="forbid"
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        hide_input_in_errors=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
-    data_dir: DataFolder = Field(
-        default=_DATA_DIR,
-        validate_default=True,
-        description="Folder of exports, source tables, builds and published data, or the URL of one on object storage "
-        "such as `s3://bucket/acl`.",
-    )
-    work_dir: Folder = Field(
-        default=_DATA_DIR,
-        description="Folder of this machine for DuckDB files, locks and the report, when `ACL_DATA_DIR` is a URL.",
-    )
-    exports_dir: FolderOrUrl = Field(
-        default=_DATA_DIR / "exports",
-        description="Landing zone of export batches, a folder or a URL. Default: `exports` in `ACL_DATA_DIR`.",
-    )
-    settle_seconds: NotNegative = Field(
-        default=60.0, description="Seconds that a folder without a manifest must lie unchanged before it is a batch."
-    )
-    accept_smaller_batch: str | None = Field(
-        default=None,
-        pattern=r"^[^/]+$",
-        description="Id of one full batch that may hold less than half of the rows published before.",
-    )
-    memory_limit: str = Field(
-        default="1GB",
-        pattern=r"^(?i:(0\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?) ?([KMGT]i?B|%))$",
-        description="Memory limit of DuckDB while it builds, such as `2GB`.",
-    )
-    ticketing_dsn: ConnectionString | None = Field(
-        default=None,
-        description="The ticketing database as libpq takes it, a URI or `name=value` pairs. Unset: no extraction.",
-    )
-    ticketing_standby_dsn: ConnectionString | None = Field(
-        default=None, description="A standby of the ticketing database, which is read when it can be reached."
-    )
-    ticketing_schema: str = Field(default="public", max_length=63, description="Schema of the source tables.")
-    extract_mb_per_s: NotNegative = Field(
-        default=10.0, description="Megabytes (10^6 bytes) a second that an extract reads at most. 0: no limit."
-    )
-    full_extract_days: NotNegative = Field(
-        default=7.0, description="Days from one full batch to the next. The batches between them are incremental."
-    )
-    dbt_target: Literal["duckdb", "spark"] = Field(
-        default="duckdb", description="Engine that builds the warehouse, `duckdb` or `spark`."
-    )
-    spark_remote: SecretStr | None = Field(
-        default=None,
-        validate_default=True,
-        description="Address of the Spark Connect server, such as `sc://127.0.0.1:15002`.",
-    )
-    spark_published_rows: int = Field(
-        default=100_000_000,
-        ge=0,
-        description="Tables that Spark built of more rows than this are left out of the published file.",
-    )
-    superset_url: WebAddress | None = Field(
-        default=None,
-        repr=False,
-        description="Where people open Superset, such as `http://127.0.0.1:8088`. Unset: no dashboards.",
-    )
-    superset_user: str = Field(default="admin", description="Name of an administrator of Superset.")
-    superset_password: SecretStr | None = Field(
-        default=None, description="The administrator's password. Default: the one that `make superset` made."
-    )
-    alert_urls: AlertAddresses | None = Field(
-        default=None,
-        description="Where people hear of failures: addresses as apprise takes them, separated by spaces. Unset: no "
-        "alerts.",
-    )
-    dagster_url: WebAddress = Field(
-        default="http://127.0.0.1:3000", description="Where people open Dagster, for links in alerts and failures."
-    )
-    data_url: str | None = Field(default=None, exclude=True, description="`ACL_DATA_DIR` where that is a URL.")
+    data_dir: Annotated[_Folder, BeforeValidator(folder_or_url)] = Field(default=_DATA_DIR, validate_default=True)
+    """Folder of exports, source tables, builds and published data, or the URL of one, such as `s3://bucket/acl`."""
+    work_dir: _Folder = _DATA_DIR
+    """Folder of this machine for DuckDB files, locks and the report, when `ACL_DATA_DIR` is a URL."""
+    exports_dir: Annotated[Path | str, BeforeValidator(folder_or_url)] = _DATA_DIR / "exports"
+    """Landing zone of export batches, a folder or a URL. Default: `exports` in `ACL_DATA_DIR`."""
+    settle_seconds: _NotNegative = 60.0
+    """Seconds that a folder without a manifest must lie unchanged before it is a batch."""
+    accept_smaller_batch: str | None = Field(default=None, pattern=r"^[^/]+$")
+    """Id of one full batch that may hold less than half of the rows published before."""
+    memory_limit: str = Field(default="1GB", pattern=r"^(?i:(0\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?) ?([KMGT]i?B|%))$")
+    """Memory limit of DuckDB while it builds, such as `2GB`."""
+    ticketing_dsn: _ConnectionString | None = None
+    """The ticketing database as libpq takes it, a URI or `name=value` pairs. Unset: no extraction."""
+    ticketing_standby_dsn: _ConnectionString | None = None
+    """A standby of the ticketing database, which is read when it can be reached."""
+    ticketing_schema: str = Field(default="public", max_length=63)
+    """Schema of the source tables."""
+    extract_mb_per_s: _NotNegative = 10.0
+    """Megabytes (10^6 bytes) a second that an extract reads at most. 0: no limit."""
+    full_extract_days: _NotNegative = 7.0
+    """Days from one full batch to the next. The batches between them are incremental."""
+    dbt_target: Literal["duckdb", "spark"] = "duckdb"
+    """Engine that builds the warehouse, `duckdb` or `spark`."""
+    spark_remote: SecretStr | None = Field(default=None, validate_default=True)
+    """Address of the Spark Connect server, such as `sc://127.0.0.1:15002`."""
+    spark_published_rows: int = Field(default=100_000_000, ge=0)
+    """Tables that Spark built of more rows than this are left out of the published file."""
+    superset_url: _WebAddress | None = Field(default=None, repr=False)
+    """Where people open Superset, such as `http://127.0.0.1:8088`, without user and password. Unset: no dashboards."""
+    superset_user: str = "admin"
+    """Name of an administrator of Superset."""
+    superset_password: SecretStr | None = None
+    """The administrator's password. Default: the one that `make superset` made."""
+    alert_urls: Annotated[SecretStr, AfterValidator(_alert_addresses)] | None = None
+    """Where people hear of failures: addresses as apprise takes them, separated by spaces. Unset: no alerts."""
+    dagster_url: _WebAddress = "http://127.0.0.1:3000"
+    """Where people open Dagster, for links in alerts and failures."""
+    data_url: str | None = Field(default=None, exclude=True)
+    """`ACL_DATA_DIR` where that is a URL."""
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -241,7 +192,7 @@ class Settings(BaseSettings):
             values = {"exports_dir": f"{data}/exports", **values}
             if isinstance(data, str):
                 values |= {"data_url": data, "data_dir": _DATA_DIR}
-                values["data_dir"] = _folder(values.get("work_dir") or _DATA_DIR)
+                values["data_dir"] = _local_folder(values.get("work_dir", _DATA_DIR))
         except ValueError:
             pass
         return values
@@ -251,7 +202,7 @@ class Settings(BaseSettings):
     def _require_spark_address(cls, remote: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         address = secret_text(remote) or ""
         is_used = address or info.data.get("dbt_target") == "spark"
-        if is_used and not re.fullmatch(r"sc://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/.*)?", address):
+        if is_used and not re.fullmatch(rf"sc://{_HOST}(/.*)?", address):
             raise ValueError(
                 "it is not the address of a Spark Connect server, which ACL_DBT_TARGET=spark needs. Set it to one such "
                 "as sc://127.0.0.1:15002; make spark-cluster runs one"
@@ -363,30 +314,24 @@ def _explain(error: ValidationError) -> list[str]:
         variable = f"{_PREFIX}{str(problem['loc'][0]).upper()}"
         if problem["type"] != "value_error":
             field = _variables()[variable]
-            if problem["type"] == "string_pattern_mismatch":
-                reason = "it has another form"
-            reason = (
-                f"{reason[0].lower()}{reason[1:]}. It means: {field.description} Set it to such a value, or unset it "
-                f"(default {_shown_default(field.default) or 'none'})"
-            )
+            default = _shown_default(field.default) or "none"
+            wrong = "it has another form" if problem["type"] == "string_pattern_mismatch" else reason.lower()
+            reason = f"{wrong}. It means: {field.description} Set it to such a value, or unset it (default {default})"
         sentences.append(f"{variable} cannot be used: {reason}.")
     return sentences
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the variables, print the value of a setting if one is named, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m acl_assets.settings", description="Check the variables ACL_*.")
-    parser.add_argument("name", nargs="?", help="a setting to print, such as exports_dir")
-    name = parser.parse_args(arguments).name
+def main(names: Sequence[str]) -> int:
+    """Check the variables, print the values of the settings that are named, and return the exit code."""
     try:
         settings = Settings.from_environment()
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    if name:
+    for name in names:
         print(getattr(settings, name))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

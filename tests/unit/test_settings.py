@@ -189,5 +189,5 @@ def test_changed_settings_are_validated_and_do_not_read_the_environment(read: Re
     settings = read(ACL_DATA_DIR=str(tmp_path)).with_changes(settle_seconds=5)
     read(ACL_DATA_DIR="/elsewhere")
     assert settings.with_changes(memory_limit="2GB").data_dir == tmp_path
-    with pytest.raises(ValueError, match="web address"):
+    with pytest.raises(ValueError, match="superset_url"):
         settings.with_changes(superset_url="nowhere")
