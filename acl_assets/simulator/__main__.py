@@ -17,14 +17,7 @@ from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings, folder_or_url
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
 from acl_assets.simulator.lineup import SCENARIOS
-from acl_assets.simulator.live_system import (
-    EXPORT_ROLE,
-    Demand,
-    LiveSystemError,
-    Sold,
-    open_ticketing_database,
-    sell,
-)
+from acl_assets.simulator.live_system import EXPORT_ROLE, Demand, LiveSystemError, open_ticketing_database, sell
 from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.util.object_storage import ObjectStorageError
@@ -110,17 +103,15 @@ def _history(options: argparse.Namespace) -> TicketingHistory:
 
 
 def _live(options: argparse.Namespace) -> int:
-    demand = Demand(options.rate, options.buyers, refunds=options.refunds, seed=options.seed)
     data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sold = Sold()
     try:
         with running_postgres(data_dir, port=options.port or None) as server:
             dsn = open_ticketing_database(server, _history(options), _say)
             _say(f"export ACL_TICKETING_DSN={server.dsn('ticketing', EXPORT_ROLE)}")
-            sell(dsn, demand, sold=sold, log=_say)
+            sell(server, dsn, Demand(options.rate, options.buyers, options.refunds == "delete"))
     except KeyboardInterrupt:
-        _say(f"Stopped after {sold}. The data is kept in {data_dir}.")
+        _say(f"The sale has ended. The data is kept in {data_dir}.")
     return 0
 
 
