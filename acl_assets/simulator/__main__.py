@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        options.run(options)
+        return 0
     except (BatchError, ObjectStorageError, LiveSystemError, PostgresError, psycopg2.Error, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -58,12 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--rate", type=float, default=20.0, help="what buyers do in a second, all in all (%(default)s)")
     live.add_argument("--buyers", type=int, default=8, help="how many buy at the same time (%(default)s)")
     live.add_argument(
-        "--refunds",
-        choices=("price", "delete"),
-        default="price",
-        help="set prices to 0, or delete tickets (%(default)s)",
+        "--refunds", choices=("price", "delete"), default="price", help="price 0, or delete (%(default)s)"
     )
-
     return parser
 
 
@@ -79,7 +76,7 @@ def _add_history_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _write_batch(options: argparse.Namespace) -> int:
+def _write_batch(options: argparse.Namespace) -> None:
     try:
         exports_dir = folder_or_url(options.exports_dir) if options.exports_dir else None
     except ValueError as error:
@@ -95,14 +92,13 @@ def _write_batch(options: argparse.Namespace) -> int:
         else:
             folder = write_batch(here, batch_id, history, options.format)
         print(land_remotely(folder, str(exports_dir)) if is_remote else folder)
-    return 0
 
 
 def _history(options: argparse.Namespace) -> TicketingHistory:
     return TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
 
 
-def _live(options: argparse.Namespace) -> int:
+def _live(options: argparse.Namespace) -> None:
     data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -112,7 +108,6 @@ def _live(options: argparse.Namespace) -> int:
             sell(server, dsn, Demand(options.rate, options.buyers, options.refunds == "delete"))
     except KeyboardInterrupt:
         _say(f"The sale has ended. The data is kept in {data_dir}.")
-    return 0
 
 
 def _say(message: str) -> None:
