@@ -17,14 +17,7 @@ from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings, folder_or_url
 from acl_assets.simulator.batch import BATCH_FORMATS, write_batch, write_plain_batch
 from acl_assets.simulator.lineup import SCENARIOS
-from acl_assets.simulator.live_system import (
-    EXPORT_ROLE,
-    Demand,
-    LiveSystemError,
-    Sold,
-    open_ticketing_database,
-    sell,
-)
+from acl_assets.simulator.live_system import EXPORT_ROLE, Demand, LiveSystemError, open_ticketing_database, sell
 from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.util.object_storage import ObjectStorageError
@@ -34,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        options.run(options)
+        return 0
     except (BatchError, ObjectStorageError, LiveSystemError, PostgresError, psycopg2.Error, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -65,12 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--rate", type=float, default=20.0, help="what buyers do in a second, all in all (%(default)s)")
     live.add_argument("--buyers", type=int, default=8, help="how many buy at the same time (%(default)s)")
     live.add_argument(
-        "--refunds",
-        choices=("price", "delete"),
-        default="price",
-        help="set prices to 0, or delete tickets (%(default)s)",
+        "--refunds", choices=("price", "delete"), default="price", help="price 0, or delete (%(default)s)"
     )
-
     return parser
 
 
@@ -86,7 +76,7 @@ def _add_history_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _write_batch(options: argparse.Namespace) -> int:
+def _write_batch(options: argparse.Namespace) -> None:
     try:
         exports_dir = folder_or_url(options.exports_dir) if options.exports_dir else None
     except ValueError as error:
@@ -102,26 +92,22 @@ def _write_batch(options: argparse.Namespace) -> int:
         else:
             folder = write_batch(here, batch_id, history, options.format)
         print(land_remotely(folder, str(exports_dir)) if is_remote else folder)
-    return 0
 
 
 def _history(options: argparse.Namespace) -> TicketingHistory:
     return TicketingHistory(options.scale, options.seed, options.exported_at, options.scenario)
 
 
-def _live(options: argparse.Namespace) -> int:
-    demand = Demand(options.rate, options.buyers, refunds=options.refunds, seed=options.seed)
+def _live(options: argparse.Namespace) -> None:
     data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sold = Sold()
     try:
         with running_postgres(data_dir, port=options.port or None) as server:
             dsn = open_ticketing_database(server, _history(options), _say)
             _say(f"export ACL_TICKETING_DSN={server.dsn('ticketing', EXPORT_ROLE)}")
-            sell(dsn, demand, sold=sold, log=_say)
+            sell(server, dsn, Demand(options.rate, options.buyers, options.refunds == "delete"))
     except KeyboardInterrupt:
-        _say(f"Stopped after {sold}. The data is kept in {data_dir}.")
-    return 0
+        _say(f"The sale has ended. The data is kept in {data_dir}.")
 
 
 def _say(message: str) -> None:

@@ -83,9 +83,8 @@ def write_incremental_batch(
 ) -> Path:
     """Write the rows that are new or changed since the batch in the folder `predecessor`, and return their folder.
 
-    Args:
-        earlier: all rows when the predecessor was exported, such as `TicketingHistory.stream()`.
-        later: all rows at the instant of this export. Deleted rows leave no trace, as in reality.
+    `earlier` are all rows when the predecessor was exported, `later` those at the instant of this export. Deleted rows
+    leave no trace, as in reality.
 
     Raises:
         BatchError: a batch of that name exists; batches are immutable.
@@ -159,10 +158,13 @@ def open_table_file(path: Path, schema: pa.Schema) -> CsvWriter | pq.ParquetWrit
 
 
 class CsvWriter:
-    """Write a CSV file with a header."""
+    """Write a CSV file with a header, compressed as its name says; equal content gives equal files."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._stream = _open_compressed(path)
+        if path.suffix == ".gz":
+            self._stream = gzip.GzipFile(path, "wb", compresslevel=1, mtime=0)
+        else:
+            self._stream = pa.output_stream(path, compression="zstd" if path.suffix == ".zst" else None)
         self._stream.write(f"{','.join(schema.names)}\n".encode())
 
     def write_table(self, rows: pa.Table) -> None:
@@ -186,13 +188,6 @@ def csv_lines(rows: pa.RecordBatch) -> pa.Buffer:
     _, offsets, characters = text.buffers()
     # The buffer can be longer than the text: that of no lines at all is.
     return characters.slice(0, np.frombuffer(offsets, np.int32)[len(text)])
-
-
-def _open_compressed(path: Path) -> gzip.GzipFile | pa.NativeFile:
-    """Open a file for writing, compressed as its name says; equal content gives equal files."""
-    if path.suffix == ".gz":
-        return gzip.GzipFile(path, "wb", compresslevel=1, mtime=0)
-    return pa.output_stream(path, compression="zstd" if path.suffix == ".zst" else None)
 
 
 def _csv_field(column: pa.Array) -> pa.StringArray:

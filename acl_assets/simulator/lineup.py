@@ -19,28 +19,11 @@ from acl_assets.simulator.names import HARD_BAND_NAMES, invent_band_names
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-TICKETS_BY_FESTIVAL = {
-    2002: 72_635,
-    2003: 139_874,
-    2004: 130_275,
-    2005: 76_656,
-    2006: 109_206,
-    2007: 113_309,
-    2008: 141_224,
-    2009: 141_126,
-    2010: 139_352,
-    2011: 139_715,
-    2012: 115_402,
-    2013: 222_901,
-    2014: 272_240,
-    2015: 320_278,
-    2016: 312_752,
-    2017: 276_075,
-    2018: 269_340,
-    2019: 315_593,
-    2021: 282_455,
-    2022: 290_000,
-}
+_TICKETS_2002_TO_2019 = [
+    *(72_635, 139_874, 130_275, 76_656, 109_206, 113_309, 141_224, 141_126, 139_352),
+    *(139_715, 115_402, 222_901, 272_240, 320_278, 312_752, 276_075, 269_340, 315_593),
+]
+TICKETS_BY_FESTIVAL = {**dict(enumerate(_TICKETS_2002_TO_2019, start=2002)), 2021: 282_455, 2022: 290_000}
 """Tickets of each festival at scale 1 once its sale has closed; 2022 is assumed, the others are real."""
 
 LAST_PUBLISHED_FESTIVAL = 2021
@@ -90,26 +73,19 @@ _ORDINARY, _UNSOLD = -1, -2
 
 @dataclass(frozen=True)
 class Scenario:
-    """A story that the festival's records tell, at scale 1.
+    """A story that the festival's records tell, at scale 1."""
 
-    Attributes:
-        must_invite_shows: how often the band that outsells all others played at the first stage.
-        near_equal_shows: how often each of the bands that share the lead of the second stage played there.
-        fullest: fill rate (0-1) that the fullest performances of every stage reach; None for the stages' own.
-        growth: tickets of the last festival over those of the first; None for the real numbers.
-    """
-
-    must_invite_shows: int = 6
-    near_equal_shows: int = 3
-    fullest: float | None = None
-    growth: float | None = None
+    must_invite_shows: int = 6  # of the band that outsells all others, at the first stage
+    near_equal_shows: int = 3  # of each of the bands that share the lead of the second stage
+    is_sold_out: bool = False  # whether the fullest performances of every stage sell all places
+    growth: float | None = None  # tickets of the last festival over those of the first; None for the real numbers
 
 
 SCENARIOS = {
     "story": Scenario(),
     "no-standout": Scenario(must_invite_shows=0, near_equal_shows=0),
     "one-show": Scenario(must_invite_shows=1),
-    "sold-out": Scenario(fullest=1.0),
+    "sold-out": Scenario(is_sold_out=True),
     "growth": Scenario(growth=8.0),
 }
 """The default has a must-invite, near-equals and a stage without a clear lead; the others change the story."""
@@ -155,10 +131,13 @@ def plan_lineup(
         festival = np.repeat(np.arange(len(years)), performances)
         stage = _share_out_stages(len(festival))
         story = _cast_story(years[festival], performances[festival], stage, min(1.0, scale**0.4), scenario)
-        capacity = np.array([each.capacity for each in STAGES])[stage]
-        fill = np.where(story == _ORDINARY, _ceilings(stage), _story_fill(story, generator))
-        if scenario.fullest is not None:
-            fill = np.where(story == _UNSOLD, 0, np.minimum(1.15 * fill, scenario.fullest))
+        capacity, ceiling = np.array([(each.capacity, each.ceiling) for each in STAGES]).T[:, stage]
+        # Of the bands of the story, of an unsold performance and of an ordinary one, which has its stage's.
+        fill_by_role = np.array([_MUST_INVITE_FILL, _FAITHFUL_FILL, *NEAR_EQUAL_BANDS.values(), 0.0, 0.0])
+        story_fill = fill_by_role[story] * (1 + generator.uniform(-0.006, 0.006, len(story)))
+        fill = np.where(story == _ORDINARY, ceiling, story_fill)
+        if scenario.is_sold_out:
+            fill = np.minimum(1.15 * fill, 1.0)
         at_most = np.floor(fill * capacity * emptiness)
         crowded = np.bincount(festival, at_most * 0.82) < tickets
         if not crowded.any():
@@ -176,7 +155,7 @@ def plan_lineup(
 
 
 def _tickets_by_festival(scenario: Scenario) -> Floats:
-    real = np.array(list(TICKETS_BY_FESTIVAL.values()), dtype=np.float64)
+    real = np.array([*TICKETS_BY_FESTIVAL.values()], dtype=np.float64)
     if scenario.growth is None:
         return real
     steady = scenario.growth ** (np.arange(len(real)) / (len(real) - 1))
@@ -195,10 +174,7 @@ def _share_out_stages(performances: int) -> Integers:
 def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: float, scenario: Scenario) -> Integers:
     """Say which performances belong to a band of the story, `_UNSOLD` or `_ORDINARY`.
 
-    Args:
-        festival_size: performances of the same festival; the smallest have no room for a story.
-        size: 0-1, how much of the story there is room for.
-        scenario: how often its bands play.
+    `size` (0-1) is how much of the story there is room for. A festival of few performances has no room for any.
     """
     story = np.full(len(year), _ORDINARY)
     done = (year <= LAST_PUBLISHED_FESTIVAL) & (festival_size >= 5)
@@ -223,16 +199,6 @@ def _cast_story(year: Integers, festival_size: Integers, stage: Integers, size: 
     return story
 
 
-def _story_fill(story: Integers, generator: np.random.Generator) -> Floats:
-    """Return the share of places sold (0 to 1) of the performances of the story's bands, and 0 for all others."""
-    by_role = np.array([_MUST_INVITE_FILL, _FAITHFUL_FILL, *NEAR_EQUAL_BANDS.values(), 0.0, 0.0])
-    return by_role[story] * (1 + generator.uniform(-0.006, 0.006, len(story)))
-
-
-def _ceilings(stage: Integers) -> Floats:
-    return np.array([each.ceiling for each in STAGES])[stage]
-
-
 def _book_bands(generator: np.random.Generator, story: Integers, bands: int) -> tuple[Integers, Floats, list[str]]:
     """Book a band for every performance; return the bands, the draw of each (standard normal), and all names.
 
@@ -250,9 +216,8 @@ def _book_bands(generator: np.random.Generator, story: Integers, bands: int) -> 
     booked = story.copy()
     booked[open_places] = band[turn] + len(_STORY_BANDS)
     names = invent_band_names(generator, ordinary + _BANDS_THAT_NEVER_PLAYED)
-    for place, name in zip(
-        np.linspace(0, ordinary - 1, len(HARD_BAND_NAMES)).astype(int), HARD_BAND_NAMES, strict=True
-    ):
+    places = np.linspace(0, ordinary - 1, len(HARD_BAND_NAMES)).astype(int)
+    for place, name in zip(places, HARD_BAND_NAMES, strict=True):
         names[place] = name
     quality = generator.normal(size=len(_STORY_BANDS) + ordinary)[booked]
     return booked, quality, [*_STORY_BANDS, *names]

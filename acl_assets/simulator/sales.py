@@ -11,7 +11,6 @@ The same seed and scale give the same rows. A later `exported_at` gives the same
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -35,9 +34,9 @@ from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 DEFAULT_EXPORTED_AT = datetime(2022, 8, 1, 6, tzinfo=UTC)
 ARROW_SCHEMAS: dict[str, pa.Schema] = {name: arrow_schema(table) for name, table in SOURCE_TABLES.items()}
 
-TICKETS_IN_A_PURCHASE = np.repeat(np.array([1, 2, 3, 4], dtype=np.int64), [50, 35, 9, 6])
+_TICKETS_IN_A_PURCHASE = np.repeat(np.array([1, 2, 3, 4], dtype=np.int64), [50, 35, 9, 6])
 _MIXED_BASKETS = 0.15
-PRICE_STEPS = np.array([-5, 0, 0, 5])
+_PRICE_STEPS = np.array([-5, 0, 0, 5])
 # In festival time.
 _SALES_BY_HOUR = np.array(
     [
@@ -57,11 +56,7 @@ _GAP_EVERY = {"bands": 211, "performances": 97, "people": 997, "purchases": 487,
 class TicketingHistory:
     """The content of the ticketing database at one instant, as a stream of Arrow tables.
 
-    Args:
-        scale: 1 is the size of the real festival; 0.001 to 30 and beyond.
-        seed: the same seed gives the same history.
-        exported_at: the instant, with an offset; sales made and festivals announced before it are in.
-        scenario: one of `lineup.SCENARIOS`.
+    Sales made and festivals announced before `exported_at` are in.
 
     Raises:
         ValueError: there is no such scenario, the scale cannot be simulated, or the instant has no offset or precedes
@@ -121,7 +116,13 @@ class TicketingHistory:
         for festival, year in enumerate(self._years):
             yield "people", self._new_people(festival, year)
             for sale in self._sales(festival, year):
-                yield from sale.tables(purchases, tickets)
+                ids = _ids("purchases", purchases + np.arange(len(sale.purchased_at)))
+                buyers = _ids("people", sale.person)
+                yield "purchases", _table("purchases", ids, sale.purchased_at * 1_000_000, buyers)
+                ticket_ids = _ids("tickets", tickets + np.arange(len(sale.price)))
+                performances, orders = _ids("performances", sale.performance), ids[sale.purchase]
+                numbers = ticket_numbers(ticket_ids)
+                yield "tickets", _table("tickets", ticket_ids, sale.price, performances, orders, numbers)
                 purchases += len(sale.purchased_at)
                 tickets += len(sale.price)
 
@@ -161,18 +162,15 @@ class TicketingHistory:
             performance = np.repeat(np.arange(place.start, place.stop), on_offer.astype(np.int64))
             purchase = _fill_baskets(generator, performance)
             shares = begin + np.sort(generator.random(int(purchase[-1]) + 1)) * (end - begin)
-            price = self._lineup.base_price[performance] + generator.choice(PRICE_STEPS, len(performance))
-            yield _Sale(
-                purchased_at=season.instants(shares),
-                person=(generator.random(len(shares)) ** 1.25 * self._people[festival]).astype(np.int64),
-                purchase=purchase,
-                performance=performance,
-                price=price,
-            ).before(self._now)
+            price = self._lineup.base_price[performance] + generator.choice(_PRICE_STEPS, len(performance))
+            person = (generator.random(len(shares)) ** 1.25 * self._people[festival]).astype(np.int64)
+            purchased_at = np.interp(shares, season.sold, season.times).astype(np.int64)
+            made = int(np.searchsorted(purchased_at, self._now))
+            sold = int(np.searchsorted(purchase, made))
+            yield _Sale(purchased_at[:made], person[:made], purchase[:sold], performance[:sold], price[:sold])
 
 
-@dataclass(frozen=True)
-class _Sale:
+class _Sale(NamedTuple):
     """Consecutive purchases in order of time, and their tickets in order of purchase.
 
     `purchased_at` is in seconds since the epoch; `purchase` is, for each ticket, the place of its purchase.
@@ -183,26 +181,6 @@ class _Sale:
     purchase: Integers
     performance: Integers
     price: Integers
-
-    def before(self, instant: float) -> _Sale:
-        """Keep what was bought before an instant, in seconds since the epoch."""
-        purchases = int(np.searchsorted(self.purchased_at, instant))
-        tickets = int(np.searchsorted(self.purchase, purchases))
-        return _Sale(
-            self.purchased_at[:purchases],
-            self.person[:purchases],
-            self.purchase[:tickets],
-            self.performance[:tickets],
-            self.price[:tickets],
-        )
-
-    def tables(self, purchases_before: int, tickets_before: int) -> Iterator[tuple[str, pa.Table]]:
-        """Give the rows, whose ids follow those of so many purchases and tickets."""
-        purchases = _ids("purchases", purchases_before + np.arange(len(self.purchased_at)))
-        yield "purchases", _table("purchases", purchases, self.purchased_at * 1_000_000, _ids("people", self.person))
-        ids = _ids("tickets", tickets_before + np.arange(len(self.price)))
-        performances = _ids("performances", self.performance)
-        yield "tickets", _table("tickets", ids, self.price, performances, purchases[self.purchase], ticket_numbers(ids))
 
 
 class _Season(NamedTuple):
@@ -233,10 +211,6 @@ class _Season(NamedTuple):
     def share_sold(self, instant: float) -> float:
         return float(np.interp(instant, self.times, self.sold))
 
-    def instants(self, shares: Floats) -> Integers:
-        """When these shares of all tickets are sold, in whole seconds since the epoch."""
-        return np.interp(shares, self.sold, self.times).astype(np.int64)
-
 
 def _fill_baskets(generator: np.random.Generator, performance: Integers) -> Integers:
     """Put tickets, given as their performances, into purchases; reorders `performance` by purchase, in place.
@@ -244,7 +218,7 @@ def _fill_baskets(generator: np.random.Generator, performance: Integers) -> Inte
     Gives the place of each ticket's purchase. Most purchases hold tickets to one performance.
     """
     tickets = len(performance)
-    ends = np.cumsum(generator.choice(TICKETS_IN_A_PURCHASE, tickets))
+    ends = np.cumsum(generator.choice(_TICKETS_IN_A_PURCHASE, tickets))
     ends = ends[: int(np.searchsorted(ends, tickets)) + 1]
     ends[-1] = tickets
     sizes = np.diff(ends, prepend=0)

@@ -24,7 +24,7 @@ _CONFIGURATION = {"shared_buffers": "1GB", "max_wal_size": "16GB", "checkpoint_t
 def running_source(folder: Path, scale: float) -> Iterator[PostgresServer]:
     """Run a server with a ticketing database of a scale, on separate processors if there are two or more."""
     with running_postgres(folder, configuration=_CONFIGURATION) as server:
-        open_ticketing_database(server, TicketingHistory(scale))
+        open_ticketing_database(server, TicketingHistory(scale), log=print)
         processors = sorted(os.sched_getaffinity(0))
         half = len(processors) // 2
         if half:

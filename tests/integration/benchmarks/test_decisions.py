@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.decisions import __main__ as decisions
 from benchmarks.decisions.rules import Claim, claims_of_tiers, is_right
-from benchmarks.decisions.worlds import World, make_world
+from benchmarks.decisions.worlds import World
 
 pytestmark = pytest.mark.slow
 
@@ -41,15 +41,6 @@ def test_tiers_chain_small_steps_and_end_at_a_large_one() -> None:
     assert (claim.verdict, claim.bands) == ("near-equals", (1, 2, 3))
 
 
-def test_worlds_of_a_seed_are_the_same_and_sell_within_capacity() -> None:
-    world, again = make_world(6), make_world(6)
-    assert world.kind == "sold out"
-    assert world.shows.equals(again.shows)
-    assert (world.shows.tickets_sold <= world.shows.capacity).all()
-    assert (world.shows.tickets_sold == world.shows.capacity).any()
-
-
-@pytest.mark.slow
 def test_every_rule_is_scored() -> None:
     results = decisions.score([0])
     assert results["scores"].keys() >= {"evidence", "tiers"}

@@ -9,33 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measuring import Usage, run_measured
+from benchmarks.measuring import run_measured
 
 pytestmark = pytest.mark.slow
 
-HOLD_MEMORY = "import time; held = bytearray(200_000_000); held[::4096] = b'x' * len(held[::4096]); time.sleep(1)"
-COMPUTE = "import time\nwhile time.process_time() < 1: pass"
+WORK = """
+import time
+held = bytearray(200_000_000)
+held[::4096] = b'x' * len(held[::4096])
+while time.process_time() < 1: pass
+"""
+IN_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORK!r}], check=True)"
 
 
-def in_a_child(code: str) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)",
-    ]
+def test_memory_and_cpu_time_include_descendants(tmp_path: Path) -> None:
+    usage = run_measured([sys.executable, "-c", IN_A_CHILD], os.environ, tmp_path / "logs" / "log")
 
-
-def measure(tmp_path: Path, command: list[str]) -> Usage:
-    return run_measured(command, os.environ, tmp_path / "logs" / "log")
-
-
-def test_peak_memory_includes_descendants(tmp_path: Path) -> None:
-    assert 200e6 < measure(tmp_path, in_a_child(HOLD_MEMORY)).peak_memory_bytes < 300e6
-
-
-def test_cpu_time_includes_descendants(tmp_path: Path) -> None:
-    usage = measure(tmp_path, in_a_child(COMPUTE))
-
+    assert 200e6 < usage.peak_memory_bytes < 300e6
     assert 1 <= usage.cpu_seconds < 2
     assert usage.wall_seconds >= 1
 

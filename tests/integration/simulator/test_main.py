@@ -62,7 +62,7 @@ def test_live_database_sells_until_it_is_interrupted_and_goes_on_where_it_ended(
         wait_until(lambda dsn=dsn: count(dsn) > tickets[-1] + 20, "tickets are sold")
         process.send_signal(signal_number)
         last_line = process.communicate()[0].splitlines()[-1]
-        assert (process.returncode, last_line.startswith("Stopped after ")) == (0, True)
+        assert (process.returncode, last_line.startswith("The sale has ended.")) == (0, True)
         with pytest.raises(psycopg2.OperationalError):
             execute(dsn, "select 1")
     assert 3_000 < tickets[0] < tickets[1] < 2 * tickets[0], "the history is loaded once"

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 import pytest
-from postgres import QUICK, execute, server_folder
+from postgres import execute, server_folder
 from refreshes import wait_until
 
 from acl_assets.settings import PROJECT_DIR
@@ -39,24 +40,14 @@ def setting(server: PostgresServer, name: str) -> str:
     return execute(server.dsn(), f"show {name}")[0][0]
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_server_is_durable_on_the_loopback_only_and_keeps_its_data(folder: Path):
     with running_postgres(folder / "data") as server:
         assert (setting(server, "listen_addresses"), setting(server, "unix_socket_directories")) == ("127.0.0.1", "")
-        query = "select distinct pg_encoding_to_char(encoding), datcollate, datctype from pg_database"
-        assert execute(server.dsn(), query) == [("UTF8", "C.UTF-8", "C.UTF-8")]
         assert setting(server, "fsync") == "on"
         execute(server.dsn(), "create table kept as select 1 as id")
         pid = server.pid
         assert server.dsn("a b", "x@y", "p/w:") == f"postgresql://x%40y:p%2Fw%3A@127.0.0.1:{server.port}/a%20b"
-    assert not is_alive(pid)
+    assert not psutil.pid_exists(pid)
     with running_postgres(folder / "data", configuration={"fsync": "off", "work_mem": "5MB"}) as server:
         assert (setting(server, "fsync"), setting(server, "work_mem")) == ("off", "5MB")
         server.stop()
@@ -78,13 +69,11 @@ def test_it_ends_with_its_owner_however_that_ends(folder: Path):
     )
     assert owner.stdout is not None
     pid = int(owner.stdout.readline())
-    assert is_alive(pid)
+    assert psutil.pid_exists(pid)
     owner.kill()
     owner.communicate()
-    wait_until(lambda: not is_alive(pid), "the server is gone")
+    wait_until(lambda: not psutil.pid_exists(pid), "the server is gone")
     assert "database system is shut down" in (folder / "data" / "server.log").read_text()
-    with running_postgres(folder / "data", configuration=QUICK) as server:
-        assert execute(server.dsn(), "select 1") == [(1,)]
 
 
 def test_error_names_what_the_server_refuses(postgres_server: PostgresServer, folder: Path):
@@ -94,11 +83,9 @@ def test_error_names_what_the_server_refuses(postgres_server: PostgresServer, fo
     assert "has files in it and is no data directory of PostgreSQL" in refusal(folder / "mine")
     assert "cannot be a data directory" in refusal(folder / "file")
     assert 'lock file "postmaster.pid" already exists' in refusal(postgres_server.data_dir)
-    refused = refusal(folder / "data", port=postgres_server.port, configuration={**QUICK, "speed": "high"})
+    refused = refusal(folder / "data", port=postgres_server.port)
     assert f"on port {postgres_server.port} did not start" in refused
-    assert 'unrecognized configuration parameter "speed"' in refused
-    assert "Address already in use" in refusal(folder / "data", port=postgres_server.port)
-    assert execute(postgres_server.dsn(), "select 1") == [(1,)]
+    assert "Address already in use" in refused
 
 
 def refusal(data_dir: Path, **options: Any) -> str:

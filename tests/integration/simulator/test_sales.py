@@ -72,10 +72,8 @@ class Festival:
 
     def bands_at(self, venue: str) -> list[tuple[str, float, int]]:
         """Bands of one venue with average and total tickets, the best average first."""
-        return self.rows(
-            f"select band, avg(sold), sum(sold) from shows where is_completed and venue = '{venue}' "
-            "group by band order by avg(sold) desc"
-        )
+        shows = f"from shows where is_completed and venue = '{venue}'"
+        return self.rows(f"select band, avg(sold), sum(sold) {shows} group by band order by avg(sold) desc")
 
     def gaps_at(self, venue: str) -> list[float]:
         """By which share the average of each band at a venue is below the one before."""
@@ -131,20 +129,6 @@ def test_tables_have_the_columns_and_types_of_the_source_and_ascending_ids_with_
     assert len(set(names)) == len(names)
 
 
-def test_referenced_rows_come_first():
-    """The stream is loaded into a database."""
-    known = defaultdict(set)
-    references = {
-        "performances": {"band_id": "bands", "venue_id": "venues"},
-        "purchases": {"person_id": "people"},
-        "tickets": {"performance_id": "performances", "purchase_id": "purchases"},
-    }
-    for name, rows in TicketingHistory(0.001).stream():
-        known[name] |= set(rows["id"].to_pylist())
-        for column, target in references.get(name, {}).items():
-            assert set(rows[column].to_pylist()) <= known[target]
-
-
 def test_tickets_are_plausible(small: Festival):
     assert not small.rows(
         "from tickets inner join purchases on purchase_id = purchases.id "
@@ -182,46 +166,36 @@ def test_festival_on_sale_would_hide_the_band_to_invite_if_it_were_averaged_in(s
     (sold_2021, on_sale) = small.values("select sum(sold) from shows where year >= 2021 group by year order by year")
     assert 0.2 < on_sale / sold_2021 < 0.8
     best, average, _ = small.bands_at(TOP_STAGES[0])[0]
-    (sold,) = small.values(
-        f"select sum(sold) from shows where not is_completed and band = '{best}' and venue = '{TOP_STAGES[0]}'"
-    )
+    at_the_top_stage = f"venue = '{TOP_STAGES[0]}' and not is_completed"
+    (sold,) = small.values(f"select sum(sold) from shows where {at_the_top_stage} and band = '{best}'")
     assert 0 < sold < 0.8 * average
 
 
-def test_rows_depend_on_the_seed_alone():
+def test_rows_depend_on_the_seed_and_a_later_export_adds_to_them():
     """How far a stream is read changes nothing: every piece has random numbers of its own."""
     history = TicketingHistory(0.005, seed=3)
     list(islice(history.stream(), 7))
-    one, other = tables_of(history), tables_of(TicketingHistory(0.005, seed=4))
-    assert one == tables_of(TicketingHistory(0.005, seed=3))
-    assert all(one[name] != other[name] for name in ("bands", "performances", "people", "purchases", "tickets"))
-
-
-def test_a_later_export_holds_the_earlier_one():
-    earlier = tables_of(TicketingHistory(0.005))
-    later = tables_of(TicketingHistory(0.005, exported_at=datetime(2022, 9, 1, tzinfo=UTC)))
+    earlier, other = tables_of(history), tables_of(TicketingHistory(0.005, seed=4))
+    assert all(earlier[name] != other[name] for name in earlier.keys() - {"venues"})
+    later = tables_of(TicketingHistory(0.005, seed=3, exported_at=datetime(2022, 9, 1, tzinfo=UTC)))
     assert later["tickets"].num_rows > earlier["tickets"].num_rows
     assert {name: rows.slice(0, earlier[name].num_rows) for name, rows in later.items()} == earlier
 
 
-@pytest.mark.parametrize(("year", "month", "shares"), [(2023, 1, (1, 1)), (2012, 7, (0.1, 0.9))])
-def test_festival_is_on_sale_until_it_has_taken_place(year: int, month: int, shares: tuple[float, float]):
-    history = TicketingHistory(0.01, exported_at=datetime(year, month, 1, tzinfo=UTC))
+def test_history_ends_in_the_middle_of_a_sale():
+    history = TicketingHistory(0.01, exported_at=datetime(2012, 7, 1, tzinfo=UTC))
     festival = Festival(history)
     assert history.expected_tickets == pytest.approx(festival.tables["tickets"].num_rows, rel=0.01)
-    ((last, sold, is_completed),) = festival.rows(
-        "select year, sum(sold)::int, bool_or(is_completed) from shows group by year order by year desc limit 1"
-    )
-    closed = {2022: 2_900, 2012: 1_154}[last]
-    assert shares[0] * closed <= sold <= shares[1] * closed
-    assert is_completed == (last == 2022)
+    query = "select year, sum(sold), bool_or(is_completed) from shows group by year order by year desc limit 1"
+    ((last, sold, is_completed),) = festival.rows(query)
+    assert (last, is_completed) == (2012, False)
+    assert 0.1 * 1_154 < sold < 0.9 * 1_154
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"scale": 0.0009}, r"must lie between 0\.001 and 500"),
-        ({"seed": -1}, "seed is -1"),
         ({"scenario": "rain"}, "scenario is 'rain'; it must be one of story, no-standout"),
         ({"exported_at": datetime(2022, 8, 1)}, "without an offset"),
         ({"exported_at": datetime(2001, 8, 1, tzinfo=UTC)}, "before the first line-up"),
