@@ -201,7 +201,7 @@ def _csv_defects() -> list[Defect]:
         field("impossible_day", "purchases", "purchase_date", "2021-02-30 10:00:00+00"),
         field("instant_without_offset", "purchases", "purchase_date", "2021-03-01 10:00:00"),
         refused("extra_column", "tickets", extra, "unknown 'seat'"),
-        refused("semicolons", "tickets", edit_bytes("tickets", lambda content: content.replace(b",", b";")), "';'"),
+        refused("semicolons", "tickets", edit_bytes("tickets", lambda content: content.replace(b",", b";")), "commas"),
         refused("empty_file", "tickets", edit_bytes("tickets", lambda content: b""), "empty"),
         refused("latin_1", "bands", edit_bytes("bands", latin_1), "line 2", "UTF-8"),
         refused("stray_quote", "bands", edit_bytes("bands", quote), "line 2", "quote"),

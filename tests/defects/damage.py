@@ -16,8 +16,7 @@ from acl_assets.landing_zone.manifest import MANIFEST_NAME, describe_file
 from acl_assets.simulator.batch import open_table_file
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.csv_files import read_csv_file
-from acl_assets.source_tables.open_file import OpenFile
-from acl_assets.source_tables.rejects import RejectLog
+from acl_assets.source_tables.rejects import OpenFile, RejectLog
 
 Plant = Callable[[Path], None]
 
@@ -114,8 +113,8 @@ def _read(path: Path, table: str) -> pa.Table:
     if path.suffix == ".parquet":
         return pq.read_table(path)
     with path.open("rb") as stream:
-        opened = OpenFile(stream, path.name, str(path))
-        return pa.concat_tables(read_csv_file(opened, SOURCE_TABLES[table], RejectLog()))
+        opened = OpenFile(stream, path.name, str(path), RejectLog(SOURCE_TABLES[table], path))
+        return pa.concat_tables(read_csv_file(opened))
 
 
 @contextmanager

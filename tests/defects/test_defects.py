@@ -28,7 +28,8 @@ from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.source_tables.conversion import TableOrder, make_table
+from acl_assets.source_tables.conversion import make_table
+from acl_assets.source_tables.rejects import RejectLog
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +72,9 @@ def convert(exports_dir: Path, folder: Path) -> dict[str, pa.Table]:
     zone = landing_zone_at(exports_dir)
     batches = resolve_chain(list_batches(zone, settle_seconds=0)).batches
     for name, table in SOURCE_TABLES.items():
-        rejects = folder / f"{name}.jsonl"
-        make_table(TableOrder(zone, batches, table, base=None, target=folder / name, rejects_file=rejects))
-    return {name: pq.read_table(folder / name) for name in SOURCE_TABLES}
+        rejects = RejectLog(table, folder / f"{name}.jsonl")
+        make_table(rejects, zone, batches, folder / f"{name}.parquet", log=print)
+    return {name: pq.read_table(folder / f"{name}.parquet") for name in SOURCE_TABLES}
 
 
 def defects_that(*outcomes: Outcome) -> pytest.MarkDecorator:
