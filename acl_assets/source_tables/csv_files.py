@@ -25,7 +25,6 @@ from acl_assets.source_tables.typed_columns import convert_texts, require_column
 MOST_RECORD_BYTES = 1 << 20
 # Taken from the file at a time, after decompression.
 READ_BYTES = 8 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELD = rb'(?:"[^"\0]*+(?:""[^"\0]*+)*+"|[^",\r\n\0]*+)'
 _LINE_END = rb"\r?+\n"
 _RECORD_OF_ANY_WIDTH = re.compile(rb"%(field)s(?:,%(field)s)*+%(end)s" % {b"field": _FIELD, b"end": _LINE_END})
@@ -77,7 +76,7 @@ def _read_header(stream: BinaryIO, file: OpenFile) -> list[str]:
     try:
         if other or not re.fullmatch(rb"[^\r\n]+\r?\n?", line):
             raise csv.Error
-        header = next(csv.reader([line.removeprefix(_BYTE_ORDER_MARK).decode()], strict=True))
+        header = next(csv.reader([line.decode("utf-8-sig")], strict=True))
     except (UnicodeDecodeError, csv.Error):
         # A file without a header begins with its first row, which may be personal data.
         shown = "something else" if file.table.personal_columns else repr(line[:200])

@@ -176,9 +176,8 @@ def finish_folder(
     rows = [{**vars(batch), "manifest_digest": batch.digest} for batch in batches]
     with private_file(table_file(unfinished, EXPORT_BATCHES)) as stream:
         pq.write_table(pa.Table.from_pylist(rows, arrow_schema(EXPORT_BATCHES_TABLE)), stream, compression="zstd")
-    size = table_file(unfinished, EXPORT_BATCHES).stat().st_size
-    provenance = TableFile(bytes=size, rows=len(rows), sums={})
-    chain = ConvertedChain(batches=tuple(batches), tables={**tables, EXPORT_BATCHES: provenance})
+        file = TableFile(bytes=stream.tell(), rows=len(rows), sums={})
+    chain = ConvertedChain(batches=tuple(batches), tables={**tables, EXPORT_BATCHES: file})
     write_atomically(unfinished / CHAIN_FILE, chain.model_dump_json(indent=1), mode=0o600)
     give_final_name(unfinished, chain.digest)
     return chain

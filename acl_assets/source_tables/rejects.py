@@ -69,9 +69,8 @@ class RejectLog:
 def _describe(reject: Reject, table: SourceTable) -> str:
     place = "row" if reject.file.endswith(".parquet") else "line"
     column = f", column {reject.column}" if reject.column else ""
-    text = reject.text if len(reject.text) <= _REPORTED_TEXT else f"{reject.text[:_REPORTED_TEXT]}…"
     # Where columns are shifted, a name can stand in any of them.
-    found = "(personal data)" if table.personal_columns else repr(text)
+    found = "(personal data)" if table.personal_columns else repr(reject.text[:_REPORTED_TEXT])
     return f"{reject.file} {place} {reject.line}{column}: {found} {reject.reason}"
 
 

@@ -1,12 +1,9 @@
-"""Conversion in the process of the test: starting a worker takes a second."""
+"""Conversion in a thread of the test: starting a worker process takes a second."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from types import SimpleNamespace
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,25 +12,14 @@ from dagster import DagsterInstance
 from acl_assets.source_tables import conversion
 
 
-def call(function: str, *arguments: Any, **keywords: Any) -> Future[Any]:
-    """Call `module:function` as a worker does."""
-    future: Future[Any] = Future()
-    module, name = function.split(":")
-    try:
-        future.set_result(getattr(importlib.import_module(module), name)(*arguments, **keywords))
-    except Exception as error:
-        future.set_exception(error)
-    return future
-
-
-@contextmanager
-def no_processes(_count: int = 1) -> Iterator[Any]:
-    yield SimpleNamespace(submit=call)
+class Threads(ThreadPoolExecutor):
+    def submit(self, _function: Any, *arguments: Any, **keywords: Any) -> Future[Any]:
+        return super().submit(conversion.make_table, *arguments, **keywords)
 
 
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "ChildProcesses", no_processes)
+    monkeypatch.setattr(conversion, "ChildProcesses", Threads)
 
 
 @pytest.fixture

@@ -145,13 +145,8 @@ def cut(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
-def other_format(file: Path) -> None:
-    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
-
-
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the description is cut short": (cut, CHAIN_FILE),
-    "the description has another format": (other_format, CHAIN_FILE),
     "a table is cut short": (cut, "tickets.parquet"),
     "a table is another one": (lambda file: shutil.copy(file.with_name("bands.parquet"), file), "venues.parquet"),
     "a table is missing": (lambda file: file.unlink(), "people.parquet"),

