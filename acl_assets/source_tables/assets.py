@@ -1,6 +1,6 @@
 """The source tables as Dagster assets: the batch chain of the landing zone, converted to typed Parquet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ from acl_assets.asset_keys import (
     ticketing_key,
 )
 from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
-from acl_assets.landing_zone.manifest import BatchError, ExportBatch
+from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, SourceTable
-from acl_assets.source_tables.chain_conversion import BadTablesError, Conversion, convert_chain
-from acl_assets.source_tables.current_state import EXPORT_BATCHES, table_file
+from acl_assets.source_tables.conversion import BadTablesError, convert_chain
+from acl_assets.source_tables.current_state import EXPORT_BATCHES, ConvertedChain, table_file
 from acl_assets.util.code_links import code_link
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
@@ -123,17 +123,18 @@ def source_tables(
         f"exported at {chain.newest.exported_at.isoformat()}."
     )
     try:
-        conversion = convert_chain(settings, chain, log=context.log.info, warn=context.log.warning)
+        current, made = convert_chain(settings, chain, log=context.log.info, warn=context.log.warning)
     except BadTablesError as error:
         for table in SOURCE_TABLES.values():
             yield from _export_files_result(context, table, error.errors.get(table.name))
         raise Failure(str(error), allow_retries=False) from None
     for table in SOURCE_TABLES.values():
         key = source_table_key(table.name)
-        metadata = _table_metadata(table, chain.newest, conversion)
+        path = table_file(settings.source_tables_dir / current.digest, table.name)
+        metadata = _table_metadata(table, current, path) | {"converted_in_this_run": made}
         if key in context.selected_asset_keys:
             yield MaterializeResult(asset_key=key, metadata=metadata)
-        elif conversion.made:
+        elif made:
             context.log_event(AssetMaterialization(key, metadata=metadata))
         yield from _export_files_result(context, table, None)
     key = source_table_key(EXPORT_BATCHES)
@@ -141,25 +142,18 @@ def source_tables(
         yield MaterializeResult(asset_key=key, metadata=_chain_metadata(chain, listing))
 
 
-def _table_metadata(table: SourceTable, batch: ExportBatch, conversion: Conversion) -> dict[str, Any]:
-    folder, converted = conversion.current
-    path = table_file(folder, table.name)
-    described = converted.tables[table.name]
-    rows_by_file = converted.newest.rows_by_file[table.name]
-    metadata: dict[str, Any] = {
-        ROW_COUNT_METADATA: described.rows,
-        "rows_of_batch": sum(rows_by_file.values()),
-        "batch_id": batch.batch_id,
-        "exported_bytes": sum(file.bytes for file in batch.tables[table.name].files),
-        "rows_by_file": MetadataValue.json(rows_by_file),
+def _table_metadata(table: SourceTable, current: ConvertedChain, path: Path) -> dict[str, Any]:
+    file, newest = current.tables[table.name], current.newest
+    return {
+        ROW_COUNT_METADATA: file.rows,
+        "rows_of_batch": sum(newest.rows_by_file[table.name].values()),
+        "batch_id": newest.batch_id,
+        "exported_bytes": sum(exported.bytes for exported in newest.tables[table.name].files),
+        "rows_by_file": MetadataValue.json(newest.rows_by_file[table.name]),
         "path": MetadataValue.path(str(path)),
-        "bytes": described.bytes,
-        "converted_in_this_run": bool(conversion.made),
+        "bytes": file.bytes,
         "preview": _preview(table, path),
     }
-    if made := conversion.made.get(table.name):
-        metadata["rows_per_second"] = round(made.rows_read / made.seconds)
-    return metadata
 
 
 def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
@@ -171,19 +165,17 @@ def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
     return metadata_table(table.column_names, [list(row.values()) for row in rows])
 
 
-def _chain_metadata(chain: BatchChain, listing: Listing) -> Mapping[str, Any]:
+def _chain_metadata(chain: BatchChain, listing: Listing) -> dict[str, Any]:
     newest = chain.newest
-    metadata: dict[str, Any] = {
+    return {
         ROW_COUNT_METADATA: len(chain.batches),
         "batch_id": newest.batch_id,
         "exported_at": MetadataValue.timestamp(newest.exported_at),
         "exported_at_is_file_time": not newest.has_manifest,
         "state_digest": chain.digest,
         "skipped_folders": len(listing.skipped),
+        "why_skipped": metadata_table(["folder", "reason"], listing.skipped.items()),
     }
-    if listing.skipped:
-        metadata["why_skipped"] = metadata_table(["folder", "reason"], listing.skipped.items())
-    return metadata
 
 
 def _export_files_result(

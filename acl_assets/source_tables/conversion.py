@@ -1,6 +1,6 @@
-"""From the files of export batches to the typed Parquet file of one source table.
+"""The conversion of a batch chain: from the files of export batches to one typed Parquet file per source table.
 
-A full batch is converted. Incremental batches are converted and merged into a new file: of every id the row of the
+A full batch is converted. Incremental batches are converted and merged into new files: of every id the row of the
 newest batch stays.
 """
 
@@ -9,99 +9,127 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow.parquet as pq
 
+from acl_assets.landing_zone.batches import BatchChain
 from acl_assets.landing_zone.folder_store import open_verified
-from acl_assets.landing_zone.manifest import ExportBatch, contract_breach
-from acl_assets.landing_zone.store import LandingZone
-from acl_assets.source_schema import SourceTable, arrow_schema
+from acl_assets.landing_zone.manifest import BatchError, ExportBatch, contract_breach
+from acl_assets.landing_zone.store import LandingZone, landing_zone_at
+from acl_assets.settings import Settings
+from acl_assets.source_schema import SOURCE_TABLES, SourceTable, arrow_schema
+from acl_assets.source_tables import remote
 from acl_assets.source_tables.csv_files import read_csv_file
-from acl_assets.source_tables.current_state import TableFile, private_file
-from acl_assets.source_tables.open_file import OpenFile, require_format
+from acl_assets.source_tables.current_state import (
+    REJECTS,
+    ConvertedBatch,
+    ConvertedChain,
+    TableFile,
+    begin_folder,
+    finish_folder,
+    longest_prefix,
+    private_file,
+    switch_current,
+    table_file,
+)
 from acl_assets.source_tables.parquet_files import read_parquet_file
-from acl_assets.source_tables.rejects import RejectLog
+from acl_assets.source_tables.rejects import OpenFile, RejectLog
+from acl_assets.util.processes import ChildProcesses
 from acl_assets.util.sql import duckdb_files, quoted_text
 
+_MAKE_TABLE = "acl_assets.source_tables.conversion:make_table"
+_BYTES_FOR_TWO = 20_000_000
 # Two tables are merged at a time. This is enough for four million rows, half of them changed, and as fast as more.
 _MERGE_MEMORY_LIMIT = "512MB"
 
 Log = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class TableOrder:
-    """The input and output of making one source table of a batch chain.
+class BadTablesError(BatchError):
+    """Tables of a batch break the contract; `errors` has the reason by table, the message all of them."""
 
-    Attributes:
-        zone: where the batches are.
-        batches: the batches to read, in the order of the chain.
-        table: the source table.
-        base: the table's file of the batches before them, None when `batches` begins with the full batch.
-        target: the file to write; its folder belongs to this order, and temporary files are made in it.
-        rejects_file: where rejects are stored, one JSON object per line.
-    """
-
-    zone: LandingZone
-    batches: tuple[ExportBatch, ...]
-    table: SourceTable
-    base: Path | None
-    target: Path
-    rejects_file: Path
+    def __init__(self, errors: Mapping[str, BatchError]) -> None:
+        super().__init__("\n".join(map(str, errors.values())))
+        self.errors = errors
 
 
-@dataclass(frozen=True)
-class MadeTable:
-    """A source table that was made: rows read per file, batch by batch, its file, and the seconds that it took."""
+class MadeTable(NamedTuple):
+    """A source table that was made: the rows read per file, batch by batch, and its file."""
 
     rows_by_file: list[dict[str, int]]
     file: TableFile
-    seconds: float
-
-    @property
-    def rows_read(self) -> int:
-        """Rows of all files together."""
-        return sum(sum(rows.values()) for rows in self.rows_by_file)
 
 
-def make_table(order: TableOrder, *, log: Log = lambda message: None) -> MadeTable:
-    """Write the table of a batch chain to `order.target`; `log` receives a line per file.
+def convert_chain(settings: Settings, chain: BatchChain, *, log: Log, warn: Log) -> tuple[ConvertedChain, bool]:
+    """Make the tables of a batch chain the current ones, beginning with what earlier refreshes have made.
+
+    Return the current tables, and whether they were made now.
 
     Raises:
-        RejectedLinesError: lines or values break the contract.
-        BatchError: a file is not the one that was exported, or not readable as what its name says.
-        ObjectStorageError: a file cannot be fetched.
+        BadTablesError: files of a batch break the contract.
+        ObjectStorageError: a file cannot be fetched or sent.
     """
-    started = time.perf_counter()
-    order.rejects_file.unlink(missing_ok=True)
-    scratch = order.target.parent / f"{order.table.name}.parts"
-    scratch.mkdir(mode=0o700)
-    parts = [order.base] if order.base else []
-    rows_by_file: list[dict[str, int]] = []
-    for number, batch in enumerate(order.batches):
-        part = scratch / f"{number}.parquet"
-        with order.zone.local_files(batch, order.table.name, scratch) as folder:
-            rows_by_file.append(_convert_batch(order, batch, folder, part, log))
-        # An incremental batch can bring no row. A full batch without an optional table gives a file without rows.
-        if not parts or any(rows_by_file[-1].values()):
-            parts.append(part)
-    if len(parts) > 1:
-        merge(parts, order.table, order.target)
-        log(f"{order.table.name}: merged {len(parts) - 1} incremental batches")
-    elif order.base:
-        _link(order.base, order.target)
-    else:
-        parts[0].replace(order.target)
-    shutil.rmtree(scratch)
-    made = MadeTable(rows_by_file, _described(order.target, order.table), time.perf_counter() - started)
-    log(
-        f"{order.table.name}: {made.rows_read:,} rows of {len(order.batches)} batches converted "
-        f"in {made.seconds:.2f} s, {made.file.rows:,} rows now ({made.file.bytes:,} bytes)."
-    )
+    folder, url = settings.source_tables_dir, settings.source_tables_url
+    kept = longest_prefix(folder, chain, warn)
+    if url and (kept is None or len(kept.batches) < len(chain.batches)):
+        remote.fetch_prefix(url, folder, chain, len(kept.batches) if kept else 0)
+        kept = longest_prefix(folder, chain, warn)
+    held = kept.batches if kept else ()
+    if held:
+        log(f"Tables of {len(held)} of {len(chain.batches)} batches are converted already.")
+    new = chain.batches[len(held) :]
+    if kept is None or new:
+        unfinished = begin_folder(folder, chain.digest)
+        for table in SOURCE_TABLES:
+            if kept:
+                _link(table_file(folder / kept.digest, table), table_file(unfinished, table))
+        made = _make_tables(settings, new, unfinished, log)
+        added = [
+            ConvertedBatch(**vars(batch), rows_by_file={table: one.rows_by_file[number] for table, one in made.items()})
+            for number, batch in enumerate(new)
+        ]
+        kept = finish_folder(unfinished, [*held, *added], {table: one.file for table, one in made.items()})
+    switch_current(folder, folder / kept.digest)
+    if url:
+        remote.send_current(url, folder / kept.digest)
+    return kept, bool(new)
+
+
+def _make_tables(settings: Settings, batches: tuple[ExportBatch, ...], target: Path, log: Log) -> dict[str, MadeTable]:
+    """Make every table in worker processes, beginning with the files that are in `target`.
+
+    Raises:
+        BadTablesError: files of tables break the contract; the others have been read too.
+    """
+    exported = {
+        table: sum(file.bytes for batch in batches for file in batch.tables[table].files) for table in SOURCE_TABLES
+    }
+    made: dict[str, MadeTable] = {}
+    errors: dict[str, BatchError] = {}
+    # Two tables hold nearly all rows, and a process takes time to start.
+    with ChildProcesses(2 if sum(exported.values()) >= _BYTES_FOR_TWO else 1) as processes:
+        calls = {
+            table: processes.submit(
+                _MAKE_TABLE,
+                RejectLog(SOURCE_TABLES[table], settings.source_tables_dir / REJECTS / f"{table}.jsonl"),
+                landing_zone_at(settings.exports_dir),
+                batches,
+                table_file(target, table),
+                log=log,
+            )
+            for table in sorted(exported, key=exported.__getitem__, reverse=True)
+        }
+        for table in SOURCE_TABLES:
+            try:
+                made[table] = calls[table].result()
+            except BatchError as error:
+                errors[table] = error
+    if errors:
+        raise BadTablesError(errors)
     return made
 
 
@@ -113,29 +141,62 @@ def _link(base: Path, target: Path) -> None:
         shutil.copy(base, target)
 
 
-def _convert_batch(order: TableOrder, batch: ExportBatch, folder: Path, target: Path, log: Log) -> dict[str, int]:
+def make_table(
+    rejects: RejectLog, zone: LandingZone, batches: tuple[ExportBatch, ...], target: Path, log: Log
+) -> MadeTable:
+    """Make the source table of batches, in the order of the chain; `log` receives a line per file.
+
+    If `target` is there, it has the rows of the batches before them; it is replaced, because it can be a link.
+    Temporary files are made next to it.
+
+    Raises:
+        BatchError: a file is not the one that was exported, not readable as what its name says, or has rejects.
+        ObjectStorageError: a file cannot be fetched.
+    """
+    table = rejects.table
+    started = time.perf_counter()
+    rejects.file.unlink(missing_ok=True)
+    scratch = target.with_suffix(".parts")
+    scratch.mkdir(mode=0o700)
+    parts = [target.rename(scratch / "earlier.parquet")] if target.exists() else []
+    rows_by_file: list[dict[str, int]] = []
+    for number, batch in enumerate(batches):
+        part = scratch / f"{number}.parquet"
+        with zone.local_files(batch, table.name, scratch) as folder:
+            rows_by_file.append(_convert_batch(rejects, batch, folder, part, log))
+        # An incremental batch can bring no row. A full batch without an optional table gives a file without rows.
+        if not parts or any(rows_by_file[-1].values()):
+            parts.append(part)
+    if len(parts) > 1:
+        _merge(parts, table, target)
+    else:
+        parts[0].replace(target)
+    shutil.rmtree(scratch)
+    file = _described(target, table)
+    seconds = time.perf_counter() - started
+    log(f"{table.name}: {len(batches)} batches converted in {seconds:.2f} s, {file.rows:,} rows ({file.bytes:,} bytes)")
+    return MadeTable(rows_by_file, file)
+
+
+def _convert_batch(rejects: RejectLog, batch: ExportBatch, folder: Path, target: Path, log: Log) -> dict[str, int]:
     """Verify the files of one table of a batch and convert them to one Parquet file; return the rows per file.
 
     Rows keep the order of the files and, within each, of its rows; memory is bounded whatever the size.
     """
-    table = order.table
-    rejects = RejectLog()
     rows_by_file: dict[str, int] = {}
     with (
         private_file(target) as stream,
         # Most columns are keys and unique texts, for which dictionaries cost time and space.
-        pq.ParquetWriter(stream, arrow_schema(table), compression="zstd", use_dictionary=False) as writer,
+        pq.ParquetWriter(stream, arrow_schema(rejects.table), compression="zstd", use_dictionary=False) as writer,
     ):
-        for file in batch.tables[table.name].files:
+        for file in batch.tables[rejects.table.name].files:
             if rejects.is_full:
                 break
             where = f"{batch.folder}/{file.path}"
             read = read_parquet_file if file.path.endswith(".parquet") else read_csv_file
             rows = 0
             with open_verified(folder, file, where) as content:
-                opened = OpenFile(content, file.path, where)
-                require_format(opened, table)
-                for piece in read(opened, table, rejects):
+                for piece in read(OpenFile(content, file.path, where, rejects)):
                     rows += piece.num_rows
                     # A file that goes on after its last row could be endless.
                     if file.rows is not None and rows > file.rows:
@@ -143,11 +204,11 @@ def _convert_batch(order: TableOrder, batch: ExportBatch, folder: Path, target: 
                     writer.write_table(piece)
             rows_by_file[file.path] = rows
             log(f"{file.path}: {rows:,} rows read")
-        rejects.raise_for_rejects(table, order.rejects_file)
+        rejects.raise_for_rejects()
     return rows_by_file
 
 
-def merge(parts: list[Path], table: SourceTable, target: Path) -> None:
+def _merge(parts: list[Path], table: SourceTable, target: Path) -> None:
     """Merge files of a table, the oldest first, into one.
 
     A row replaces those of earlier files with its id; an id twice in one file stays there twice, so that the check of

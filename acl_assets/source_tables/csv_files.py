@@ -11,137 +11,94 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import BinaryIO, cast
+from itertools import accumulate
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
 
 from acl_assets.landing_zone.manifest import contract_breach
-from acl_assets.source_schema import SourceColumn, SourceTable
-from acl_assets.source_tables.open_file import OpenFile
-from acl_assets.source_tables.rejects import RejectLog
-from acl_assets.source_tables.typed_columns import convert_columns, convert_texts, describe_columns, plain_name
+from acl_assets.source_tables.rejects import OpenFile
+from acl_assets.source_tables.typed_columns import convert_texts, require_columns, typed_rows
 
 MOST_RECORD_BYTES = 1 << 20
-_READ_BYTES = 8 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Taken from the file at a time, after decompression.
+READ_BYTES = 8 << 20
 _FIELD = rb'(?:"[^"\0]*+(?:""[^"\0]*+)*+"|[^",\r\n\0]*+)'
 _LINE_END = rb"\r?+\n"
-# As far as a record is well-formed, whatever its width; a NUL byte in quotes has a reason of its own.
-_FIELDS = re.compile(rb"%(field)s(?:,%(field)s)*" % {b"field": _FIELD.replace(rb'"\0', b'"')})
+_RECORD_OF_ANY_WIDTH = re.compile(rb"%(field)s(?:,%(field)s)*+%(end)s" % {b"field": _FIELD, b"end": _LINE_END})
+_OTHER_FORMATS = {
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"\x1f\x8b": "gzip data",
+    b"\x28\xb5\x2f\xfd": "Zstandard data",
+    b"PAR1": "Parquet",
+    b"BZh": "bzip2 data",
+    b"\xfd7zXZ": "xz data",
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+}
 
 
-def read_csv_file(
-    file: OpenFile, table: SourceTable, rejects: RejectLog, read_bytes: int = _READ_BYTES
-) -> Iterator[pa.Table]:
+def read_csv_file(file: OpenFile) -> Iterator[pa.Table]:
     """Read a CSV file, plain or compressed, as typed tables of whole records in the order of the file.
 
-    Columns are in the order the table declares. Flaws go to `rejects`, under the file's name, and the file is read on
-    until that log is full; a piece with a rejected value is not given. `read_bytes` are taken from the file at a time,
-    after decompression.
+    The file is read on after flaws until there are 1,000; a piece with a rejected value is not given.
 
     Raises:
         BatchError: the header is not the table's, or the compressed data is damaged.
     """
-    with _decompressed(file) as stream:
-        reads = iter(partial(_read, stream, file, read_bytes), b"")
-        header, body = _split_header(reads, file, table)
-        columns = _declared_columns(header, file, table)
-        for piece, first_line in _well_formed_pieces(body, reads, file, len(columns), rejects):
-            typed = convert_columns(_parse(piece, columns), columns, table, convert_texts)
-            if isinstance(typed, pa.Table):
-                yield typed
-                continue
-            lines = list(_first_lines(piece, first_line, len(columns)))
-            for row, *flaw in typed:
-                rejects.add(file.name, lines[row], *flaw)
+    try:
+        stream = _decompressed(file)
+        header = _read_header(stream, file)
+        for piece, first_line in _well_formed_pieces(stream, file, len(header)):
+            lines = partial(_first_lines, piece, first_line, len(header))
+            yield from typed_rows(_parse(piece, header), file, convert_texts, lines)
+    except OSError as error:
+        raise contract_breach(
+            file.where, f"it cannot be read: cut short, damaged or not what its name says ({error})"
+        ) from None
 
 
-# Bytes ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _decompressed(file: OpenFile) -> Iterator[BinaryIO]:
+def _decompressed(file: OpenFile) -> BinaryIO:
     codec = {".gz": "gzip", ".zst": "zstd"}.get(os.path.splitext(file.name)[1])
     if codec is None:
-        yield file.stream
-        return
-    # Arrow closes what it reads, and this stream belongs to the caller.
-    with os.fdopen(os.dup(file.stream.fileno()), "rb") as stream:
-        stream.seek(0)
-        yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec), _READ_BYTES)
+        return file.stream
+    # Arrow closes what it reads, and this descriptor belongs to the caller.
+    compressed = open(file.stream.fileno(), "rb", closefd=False)  # noqa: SIM115 # closed by Arrow
+    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(compressed, mode="r"), codec), READ_BYTES)
 
 
-def _read(stream: BinaryIO, file: OpenFile, size: int) -> bytes:
+def _read_header(stream: BinaryIO, file: OpenFile) -> list[str]:
+    """Return the names in the first line, which are the declared columns in any order."""
+    line = stream.readline(MOST_RECORD_BYTES)
+    other = next((name for magic, name in _OTHER_FORMATS.items() if line.startswith(magic)), None)
     try:
-        return stream.read(size)
-    except OSError as error:
-        raise contract_breach(file.where, f"its compressed data is cut short or damaged ({error})") from None
+        if other or not re.fullmatch(rb"[^\r\n]+\r?\n?", line):
+            raise csv.Error
+        header = next(csv.reader([line.decode("utf-8-sig")], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        # A file without a header begins with its first row, which may be personal data.
+        shown = "something else" if file.table.personal_columns else repr(line[:200])
+        raise contract_breach(
+            file.where,
+            "it must begin with a header, as a line of CSV in UTF-8 that ends with LF or CRLF, and hold what its name "
+            f"says (.csv, .csv.gz, .csv.zst, .parquet); found: "
+            f"{other or (shown if line else 'an empty file')}",
+        ) from None
+    require_columns(header, file)
+    return header
 
 
-# Header ---------------------------------------------------------------------------------------------------------
-
-
-def _split_header(reads: Iterator[bytes], file: OpenFile, table: SourceTable) -> tuple[list[str], bytes]:
-    """Read as far as the end of the header, and return the names in it and what was read beyond it."""
-    first = next(reads, b"")
-    while b"\n" not in first and len(first) < MOST_RECORD_BYTES and (more := next(reads, b"")):
-        first += more
-    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise contract_breach(file.where, "it is UTF-16 text; export it as UTF-8")
-    if not first:
-        raise contract_breach(file.where, "it is empty, without even a header")
-    line, _, body = first.removeprefix(_BYTE_ORDER_MARK).partition(b"\n")
-    if len(line) > MOST_RECORD_BYTES:
-        raise contract_breach(file.where, "it has no line end within its first MiB")
-    line = line.removesuffix(b"\r")
-    # A file without a header begins with its first row, which may be personal data.
-    shown = "" if table.personal_columns else f": {line[:200]!r}"
-    if b"\r" in line:
-        raise contract_breach(file.where, f"line 1 holds carriage returns without line feeds{shown}")
-    try:
-        return next(csv.reader([line.decode()], strict=True)), body
-    except UnicodeDecodeError:
-        raise contract_breach(file.where, f"line 1 is not UTF-8; export the file as UTF-8{shown}") from None
-    except csv.Error as error:
-        raise contract_breach(file.where, f"line 1 is no CSV ({error}){shown}") from None
-
-
-def _declared_columns(header: list[str], file: OpenFile, table: SourceTable) -> list[SourceColumn]:
-    """Return the declared columns in the order of the header, which must name each once and no other."""
-    declared = {column.name: column for column in table.columns}
-    problems = describe_columns(header, table)
-    if not problems:
-        return [declared[name] for name in header]
-    found = f"line 1 must name the columns {', '.join(declared)}, in any order; found: {'; '.join(problems)}"
-    separator = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None)
-    if separator is not None:
-        found = f"it looks separated by {separator!r} where commas are wanted; {found}"
-    elif not any(plain_name(name) in declared for name in header):
-        found = f"it seems to have no header; {found}"
-    raise contract_breach(file.where, found)
-
-
-# Records --------------------------------------------------------------------------------------------------------
-
-
-def _record_pattern(width: int) -> bytes:
-    return b",".join([_FIELD] * width) + _LINE_END
-
-
-def _well_formed_pieces(
-    window: bytes, reads: Iterator[bytes], file: OpenFile, width: int, rejects: RejectLog
-) -> Iterator[tuple[bytes, int]]:
-    """Cut what follows the header into pieces of well-formed records; malformed ones go to `rejects`.
+def _well_formed_pieces(stream: BinaryIO, file: OpenFile, width: int) -> Iterator[tuple[bytes, int]]:
+    """Cut what follows the header into pieces of well-formed records; malformed ones are rejected.
 
     Yields:
         The bytes of a piece, and the line of the file on which it starts.
     """
     records = re.compile(rb"(?:%s)*" % _record_pattern(width))
-    start, line, is_complete = 0, 2, False
-    while not rejects.is_full:
+    window, start, line, is_complete = b"", 0, 2, False
+    while not file.rejects.is_full:
         end = start
         # No record is longer than the part of the window that is looked at.
         while (found := records.match(window, end, end + MOST_RECORD_BYTES)) and found.end() > end:
@@ -149,7 +106,7 @@ def _well_formed_pieces(
         if end > start:
             yield window[start:end], line
         elif len(window) - start < MOST_RECORD_BYTES and not is_complete:
-            rest, more = window[start:], next(reads, b"")
+            rest, more = window[start:], stream.read(READ_BYTES)
             is_complete = not more
             is_last_line_open = is_complete and rest and not rest.endswith(b"\n")
             window, start, end = rest + (b"\n" if is_last_line_open else more), 0, 0
@@ -158,55 +115,35 @@ def _well_formed_pieces(
         else:
             end, reason = _flaw(window, start, width)
             text = window[start:end].decode(errors="backslashreplace").rstrip("\r\n")
-            rejects.add(file.name, line, None, text, reason)
+            file.rejects.add(file.name, line, None, text, reason)
         line += window.count(b"\n", start, end)
         start = end
 
 
+def _record_pattern(width: int) -> bytes:
+    return b",".join([_FIELD] * width) + _LINE_END
+
+
 def _flaw(window: bytes, start: int, width: int) -> tuple[int, str]:
-    """Return where a record ends that is not well-formed, and what is wrong with it.
-
-    Where a quote is at fault, only the first line is given up: the quote may end anywhere.
-    """
-    most = start + MOST_RECORD_BYTES
-    stop = cast("re.Match[bytes]", _FIELDS.match(window, start, most)).end()
-    line_end = window.find(b"\n", start) + 1 or len(window)
-    end = window.find(b"\n", stop) + 1 or len(window)
-    if end > most:
-        return line_end, "is longer than 1 MiB"
-    if b"\0" in window[start : stop + 1]:
-        return end, "holds a NUL byte"
-    if window.startswith((b"\n", b"\r\n"), stop):
-        return end, _explain_width(window[start:stop], width)
-    if window.startswith(b"\r", stop):
-        return end, "holds a carriage return without a line feed after it, outside quotes"
-    if window.startswith(b'"', stop) and (stop == start or window.startswith(b",", stop - 1)):
-        return line_end, "opens a quote that is not closed, at least not within 1 MiB"
-    return line_end, "has a quote inside an unquoted field, or text after a closing quote"
+    """Return where a record ends that is not well-formed, and what is wrong with it."""
+    if record := _RECORD_OF_ANY_WIDTH.match(window, start, start + MOST_RECORD_BYTES):
+        fields = re.sub(rb'"[^"]*+"', b"", record[0]).count(b",") + 1
+        return record.end(), f"has {fields} field{'s' * (fields > 1)} where the header names {width}"
+    # Only a line is given up: a quote at fault may end anywhere.
+    return window.find(b"\n", start) + 1 or len(window), (
+        "is not a record of CSV: quotes enclose a whole field and are doubled within it, lines end with LF or CRLF, "
+        "there is no NUL byte, and a record has at most 1 MiB"
+    )
 
 
-def _explain_width(record: bytes, width: int) -> str:
-    if not record:
-        return "is an empty line"
-    fields = re.sub(rb'"[^"]*+"', b"", record).count(b",") + 1
-    return f"has {fields} field{'s' * (fields > 1)} where the header names {width}"
-
-
-# Values ---------------------------------------------------------------------------------------------------------
-
-
-def _parse(content: bytes, columns: list[SourceColumn]) -> pa.Table:
+def _parse(content: bytes, header: list[str]) -> pa.Table:
     """Split well-formed records into fields, as bytes; a field with nothing in it is null."""
     return pyarrow.csv.read_csv(
         pa.BufferReader(content),
-        read_options=pyarrow.csv.ReadOptions(
-            column_names=[column.name for column in columns],
-            use_threads=False,
-            block_size=2 * MOST_RECORD_BYTES,
-        ),
+        read_options=pyarrow.csv.ReadOptions(column_names=header, use_threads=False, block_size=2 * MOST_RECORD_BYTES),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types={column.name: pa.binary() for column in columns},
+            column_types=dict.fromkeys(header, pa.binary()),
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -214,8 +151,7 @@ def _parse(content: bytes, columns: list[SourceColumn]) -> pa.Table:
     )
 
 
-def _first_lines(piece: bytes, line: int, width: int) -> Iterator[int]:
-    """Yield the line of the file on which each record of a piece starts; the piece itself starts on `line`."""
-    for record in re.finditer(_record_pattern(width), piece):
-        yield line
-        line += record[0].count(b"\n")
+def _first_lines(piece: bytes, line: int, width: int) -> list[int]:
+    """Return the line of the file on which each record of a piece starts; the piece itself starts on `line`."""
+    records = re.finditer(_record_pattern(width), piece)
+    return list(accumulate((record[0].count(b"\n") for record in records), initial=line))

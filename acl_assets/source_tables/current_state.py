@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
 from acl_assets.landing_zone.batches import BatchChain, chain_digest
 from acl_assets.landing_zone.manifest import BatchKind, ManifestTable
@@ -35,11 +36,7 @@ class DamagedStateError(Exception):
     """A folder of source tables is incomplete, cut short or of another version; the message names the file."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ConvertedBatch(_Record):
+class ConvertedBatch(BaseModel, frozen=True):
     """A batch of the chain: what it stated of its tables, and the rows that were read, by table and file."""
 
     batch_id: str
@@ -51,7 +48,7 @@ class ConvertedBatch(_Record):
     rows_by_file: dict[str, dict[str, int]]
 
 
-class TableFile(_Record):
+class TableFile(BaseModel, frozen=True):
     """The Parquet file of a source table: its size, its rows, and the sums of its whole-number columns but the key."""
 
     bytes: int
@@ -59,7 +56,7 @@ class TableFile(_Record):
     sums: dict[str, int]
 
 
-class ConvertedChain(_Record):
+class ConvertedChain(BaseModel, frozen=True):
     """The content of `chain.json`: the batches, oldest first, and the table files made of them."""
 
     format: Literal[2] = 2
@@ -82,13 +79,6 @@ class ConvertedChain(_Record):
         return [(one.batch_id, one.digest) for one in self.batches] == [(one.batch_id, one.digest) for one in first]
 
 
-class KeptChain(NamedTuple):
-    """A folder of source tables and what it holds."""
-
-    folder: Path
-    chain: ConvertedChain
-
-
 # Reading --------------------------------------------------------------------------------------------------------
 
 
@@ -107,27 +97,20 @@ def read_chain(folder: Path) -> ConvertedChain | None:
     """
     if not folder.is_dir():
         return None
-    description = folder / CHAIN_FILE
-    try:
-        chain = ConvertedChain.model_validate_json(description.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DamagedStateError(f"{description} is damaged or of another version ({type(error).__name__})") from None
     declared = {**SOURCE_TABLES, EXPORT_BATCHES: EXPORT_BATCHES_TABLE}
-    if chain.tables.keys() != declared.keys() or not chain.batches:
-        raise DamagedStateError(f"{description} is of another version")
-    for table, described in chain.tables.items():
-        file = table_file(folder, table)
-        try:
-            size, footer = file.stat().st_size, pq.read_metadata(file)
-        except (OSError, pa.ArrowException) as error:
-            raise DamagedStateError(f"{file} cannot be read ({type(error).__name__})") from None
-        if (size, footer.num_rows) != (described.bytes, described.rows):
-            raise DamagedStateError(
-                f"{file} has {footer.num_rows:,} rows in {size:,} bytes where {described.rows:,} rows in "
-                f"{described.bytes:,} bytes were written"
-            )
-        if tuple(footer.schema.names) != declared[table].column_names:
-            raise DamagedStateError(f"{file} has other columns than are declared now")
+    file = folder / CHAIN_FILE
+    try:
+        chain = ConvertedChain.model_validate_json(file.read_bytes())
+        if chain.tables.keys() != declared.keys() or not chain.batches:
+            raise ValueError
+        for table, described in chain.tables.items():
+            file = table_file(folder, table)
+            footer = pq.read_metadata(file)
+            found = (file.stat().st_size, footer.num_rows, tuple(footer.schema.names))
+            if found != (described.bytes, described.rows, declared[table].column_names):
+                raise ValueError
+    except (OSError, ValueError, pa.ArrowException):
+        raise DamagedStateError(f"{file} is missing, damaged or of another version") from None
     return chain
 
 
@@ -143,25 +126,21 @@ def read_current(source_tables_dir: Path) -> ConvertedChain:
     return chain
 
 
-def longest_prefix(
-    source_tables_dir: Path, chain: BatchChain, warn: Callable[[str], None] = lambda damage: None
-) -> KeptChain | None:
-    """Return the folder that holds most of the first batches of a chain, up to all of them; None if there is none.
+def longest_prefix(source_tables_dir: Path, chain: BatchChain, warn: Callable[[str], None]) -> ConvertedChain | None:
+    """Return the kept source tables of most of the first batches of a chain, up to all of them; None without any.
 
     `warn` receives what is wrong with damaged folders.
     """
-    best: KeptChain | None = None
-    for folder in sorted(source_tables_dir.glob("*")):
-        if not is_digest(folder.name):
-            continue
+    for length in range(len(chain.batches), 0, -1):
+        digest = BatchChain(chain.batches[:length]).digest
         try:
-            found = read_chain(folder)
+            found = read_chain(source_tables_dir / digest)
         except DamagedStateError as error:
             warn(f"{error}. The source tables are made again.")
             continue
-        if found and found.begins(chain) and (best is None or len(found.batches) > len(best.chain.batches)):
-            best = KeptChain(folder, found)
-    return best
+        if found and found.digest == digest:
+            return found
+    return None
 
 
 def is_digest(name: str) -> bool:
@@ -185,31 +164,31 @@ def begin_folder(source_tables_dir: Path, digest: str) -> Path:
 @contextmanager
 def private_file(target: Path) -> Iterator[BinaryIO]:
     """Open a new file that only its owner may read, and flush it to disk at the end."""
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
+    with open(target, "xb", opener=partial(os.open, mode=0o600)) as stream:
         yield stream
     fsync_path(target)
 
 
-def finish_folder(unfinished: Path, batches: Sequence[ConvertedBatch], tables: Mapping[str, TableFile]) -> KeptChain:
+def finish_folder(
+    unfinished: Path, batches: Sequence[ConvertedBatch], tables: Mapping[str, TableFile]
+) -> ConvertedChain:
     """Describe the tables of these batches, which were made in an unfinished folder, and give it its final name."""
     rows = [{**vars(batch), "manifest_digest": batch.digest} for batch in batches]
     with private_file(table_file(unfinished, EXPORT_BATCHES)) as stream:
         pq.write_table(pa.Table.from_pylist(rows, arrow_schema(EXPORT_BATCHES_TABLE)), stream, compression="zstd")
-    size = table_file(unfinished, EXPORT_BATCHES).stat().st_size
-    provenance = TableFile(bytes=size, rows=len(rows), sums={})
-    chain = ConvertedChain(batches=tuple(batches), tables={**tables, EXPORT_BATCHES: provenance})
+        file = TableFile(bytes=stream.tell(), rows=len(rows), sums={})
+    chain = ConvertedChain(batches=tuple(batches), tables={**tables, EXPORT_BATCHES: file})
     write_atomically(unfinished / CHAIN_FILE, chain.model_dump_json(indent=1), mode=0o600)
-    return KeptChain(give_final_name(unfinished, chain.digest), chain)
+    give_final_name(unfinished, chain.digest)
+    return chain
 
 
-def give_final_name(unfinished: Path, digest: str) -> Path:
-    """Rename a complete folder to the digest of its chain and return its path."""
+def give_final_name(unfinished: Path, digest: str) -> None:
+    """Rename a complete folder to the digest of its chain."""
     folder = unfinished.with_name(digest)
     # What is there is damaged, otherwise nothing would have been made.
     shutil.rmtree(folder, ignore_errors=True)
     replace_durably(unfinished, folder)
-    return folder
 
 
 def switch_current(source_tables_dir: Path, folder: Path) -> None:

@@ -6,11 +6,11 @@ Rejected text can be personal data. It is in the rejects file, which only its ow
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
-from acl_assets.landing_zone.manifest import BatchError
+from acl_assets.landing_zone.manifest import contract_breach
 from acl_assets.source_schema import SourceTable
 from acl_assets.util.atomic_write import write_atomically
 
@@ -34,21 +34,12 @@ class Reject(NamedTuple):
     reason: str
 
 
-class RejectedLinesError(BatchError):
-    """Lines of a table's files were rejected, so the table was not converted.
-
-    The message shows the first rejects, how many there are, and where all of them are stored.
-    """
-
-    def __init__(self, message: str, rejects: Sequence[Reject] = ()) -> None:
-        super().__init__(message)
-        self.rejects = rejects
-
-
 class RejectLog:
-    """Collects the rejects of one table, up to 1,000."""
+    """Collects the rejects of one table, up to 1,000; `file` is where they are stored, as one JSON object per line."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: SourceTable, file: Path) -> None:
+        self.table = table
+        self.file = file
         self.rejects: list[Reject] = []
 
     @property
@@ -61,31 +52,40 @@ class RejectLog:
         if not self.is_full:
             self.rejects.append(Reject(file, line, column, text[:_STORED_TEXT], reason))
 
-    def raise_for_rejects(self, table: SourceTable, rejects_file: Path) -> None:
-        """Store the rejects as one JSON object per line and raise; without rejects do nothing.
-
-        Raises:
-            RejectedLinesError: there are rejects.
-        """
+    def raise_for_rejects(self) -> None:
+        """Store the rejects and raise BatchError with the first of them; without rejects do nothing."""
         if not self.rejects:
             return
-        rejects_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         stored = (json.dumps(reject._asdict(), ensure_ascii=False) + "\n" for reject in self.rejects)
-        write_atomically(rejects_file, "".join(stored), mode=0o600)
+        write_atomically(self.file, "".join(stored), mode=0o600)
         count = f"{'at least ' if self.is_full else ''}{len(self.rejects):,}"
-        shown = "\n  ".join(_describe(reject, table) for reject in self.rejects[:_REPORTED_REJECTS])
-        raise RejectedLinesError(
-            f"{table.name}: {count} rejected {'lines or values' if len(self.rejects) > 1 else 'line or value'}, so "
-            f"nothing of the table was converted:\n  {shown}\nAll of them are in {rejects_file}. Batches are "
-            "immutable: land a newer full batch, or take this one out of the landing zone, then refresh again.",
-            self.rejects,
+        shown = "\n  ".join(_describe(reject, self.table) for reject in self.rejects[:_REPORTED_REJECTS])
+        raise contract_breach(
+            self.table.name, f"{count} lines or values are rejected:\n  {shown}\nThey are in {self.file}"
         )
 
 
 def _describe(reject: Reject, table: SourceTable) -> str:
     place = "row" if reject.file.endswith(".parquet") else "line"
     column = f", column {reject.column}" if reject.column else ""
-    text = reject.text if len(reject.text) <= _REPORTED_TEXT else f"{reject.text[:_REPORTED_TEXT]}…"
     # Where columns are shifted, a name can stand in any of them.
-    found = "(personal data)" if table.personal_columns else repr(text)
+    found = "(personal data)" if table.personal_columns else repr(reject.text[:_REPORTED_TEXT])
     return f"{reject.file} {place} {reject.line}{column}: {found} {reject.reason}"
+
+
+class OpenFile(NamedTuple):
+    """A verified file of a batch, open so that no name is looked up again, and what its reader needs.
+
+    Errors name it `where`, by its path or URL. What does not fit its table goes to `rejects`.
+    """
+
+    stream: BufferedReader
+    name: str
+    where: str
+    rejects: RejectLog
+
+    @property
+    def table(self) -> SourceTable:
+        """The source table that it is of."""
+        return self.rejects.table

@@ -1,5 +1,28 @@
-"""Conversion in the process of the test."""
+"""Conversion in a thread of the test: starting a worker process takes a second."""
 
-from source_tables.fixtures import _no_workers, ephemeral
+from __future__ import annotations
 
-__all__ = ["_no_workers", "ephemeral"]
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+
+from acl_assets.source_tables import conversion
+
+
+class Threads(ThreadPoolExecutor):
+    def submit(self, _function: Any, *arguments: Any, **keywords: Any) -> Future[Any]:
+        return super().submit(conversion.make_table, *arguments, **keywords)
+
+
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "ChildProcesses", Threads)
+
+
+@pytest.fixture
+def ephemeral() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance

@@ -84,26 +84,23 @@ def test_current_describes_its_batches_and_its_one_file_per_table(converted: Set
 
 def test_a_switch_shows_one_chain_or_the_other(converted: Settings) -> None:
     """A reader during the switch sees all tables of one chain."""
-    first = current_folder(converted)
-    land_batch(converted, "second", exported_at=LATER, seed=21)
-    convert(converted)
-    second = current_folder(converted)
+    names, link = ("1" * 64, "2" * 64), converted.source_tables_dir / "current"
+    switch_current(converted.source_tables_dir, converted.source_tables_dir / names[0])
     seen: set[str] = set()
     done = threading.Event()
 
     def look() -> None:
         while not done.is_set():
-            link = converted.source_tables_dir / "current"
-            seen.add(os.readlink(link) if os.path.lexists(link) else "nothing")
+            seen.add(os.readlink(link))
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    for _ in range(100):
-        switch_current(converted.source_tables_dir, first)
-        switch_current(converted.source_tables_dir, second)
+    for name in names * 100:
+        switch_current(converted.source_tables_dir, converted.source_tables_dir / name)
     done.set()
     watcher.join()
-    assert seen <= {first.name, second.name}
+    assert link.readlink() == Path(names[1])
+    assert seen <= set(names)
 
 
 def test_the_previous_tables_are_kept_and_older_ones_removed(converted: Settings) -> None:
@@ -123,16 +120,22 @@ def test_the_previous_tables_are_kept_and_older_ones_removed(converted: Settings
 
 
 def test_an_increment_links_the_tables_that_did_not_change(converted: Settings) -> None:
+    """Only the owner may read the new files: they hold names of people."""
     first = current_folder(converted)
     land_increment(converted)
-    convert(converted)
+    previous = os.umask(0)
+    try:
+        convert(converted)
+    finally:
+        os.umask(previous)
     second = current_folder(converted)
-    assert first != second
     linked = {table for table in SOURCE_TABLES if (second / f"{table}.parquet").samefile(first / f"{table}.parquet")}
     changed = {table for table in SOURCE_TABLES if newest_chain(converted).newest.tables[table].rows}
     assert linked == set(SOURCE_TABLES) - changed
     assert "tickets" in changed
     assert "venues" in linked
+    for path in (converted.source_tables_dir, *second.parent.rglob("*")):
+        assert path.is_symlink() or stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 # Damage ---------------------------------------------------------------------------------------------------------
@@ -142,13 +145,8 @@ def cut(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
-def other_format(file: Path) -> None:
-    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
-
-
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the description is cut short": (cut, CHAIN_FILE),
-    "the description has another format": (other_format, CHAIN_FILE),
     "a table is cut short": (cut, "tickets.parquet"),
     "a table is another one": (lambda file: shutil.copy(file.with_name("bands.parquet"), file), "venues.parquet"),
     "a table is missing": (lambda file: file.unlink(), "people.parquet"),
@@ -178,23 +176,32 @@ LOSSES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
-def test_lost_tables_are_made_again(lose: Callable[[Path], object], converted: Settings) -> None:
+def test_lost_tables_are_made_again(converted: Settings) -> None:
     rows, before = rows_of(converted), read_current(converted.source_tables_dir)
-    lose(converted.source_tables_dir)
-    with pytest.raises(DamagedStateError, match="There are no source tables"):
-        read_current(converted.source_tables_dir)
-    assert convert(converted)[0] == before
+    for lose in LOSSES.values():
+        lose(converted.source_tables_dir)
+        with pytest.raises(DamagedStateError, match="There are no source tables"):
+            read_current(converted.source_tables_dir)
+        assert convert(converted)[0] == before
     assert rows_of(converted) == rows
 
 
-def test_damaged_tables_of_an_increment_are_made_again_from_the_full_batch(converted: Settings) -> None:
+def test_damaged_tables_of_an_increment_are_made_again_from_the_full_batch(
+    converted: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables that do not change are copied where the file system has no links."""
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
     first = current_folder(converted)
     land_increment(converted)
     before, _ = convert(converted)
     rows = rows_of(converted)
-    cut(current_folder(converted) / "tickets.parquet")
-    cut(first / "tickets.parquet")
+    assert not (first / "venues.parquet").samefile(current_folder(converted) / "venues.parquet")
+    for folder in (current_folder(converted), first):
+        cut(folder / "tickets.parquet")
     after, messages = convert(converted)
     assert sum("made again" in message for message in messages) == 2
     assert after.batches == before.batches
@@ -202,7 +209,7 @@ def test_damaged_tables_of_an_increment_are_made_again_from_the_full_batch(conve
 
 
 def test_what_a_killed_refresh_or_an_earlier_version_left_is_removed(converted: Settings) -> None:
-    """Half a folder of tables, parts of a table, a link that is not in use yet; folders of links, an open folder."""
+    """Half a folder of tables, parts of a table, a link that is not in use yet, an open folder."""
     folder = converted.source_tables_dir
     land_batch(converted, "second", exported_at=LATER, seed=21)
     digest = newest_chain(converted).digest
@@ -211,23 +218,10 @@ def test_what_a_killed_refresh_or_an_earlier_version_left_is_removed(converted: 
         (folder / f"{name}.unfinished" / "tickets.parts" / "0.parquet").write_bytes(b"half a file")
         (folder / f"{name}.unfinished" / "bands.parquet").write_bytes(b"half a file")
     (folder / "current.unfinished").symlink_to("nowhere")
-    (folder / "states" / digest / "bands").mkdir(parents=True)
-    (folder / "states" / digest / "bands" / "first.parquet").symlink_to("../nowhere")
+    (folder / "states" / digest).mkdir(parents=True)
     folder.chmod(0o755)
     first = current_folder(converted)
     convert(converted)
     assert set(folder.iterdir()) == {folder / "current", first, folder / digest}
     assert len(list(current_folder(converted).iterdir())) == len(TABLES) + 1
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_only_the_owner_may_read_source_tables(landed: Settings) -> None:
-    """They hold names of people."""
-    land_increment(landed)
-    previous = os.umask(0)
-    try:
-        convert(landed)
-    finally:
-        os.umask(previous)
-    for path in (landed.source_tables_dir, *current_folder(landed).parent.rglob("*")):
-        assert path.is_symlink() or stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,22 +20,14 @@ from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 from acl_assets.source_tables.assets import source_tables
-from acl_assets.source_tables.chain_conversion import convert_chain
-from acl_assets.source_tables.conversion import TableOrder, make_table
+from acl_assets.source_tables.conversion import MadeTable, convert_chain, make_table
 from acl_assets.source_tables.current_state import ConvertedChain
+from acl_assets.source_tables.rejects import RejectLog
 from acl_assets.util.refresh_lock import RefreshLock
 
 EXPORTED_AT = datetime(2022, 8, 1, tzinfo=UTC)
 START = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
-SCHEMA = pa.schema(
-    [
-        ("id", pa.int32()),
-        ("performance_start", pa.timestamp("us", tz="UTC")),
-        ("band_id", pa.int32()),
-        ("venue_id", pa.int32()),
-    ]
-)
-"""The columns and types of performances."""
+SCHEMA = arrow_schema(SOURCE_TABLES["performances"])
 
 BUYERS = ["Ada Lovelace", "Grace Hopper", "Björk Þorláksson", "Unnamed: Person"]
 _WORDS = {word for name in BUYERS for word in name.split() if word != "Unnamed:"}
@@ -58,8 +51,8 @@ def newest_chain(settings: Settings) -> BatchChain:
 def convert(settings: Settings) -> tuple[ConvertedChain, list[str]]:
     """Convert the newest chain of the landing zone; return what is current now, and what was logged."""
     messages: list[str] = []
-    converted = convert_chain(settings, newest_chain(settings), log=messages.append, warn=messages.append)
-    return converted.current.chain, messages
+    converted, _ = convert_chain(settings, newest_chain(settings), log=messages.append, warn=messages.append)
+    return converted, messages
 
 
 def run(
@@ -87,15 +80,7 @@ def metadata_of(result: ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 
 class Landing:
-    """Lands batches of one table, a full one first, and makes the table of them.
-
-    Attributes:
-        table: the source table.
-        zone: the folder in which the batches are.
-        target: the Parquet file that is made, in a folder of its own.
-        rejects_file: where rejects are stored.
-        batches: what has landed.
-    """
+    """Lands batches of one table in a folder, a full one first, and makes the table of them."""
 
     def __init__(self, folder: Path, table: str = "performances") -> None:
         self.table = SOURCE_TABLES[table]
@@ -130,30 +115,28 @@ class Landing:
         )
         return folder
 
-    def make(
-        self, *, base: Path | None = None, log: Callable[[str], None] = lambda message: None
-    ) -> list[dict[str, int]]:
-        """Make the table of all batches, or of those after `base`; return the rows per file and batch."""
-        return make_table(self.order(base), log=log).rows_by_file
+    def make(self, log: Callable[[str], None] = lambda message: None) -> MadeTable:
+        """Make the table of all batches."""
+        rejects = RejectLog(self.table, self.rejects_file)
+        return make_table(rejects, FolderLandingZone(self.zone), tuple(self.batches), self.target, log)
 
-    def order(self, base: Path | None = None) -> TableOrder:
-        """Return the order to make the table of all batches, or of those after `base`."""
-        batches = tuple(self.batches[1:] if base else self.batches)
-        return TableOrder(FolderLandingZone(self.zone), batches, self.table, base, self.target, self.rejects_file)
-
-    def convert(self, files: Mapping[str, bytes], **options: Any) -> dict[str, int]:
-        """Land one batch of these files and make the table of it; return the rows per file."""
+    def convert(self, files: Mapping[str, bytes], **options: Any) -> MadeTable:
+        """Land one batch of these files and make the table of it."""
         self.land(files, **options)
-        return self.make()[0]
+        return self.make()
 
     def made(self) -> list[dict[str, Any]]:
         """Return the rows of the table that was made."""
         return list(pq.read_table(self.target).to_pylist())
 
+    def rejects(self) -> list[dict[str, Any]]:
+        """Return the stored rejects."""
+        return [json.loads(line) for line in self.rejects_file.read_text("utf-8").splitlines()]
+
     def rows_as_parquet(self, *rows: tuple[Any, ...]) -> bytes:
         """Return rows of the table as a Parquet file."""
         listed = [dict(zip(self.table.column_names, row, strict=True)) for row in rows]
-        return parquet_bytes(pa.Table.from_pylist(listed, arrow_schema(self.table)))
+        return as_parquet(listed, arrow_schema(self.table))
 
 
 def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
