@@ -19,7 +19,7 @@ from acl_assets.warehouse.dbt_events import DbtEvent, described_events
 from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.project import provide_parser_state
-from acl_assets.warehouse.published_file import published_damage
+from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
 from acl_assets.warehouse.translator import FestivalDbtTranslator
 
 SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
@@ -89,10 +89,9 @@ def _begin_build(
     try:
         state = read_current(settings.source_tables_dir).digest
         engine.begin_build(complete=complete)
-        published = file_identity(settings.published_file)
         record = BuildRecord(
             run_id=context.run.run_id,
-            published=published,
+            published=file_identity(settings.published_file),
             complete=complete,
             state=state,
             assets=selected_assets(context),
@@ -104,12 +103,15 @@ def _begin_build(
             "--select '*'), then single models.",
             allow_retries=False,
         ) from None
-    except BuildError as error:
+    except (BuildError, PublishedFileError) as error:
         raise Failure(str(error), allow_retries=False) from None
     if complete:
         context.log.info("Building every model from nothing.")
-        if damage := published_damage(settings):
-            context.log.warning(damage)
+        try:
+            if record.published:
+                read_published_digest(settings)
+        except PublishedFileError as error:
+            context.log.warning(str(error))
     else:
         base = "" if record.is_fragment else " on a copy of the published file"
         context.log.info(f"Building {len(selected)} selected models{base}.")

@@ -55,13 +55,3 @@ def published_digest(settings: Settings) -> str | None:
         return read_published_digest(settings)
     except PublishedFileError:
         return None
-
-
-def published_damage(settings: Settings) -> str | None:
-    """Return why the published file cannot be read and what to do, None if it can be read or there is none."""
-    try:
-        if settings.published_file.exists():
-            read_published_digest(settings)
-    except PublishedFileError as error:
-        return str(error)
-    return None

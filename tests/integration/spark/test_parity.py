@@ -46,7 +46,7 @@ def using(remote: str, settings: Settings, other: Settings) -> Settings:
     return settings.with_changes(exports_dir=other.exports_dir, dbt_target="spark", spark_remote=remote)
 
 
-def require_parity(duckdb: Settings, spark: Settings, remote: str, refreshed: Refreshed) -> dict[str, int]:
+def require_parity(duckdb: Settings, spark: Settings, refreshed: Refreshed) -> dict[str, int]:
     """Readers cannot tell which engine built the published file."""
     rows = require_equal(duckdb.published_file, spark.published_file)
     assert len(rows) == 17
@@ -62,7 +62,7 @@ def require_parity(duckdb: Settings, spark: Settings, remote: str, refreshed: Re
     _, metadata = refreshed.check_results["star_schema/fct_performances", "performances_have_tickets"]
     columns = [column.name for column in metadata["failing_rows"].schema.columns]
     assert columns[:4] == ["performance_id", "band_id", "venue_id", "festival_year"]
-    assert existing(remote, [*SOURCE_VIEWS, FACT]) == [FACT], "the source tables hold names of people"
+    assert existing(spark, [*SOURCE_VIEWS, FACT]) == [FACT], "the source tables hold names of people"
     return rows
 
 
@@ -70,7 +70,7 @@ def test_publishes_what_duckdb_publishes(published: Settings, remote: str, tmp_p
     on_spark = using(remote, festival_settings(tmp_path / "spark"), published)
     refreshed = refresh(on_spark)
     assert refreshed.success, refreshed.errors
-    require_parity(published, on_spark, remote, refreshed)
+    require_parity(published, on_spark, refreshed)
 
 
 # Minutes on Spark -------------------------------------------------------------------------------------------------
@@ -91,11 +91,9 @@ def larger(remote: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setti
 
 @pytest.mark.spark
 @pytest.mark.exhaustive
-def test_publishes_what_duckdb_publishes_of_a_larger_festival(
-    larger: tuple[Settings, Settings, Refreshed], remote: str
-) -> None:
+def test_publishes_what_duckdb_publishes_of_a_larger_festival(larger: tuple[Settings, Settings, Refreshed]) -> None:
     on_duckdb, on_spark, refreshed = larger
-    assert require_parity(on_duckdb, on_spark, remote, refreshed)[FACT] > 300_000
+    assert require_parity(on_duckdb, on_spark, refreshed)[FACT] > 300_000
 
 
 @pytest.mark.spark
@@ -138,7 +136,7 @@ def dbt_on_spark(settings: Settings, folder: Path, command: str, *arguments: str
 @pytest.mark.spark
 @pytest.mark.exhaustive
 def test_failed_run_leaves_no_source_tables_in_spark_and_unit_tests_pass(
-    larger: tuple[Settings, Settings, Refreshed], remote: str, tmp_path: Path
+    larger: tuple[Settings, Settings, Refreshed], tmp_path: Path
 ) -> None:
     """They hold names of people, and others read the catalog too."""
     _, settings, _ = larger
@@ -146,7 +144,7 @@ def test_failed_run_leaves_no_source_tables_in_spark_and_unit_tests_pass(
     ended = dbt_on_spark(settings, tmp_path, *failed)
     assert ended.returncode == 1, ended.stdout
     assert "Got 1000 results, configured to fail if != 0" in ended.stdout
-    assert existing(remote, SOURCE_VIEWS) == []
+    assert existing(settings, SOURCE_VIEWS) == []
     ended = dbt_on_spark(settings, tmp_path, "test", "--select", "test_type:unit")
     assert ended.returncode == 0, ended.stdout
     assert "WARN=0 ERROR=0 SKIP=0" in ended.stdout

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from acl_assets.settings import Settings
-from acl_assets.warehouse.publication_changes import write_changes
+from acl_assets.warehouse import publication_schema
 
 Band = tuple[int, str, int, str]
 """A band at the top venue: its id, name, rank and verdict there. The first two ranks are top bands."""
@@ -62,6 +62,11 @@ def warehouse(file: Path, batch_id: str, bands: Sequence[Band], *, top_venue: in
                 "select ? as band_id, ? as band_name, ? as rank_in_venue, ? as verdict, ? as is_top_band",
                 [band_id, name, rank, verdict, rank <= 2],
             )
+
+
+def write_changes(settings: Settings, state: str) -> str | None:
+    with duckdb.connect(str(settings.build_file)) as connection:
+        return publication_schema.write_changes(connection, settings, state)
 
 
 def changes(settings: Settings) -> list[tuple[str | None, ...]]:
