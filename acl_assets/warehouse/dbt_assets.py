@@ -12,11 +12,12 @@ from packaging.version import Version
 
 from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
+from acl_assets.util.locks import held_lock
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import selected_assets
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build, file_identity
 from acl_assets.warehouse.dbt_events import DbtEvent, described_events
-from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
+from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.project import provide_parser_state
 from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
@@ -54,7 +55,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
         refresh_lock: RefreshLock,
     ) -> Iterator[DbtEvent]:
         refresh_lock.acquire(context.run.run_id, context.log.warning)
-        wait_for_dbt(settings.dbt_lock_file)
+        with held_lock(settings.dbt_lock_file, seconds=-1):
+            pass  # A dbt process of an earlier run ends a moment after its run.
         record = _begin_build(context, settings, engine, dbt_models)
         variables = {
             **settings.dbt_variables,

@@ -27,11 +27,8 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 def generate_docs(settings: Settings, folder: Path) -> None:
     """Write the documentation as `index.html` into an empty folder, with the tables and types of the published file.
 
-    The file is only read, and nothing is written to the target folders of the project and of builds.
-
-    Raises:
-        DbtProjectError: dbt cannot parse the project or read the file.
-        PublishedFileError: nothing is published, or the file cannot be read.
+    The file is only read, and nothing is written to the target folders of the project and of builds. Raise
+    PublishedFileError if it cannot be read, DbtProjectError if dbt fails.
     """
     read_published_digest(settings)
     project = dbt_project()

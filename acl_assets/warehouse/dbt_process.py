@@ -55,14 +55,6 @@ def guarded_dbt(lock_file: Path) -> dict[str, Any]:
     return {"dbt_executable": sys.executable, "global_config_flags": ["-P", __file__, str(lock_file)]}
 
 
-def wait_for_dbt(lock_file: Path) -> None:
-    """Wait until no dbt process of an earlier run is left: a moment, because it ends with its run."""
-    from acl_assets.util.locks import held_lock
-
-    with held_lock(lock_file, seconds=-1):
-        return
-
-
 def main() -> None:
     """Run dbt with the arguments after the lock file, holding the lock until this process ends."""
     # Last on the path: the folder of the project has one named dbt in it.

@@ -44,12 +44,9 @@ def dbt_command() -> list[str]:
 
 
 def run_dbt(project: DbtProject, variables: Mapping[str, str], folder: Path | str, *arguments: str) -> None:
-    """Run a command of dbt on a project, with the folder for its artifacts and logs.
+    """Run a command of dbt with its artifacts and logs in a folder, or raise DbtProjectError if it fails.
 
     `variables` are the environment variables of a refresh, without which dbt would parse differently.
-
-    Raises:
-        DbtProjectError: the command failed.
     """
     places = ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
     places += ["--target-path", str(folder), "--log-path", str(folder)]
@@ -83,11 +80,7 @@ def festival_timezone(manifest: Mapping[str, Any]) -> str:
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    """Read the manifest, parsing the project first if the manifest is missing, outdated or damaged.
-
-    Raises:
-        DbtProjectError: the project does not parse.
-    """
+    """Read the manifest; parse the project first, or raise DbtProjectError, if it is missing, outdated or damaged."""
     if not is_stale(project):
         try:
             return _read_manifest(project.manifest_path)
@@ -136,10 +129,8 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
 
     An earlier parse is not used: after a change of a macro dbt lost what the YAML says of tests that use it. Several
     processes may parse at the same time. The target is DuckDB whichever engine builds: it is always installed, and
-    Dagster uses nothing of the manifest that differs.
-
-    Raises:
-        DbtProjectError: the project does not parse, or its target folder cannot be written.
+    Dagster uses nothing of the manifest that differs. Raise DbtProjectError if a file of the project, or its target
+    folder, stands in the way.
     """
     target = project.manifest_path.parent
     try:

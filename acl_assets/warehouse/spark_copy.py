@@ -111,9 +111,7 @@ def _stays_in_spark(connection: duckdb.DuckDBPyConnection, relation: Relation, i
 def local_files(uris: Iterable[str], scratch: Path) -> list[str]:
     """Return the paths of files that Spark names by URI; those on object storage are downloaded into a folder.
 
-    Raises:
-        BuildError: a file is on a store that this machine does not read, or does not exist any more.
-        ObjectStorageError: a file cannot be downloaded.
+    Raise BuildError for a file that is gone or on a store that this machine does not read.
     """
     files: list[str] = []
     for number, uri in enumerate(uris):

@@ -127,8 +127,7 @@ def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Rel
 def spark_address(remote: str) -> tuple[str, int]:
     """Return host and port of `ACL_SPARK_REMOTE`, without the parameters, which can hold a token.
 
-    Raises:
-        BuildError: Spark's client would refuse it, with a message that can quote a token.
+    Raise BuildError where Spark's client would refuse it with a message that can quote the token.
     """
     found = _REMOTE.fullmatch(remote)
     port = int(found["port"] or 15002) if found else 0
@@ -141,11 +140,7 @@ def spark_address(remote: str) -> tuple[str, int]:
 
 
 def require_spark(remote: str) -> None:
-    """Require that a server listens at `ACL_SPARK_REMOTE`; Spark's client would retry silently for ten minutes.
-
-    Raises:
-        BuildError: no server listens, or the address cannot be read.
-    """
+    """Raise BuildError if no server listens at `ACL_SPARK_REMOTE`: Spark's client retries silently for ten minutes."""
     host, port = spark_address(remote)
     # Spark's client connects through a proxy, and this machine may not reach the server by itself.
     if getproxies_environment().keys() & {"grpc", "https", "http"} and not proxy_bypass(host):
