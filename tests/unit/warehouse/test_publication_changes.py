@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -111,15 +110,10 @@ def without_verdicts(file: Path) -> None:
         connection.execute("drop table data_products.venue_verdicts")
 
 
-UNREADABLE: dict[str, Callable[[Path], object]] = {
-    "missing": Path.unlink,
-    "cut short": lambda file: os.truncate(file, file.stat().st_size // 2),
-    "of another version": without_verdicts,
-}
-
-
-@pytest.mark.parametrize("problem", UNREADABLE)
-def test_nothing_is_compared_with_a_published_file_that_cannot_be_read(built: Settings, problem: str) -> None:
-    UNREADABLE[problem](built.published_file)
+@pytest.mark.parametrize("make_unusable", [Path.unlink, without_verdicts], ids=["missing", "of another version"])
+def test_nothing_is_compared_with_a_published_file_that_cannot_be_read(
+    built: Settings, make_unusable: Callable[[Path], object]
+) -> None:
+    make_unusable(built.published_file)
     assert write_changes(built, "second") is None
     assert changes(built) == []
