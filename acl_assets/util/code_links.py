@@ -8,19 +8,12 @@ from importlib.metadata import metadata
 from dagster import MetadataValue
 
 
+@cache
 def code_link(path: str) -> MetadataValue[str]:
     """Return a file of the repository as metadata: a web address if pyproject.toml names a Repository, else its path.
 
     `path` is relative to the root of the repository.
     """
-    repository = _repository()
+    urls = metadata("acl_assets").get_all("Project-URL") or []
+    repository = dict(url.split(", ", 1) for url in urls).get("Repository", "").rstrip("/")
     return MetadataValue.url(f"{repository}/blob/main/{path}") if repository else MetadataValue.path(path)
-
-
-@cache
-def _repository() -> str | None:
-    for entry in metadata("acl_assets").get_all("Project-URL") or []:
-        label, _, address = entry.partition(", ")
-        if label == "Repository":
-            return str(address).rstrip("/")
-    return None

@@ -8,21 +8,14 @@ from dagster import AssetExecutionContext, DagsterEvent, DagsterInstance, Dagste
 _ASSET_JOB = "__ASSET_JOB"
 
 
-class EmptySelectionError(Exception):
-    """The selection of a run matches no asset."""
-
-
 def require_selection(run: DagsterRun) -> None:
-    """Refuse a run that was started for a selection which matches no asset.
+    """Raise ValueError if a run was started for a selection which matches no asset.
 
     Dagster records an empty selection like none at all, and such a run would materialize every asset. `*` records
     every asset, and a named job such as `refresh` needs no selection.
-
-    Raises:
-        EmptySelectionError: the selection matches no asset.
     """
     if run.job_name == _ASSET_JOB and not run.asset_selection and not run.asset_check_selection:
-        raise EmptySelectionError(
+        raise ValueError(
             "The selection of this run matches no asset, so nothing was materialized. Correct the names after --select "
             "or --assets; '*' selects every asset, and the asset graph in Dagster's UI shows their names."
         )

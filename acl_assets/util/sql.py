@@ -22,17 +22,11 @@ def qualified_name(schema: str, name: str) -> str:
     return f"{quoted_name(schema)}.{quoted_name(name)}"
 
 
-def duckdb_pattern(path: Path | str) -> str:
-    """Return the glob pattern by which DuckDB finds one file and no other.
-
-    DuckDB takes every path it reads for a glob pattern; a character class of one character stands for that character.
-    """
-    return re.sub(r"([\[*?])", r"[\1]", str(path))
-
-
 def duckdb_files(paths: Iterable[Path | str]) -> str:
     """Return the arguments by which `read_parquet` reads exactly these files, in their order.
 
+    DuckDB takes every path it reads for a glob pattern; a character class of one character stands for that character.
     A folder named `year=2022` would otherwise add a column.
     """
-    return f"[{', '.join(quoted_text(duckdb_pattern(path)) for path in paths)}], hive_partitioning = false"
+    patterns = [quoted_text(re.sub(r"([\[*?])", r"[\1]", str(path))) for path in paths]
+    return f"[{', '.join(patterns)}], hive_partitioning = false"

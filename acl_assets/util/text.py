@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-MAX_TEXT_LENGTH = 200
 _LOG_LINES_SHOWN = 15
 
 
-def visible_text(text: str, limit: int = MAX_TEXT_LENGTH) -> str:
+def visible_text(text: str, limit: int = 200) -> str:
     """Cut a text to a length and escape characters that have no glyph."""
     return escaped_text(text if len(text) <= limit else f"{text[:limit]}…")
 

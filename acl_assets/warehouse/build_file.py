@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict
 
 from acl_assets.settings import Settings
 from acl_assets.util.atomic_write import write_atomically
-from acl_assets.warehouse.published_file import published_damage
+from acl_assets.warehouse.published_file import read_published_digest
 
 AUDIT_SCHEMA = "audit"
 
 
 class BuildError(Exception):
-    """The models cannot be built or copied; the message says what to do."""
+    """The models cannot be built, copied or published; the message says why and what to do."""
 
 
 class BuildRecord(BaseModel):
@@ -57,7 +57,8 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
     """Remove the previous build and prepare the build file for dbt; `self_sufficient` models read no other models.
 
     Raises:
-        BuildError: only some models are to be built, and the published file that has the others cannot be used.
+        BuildError: only some models are to be built, and there is no published file that has the others.
+        PublishedFileError: that file cannot be read.
     """
     remove_build(settings)
     settings.build_dir.mkdir(parents=True, exist_ok=True)
@@ -67,8 +68,7 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
             "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
         )
     if not record.complete and record.published:
-        if damage := published_damage(settings):
-            raise BuildError(f"Only some models are selected, and they need the others. {damage}")
+        read_published_digest(settings)
         shutil.copyfile(settings.published_file, settings.build_file)
     write_atomically(_record_file(settings), record.model_dump_json())
 
@@ -98,13 +98,10 @@ def row_counts(database: Path, relations: Iterable[str]) -> dict[str, int]:
     if not database.exists():
         return {}
     with duckdb.connect(str(database), read_only=True) as connection:
-        names = "select table_schema || '.' || table_name from information_schema.tables"
-        present = {name for (name,) in connection.execute(names).fetchall()}
-        return {
-            relation: connection.execute(f"select count(*) from {relation}").fetchall()[0][0]
-            for relation in relations
-            if relation in present
-        }
+        names = connection.execute("select table_schema || '.' || table_name from information_schema.tables").fetchall()
+        present = [relation for relation in relations if (relation,) in names]
+        counts = [connection.execute(f"select count(*) from {relation}").fetchall()[0][0] for relation in present]
+        return dict(zip(present, counts, strict=True))
 
 
 def _record_file(settings: Settings) -> Path:

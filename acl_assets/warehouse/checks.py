@@ -1,6 +1,6 @@
 """Asset checks that compare the source tables and the fact with the manifest, the source and the published file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import duckdb
@@ -73,21 +73,24 @@ def source_row_counts(
         current = read_current(settings.source_tables_dir)
     except DamagedStateError as error:
         raise Failure(f"{error}. {_ADVICE}", allow_retries=False) from None
+    published: dict[str, int] = {}
     damage = None
-    try:
-        published = _published_source_rows(settings)
-    except PublishedFileError as error:
-        # The checks pass with a remark: only a new publication repairs the published file.
-        published, damage = {}, f"There are no published rows to compare with. {error}"
+    if settings.published_file.exists():
+        try:
+            with open_published(settings) as connection:
+                published = dict(connection.execute("from publication.source_tables").fetchall())
+        except PublishedFileError as error:
+            # The checks pass with a remark: only a new publication repairs the published file.
+            damage = f"There are no published rows to compare with. {error}"
     accepted = config.accept_volume_loss or settings.accept_smaller_batch == current.batches[0].batch_id
     for table in SOURCE_TABLES:
-        file = current.tables[table]
+        key, file = source_table_key(table), current.tables[table]
         for result in (
             _rows_result(table, current),
-            _amounts_result(source_table_key(table), current.newest, table, file.rows, file.sums),
-            _volume_result(table, current, published.get(table), accepted=accepted, remark=damage),
+            _amounts_result(key, current.newest, table, file.rows, file.sums),
+            _volume_result(table, current, published.get(table, 0), accepted=accepted, remark=damage),
         ):
-            if AssetCheckKey(source_table_key(table), str(result.check_name)) in context.selected_asset_check_keys:
+            if AssetCheckKey(key, str(result.check_name)) in context.selected_asset_check_keys:
                 yield result
 
 
@@ -115,13 +118,8 @@ def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Se
                 f"with. {_ADVICE}"
             )
     except (PublishedFileError, DamagedStateError) as error:
-        return _result(
-            AMOUNTS_CHECK,
-            TICKET_SALES_FACT,
-            faults=["There is nothing to compare the fact with: see the reason."],
-            remark=None,
-            metadata={"reason": MetadataValue.text(str(error))},
-        )
+        missing = ["There is nothing to compare the fact with: see the reason."]
+        return _result(AMOUNTS_CHECK, TICKET_SALES_FACT, missing, reason=MetadataValue.text(str(error)))
     return _amounts_result(TICKET_SALES_FACT, chain.newest, "tickets", rows, {"price": revenue})
 
 
@@ -137,13 +135,6 @@ def _fact_totals(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
         else "select coalesce(sum(tickets_sold), 0), coalesce(sum(revenue), 0) from star_schema.fct_performances"
     ).fetchall()
     return int(rows), int(revenue)
-
-
-def _published_source_rows(settings: Settings) -> dict[str, int]:
-    if not settings.published_file.exists():
-        return {}
-    with open_published(settings) as connection:
-        return dict(connection.execute("select table_name, row_count from publication.source_tables").fetchall())
 
 
 def row_faults(table: str, current: ConvertedChain) -> list[str]:
@@ -173,47 +164,40 @@ def row_faults(table: str, current: ConvertedChain) -> list[str]:
 
 
 def _rows_result(table: str, current: ConvertedChain) -> AssetCheckResult:
-    stated = all(batch.has_manifest for batch in current.batches)
-    return _result(
-        ROWS_CHECK,
-        source_table_key(table),
-        faults=row_faults(table, current),
-        remark=None if stated else "The batch has no manifest that states row counts.",
-        metadata={"rows": current.tables[table].rows, "manifest_states_rows": stated},
-    )
+    is_stated = all(batch.has_manifest for batch in current.batches)
+    remark = None if is_stated else "The batch has no manifest that states row counts."
+    faults, rows = row_faults(table, current), current.tables[table].rows
+    return _result(ROWS_CHECK, source_table_key(table), faults, remark, rows=rows, manifest_states_rows=is_stated)
 
 
 def _amounts_result(
     asset_key: AssetKey, batch: ConvertedBatch, table: str, rows: int, sums: Mapping[str, int]
 ) -> AssetCheckResult:
     """Return whether an asset that holds the rows of a source table adds up to what the source stated in a batch."""
-    stated = batch.tables[table]
-    at_source = {column: total for column, total in stated.sums_at_source.items() if column in sums}
-    faults = [
+    rows_at_source = batch.tables[table].rows_at_source
+    at_source = {column: total for column, total in batch.tables[table].sums_at_source.items() if column in sums}
+    faults = [] if rows_at_source in (None, rows) else [f"it has {rows:,} rows, the source had {rows_at_source:,}"]
+    faults += [
         f"{column} adds up to {sums[column]:,}, at the source to {total:,}"
         for column, total in at_source.items()
         if sums[column] != total
     ]
-    if stated.rows_at_source not in (None, rows):
-        faults.insert(0, f"it has {rows:,} rows, the source had {stated.rows_at_source:,}")
-    unstated = "rows or sums" if stated.rows_at_source is None else "sums"
+    unstated = "rows or sums" if rows_at_source is None else "sums"
     return _result(
         AMOUNTS_CHECK,
         asset_key,
-        faults=faults,
-        remark=None if at_source else f"The manifest states no {unstated} of {table}.",
-        metadata={
-            "batch_id": batch.batch_id,
-            "rows": rows,
-            "rows_at_source": "not stated" if stated.rows_at_source is None else stated.rows_at_source,
-            **{column: sums[column] for column in at_source},
-            **{f"{column}_at_source": total for column, total in at_source.items()},
-        },
+        faults,
+        None if at_source else f"The manifest states no {unstated} of {table}.",
+        batch_id=batch.batch_id,
+        rows=rows,
+        rows_at_source="not stated" if rows_at_source is None else rows_at_source,
+        **{column: sums[column] for column in at_source},
+        **{f"{column}_at_source": total for column, total in at_source.items()},
     )
 
 
 def _volume_result(
-    table: str, current: ConvertedChain, published: int | None, *, accepted: bool, remark: str | None
+    table: str, current: ConvertedChain, published: int, *, accepted: bool, remark: str | None
 ) -> AssetCheckResult:
     """Return whether a current source table kept enough of the published rows, or its loss is accepted."""
     rows = current.tables[table].rows
@@ -225,18 +209,13 @@ def _volume_result(
             "with the run config {ops: {source_row_counts: {config: {accept_volume_loss: true}}}}; otherwise land a "
             "newer full batch."
         )
-    is_stopped = lost > _MAX_LOSS and not accepted
-    return _result(
-        VOLUME_CHECK,
-        source_table_key(table),
-        faults=[str(remark)] if is_stopped else [],
-        remark=remark,
-        metadata={"rows": rows, "published_rows": published or 0, "lost_share": lost},
-    )
+    faults = [str(remark)] if lost > _MAX_LOSS and not accepted else []
+    key = source_table_key(table)
+    return _result(VOLUME_CHECK, key, faults, remark, rows=rows, published_rows=published, lost_share=lost)
 
 
 def _result(
-    name: str, asset_key: AssetKey, *, faults: Sequence[str], remark: str | None, metadata: Mapping[str, Any]
+    name: str, asset_key: AssetKey, faults: list[str], remark: str | None = None, **metadata: Any
 ) -> AssetCheckResult:
     """Return a result that fails where there are faults, and passes with a remark otherwise."""
     return AssetCheckResult(

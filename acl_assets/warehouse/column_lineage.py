@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from acl_assets.warehouse.project import compiled_file
+
 Lineage = dict[str, list[tuple[str, str]]]
 
 
@@ -17,7 +19,7 @@ def lineage_of_models(manifest: Mapping[str, Any], target_path: Path, models: It
     found: dict[str, Lineage] = {}
     for unique_id in models:
         node = manifest["nodes"][unique_id]
-        compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
+        compiled = compiled_file(target_path, node)
         if compiled.exists():
             found[unique_id] = _lineage(compiled.read_text(), sorted(node["columns"]), _parents(manifest, node))
     return found

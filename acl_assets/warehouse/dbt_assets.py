@@ -12,14 +12,15 @@ from packaging.version import Version
 
 from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
+from acl_assets.util.locks import held_lock
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import selected_assets
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build, file_identity
 from acl_assets.warehouse.dbt_events import DbtEvent, described_events
-from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, wait_for_dbt
+from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.project import provide_parser_state
-from acl_assets.warehouse.published_file import published_damage
+from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
 from acl_assets.warehouse.translator import FestivalDbtTranslator
 
 SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
@@ -54,7 +55,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
         refresh_lock: RefreshLock,
     ) -> Iterator[DbtEvent]:
         refresh_lock.acquire(context.run.run_id, context.log.warning)
-        wait_for_dbt(settings.dbt_lock_file)
+        with held_lock(settings.dbt_lock_file, seconds=-1):
+            pass  # A dbt process of an earlier run ends a moment after its run.
         record = _begin_build(context, settings, engine, dbt_models)
         variables = {
             **settings.dbt_variables,
@@ -89,10 +91,9 @@ def _begin_build(
     try:
         state = read_current(settings.source_tables_dir).digest
         engine.begin_build(complete=complete)
-        published = file_identity(settings.published_file)
         record = BuildRecord(
             run_id=context.run.run_id,
-            published=published,
+            published=file_identity(settings.published_file),
             complete=complete,
             state=state,
             assets=selected_assets(context),
@@ -104,12 +105,15 @@ def _begin_build(
             "--select '*'), then single models.",
             allow_retries=False,
         ) from None
-    except BuildError as error:
+    except (BuildError, PublishedFileError) as error:
         raise Failure(str(error), allow_retries=False) from None
     if complete:
         context.log.info("Building every model from nothing.")
-        if damage := published_damage(settings):
-            context.log.warning(damage)
+        try:
+            if record.published:
+                read_published_digest(settings)
+        except PublishedFileError as error:
+            context.log.warning(str(error))
     else:
         base = "" if record.is_fragment else " on a copy of the published file"
         context.log.info(f"Building {len(selected)} selected models{base}.")

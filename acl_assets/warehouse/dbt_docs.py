@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from acl_assets.settings import Settings, SettingsError
-from acl_assets.warehouse.dbt_process import dbt_environment
-from acl_assets.warehouse.project import DbtProjectError, dbt_command, dbt_project, load_manifest
+from acl_assets.warehouse.project import DbtProjectError, dbt_project, load_manifest, run_dbt
 from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
 
 
@@ -29,11 +27,8 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 def generate_docs(settings: Settings, folder: Path) -> None:
     """Write the documentation as `index.html` into an empty folder, with the tables and types of the published file.
 
-    The file is only read, and nothing is written to the target folders of the project and of builds.
-
-    Raises:
-        DbtProjectError: dbt cannot parse the project or read the file.
-        PublishedFileError: nothing is published, or the file cannot be read.
+    The file is only read, and nothing is written to the target folders of the project and of builds. Raise
+    PublishedFileError if it cannot be read, DbtProjectError if dbt fails.
     """
     read_published_digest(settings)
     project = dbt_project()
@@ -41,16 +36,8 @@ def generate_docs(settings: Settings, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as target:
         # dbt would compile the models first, for which it runs the hooks that write into the file.
         shutil.copyfile(project.manifest_path, Path(target) / "manifest.json")
-        command = [*dbt_command(), "--quiet", "docs", "generate", "--static", "--no-compile", "--target", "published"]
-        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
-        command += ["--target-path", target, "--log-path", target]
-        environment = dbt_environment(settings.dbt_variables)
-        generated = subprocess.run(
-            command, cwd=project.project_dir, env=environment, capture_output=True, text=True, check=False
-        )
-        if generated.returncode != 0:
-            output = (generated.stdout + generated.stderr).strip()
-            raise DbtProjectError(f"dbt cannot document {settings.published_file}:\n{output}")
+        arguments = ["docs", "generate", "--static", "--no-compile", "--target", "published"]
+        run_dbt(project, settings.dbt_variables, target, *arguments)
         shutil.copyfile(Path(target) / "static_index.html", folder / "index.html")
 
 

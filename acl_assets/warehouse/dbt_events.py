@@ -12,6 +12,7 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
     AssetExecutionContext,
+    AssetKey,
     AssetMaterialization,
     AssetObservation,
     Failure,
@@ -31,9 +32,9 @@ from acl_assets.util.text import without_colours
 from acl_assets.warehouse.build_file import row_counts
 from acl_assets.warehouse.column_lineage import Lineage, lineage_of_models
 from acl_assets.warehouse.engine import Engine
+from acl_assets.warehouse.project import relation_name
 
-_FAILING_ROWS = 10
-_PREVIEW_ROWS = 10
+_SHOWN_ROWS = 10
 _PREVIEWED = (f"{DATA_PRODUCTS_PREFIX}.", f"{STAR_SCHEMA_PREFIX}.dim_")
 DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
@@ -80,12 +81,10 @@ def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult
     links: dict[str, MetadataValue[Any]] = {}
     for result in failed:
         if result.asset_key and result.severity is AssetCheckSeverity.ERROR:
-            asset = result.asset_key.to_user_string()
+            asset, rows = result.asset_key.to_user_string(), result.metadata.get("dagster_dbt/failed_row_count")
+            check = f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"
             page = f"{dagster_url}/assets/{asset}?view=checks&checkDetail={result.check_name}"
-            rows = result.metadata.get("dagster_dbt/failed_row_count")
-            links[f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"] = (
-                MetadataValue.url(page)
-            )
+            links[check] = MetadataValue.url(page)
     reported = without_colours(str(error.description))
     if not links:
         return Failure(reported, allow_retries=False)
@@ -137,8 +136,8 @@ class _Results:
                 "publication": publication,
             }
             if relation.startswith(_PREVIEWED) and relation not in left_out:
-                metadata["preview"] = self._first_rows(relation, _PREVIEW_ROWS)
-            yield Output(None, output_name=output.output_name, metadata=metadata)
+                metadata["preview"] = self._first_rows(relation)
+            yield output.with_metadata(metadata)
 
     def with_failing_rows(self, result: AssetCheckResult) -> AssetCheckResult:
         """Return the result with its test's description and a sample of the failing rows that dbt stored."""
@@ -146,40 +145,28 @@ class _Results:
         where = f"{relation} in {build_file}, or in the published file once that build is published"
         metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
         if row_counts(build_file, [relation]):
-            metadata["failing_rows"] = self._first_rows(relation, _FAILING_ROWS)
-        return AssetCheckResult(
-            passed=result.passed,
-            asset_key=result.asset_key,
-            check_name=result.check_name,
-            severity=result.severity,
-            description=self.manifest["nodes"][_unique_id(result)].get("description") or None,
-            metadata=metadata,
-        )
+            metadata["failing_rows"] = self._first_rows(relation)
+        description = self.manifest["nodes"][_unique_id(result)].get("description") or None
+        return result.with_metadata(metadata)._replace(description=description)
 
     def _as_dagster_lineage(self, lineage: Lineage) -> TableColumnLineage:
         translator = self.invocation.dagster_dbt_translator
+
+        def key(unique_id: str) -> AssetKey:
+            return translator.get_asset_key(translator.get_resource_props(self.manifest, unique_id))
+
         return TableColumnLineage(
-            {
-                column: [
-                    TableColumnDep(
-                        translator.get_asset_key(translator.get_resource_props(self.manifest, upstream)),
-                        upstream_column,
-                    )
-                    for upstream, upstream_column in sources
-                ]
-                for column, sources in lineage.items()
-            }
+            {name: [TableColumnDep(key(model), column) for model, column in read] for name, read in lineage.items()}
         )
 
-    def _first_rows(self, relation: str, limit: int) -> TableMetadataValue:
+    def _first_rows(self, relation: str) -> TableMetadataValue:
         with duckdb.connect(str(self.engine.settings.build_file), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
-            cursor = connection.execute(f"select * from {relation} limit {limit}")
+            cursor = connection.execute(f"select * from {relation} limit {_SHOWN_ROWS}")
             return metadata_table([column[0] for column in cursor.description], cursor.fetchall())
 
     def _relation(self, event: Output[Any] | AssetCheckResult) -> str:
-        node = self.manifest["nodes"][_unique_id(event)]
-        return f"{node['schema']}.{node['alias']}"
+        return relation_name(self.manifest["nodes"][_unique_id(event)])
 
 
 def _unique_id(event: Output[Any] | AssetCheckResult) -> str:

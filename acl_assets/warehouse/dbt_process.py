@@ -33,15 +33,17 @@ def dbt_environment(variables: Mapping[str, str]) -> dict[str, str]:
 def applied_dbt_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Make `dbt_environment` the environment of this process, for `DbtCliResource`, which copies that to dbt."""
     before = dict(os.environ)
-    for name in [name for name in before if name.startswith(_FOREIGN)]:
-        del os.environ[name]
-    os.environ.update(variables)
+    _replace_environment(dbt_environment(variables))
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
+        _replace_environment(before)
+
+
+def _replace_environment(variables: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def guarded_dbt(lock_file: Path) -> dict[str, Any]:
@@ -51,14 +53,6 @@ def guarded_dbt(lock_file: Path) -> dict[str, Any]:
     """
     # -P: this file's folder must not become the first place where dbt looks for modules.
     return {"dbt_executable": sys.executable, "global_config_flags": ["-P", __file__, str(lock_file)]}
-
-
-def wait_for_dbt(lock_file: Path) -> None:
-    """Wait until no dbt process of an earlier run is left: a moment, because it ends with its run."""
-    from acl_assets.util.locks import held_lock
-
-    with held_lock(lock_file, seconds=-1):
-        return
 
 
 def main() -> None:

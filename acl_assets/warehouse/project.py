@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -23,12 +22,11 @@ from acl_assets.warehouse.dbt_process import dbt_environment
 _LOG = logging.getLogger(__name__)
 # What dbt keeps of an earlier parse.
 _PARSER_STATE = "partial_parse.msgpack"
-_PARSED_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
 _GENERATED_FOLDERS = {"target", "logs", "dbt_packages"}
 
 
 class DbtProjectError(RuntimeError):
-    """The dbt project cannot be parsed; the message ends with dbt's output."""
+    """A command of dbt failed; the message ends with dbt's output."""
 
 
 def dbt_project(project_dir: Path = DBT_PROJECT_DIR) -> DbtProject:
@@ -45,6 +43,36 @@ def dbt_command() -> list[str]:
     return [sys.executable, "-P", "-m", "dbt.cli.main"]
 
 
+def run_dbt(project: DbtProject, variables: Mapping[str, str], folder: Path | str, *arguments: str) -> None:
+    """Run a command of dbt with its artifacts and logs in a folder, or raise DbtProjectError if it fails.
+
+    `variables` are the environment variables of a refresh, without which dbt would parse differently.
+    """
+    places = ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
+    places += ["--target-path", str(folder), "--log-path", str(folder)]
+    ended = subprocess.run(
+        [*dbt_command(), "--quiet", *arguments, *places],
+        cwd=project.project_dir,
+        env=dbt_environment(variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode != 0:
+        output = (ended.stdout + ended.stderr).strip()
+        raise DbtProjectError(f"The command dbt {arguments[0]} failed in {project.project_dir}:\n{output}")
+
+
+def compiled_file(target_path: Path, node: Mapping[str, Any]) -> Path:
+    """Return where dbt writes the compiled SQL of a node."""
+    return target_path / "compiled" / str(node["package_name"]) / str(node["original_file_path"])
+
+
+def relation_name(node: Mapping[str, Any]) -> str:
+    """Return the relation that dbt makes of a node, as `schema.name`."""
+    return f"{node['schema']}.{node['alias']}"
+
+
 def festival_timezone(manifest: Mapping[str, Any]) -> str:
     """Return the time zone of the festival, which `dbt_project.yml` copies from its var into the meta of the models."""
     models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
@@ -52,13 +80,7 @@ def festival_timezone(manifest: Mapping[str, Any]) -> str:
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    """Read the manifest, parsing the project first if the manifest is missing, outdated or damaged.
-
-    `variables` are the environment variables that the refresh sets; dbt parses again if they differ.
-
-    Raises:
-        DbtProjectError: the project does not parse.
-    """
+    """Read the manifest; parse the project first, or raise DbtProjectError, if it is missing, outdated or damaged."""
     if not is_stale(project):
         try:
             return _read_manifest(project.manifest_path)
@@ -78,32 +100,28 @@ def _read_manifest(file: Path) -> Mapping[str, Any]:
 
 
 def provide_parser_state(project: DbtProject, target_path: Path) -> None:
-    """Copy the parser state of the manifest to the target folder of builds, unless a build has left a newer one there.
+    """Copy the parser state of the manifest to the target folder of builds.
 
     dagster-dbt would copy its mode too, and dbt cannot write into a copy of a file that is read-only.
     """
-    state, of_project = target_path / _PARSER_STATE, project.manifest_path.with_name(_PARSER_STATE)
-    is_newer = state.exists() and state.stat().st_mtime_ns >= project.manifest_path.stat().st_mtime_ns
-    if of_project.exists() and not is_newer:
-        target_path.mkdir(parents=True, exist_ok=True)
-        state.unlink(missing_ok=True)
-        shutil.copyfile(of_project, state)
+    state, copy = project.manifest_path.with_name(_PARSER_STATE), target_path / _PARSER_STATE
+    target_path.mkdir(parents=True, exist_ok=True)
+    copy.unlink(missing_ok=True)
+    if state.exists():
+        shutil.copyfile(state, copy)
 
 
 def is_stale(project: DbtProject) -> bool:
-    """Return whether the manifest is missing or older than a file it was made from."""
+    """Return whether the manifest is missing or older than a file it was made from, or its folder.
+
+    The time of a folder changes when a file in it is added or removed.
+    """
     try:
         made_at = project.manifest_path.stat().st_mtime_ns
     except FileNotFoundError:
         return True
-    for folder, subfolders, files in os.walk(project.project_dir):
-        subfolders[:] = [name for name in subfolders if name not in _GENERATED_FOLDERS]
-        parsed = [Path(folder, name) for name in files if Path(name).suffix in _PARSED_SUFFIXES]
-        # A folder's own time changes when a file in it is added or removed. dbt adds folders to that of the project.
-        folders = [] if Path(folder) == project.project_dir else [Path(folder)]
-        if any(path.stat().st_mtime_ns > made_at for path in (*folders, *parsed)):
-            return True
-    return False
+    tops = [path for path in project.project_dir.iterdir() if path.name not in _GENERATED_FOLDERS]
+    return any(path.stat().st_mtime_ns > made_at for top in tops for path in (top, *top.rglob("*")))
 
 
 def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> None:
@@ -111,10 +129,8 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
 
     An earlier parse is not used: after a change of a macro dbt lost what the YAML says of tests that use it. Several
     processes may parse at the same time. The target is DuckDB whichever engine builds: it is always installed, and
-    Dagster uses nothing of the manifest that differs.
-
-    Raises:
-        DbtProjectError: the project does not parse, or its target folder cannot be written.
+    Dagster uses nothing of the manifest that differs. Raise DbtProjectError if a file of the project, or its target
+    folder, stands in the way.
     """
     target = project.manifest_path.parent
     try:
@@ -127,16 +143,7 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             f"{sys.executable} -m dagster definitions validate -m acl_assets.definitions"
         ) from None
     with scratch as folder:
-        command = [*dbt_command(), "--quiet", "parse", "--no-partial-parse"]
-        command += ["--project-dir", str(project.project_dir), "--profiles-dir", str(project.profiles_dir)]
-        command += ["--target", "duckdb", "--target-path", folder, "--log-path", folder]
-        environment = dbt_environment(variables or {})
-        parsed = subprocess.run(
-            command, cwd=project.project_dir, env=environment, capture_output=True, text=True, check=False
-        )
-        if parsed.returncode != 0:
-            output = (parsed.stdout + parsed.stderr).strip()
-            raise DbtProjectError(f"dbt cannot parse {project.project_dir}:\n{output}")
+        run_dbt(project, variables or {}, folder, "parse", "--no-partial-parse", "--target", "duckdb")
         for name in (_PARSER_STATE, "manifest.json"):
             fsync_path(Path(folder) / name)
             replace_durably(Path(folder) / name, target / name)

@@ -11,19 +11,21 @@ from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, read_current
 from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.util.sql import qualified_name
-from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildRecord, file_identity
-from acl_assets.warehouse.publication_changes import write_changes
-from acl_assets.warehouse.publication_schema import AuditResult, write_audit_results, write_origin, write_summary
+from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildError, BuildRecord, file_identity
+from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
+from acl_assets.warehouse.publication_schema import (
+    AuditResult,
+    write_audit_results,
+    write_changes,
+    write_origin,
+    write_summary,
+)
 from acl_assets.warehouse.published_file import published_digest
 
 CheckName = tuple[str, str]
 """A check by its asset, as `layer/name`, and its name."""
 
 _MAX_NAMED = 10
-
-
-class PublicationError(Exception):
-    """The build must not replace the published file; the message says why and what to do."""
 
 
 def require_publishable(
@@ -34,25 +36,25 @@ def require_publishable(
     Each of the `required` checks needs a result. Of several results of a check the newest, which is the last, counts.
 
     Raises:
-        PublicationError: the build must not be published.
+        BuildError: the build must not be published.
     """
     try:
         chain = read_current(settings.source_tables_dir)
     except DamagedStateError as error:
-        raise PublicationError(f"{error}. Refresh again to make a new build.") from None
+        raise BuildError(f"{error}. Refresh again to make a new build.") from None
     if chain.digest != record.state:
-        raise PublicationError(
+        raise BuildError(
             f"The source tables have moved on since run {record.run_id} built from them, so their checks are not about "
             "this build. Refresh again."
         )
     if not record.complete and published_digest(settings) != record.state:
-        raise PublicationError(
+        raise BuildError(
             "Only some models were built, and the source tables have moved on since the published ones were: together "
             "they would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
         )
     newest = {(result.asset_key, result.check_name): result for result in results}
     if missing := sorted(set(required) - newest.keys()):
-        raise PublicationError(
+        raise BuildError(
             f"{len(missing)} of {len(required)} blocking checks have no result from this run, so the build was not "
             f"published: {_named(missing)}. Run the job refresh, or select these checks together with their assets."
         )
@@ -60,7 +62,7 @@ def require_publishable(
         name for name, result in newest.items() if result.blocking and result.severity == "ERROR" and not result.passed
     ]
     if failed:
-        raise PublicationError(f"The build failed its audit and was not published: {_named(failed)}.")
+        raise BuildError(f"The build failed its audit and was not published: {_named(failed)}.")
     return chain
 
 
@@ -69,50 +71,41 @@ def _named(checks: Sequence[CheckName]) -> str:
     return f"{named} and {len(checks) - _MAX_NAMED} more" if len(checks) > _MAX_NAMED else named
 
 
-def seal_build(
+def publish_build(
     settings: Settings,
     record: BuildRecord,
     chain: ConvertedChain,
     results: Sequence[AuditResult],
     published_at: datetime,
 ) -> None:
-    """Write the schema `publication` into the build file, drop what is not for readers, and close it.
+    """Complete the build and replace the published file by it, at once; readers keep the old file until they reconnect.
 
     The views on the source tables, which show personal data, and empty stores of failing rows are dropped. `results`
     are the oldest first; `published_at` has the festival's time zone.
+
+    Raises:
+        BuildError: the published file is not the one the build began from.
     """
-    changes_since = write_changes(settings, record.state)
     with duckdb.connect(str(settings.build_file)) as connection:
-        connection.execute("begin")
+        connection.execute("set TimeZone = 'UTC'")
+        changes_since = write_changes(connection, settings, record.state)
         write_origin(connection, record, chain, published_at)
         write_audit_results(connection, record, results)
         write_summary(connection, str(published_at.tzinfo), changes_since)
         connection.execute("drop schema if exists festival cascade")
-        _drop_empty_failures(connection)
-        connection.execute("commit")
+        stores = "select table_name from information_schema.tables where table_schema = ?"
+        for (name,) in connection.execute(stores, [AUDIT_SCHEMA]).fetchall():
+            store = qualified_name(AUDIT_SCHEMA, name)
+            if connection.execute(f"from {store} limit 1").fetchone() is None:
+                connection.execute(f"drop table {store}")
         connection.execute("checkpoint")
     fsync_path(settings.build_file)
-
-
-def _drop_empty_failures(connection: duckdb.DuckDBPyConnection) -> None:
-    query = "select table_name from information_schema.tables where table_schema = ?"
-    for (name,) in connection.execute(query, [AUDIT_SCHEMA]).fetchall():
-        store = qualified_name(AUDIT_SCHEMA, name)
-        if connection.execute(f"select 1 from {store} limit 1").fetchone() is None:
-            connection.execute(f"drop table {store}")
-
-
-def swap_in(settings: Settings, record: BuildRecord) -> None:
-    """Replace the published file by the sealed build, at once; readers keep the old file until they reconnect.
-
-    Raises:
-        PublicationError: the published file is not the one the build began from.
-    """
+    write_data_products(settings, settings.build_file)
     published = settings.published_file
-    published.parent.mkdir(parents=True, exist_ok=True)
     if file_identity(published) != record.published:
-        raise PublicationError(
+        raise BuildError(
             f"{published} was replaced while run {record.run_id} was building. Nothing was published by this run; "
             "refresh again to build on what is published now."
         )
     replace_durably(settings.build_file, published)
+    switch_data_products(settings)

@@ -34,15 +34,10 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES
 from acl_assets.util.code_links import code_link
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import run_chain, selected_assets
-from acl_assets.warehouse.build_file import BuildRecord, read_build, remove_build
-from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
+from acl_assets.warehouse.build_file import BuildError, BuildRecord, read_build, remove_build
+from acl_assets.warehouse.data_product_files import switch_data_products
 from acl_assets.warehouse.engine import Engine
-from acl_assets.warehouse.publication import (
-    PublicationError,
-    require_publishable,
-    seal_build,
-    swap_in,
-)
+from acl_assets.warehouse.publication import publish_build, require_publishable
 from acl_assets.warehouse.publication_schema import AuditResult
 from acl_assets.warehouse.published_file import PublishedFileError, published_digest, read_published_digest
 
@@ -96,12 +91,9 @@ def build_published_warehouse(
         results = list(audit_results(context.instance, runs, record))
         try:
             chain = require_publishable(settings, record, required, results)
-            seal_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))
-            write_data_products(settings, settings.build_file)
-            swap_in(settings, record)
-        except PublicationError as error:
+            publish_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))
+        except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
-        switch_data_products(settings)
         engine.note_publication()
         remove_build(settings)
         return MaterializeResult(
@@ -154,8 +146,8 @@ def audit_results(instance: DagsterInstance, runs: Sequence[str], record: BuildR
 def _state_left_by(instance: DagsterInstance, run_id: str) -> object:
     """Return the digest of the state that a run made the current one, None if it made none."""
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
-        event = entry.dagster_event
-        if event and event.asset_key == source_table_key(EXPORT_BATCHES):
+        event = entry.get_dagster_event()
+        if event.asset_key == source_table_key(EXPORT_BATCHES):
             recorded = event.step_materialization_data.materialization.metadata.get(STATE_DIGEST_METADATA)
             return recorded.value if recorded else None
     return None
@@ -163,9 +155,7 @@ def _state_left_by(instance: DagsterInstance, run_id: str) -> object:
 
 def _results_of(instance: DagsterInstance, run_id: str) -> Iterator[AuditResult]:
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
-        if entry.dagster_event is None:
-            continue
-        evaluation = entry.dagster_event.asset_check_evaluation_data
+        evaluation = entry.get_dagster_event().asset_check_evaluation_data
         yield AuditResult(
             asset_key=evaluation.asset_key.to_user_string(),
             check_name=evaluation.check_name,
@@ -173,5 +163,5 @@ def _results_of(instance: DagsterInstance, run_id: str) -> Iterator[AuditResult]
             severity=evaluation.severity.value,
             blocking=bool(evaluation.blocking),
             description=evaluation.description,
-            checked_at=datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+            checked_at=datetime.fromtimestamp(entry.timestamp, UTC),
         )

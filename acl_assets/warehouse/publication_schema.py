@@ -1,21 +1,75 @@
-"""Write the schema `publication` of a build: its origin, the results of its checks, and a summary for its readers."""
+"""Write the schema `publication` of a build: its origin, its checks, what changed, and a summary for its readers.
+
+Its timestamps are UTC without a zone; the connection that writes them has UTC as its time zone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 
+from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import ConvertedChain
+from acl_assets.util.sql import quoted_text
 from acl_assets.warehouse.build_file import BuildRecord
+from acl_assets.warehouse.published_file import published_digest
+
+# Ids identify venues and bands: a corrected name is no change. Ranks beyond the top bands and changes between
+# "possible" and "reserve" there would make a list that nobody reads.
+_FACTS = """
+    select distinct
+        'venue rank' as change, venue_id, null::integer as band_id, venue_name, null as band_name,
+        venue_rank::varchar as value, true as is_listed
+    from {file}data_products.ticket_sales_by_venue
+    union all
+    select 'venue verdict', venue_id, null, venue_name, null, verdict, true
+    from {file}data_products.venue_verdicts
+    union all
+    select
+        'band rank', venue_id, band_id, venue_name, band_name, rank_in_venue::varchar,
+        is_top_venue and is_top_band
+    from {file}data_products.band_sales_by_venue
+    union all
+    select
+        'band verdict', venue_id, band_id, venue_name, band_name, verdict,
+        is_top_venue and (is_top_band or verdict not in ('possible', 'reserve'))
+    from {file}data_products.band_sales_by_venue
+    union all
+    select 'new band', null, band_id, null, band_name, 'new', true
+    from {file}star_schema.dim_bands
+"""
+
+_CHANGES = f"""
+    with
+
+    facts as (
+        select *, true as is_new from ({_FACTS.format(file="")})
+        union all
+        select *, false as is_new from ({_FACTS.format(file="published.")})
+    )
+
+    select
+        change,
+        arg_max(venue_name, is_new) as venue_name,
+        arg_max(band_name, is_new) as band_name,
+        any_value(value) filter (not is_new) as before,
+        any_value(value) filter (is_new) as after
+    from facts
+    group by change, venue_id, band_id
+    having before is distinct from after and bool_or(is_listed) and (change <> 'new band' or after = 'new')
+    order by
+        list_position(['venue rank', 'venue verdict', 'band rank', 'band verdict', 'new band'], change),
+        venue_name, try_cast(after as integer), band_name
+"""
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """One evaluated check, as `publication.audit_results` stores it; `checked_at` is UTC without a zone."""
+    """One evaluated check, as `publication.audit_results` stores it."""
 
     asset_key: str
     check_name: str
@@ -26,18 +80,38 @@ class AuditResult:
     checked_at: datetime
 
 
+def write_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, state: str) -> str | None:
+    """Write `publication.changes` into a build of a state, and return the newest batch of the publication before.
+
+    Where that publication has the same state and nothing changed, its own changes are kept. The table is empty, and
+    None returned, if no published file can be compared: there is none, it is damaged, or of another version.
+    """
+    connection.execute(
+        "create schema if not exists publication; create or replace table publication.changes "
+        "(change varchar, venue_name varchar, band_name varchar, before varchar, after varchar)"
+    )
+    published_state = published_digest(settings)
+    if published_state is None:
+        return None
+    try:
+        connection.execute(f"attach {quoted_text(str(settings.published_file))} as published (read_only)")
+        ((count,),) = connection.execute(f"insert into publication.changes {_CHANGES}").fetchall()
+        since = "batch_id from published.publication.export_batches order by exported_at desc, batch_id desc"
+        if count == 0 and published_state == state:
+            connection.execute("insert into publication.changes from published.publication.changes")
+            since = "changes_since from published.publication.summary"
+        ((batch_id,),) = connection.execute(f"select {since} limit 1").fetchall()
+    except duckdb.Error:
+        return None
+    return None if batch_id is None else str(batch_id)
+
+
 def write_origin(
     connection: duckdb.DuckDBPyConnection, record: BuildRecord, chain: ConvertedChain, published_at: datetime
 ) -> None:
     """Write the batches, the rows of the source tables and the publication."""
-    batches = [
-        (batch.batch_id, batch.kind, _without_zone(batch.exported_at), batch.digest, batch.has_manifest)
-        for batch in chain.batches
-    ]
-    source_rows = [(table, chain.tables[table].rows) for table in SOURCE_TABLES]
     connection.execute(
         """
-        create schema if not exists publication;
         create or replace table publication.export_batches (
             batch_id varchar, kind varchar, exported_at timestamp, manifest_digest varchar, has_manifest boolean
         );
@@ -47,16 +121,17 @@ def write_origin(
         );
         """
     )
-    connection.executemany("insert into publication.export_batches values (?, ?, ?, ?, ?)", batches)
-    connection.executemany("insert into publication.source_tables values (?, ?)", source_rows)
-    connection.execute(
-        "insert into publication.publications values (?, ?, ?)",
-        [_without_zone(published_at), record.run_id, record.state],
+    connection.executemany(
+        "insert into publication.export_batches values (?, ?, ?, ?, ?)",
+        [(batch.batch_id, batch.kind, batch.exported_at, batch.digest, batch.has_manifest) for batch in chain.batches],
     )
-
-
-def _without_zone(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
+    connection.executemany(
+        "insert into publication.source_tables values (?, ?)",
+        [(table, chain.tables[table].rows) for table in SOURCE_TABLES],
+    )
+    connection.execute(
+        "insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, record.state]
+    )
 
 
 def write_audit_results(

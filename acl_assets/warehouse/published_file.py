@@ -16,11 +16,7 @@ class PublishedFileError(Exception):
 
 @contextmanager
 def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the published file for reading; errors of queries inside the block count as damage too.
-
-    Raises:
-        PublishedFileError: the file is missing or cannot be read as a published warehouse.
-    """
+    """Open the published file for reading, or raise PublishedFileError, also for errors of queries in the block."""
     file = settings.published_file
     if not file.exists():
         raise PublishedFileError(f"There is no published file {file}. Run the job refresh, which publishes one.")
@@ -39,11 +35,7 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def read_published_digest(settings: Settings) -> str:
-    """Return the digest of the state that is published.
-
-    Raises:
-        PublishedFileError: the file is missing or cannot be read as a published warehouse.
-    """
+    """Return the digest of the state that is published, or raise PublishedFileError."""
     with open_published(settings) as connection:
         ((digest,),) = connection.execute("select state_digest from publication.publications").fetchall()
     return str(digest)
@@ -55,13 +47,3 @@ def published_digest(settings: Settings) -> str | None:
         return read_published_digest(settings)
     except PublishedFileError:
         return None
-
-
-def published_damage(settings: Settings) -> str | None:
-    """Return why the published file cannot be read and what to do, None if it can be read or there is none."""
-    try:
-        if settings.published_file.exists():
-            read_published_digest(settings)
-    except PublishedFileError as error:
-        return str(error)
-    return None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 
+from acl_assets.settings import Settings, secret_text
 from acl_assets.util.object_storage import download
-from acl_assets.util.sql import duckdb_files, quoted_name
+from acl_assets.util.sql import duckdb_files
 from acl_assets.warehouse.build_file import BuildError
 
 if TYPE_CHECKING:
@@ -24,41 +25,25 @@ LEFT_IN_SPARK = "publication.left_in_spark"
 """Relations that are too large for the build file: name and number of rows."""
 
 
-class Column(NamedTuple):
-    """A column, with a type that both engines understand."""
-
-    name: str
-    data_type: str
-    is_nullable: bool = True
-
-
 @dataclass(frozen=True)
 class Relation:
-    """A model as `schema.name`, with the query of a view (None for a table) and the models that it is made from."""
+    """A model as `schema.name`: a table with the definitions of its columns, or a view with its query.
+
+    The types and the SQL are understood by both engines. `made_from` are the models that a view reads.
+    """
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[str, ...]
     view: str | None = None
     made_from: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class CopyOrder:
-    """Relations to copy from Spark into a build file. Tables of more than `max_rows` rows stay in Spark."""
-
-    remote: str
-    build_file: Path
-    relations: tuple[Relation, ...]
-    stores: tuple[str, ...]
-    max_rows: int
-    memory_limit: str
-
-
-def copy_relations(order: CopyOrder) -> dict[str, int]:
-    """Copy relations from Spark, and return the rows of those that stay there; see `SparkEngine.copy_results`."""
-    with spark_session(order.remote) as spark, duckdb.connect(str(order.build_file)) as connection:
+def copy_relations(settings: Settings, relations: Sequence[Relation], stores: Sequence[str]) -> dict[str, int]:
+    """Copy relations into the build file, and return the rows of those that stay in Spark; see `copy_results`."""
+    build_file, left_out = settings.build_file, dict[str, int]()
+    with spark_session(settings) as spark, duckdb.connect(str(build_file)) as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute("set memory_limit = ?", [order.memory_limit])
+        connection.execute("set memory_limit = ?", [settings.memory_limit])
         # Every thread would fetch a whole row group into memory, and those of Spark's files are up to 128 MB.
         connection.execute("set disable_parquet_prefetching = true")
         # Without an order to keep, a row group is written as soon as it is full.
@@ -67,92 +52,66 @@ def copy_relations(order: CopyOrder) -> dict[str, int]:
             "create schema if not exists publication; "
             f"create table if not exists {LEFT_IN_SPARK} (relation varchar primary key, row_count bigint not null)"
         )
-        copy = _Copy(spark, connection, order)
-        for relation in sorted(order.relations, key=lambda relation: relation.view is not None):
-            copy.take(relation)
-        for store in order.stores:
-            copy.take_store(store)
-        return copy.left_out
+
+        def copy_rows(name: str, statement: str) -> None:
+            with TemporaryDirectory(dir=build_file.parent) as scratch:
+                if files := local_files(spark.table(name).inputFiles(), Path(scratch)):
+                    connection.execute(f"{statement} select * from read_parquet({duckdb_files(files)})")
+
+        for relation in sorted(relations, key=lambda relation: relation.view is not None):
+            name, rows = relation.name, spark.table(relation.name).count()
+            _make_room(connection, name)
+            if _stays_in_spark(connection, relation, rows > settings.spark_published_rows):
+                connection.execute(f"insert into {LEFT_IN_SPARK} values (?, ?)", [name, rows])
+                left_out[name] = rows
+            elif relation.view is not None:
+                connection.execute(f"create view {name} as {relation.view}")
+            else:
+                connection.execute(f"create table {name} ({', '.join(relation.columns)})")
+                copy_rows(name, f"insert into {name} by name")
+        for store in stores:
+            if spark.catalog.tableExists(store):
+                _make_room(connection, store)
+                copy_rows(store, f"create table {store} as")
+    return left_out
 
 
 @contextmanager
-def spark_session(remote: str) -> Iterator[SparkSession]:
+def spark_session(settings: Settings) -> Iterator[SparkSession]:
     """Open a session with Spark Connect."""
     with warnings.catch_warnings():
         # The warning about new versions of pandas concerns features that are not used here.
         warnings.simplefilter("ignore", FutureWarning)
         from pyspark.sql import SparkSession
 
-        spark = SparkSession.builder.remote(remote).getOrCreate()
+        spark = SparkSession.builder.remote(secret_text(settings.spark_remote) or "").getOrCreate()
     try:
         yield spark
     finally:
         spark.stop()
 
 
-class _Copy:
-    """Copies relations one by one into a build file."""
+def _make_room(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Remove what an earlier build left under a name, and create its schema."""
+    connection.execute(f"create schema if not exists {name.split('.', maxsplit=1)[0]}")
+    connection.execute(f"delete from {LEFT_IN_SPARK} where relation = ?", [name])
+    found = "select table_type from information_schema.tables where concat_ws('.', table_schema, table_name) = ?"
+    for (table_type,) in connection.execute(found, [name]).fetchall():
+        connection.execute(f"drop {'view' if table_type == 'VIEW' else 'table'} {name}")
 
-    def __init__(self, spark: SparkSession, connection: duckdb.DuckDBPyConnection, order: CopyOrder) -> None:
-        self._spark, self._connection, self._order = spark, connection, order
-        self.left_out: dict[str, int] = {}
 
-    def take(self, relation: Relation) -> None:
-        """Copy a table or create a view, unless it is too large or made from one that is."""
-        name = relation.name
-        self._make_room(name)
-        rows = self._spark.table(name).count()
-        is_too_large = relation.view is None and rows > self._order.max_rows
-        if is_too_large or (relation.view and self._is_left_in_spark(relation.made_from)):
-            self._connection.execute(f"insert into {LEFT_IN_SPARK} values (?, ?)", [name, rows])
-            self.left_out[name] = rows
-        elif relation.view is not None:
-            # The SQL of a view is the same on both engines, because it uses no macro that dispatches.
-            self._connection.execute(f"create view {name} as {relation.view}")
-        else:
-            definitions = ", ".join(
-                f"{quoted_name(column.name)} {column.data_type}{'' if column.is_nullable else ' not null'}"
-                for column in relation.columns
-            )
-            self._connection.execute(f"create table {name} ({definitions})")
-            values = ", ".join(f"cast({quoted_name(column.name)} as {column.data_type})" for column in relation.columns)
-            self._copy_rows(name, f"insert into {name} select {values}")
-
-    def take_store(self, name: str) -> None:
-        """Copy the failing rows of a test, if there is a table of them."""
-        if self._spark.catalog.tableExists(name):
-            self._make_room(name)
-            self._copy_rows(name, f"create table {name} as select *")
-
-    def _is_left_in_spark(self, names: Iterable[str]) -> bool:
-        left = self._connection.execute(f"select relation from {LEFT_IN_SPARK}").fetchall()
-        return any((name,) in left for name in names)
-
-    def _make_room(self, name: str) -> None:
-        """Remove what has this name, and create its schema."""
-        schema, table = name.split(".")
-        self._connection.execute(f"create schema if not exists {schema}")
-        self._connection.execute(f"delete from {LEFT_IN_SPARK} where relation = ?", [name])
-        found = self._connection.execute(
-            "select table_type from information_schema.tables where table_schema = ? and table_name = ?",
-            [schema, table],
-        ).fetchall()
-        for (table_type,) in found:
-            self._connection.execute(f"drop {'view' if table_type == 'VIEW' else 'table'} {name}")
-
-    def _copy_rows(self, name: str, statement: str) -> None:
-        """Run a statement, which lacks its `from`, on the files of a table of Spark, if it has any."""
-        with TemporaryDirectory(dir=self._order.build_file.parent) as scratch:
-            if files := local_files(self._spark.table(name).inputFiles(), Path(scratch)):
-                self._connection.execute(f"{statement} from read_parquet({duckdb_files(files)})")
+def _stays_in_spark(connection: duckdb.DuckDBPyConnection, relation: Relation, is_large: bool) -> bool:
+    """Return whether a relation is a table that is too large, or a view on one, also one of an earlier build."""
+    if relation.view is None:
+        return is_large
+    left = connection.execute(f"select relation from {LEFT_IN_SPARK}").fetchall()
+    return any((name,) in left for name in relation.made_from)
 
 
 def local_files(uris: Iterable[str], scratch: Path) -> list[str]:
     """Return the paths of files that Spark names by URI; those on object storage are downloaded into a folder.
 
-    Raises:
-        BuildError: a file is on a store that this machine does not read, or does not exist any more.
-        ObjectStorageError: a file cannot be downloaded.
+    Raise BuildError for a file that is gone or on a store that this machine does not read.
     """
     files: list[str] = []
     for number, uri in enumerate(uris):

@@ -16,10 +16,12 @@ from urllib.request import getproxies_environment, proxy_bypass
 from acl_assets.settings import SettingsError, secret_text
 from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.processes import ChildProcesses
+from acl_assets.util.sql import quoted_name
 from acl_assets.warehouse import spark_copy
 from acl_assets.warehouse.build_file import BuildError, file_identity
 from acl_assets.warehouse.engine import Engine
-from acl_assets.warehouse.spark_copy import Column, CopyOrder, Relation
+from acl_assets.warehouse.project import compiled_file, relation_name
+from acl_assets.warehouse.spark_copy import Relation
 
 _CLIENT_PACKAGES = ("dbt-spark", "pyspark-client")
 _CONNECT_SECONDS = 5.0
@@ -82,16 +84,11 @@ class SparkEngine(Engine):
         Relations of the same name are replaced. The table `publication.left_in_spark` lists those that stay in Spark.
         """
         require_spark(self._remote)
-        order = CopyOrder(
-            remote=self._remote,
-            build_file=self.settings.build_file,
-            relations=tuple(_relation(manifest, model, target_path) for model in models),
-            stores=tuple(stores),
-            max_rows=self.settings.spark_published_rows,
-            memory_limit=self.settings.memory_limit,
-        )
+        relations = [_relation(manifest, model, target_path) for model in models]
         with ChildProcesses() as process:
-            left_out: dict[str, int] = process.call(f"{spark_copy.__name__}:copy_relations", order)
+            left_out: dict[str, int] = process.call(
+                f"{spark_copy.__name__}:copy_relations", self.settings, relations, stores
+            )
         return left_out
 
     def note_publication(self) -> None:
@@ -114,25 +111,23 @@ class SparkEngine(Engine):
 
 def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Relation:
     node = manifest["nodes"][model]
-    columns = tuple(
-        Column(name, column["data_type"], all(constraint["type"] != "not_null" for constraint in column["constraints"]))
-        for name, column in node["columns"].items()
-    )
-    compiled = target_path / "compiled" / node["package_name"] / node["original_file_path"]
     parents = [manifest["nodes"][parent] for parent in node["depends_on"]["nodes"] if parent in manifest["nodes"]]
     return Relation(
-        name=f"{node['schema']}.{node['alias']}",
-        columns=columns,
-        view=compiled.read_text() if node["config"]["materialized"] == "view" else None,
-        made_from=tuple(f"{parent['schema']}.{parent['alias']}" for parent in parents),
+        name=relation_name(node),
+        columns=tuple(
+            " ".join([quoted_name(name), column["data_type"], *("not null" for _ in column["constraints"])])
+            for name, column in node["columns"].items()
+        ),
+        # It is the same on both engines, because the SQL of a view uses no macro that dispatches.
+        view=compiled_file(target_path, node).read_text() if node["config"]["materialized"] == "view" else None,
+        made_from=tuple(map(relation_name, parents)),
     )
 
 
 def spark_address(remote: str) -> tuple[str, int]:
     """Return host and port of `ACL_SPARK_REMOTE`, without the parameters, which can hold a token.
 
-    Raises:
-        BuildError: Spark's client would refuse it, with a message that can quote a token.
+    Raise BuildError where Spark's client would refuse it with a message that can quote the token.
     """
     found = _REMOTE.fullmatch(remote)
     port = int(found["port"] or 15002) if found else 0
@@ -145,11 +140,7 @@ def spark_address(remote: str) -> tuple[str, int]:
 
 
 def require_spark(remote: str) -> None:
-    """Require that a server listens at `ACL_SPARK_REMOTE`; Spark's client would retry silently for ten minutes.
-
-    Raises:
-        BuildError: no server listens, or the address cannot be read.
-    """
+    """Raise BuildError if no server listens at `ACL_SPARK_REMOTE`: Spark's client retries silently for ten minutes."""
     host, port = spark_address(remote)
     # Spark's client connects through a proxy, and this machine may not reach the server by itself.
     if getproxies_environment().keys() & {"grpc", "https", "http"} and not proxy_bypass(host):

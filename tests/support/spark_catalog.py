@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from acl_assets.settings import Settings
 from acl_assets.util.processes import ChildProcesses
 from acl_assets.warehouse.spark_copy import spark_session
 
 
-def existing(remote: str, names: Sequence[str]) -> list[str]:
+def existing(settings: Settings, names: Sequence[str]) -> list[str]:
     """Return those of the named relations that Spark has."""
     with ChildProcesses() as process:
-        found: list[str] = process.call(f"{__name__}:look_up", remote, names)
+        found: list[str] = process.call(f"{__name__}:look_up", settings, names)
     return found
 
 
-def look_up(remote: str, names: Sequence[str]) -> list[str]:
+def look_up(settings: Settings, names: Sequence[str]) -> list[str]:
     """Return those of the named relations that Spark has, in this process."""
-    with spark_session(remote) as spark:
+    with spark_session(settings) as spark:
         return [name for name in names if spark.catalog.tableExists(name)]

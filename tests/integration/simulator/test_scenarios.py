@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from warehouse.evidence_models import computed
+from warehouse.dbt_festivals import evidence_of
 from warehouse.evidence_reference import Show
 
 from acl_assets.simulator.lineup import LAST_PUBLISHED_FESTIVAL, SCENARIOS, STAGES, TICKETS_BY_FESTIVAL, plan_lineup
@@ -39,7 +39,7 @@ def test_top_venues_of_a_scenario_get_its_verdicts(scenario: str, verdicts: list
     shows = completed_shows(scenario, seed=1)
     sold = {stage: sum(show.sold for show in shows if show.venue == stage) for stage in range(len(STAGES))}
     top = sorted(sold, key=lambda stage: -sold[stage])[: len(verdicts)]
-    found = {venue: row["venue_verdict"] for (venue, _), row in computed(shows).items()}
+    found = {venue: row["venue_verdict"] for (venue, _), row in evidence_of(shows).items()}
     assert [found[venue] for venue in top] == verdicts
 
 

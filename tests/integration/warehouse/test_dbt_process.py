@@ -13,8 +13,8 @@ import psutil
 import pytest
 from refreshes import wait_until
 
-from acl_assets.util.locks import LockHeldError, acquire_lock
-from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, guarded_dbt, wait_for_dbt
+from acl_assets.util.locks import LockHeldError, acquire_lock, held_lock
+from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, guarded_dbt
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +47,11 @@ def is_locked(lock_file: Path) -> bool:
     return False
 
 
+def wait_for_lock(lock_file: Path) -> None:
+    with held_lock(lock_file, seconds=-1):
+        pass
+
+
 def test_dbt_does_not_begin_after_its_run_has_ended(lock_file: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
@@ -68,7 +73,7 @@ def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Pat
         dbt = psutil.Process(int(run.stdout.readline()))
         wait_until(lambda: is_locked(lock_file), "dbt took its lock")
         dbt.send_signal(signal.SIGSTOP)
-        waiting = threading.Thread(target=wait_for_dbt, args=(lock_file,))
+        waiting = threading.Thread(target=wait_for_lock, args=(lock_file,))
         waiting.start()
         waiting.join(timeout=0.5)
         assert waiting.is_alive()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warehouse.evidence_models import computed
+from warehouse import evidence_reference
+from warehouse.dbt_festivals import evidence_of
 from warehouse.evidence_reference import Show, evidence
-from warehouse.tiny_festival import SHOWS, TINY, TINY_WITH_OTHER_VENUES, Chances
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +21,7 @@ COLUMNS = ("expected_tickets", "expected_low", "expected_high", "p_best", "p_top
 CHANCES = COLUMNS[3:]
 FEW_POINTS = 1e-3
 """Chances are integrated over 400 points in SQL and over 4,001 in the reference."""
+SMALL_FESTIVAL = Path(evidence_reference.__file__).parent
 
 
 @st.composite
@@ -41,7 +44,7 @@ def festivals(draw: st.DrawFn) -> list[Show]:
 @given(festivals(), st.booleans())
 def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) -> None:
     """Also: one band of a venue is the best."""
-    found, expected = computed(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
+    found, expected = evidence_of(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
     assert found.keys() == expected.keys()
     for key, row in found.items():
         for column in COLUMNS:
@@ -56,22 +59,24 @@ def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) 
 def test_units_and_order_of_rows_change_no_chance(shows: list[Show], factor: int, random: Any) -> None:
     scaled = [replace(show, sold=factor * show.sold, capacity=factor * show.capacity) for show in shows]
     random.shuffle(scaled)
-    found, other = computed(shows), computed(scaled)
+    found, other = evidence_of(shows), evidence_of(scaled)
     for key, row in found.items():
         assert [other[key][column] for column in CHANCES] == pytest.approx(
             [row[column] for column in CHANCES], abs=1e-6
         )
 
 
-@pytest.mark.parametrize(("expected", "other_venues"), [(TINY, False), (TINY_WITH_OTHER_VENUES, True)])
-def test_models_give_the_expected_values_of_a_small_festival(expected: Chances, other_venues: bool) -> None:
-    """This festival is judged on the logarithmic scale."""
-    found = computed(SHOWS, other_venues=other_venues)
+@pytest.mark.parametrize(("expected", "other_venues"), [("tiny_expected", False), ("tiny_expected_other_venues", True)])
+def test_models_give_the_expected_values_of_a_small_festival(expected: str, other_venues: bool) -> None:
+    """A third program computed them. This festival is judged on the logarithmic scale."""
+    shows = pd.read_csv(SMALL_FESTIVAL / "tiny_shows.csv")
+    columns = ["venue_id", "band_id", "festival_year", "tickets_sold", "capacity"]
+    found = evidence_of([Show(*row) for row in shows[columns].itertuples(index=False)], other_venues=other_venues)
     assert {row["is_log_scale"] for row in found.values()} == {True}
-    assert found.keys() == expected.keys()
-    for key, chances in expected.items():
-        for name, chance in chances.items():
-            assert found[key][name] == pytest.approx(chance, abs=1e-4), (key, name)
+    chances = pd.read_csv(SMALL_FESTIVAL / f"{expected}.csv").set_index(["venue_id", "band_id"])[list(CHANCES)]
+    assert found.keys() == set(chances.index)
+    for key, row in chances.iterrows():
+        assert [found[key][column] for column in CHANCES] == pytest.approx(list(row), abs=1e-4), key
 
 
 def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> list[Show]:
@@ -86,33 +91,30 @@ def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> li
 def test_evenly_spread_ratios_are_judged_as_they_are() -> None:
     """A second small festival, on the scale of ratios; the expected values are those of the reference."""
     shows = shows_of([500, 480, 520], [300, 340], [450, 400, 420], [100], [610, 590], [240, 260])
-    found, expected = computed(shows), evidence(shows)
+    found, expected = evidence_of(shows), evidence(shows)
     assert {row["is_log_scale"] for row in found.values()} == {False}
     for key, row in found.items():
         for column in CHANCES:
             assert row[column] == pytest.approx(getattr(expected[key], column), abs=1e-4), (key, column)
 
 
-def test_a_band_alone_is_the_best_and_stands_out() -> None:
-    found = computed(shows_of([500, 480, 510]))
-    assert [found[1, 1][column] for column in CHANCES] == pytest.approx([1, 1, 1], abs=FEW_POINTS)
-
-
-def test_bands_that_sold_the_same_have_equal_chances() -> None:
-    found = computed(shows_of(*[[500, 500]] * 4))
-    assert [row["p_best"] for row in found.values()] == pytest.approx([0.25] * 4, abs=FEW_POINTS)
-    assert min(row["p_top_group"] for row in found.values()) > 0.9
+def test_a_band_alone_stands_out_and_equal_bands_have_equal_chances() -> None:
+    alone = evidence_of(shows_of([500, 480, 510]))[1, 1]
+    assert [alone[column] for column in CHANCES] == pytest.approx([1, 1, 1], abs=FEW_POINTS)
+    equal = evidence_of(shows_of(*[[500, 500]] * 4)).values()
+    assert [row["p_best"] for row in equal] == pytest.approx([0.25] * 4, abs=FEW_POINTS)
+    assert min(row["p_top_group"] for row in equal) > 0.9
 
 
 def test_a_single_performance_is_usual_and_uncertain() -> None:
-    row = computed(shows_of([300]))[1, 1]
+    row = evidence_of(shows_of([300]))[1, 1]
     assert row["expected_tickets"] == pytest.approx(300)
     assert row["expected_low"] < 290
     assert row["expected_high"] > 310
-    assert computed([]) == {}
+    assert evidence_of([]) == {}
 
 
 def test_performances_that_sold_nothing_count_and_sold_out_ones_are_counted() -> None:
-    found = computed(shows_of([500, 500, 500], [500, 500, 0], [1_000, 990, 1_001]))
+    found = evidence_of(shows_of([500, 500, 500], [500, 500, 0], [1_000, 990, 1_001]))
     assert found[1, 2]["expected_tickets"] < found[1, 1]["expected_tickets"]
     assert [row["sold_out_performances"] for row in found.values()] == [0, 0, 2]

@@ -36,6 +36,7 @@ EVIDENCE = {
 }
 """Columns of data products that follow from the evidence models; test_evidence.py compares those."""
 PRICES = ["lowest_ticket_price", "avg_ticket_price", "highest_ticket_price"]
+DATES = ["sale_month", "sale_date", "performance_date", "first_day", "festival_date"]
 
 
 # --- the second computation ---------------------------------------------------------------------------------------
@@ -108,29 +109,22 @@ def months_of_sale(festival: Festival, shows: pd.DataFrame) -> pd.DataFrame:
 
 def venue_standings(shows: pd.DataFrame, variables: dict[str, Any]) -> pd.DataFrame:
     """Per venue with a performance: its completed sales, best venue first."""
-    rows = []
-    for venue_id, at_venue in shows.groupby("venue_id"):
-        completed = at_venue[at_venue["is_completed"]]
-        rows.append(
-            {
-                "venue_id": venue_id,
-                "total_performances": len(completed),
-                "total_tickets_sold": completed["tickets_sold"].sum(),
-                "total_revenue": completed["revenue"].sum(),
-            }
-        )
-    rows.sort(key=lambda row: (-row["total_tickets_sold"], row["venue_id"]))
-    everything = sum(row["total_tickets_sold"] for row in rows)
-    dollars = sum(row["total_revenue"] for row in rows)
-    for rank, row in enumerate(rows, start=1):
-        row["venue_rank"] = rank
-        row["is_top_venue"] = rank <= variables["top_venues"]
-        row["venue_standing"] = f"top venue {rank}" if row["is_top_venue"] else "venues ranked lower"
-        row["share_of_tickets"] = row["total_tickets_sold"] / everything if everything else 0.0
-        row["share_of_revenue"] = row["total_revenue"] / dollars if dollars else 0.0
-        sold = row["total_tickets_sold"]
-        row["total_avg_ticket_price"] = row["total_revenue"] / sold if sold else None
-    return pd.DataFrame(rows)
+    counted = shows.assign(
+        total_performances=shows["is_completed"].astype(int),
+        total_tickets_sold=shows["tickets_sold"].where(shows["is_completed"], 0),
+        total_revenue=shows["revenue"].where(shows["is_completed"], 0),
+    )
+    columns = ["total_performances", "total_tickets_sold", "total_revenue"]
+    venues = counted.groupby("venue_id")[columns].sum().reset_index()
+    venues = venues.sort_values(["total_tickets_sold", "venue_id"], ascending=[False, True], ignore_index=True)
+    venues["venue_rank"] = venues.index + 1
+    venues["is_top_venue"] = venues["venue_rank"] <= variables["top_venues"]
+    names = "top venue " + venues["venue_rank"].astype(str)
+    venues["venue_standing"] = names.where(venues["is_top_venue"], "venues ranked lower")
+    venues["share_of_tickets"] = venues["total_tickets_sold"] / (venues["total_tickets_sold"].sum() or 1)
+    venues["share_of_revenue"] = venues["total_revenue"] / (venues["total_revenue"].sum() or 1)
+    venues["total_avg_ticket_price"] = venues["total_revenue"] / venues["total_tickets_sold"].replace(0, float("nan"))
+    return venues
 
 
 def totals(shows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -189,57 +183,41 @@ def band_totals(shows: pd.DataFrame) -> pd.DataFrame:
 
 
 def band_standings(shows: pd.DataFrame, venues: pd.DataFrame, variables: dict[str, Any]) -> pd.DataFrame:
-    """Per venue and band: completed sales and rank. Averages are fractions, so that nothing is rounded."""
+    """Per venue and band: completed sales and rank. Averages are ranked as fractions, so that nothing is rounded."""
     completed = shows[shows["is_completed"]]
-    rows: list[dict[str, Any]] = []
-    for (venue_id, band_id), played in completed.groupby(["venue_id", "band_id"]):
-        rows.append(
-            {
-                "venue_id": venue_id,
-                "venue_name": played["venue_name"].iloc[0],
-                "band_id": band_id,
-                "band_name": played["band_name"].iloc[0],
-                "performances": len(played),
-                "festivals": played["festival_year"].nunique(),
-                "first_festival_year": played["festival_year"].min(),
-                "last_festival_year": played["festival_year"].max(),
-                "tickets_sold": int(played["tickets_sold"].sum()),
-                "revenue": played["revenue"].sum(),
-                "avg_tickets_per_performance": played["tickets_sold"].mean(),
-                "rank_in_venue": None,
-                "is_top_band": False,
-            }
+    bands = (
+        completed.groupby(["venue_id", "venue_name", "band_id", "band_name"])
+        .agg(
+            performances=("performance_id", "size"),
+            festivals=("festival_year", "nunique"),
+            first_festival_year=("festival_year", "min"),
+            last_festival_year=("festival_year", "max"),
+            tickets_sold=("tickets_sold", "sum"),
+            revenue=("revenue", "sum"),
+            avg_tickets_per_performance=("tickets_sold", "mean"),
         )
-    for venue_id in {row["venue_id"] for row in rows}:
-        rank_bands([row for row in rows if row["venue_id"] == venue_id], variables)
-    columns = ["venue_id", "band_id", "rank_in_venue", "is_top_band"]
-    bands = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+        .reset_index()
+    )
+    ranks: dict[Any, int] = {}
+    for _, at_venue in bands.groupby("venue_id"):
+        ranked = sorted(
+            (-Fraction(int(band.tickets_sold), int(band.performances)), -band.tickets_sold, band.band_id, band.Index)
+            for band in at_venue.itertuples()
+            if band.performances >= variables["min_performances"] and band.festivals >= variables["min_festivals"]
+        )
+        ranks |= {index: rank for rank, (*_, index) in enumerate(ranked, start=1)}
+    bands["rank_in_venue"] = pd.Series(ranks, dtype="float64")
+    bands["is_top_band"] = bands["rank_in_venue"] <= variables["top_bands_per_venue"]
     return bands.merge(venues[["venue_id", "venue_rank", "is_top_venue"]], on="venue_id")
 
 
-def rank_bands(rows: list[dict[str, Any]], variables: dict[str, Any]) -> None:
-    ranked = [
-        row
-        for row in rows
-        if row["performances"] >= variables["min_performances"] and row["festivals"] >= variables["min_festivals"]
-    ]
-    ranked.sort(
-        key=lambda row: (-Fraction(row["tickets_sold"], row["performances"]), -row["tickets_sold"], row["band_id"])
-    )
-    for rank, row in enumerate(ranked, start=1):
-        row["rank_in_venue"] = rank
-        row["is_top_band"] = rank <= variables["top_bands_per_venue"]
-
-
 def candidates(bands: pd.DataFrame) -> pd.DataFrame:
-    chosen = bands[bands["is_top_venue"].astype(bool) & bands["is_top_band"].astype(bool)].copy()
-
-    def label(row: pd.Series) -> str:
-        count = row["performances"]
-        rank = int(row["rank_in_venue"])
-        return f"{rank}. {row['band_name']} ({count} {'performance' if count == 1 else 'performances'})"
-
-    chosen["band_label"] = [label(row) for _, row in chosen.iterrows()]
+    chosen = bands[bands["is_top_venue"] & bands["is_top_band"]].copy()
+    chosen["band_label"] = [
+        f"{row.rank_in_venue:.0f}. {row.band_name} "
+        f"({row.performances} {'performance' if row.performances == 1 else 'performances'})"
+        for row in chosen.itertuples()
+    ]
     return chosen
 
 
@@ -268,17 +246,13 @@ def assert_products_agree(festival: Festival, **changed: Any) -> None:
 
 
 def comparable(frame: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    frame = frame[columns].copy()
-    for column in ("sale_month", "sale_date", "performance_date", "first_day", "festival_date"):
-        if column in frame:
-            frame[column] = pd.to_datetime(frame[column])
-    for column in ("purchased_at", "performance_start"):
-        if column in frame:
-            frame[column] = frame[column].astype("datetime64[us]")
-    for column in ("rank_in_venue", "previous_festival_year", "total_avg_ticket_price", *PRICES):
-        if column in frame:
-            frame[column] = frame[column].astype("float64")
-    return frame.sort_values(keys).reset_index(drop=True)
+    """The columns in the order of the keys, with dates, timestamps and numbers that may be missing in one type each."""
+    types = {
+        "datetime64[us]": [*DATES, "purchased_at", "performance_start"],
+        "float64": ["rank_in_venue", "previous_festival_year", "total_avg_ticket_price", *PRICES],
+    }
+    wanted = {column: kind for kind, typed in types.items() for column in typed if column in columns}
+    return frame[columns].astype(wanted).sort_values(keys).reset_index(drop=True)
 
 
 # --- festivals ----------------------------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ from acl_assets.settings import Settings
 from acl_assets.util.object_storage import write_file
 from acl_assets.warehouse import spark_copy
 from acl_assets.warehouse.build_file import BuildError, row_counts
-from acl_assets.warehouse.spark_copy import Column, CopyOrder, Relation, copy_relations, local_files
+from acl_assets.warehouse.spark_copy import Relation, copy_relations, local_files
 
 pytestmark = pytest.mark.slow
 
-BANDS = Relation("star_schema.dim_bands", (Column("band_id", "int", is_nullable=False),))
+BANDS = Relation("star_schema.dim_bands", ('"band_id" int not null',))
 VIEW = Relation("data_products.bands", BANDS.columns, f"select * from {BANDS.name}", (BANDS.name,))
 
 
@@ -30,16 +30,10 @@ def have_spark(monkeypatch: pytest.MonkeyPatch, file: Path, *names: str) -> None
     catalog = SimpleNamespace(tableExists=lambda name: name in names)
 
     @contextmanager
-    def session(remote: str) -> Iterator[SimpleNamespace]:
-        assert remote == "sc://spark"
+    def session(settings: Settings) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(catalog=catalog, table=dict.fromkeys(names, table).__getitem__)
 
     monkeypatch.setattr(spark_copy, "spark_session", session)
-
-
-def order(settings: Settings, *relations: Relation, stores: tuple[str, ...] = (), max_rows: int = 10**9) -> CopyOrder:
-    settings.build_dir.mkdir(parents=True, exist_ok=True)
-    return CopyOrder("sc://spark", settings.build_file, relations, stores, max_rows, "1GB")
 
 
 def numbers(file: Path, *values: int) -> Path:
@@ -52,13 +46,13 @@ def test_tables_views_and_failing_rows_are_copied_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Relations of an earlier copy are replaced, and a test without a failing row has no table."""
-    copied = order(settings, VIEW, BANDS, stores=("audit.failed", "audit.passed"))
+    settings.build_dir.mkdir(parents=True)
     for values in ((1, 2), (1, 2, 3)):
         # DuckDB would take the name of the folder for a pattern, and read the sibling's file too.
         file = numbers(tmp_path / "[a-z] *" / "part-0.parquet", *values)
         numbers(tmp_path / "b c" / "part-0.parquet", 7)
         have_spark(monkeypatch, file, BANDS.name, VIEW.name, "audit.failed")
-        assert copy_relations(copied) == {}
+        assert copy_relations(settings, [VIEW, BANDS], ["audit.failed", "audit.passed"]) == {}
     relations = [BANDS.name, VIEW.name, "audit.failed", "audit.passed"]
     assert row_counts(settings.build_file, relations) == dict.fromkeys(relations[:-1], 3)
     with duckdb.connect(str(settings.build_file)) as connection:
@@ -70,11 +64,12 @@ def test_too_large_tables_and_views_on_them_stay_in_spark(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     have_spark(monkeypatch, numbers(tmp_path / "bands.parquet", 1, 2, 3), BANDS.name, VIEW.name)
+    settings.build_dir.mkdir(parents=True)
     left_out = {BANDS.name: 3, VIEW.name: 3}
-    assert copy_relations(order(settings, VIEW, BANDS, max_rows=2)) == left_out
+    assert copy_relations(settings.with_changes(spark_published_rows=2), [VIEW, BANDS], []) == left_out
     with duckdb.connect(str(settings.build_file)) as connection:
         assert dict(connection.execute(f"from {spark_copy.LEFT_IN_SPARK}").fetchall()) == left_out
-    assert copy_relations(order(settings, VIEW, BANDS)) == {}
+    assert copy_relations(settings, [VIEW, BANDS], []) == {}
     counts = row_counts(settings.build_file, [spark_copy.LEFT_IN_SPARK, VIEW.name])
     assert counts == {spark_copy.LEFT_IN_SPARK: 0, VIEW.name: 3}
 

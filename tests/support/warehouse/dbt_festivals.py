@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from functools import cache
 from graphlib import TopologicalSorter
@@ -23,6 +22,7 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+from warehouse.evidence_reference import Show
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
@@ -37,13 +37,7 @@ _SCHEMAS["export_batches"] = pa.schema(
         "has_manifest": pa.bool_(),
     }
 )
-_CHOICES = (
-    "top_venues",
-    "top_bands_per_venue",
-    "min_performances",
-    "min_festivals",
-    "evidence_from_other_venues",
-)
+_CHOICES = ("top_venues", "top_bands_per_venue", "min_performances", "min_festivals", "evidence_from_other_venues")
 
 
 def instant(text: str) -> datetime:
@@ -169,6 +163,25 @@ def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConne
     return connection
 
 
+def evidence_of(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[int, int], dict[str, Any]]:
+    """Return the rows of band_levels, band_chances and band_verdicts, by (venue, band)."""
+    names = ("performance_id", "venue_id", "band_id", "festival_year", "tickets_sold", "capacity")
+    columns = zip(*([number, *astuple(show)] for number, show in enumerate(shows)), strict=True)
+    fact = pd.DataFrame(dict(zip(names, columns, strict=False)), columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
+        connection.execute("create table star_schema.fct_performances as select *, true as is_completed from fact")
+        connection.execute(f"set variable evidence_from_other_venues = {other_venues}")
+        for model in nodes("model"):
+            if model["schema"] == "evidence":
+                connection.execute(f"create table evidence.{model['name']} as {model['compiled_code']}")
+        rows = connection.execute(
+            "from evidence.band_levels full join evidence.band_chances using (venue_id, band_id) "
+            "full join evidence.band_verdicts using (venue_id, band_id)"
+        ).to_arrow_table()
+    return {(row["venue_id"], row["band_id"]): row for row in rows.to_pylist()}
+
+
 def failing_rows(
     connection: duckdb.DuckDBPyConnection, *, of_sources: bool | None = None
 ) -> dict[str, list[tuple[Any, ...]]]:
@@ -196,11 +209,9 @@ def outcomes(result: dbtRunnerResult) -> dict[str, str]:
     }
 
 
-@contextmanager
-def warehouse(data_dir: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+def warehouse(data_dir: Path) -> duckdb.DuckDBPyConnection:
     """A connection to the file dbt built."""
-    with duckdb.connect(str(data_dir / "build" / "acl.duckdb"), read_only=read_only) as connection:
-        yield connection
+    return duckdb.connect(str(data_dir / "build" / "acl.duckdb"), read_only=True)
 
 
 def _invoke(data_dir: Path, arguments: Sequence[str], manifest: Manifest | None) -> dbtRunnerResult:

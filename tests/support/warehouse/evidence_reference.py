@@ -34,7 +34,6 @@ class Show:
 class Posterior:
     """The distribution of a band's level at a venue: two normal parts, the second with the weight `wide`."""
 
-    performances: int
     means: tuple[float, float]
     sds: tuple[float, float]
     wide: float
@@ -50,22 +49,18 @@ class Posterior:
         return math.sqrt(second - self.mean**2)
 
     def density(self, x: np.ndarray) -> np.ndarray:
-        return (1 - self.wide) * norm.pdf(x, self.means[0], self.sds[0]) + self.wide * norm.pdf(
-            x, self.means[1], self.sds[1]
-        )
+        narrow, wide = (norm.pdf(x, mean, sd) for mean, sd in zip(self.means, self.sds, strict=True))
+        return (1 - self.wide) * narrow + self.wide * wide
 
     def log_cdf(self, x: np.ndarray) -> np.ndarray:
-        below = (1 - self.wide) * norm.cdf(x, self.means[0], self.sds[0]) + self.wide * norm.cdf(
-            x, self.means[1], self.sds[1]
-        )
-        return np.log(np.maximum(below, 1e-300))
+        narrow, wide = (norm.cdf(x, mean, sd) for mean, sd in zip(self.means, self.sds, strict=True))
+        return np.log(np.maximum((1 - self.wide) * narrow + self.wide * wide, 1e-300))
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Expected tickets and chances of a band at a venue."""
 
-    performances: int
     expected_tickets: float
     expected_low: float
     expected_high: float
@@ -89,7 +84,7 @@ def evidence(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[
         for band, posterior in posteriors.items():
             ends = [posterior.mean + side * Z90 * posterior.sd for side in (-1, 0, 1)]
             low, expected, high = (level * (math.exp(end) if is_log else max(end, 0.0)) for end in ends)
-            found[venue, band] = Evidence(posterior.performances, expected, low, high, *chances[band])
+            found[venue, band] = Evidence(expected, low, high, *chances[band])
     return found
 
 
@@ -208,7 +203,7 @@ def posterior(shows: np.ndarray, m: float, tau2: float, sigma2: float, *, varian
         likelihoods.append(norm.logpdf(zbar, m, math.sqrt(part + sigma2 / n)))
     narrow_to_wide = math.exp(min(700.0, likelihoods[0] - likelihoods[1]))
     wide = 1 / (1 + (1 - WIDE_SHARE) / WIDE_SHARE * narrow_to_wide)
-    return Posterior(n, (means[0], means[1]), (sds[0], sds[1]), wide)
+    return Posterior((means[0], means[1]), (sds[0], sds[1]), wide)
 
 
 def chances_at(

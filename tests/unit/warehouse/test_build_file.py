@@ -11,6 +11,7 @@ from refreshes import sha256
 
 from acl_assets.settings import Settings
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build, file_identity, read_build, row_counts
+from acl_assets.warehouse.published_file import PublishedFileError
 
 COMPLETE = BuildRecord(run_id="run-1", published=None, complete=True, state="state", assets=("star_schema/dim_bands",))
 
@@ -53,13 +54,13 @@ def test_models_without_a_published_file_need_their_upstream(settings: Settings)
 
 def test_models_are_not_built_on_a_damaged_published_file(with_published: Settings) -> None:
     os.truncate(with_published.published_file, 8192)
-    with pytest.raises(BuildError, match=rf"{with_published.published_file} cannot be read: .* Run the job refresh"):
+    with pytest.raises(PublishedFileError, match=f"{with_published.published_file} cannot be read"):
         begin_build(with_published, partial(with_published), self_sufficient=True)
     assert not with_published.build_file.exists()
     begin_build(with_published, COMPLETE, self_sufficient=True)
 
 
-@pytest.mark.parametrize("content", ["", '{"run_id": "run-1', "{}", '{"run_id": "run-1", "of": "another version"}'])
+@pytest.mark.parametrize("content", ['{"run_id": "run-1', '{"run_id": "run-1", "of": "another version"}'])
 def test_damaged_record_belongs_to_no_run(settings: Settings, content: str) -> None:
     begin_build(settings, COMPLETE, self_sufficient=True)
     write_database(settings.build_file, "create table bands (id int)")
@@ -81,17 +82,6 @@ def test_build_belongs_to_the_run_that_began_it(settings: Settings) -> None:
     write_database(settings.build_file, "create table bands (id int)")
     assert read_build(settings, ["run-2"]) is None
     assert read_build(settings, ["run-2", "run-1"]) == COMPLETE, "a re-execution finds its parent's build"
-
-
-def test_identity_changes_when_a_file_is_replaced_by_an_equal_one(tmp_path: Path) -> None:
-    file, other = tmp_path / "acl.duckdb", tmp_path / "other"
-    assert file_identity(file) is None
-    file.write_text("a")
-    before = file_identity(file)
-    assert file_identity(file) == before
-    other.write_text("a")
-    os.replace(other, file)
-    assert file_identity(file) != before
 
 
 def test_rows_are_counted_per_relation_that_exists(settings: Settings) -> None:

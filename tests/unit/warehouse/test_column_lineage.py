@@ -14,7 +14,6 @@ TICKETS = "source.shop.festival.tickets"
 STAGING = "model.shop.stg_bands"
 MODEL = "model.shop.sales"
 SOURCE = {"schema": "festival", "config": {}}
-RENAMED = 'select name as label from "acl"."festival"."bands"'
 EXPRESSION = """
     with sales as (
         select bands.name, tickets.price
@@ -52,12 +51,11 @@ def manifest_of(parents: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("sql", "parents", "sources"),
     [
-        (RENAMED, [BANDS], [(BANDS, "name")]),
         (EXPRESSION, [BANDS, TICKETS], [(BANDS, "name"), (TICKETS, "price")]),
         (THROUGH_STAGING, [STAGING], [(BANDS, "name")]),
         ("select 1 as label from festival.bands", [BANDS], []),
     ],
-    ids=["renamed column", "expression", "through an ephemeral model", "literal"],
+    ids=["expression", "through an ephemeral model", "literal"],
 )
 def test_column_comes_from_the_columns_it_is_made_of(
     tmp_path: Path, sql: str, parents: list[str], sources: list[tuple[str, str]]

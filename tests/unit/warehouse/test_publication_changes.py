@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import duckdb
 import pytest
 
 from acl_assets.settings import Settings
-from acl_assets.warehouse.publication_changes import write_changes
+from acl_assets.warehouse import publication_schema
 
 Band = tuple[int, str, int, str]
 """A band at the top venue: its id, name, rank and verdict there. The first two ranks are top bands."""
@@ -64,6 +63,11 @@ def warehouse(file: Path, batch_id: str, bands: Sequence[Band], *, top_venue: in
             )
 
 
+def write_changes(settings: Settings, state: str) -> str | None:
+    with duckdb.connect(str(settings.build_file)) as connection:
+        return publication_schema.write_changes(connection, settings, state)
+
+
 def changes(settings: Settings) -> list[tuple[str | None, ...]]:
     with duckdb.connect(str(settings.build_file), read_only=True) as connection:
         return connection.execute("from publication.changes").fetchall()
@@ -106,15 +110,10 @@ def without_verdicts(file: Path) -> None:
         connection.execute("drop table data_products.venue_verdicts")
 
 
-UNREADABLE: dict[str, Callable[[Path], object]] = {
-    "missing": Path.unlink,
-    "cut short": lambda file: os.truncate(file, file.stat().st_size // 2),
-    "of another version": without_verdicts,
-}
-
-
-@pytest.mark.parametrize("problem", UNREADABLE)
-def test_nothing_is_compared_with_a_published_file_that_cannot_be_read(built: Settings, problem: str) -> None:
-    UNREADABLE[problem](built.published_file)
+@pytest.mark.parametrize("make_unusable", [Path.unlink, without_verdicts], ids=["missing", "of another version"])
+def test_nothing_is_compared_with_a_published_file_that_cannot_be_read(
+    built: Settings, make_unusable: Callable[[Path], object]
+) -> None:
+    make_unusable(built.published_file)
     assert write_changes(built, "second") is None
     assert changes(built) == []

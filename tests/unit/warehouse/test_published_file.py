@@ -10,18 +10,7 @@ import duckdb
 import pytest
 
 from acl_assets.settings import Settings
-from acl_assets.warehouse.published_file import (
-    PublishedFileError,
-    open_published,
-    published_damage,
-    published_digest,
-)
-
-
-def of_another_version(file: Path) -> None:
-    with file.open("r+b") as stream:
-        stream.seek(12)
-        stream.write((9999).to_bytes(8, "little"))
+from acl_assets.warehouse.published_file import PublishedFileError, published_digest, read_published_digest
 
 
 def without_publication(file: Path) -> None:
@@ -31,10 +20,7 @@ def without_publication(file: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut by some bytes": lambda file: os.truncate(file, file.stat().st_size - 100),
-    "cut in half": lambda file: os.truncate(file, file.stat().st_size // 2),
-    "emptied": lambda file: os.truncate(file, 0),
     "overwritten": lambda file: file.write_bytes(os.urandom(100_000)),
-    "of another version": of_another_version,
     "without publication": without_publication,
 }
 
@@ -47,16 +33,18 @@ def test_damage_is_named(settings: Settings, damage: str) -> None:
         connection.execute("create table sales as select range as id, random() as price from range(300_000)")
         connection.execute("create schema publication")
         connection.execute("create table publication.publications as select 'digest' as state_digest")
-    assert (published_damage(settings), published_digest(settings)) == (None, "digest")
+    assert published_digest(settings) == "digest"
     DAMAGES[damage](file)
-    message = str(published_damage(settings))
+    with pytest.raises(PublishedFileError) as raised:
+        read_published_digest(settings)
+    message = str(raised.value)
     assert message.startswith(f"The published file {file} cannot be read: ")
     assert message.endswith("Run the job refresh, which replaces it.")
     assert "\n" not in message
     assert published_digest(settings) is None
 
 
-def test_missing_file_is_no_damage(settings: Settings) -> None:
-    assert published_damage(settings) is None
-    with pytest.raises(PublishedFileError, match="There is no published file"), open_published(settings):
-        pass
+def test_missing_file_is_named(settings: Settings) -> None:
+    with pytest.raises(PublishedFileError, match=f"There is no published file {settings.published_file}"):
+        read_published_digest(settings)
+    assert published_digest(settings) is None

@@ -63,12 +63,7 @@ def test_single_models_are_not_mixed_with_a_build_that_was_not_published(engine:
     engine.begin_build(complete=True)
 
 
-def test_single_models_are_not_mixed_with_what_another_engine_published(engine: SparkEngine) -> None:
-    engine.settings.published_file.write_bytes(b"published by DuckDB")
-    require_refusal(engine)
-
-
-def test_single_models_are_not_mixed_with_what_another_cluster_holds(engine: SparkEngine) -> None:
+def test_single_models_are_not_mixed_with_what_another_engine_or_cluster_built(engine: SparkEngine) -> None:
     """Another token does not make it another cluster."""
     with listening() as remote:
         elsewhere = at(engine.settings, remote)
@@ -76,6 +71,9 @@ def test_single_models_are_not_mixed_with_what_another_cluster_holds(engine: Spa
         elsewhere.note_publication()
         require_refusal(engine)
         at(engine.settings, remote.replace("geheim", "newer")).begin_build(complete=False)
+        elsewhere.note_publication()
+        engine.settings.published_file.write_bytes(b"published by DuckDB")
+        require_refusal(elsewhere)
 
 
 def test_missing_server_fails_at_once_and_changes_nothing(engine: SparkEngine) -> None:
@@ -100,14 +98,10 @@ def test_missing_package_of_spark_s_client_is_named(monkeypatch: pytest.MonkeyPa
         build_definitions(settings.with_changes(dbt_target="spark", spark_remote="sc://127.0.0.1:1"))
 
 
-# The address ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("remote", "address"),
     [
         ("sc://spark.example.org", ("spark.example.org", 15002)),
-        ("sc://10.0.0.7:443/", ("10.0.0.7", 443)),
         ("sc://me:geheim@spark.example.org:443/;use_ssl=true;token=geheim%3D", ("spark.example.org", 443)),
         ("sc://[::1]:15002", ("::1", 15002)),
     ],
@@ -119,14 +113,11 @@ def test_address_has_host_and_port_only(remote: str, address: tuple[str, int]) -
 @pytest.mark.parametrize(
     "remote",
     [
-        "",
         "https://spark.example.org/;token=geheim",
         "sc://spark.example.org:15002;token=geheim",
         "sc://spark.example.org:99999/;token=geheim",
-        "sc://spark.example.org/catalog;token=geheim",
         "sc://spark.example.org/;token=geheim==",
         "sc://[geheim/;token=geheim",
-        "sc://token=geheim",
         "sc://me:1/geheim@127.0.0.1",
     ],
 )
