@@ -25,10 +25,10 @@ from acl_assets.util.atomic_write import write_atomically
 TEMPLATES = Path(__file__).parent / "templates"
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _LEAST_STEP = 1.2  # a smaller change of sales is called level
-# Everything but the characters of XML 1.0: vl-convert aborts its process on any other. https://www.w3.org/TR/xml/#charsets
+# Everything but the characters of XML 1.0, on which vl-convert aborts its process: https://www.w3.org/TR/xml/#charsets
 _OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# Queries by the name under which ReportData has their rows.
+# Queries by the name of their rows in ReportData.
 _QUERIES = {
     "sales_over_time": "from data_products.ticket_sales_over_time order by festival_year, sale_month",
     "sales_by_venue": "from data_products.ticket_sales_by_venue order by venue_rank, festival_year",
