@@ -25,7 +25,7 @@ from acl_assets.util.atomic_write import write_atomically
 TEMPLATES = Path(__file__).parent / "templates"
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _LEAST_STEP = 1.2  # a smaller change of sales is called level
-# Everything but the characters of XML 1.0, on which vl-convert aborts its process: https://www.w3.org/TR/xml/#charsets
+# Characters outside XML 1.0, on which vl-convert aborts its process: https://www.w3.org/TR/xml/#charsets
 _OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Queries by the name of their rows in ReportData.
