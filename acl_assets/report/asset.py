@@ -3,15 +3,7 @@
 import base64
 from typing import Any
 
-from dagster import (
-    AssetExecutionContext,
-    AssetsDefinition,
-    MarkdownMetadataValue,
-    MaterializeResult,
-    MetadataValue,
-    ResourceParam,
-    asset,
-)
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue, ResourceParam, asset
 
 from acl_assets.asset_keys import CODE_METADATA, FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
@@ -33,24 +25,22 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
     )
     def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
         """Render the report from the published file alone."""
+        file = settings.report_file
         with ChildProcesses() as writer:
-            report_on = "acl_assets.report.page:report_on"
-            pictures: dict[str, bytes] = writer.call(
-                report_on, settings.published_file, settings.report_file, time_zone
-            )
-        context.log.info(f"The report is in {settings.report_file}.")
+            pictures = writer.call("acl_assets.report.page:report_on", settings.published_file, file, time_zone)
+        context.log.info(f"The report is in {file}.")
+        # Only Markdown shows pictures in Dagster's UI; text from data is in them as pixels alone.
+        previews = {
+            name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
+            for name, png in pictures.items()
+        }
         return MaterializeResult(
             metadata={
-                "path": MetadataValue.path(str(settings.report_file)),
-                "report": MetadataValue.url(settings.report_file.as_uri()),
-                "bytes": settings.report_file.stat().st_size,
-                **{name: _preview(name, picture) for name, picture in pictures.items()},
+                "path": MetadataValue.path(str(file)),
+                "report": MetadataValue.url(file.as_uri()),
+                "bytes": file.stat().st_size,
+                **previews,
             }
         )
 
     return all_stars_report
-
-
-def _preview(name: str, picture: bytes) -> MarkdownMetadataValue:
-    """Return a picture in Markdown, the only metadata that shows one; text from data is in it as pixels alone."""
-    return MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")

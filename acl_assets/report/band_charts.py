@@ -7,8 +7,17 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from acl_assets.report.charts import row_areas
-from acl_assets.report.drawing import INK, NARROW, THOUSANDS, chart_of, facts, layered, lines_of, rows_of
+from acl_assets.report.drawing import (
+    INK,
+    NARROW,
+    THOUSANDS,
+    facts,
+    from_top,
+    layered,
+    lines_of,
+    row_areas,
+    venue_colour,
+)
 
 NAMED_VERDICTS = ("must invite", "near-equals", "leads on one show")
 """Verdicts of the bands that the verdict of their venue names."""
@@ -19,19 +28,18 @@ _LETTERS_OF_NAME = 30  # on a line, next to the average
 _SURELY = 0.995  # rounds to 100 %, which no evidence gives
 
 
-def band_sales_chart(bands: pd.DataFrame, venue_id: int, venue_rank: int) -> alt.LayerChart:
+def band_sales_chart(bands: pd.DataFrame, venue_rank: int) -> alt.LayerChart:
     """Draw picture 3 for one venue from `band_sales_by_venue` of all venues, whose scale is common to the top ones.
 
     A dot is the average of a band, hollow when it rests on one performance. The bar is the 90 % interval of its mean,
-    the tick its expected tickets. The bands that the verdict names have the colour that the venue has in picture 2 by
-    its rank. A strip shows the averages of all bands at the venue.
+    the tick its expected tickets. The bands that the verdict names have the colour that the venue has in picture 2. A
+    strip shows the averages of all bands at the venue.
     """
-    here = bands[bands.venue_id == venue_id]
-    rows = _band_rows(here, INK.venue(venue_rank))
-    strip_at = 26 + (rows[-1]["bottom"] if rows else 0)
-    height = strip_at + 18 if rows else 1
-    strip = [{"average": average, "strip_at": strip_at} for average in here.avg_tickets_per_performance]
-    caption = [{"at": strip_at - 14, "text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}]
+    here = bands[bands.venue_rank == venue_rank]
+    rows = _band_rows(here, venue_colour(venue_rank))
+    strip_at = 26 + (int(rows.bottom.max()) if len(rows) else 0)
+    height = strip_at + 18 if len(rows) else 1
+    caption = pd.DataFrame([{"text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}])
     scale = alt.Scale(domain=_domain(bands), nice=False, padding=8, clamp=True)
     axis = alt.Axis(
         title="average tickets per performance",
@@ -42,23 +50,17 @@ def band_sales_chart(bands: pd.DataFrame, venue_id: int, venue_rank: int) -> alt
         labelExpr=THOUSANDS,
     )
 
-    def at(position: str) -> alt.Y:
-        return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
-
     def tickets(field: str) -> alt.X:
         return alt.X(field, scale=scale, axis=axis)
 
     left: dict[str, Any] = {"x": 0, "dx": 8, "align": "left", "baseline": "middle", "aria": False}
     right: dict[str, Any] = {"x": "width", "dx": -8, "align": "right", "baseline": "middle", "aria": False}
-    upper: dict[str, Any] = {
-        "fontSize": 12,
-        "color": INK.ink,
-        "fontWeight": alt.ExprRef("datum.is_named ? 'bold' : 'normal'"),
-    }
-    lower: dict[str, Any] = {"fontSize": 11, "color": INK.soft_ink}
+    weight = alt.ExprRef("datum.is_named ? 'bold' : 'normal'")
+    upper: dict[str, Any] = {"fontSize": 12, "color": INK["ink"], "fontWeight": weight}
+    lower: dict[str, Any] = {"fontSize": 11, "color": INK["soft-ink"]}
     colour = alt.Color("colour:N", scale=None)
-    base = chart_of(rows)
-    above, below, middle = at("name_at:Q"), at("chance_at:Q"), at("dot_at:Q")
+    base = alt.Chart(rows)
+    above, below, middle = (from_top(field, height) for field in ("name_at:Q", "chance_at:Q", "dot_at:Q"))
     layers = [
         base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32, aria=False).encode(
             y=middle, x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour
@@ -72,30 +74,19 @@ def band_sales_chart(bands: pd.DataFrame, venue_id: int, venue_rank: int) -> alt
             stroke=alt.Stroke("colour:N", scale=None),
             fill=alt.Fill("fill:N", scale=None),
         ),
-        base.mark_text(**left, **upper, lineHeight=_NAME_LINE, limit=NARROW - 66).encode(
-            y=above, text=alt.Text("name:N")
-        ),
-        base.mark_text(**right, **upper).encode(y=above, text=alt.Text("figures:N")),
-        base.mark_text(**left, **lower).encode(y=below, text=alt.Text("chance:N")),
-        base.mark_text(**right, **lower).encode(y=below, text=alt.Text("basis:N")),
-        chart_of(strip)
-        .mark_tick(thickness=1, size=12, orient="vertical", opacity=1, color=INK.soft_ink, aria=False)
-        .encode(y=at("strip_at:Q"), x=tickets("average:Q")),
-        chart_of(caption).mark_text(**left, **lower).encode(y=at("at:Q"), text=alt.Text("text:N")),
-        row_areas(base, at("top:Q")),
+        base.mark_text(**left, **upper, lineHeight=_NAME_LINE, limit=NARROW - 66).encode(y=above, text="name:N"),
+        base.mark_text(**right, **upper).encode(y=above, text="figures:N"),
+        base.mark_text(**left, **lower).encode(y=below, text="chance:N"),
+        base.mark_text(**right, **lower).encode(y=below, text="basis:N"),
+        alt.Chart(here[["avg_tickets_per_performance"]].assign(strip_at=strip_at))
+        .mark_tick(thickness=1, size=12, orient="vertical", opacity=1, color=INK["soft-ink"], aria=False)
+        .encode(y=from_top("strip_at:Q", height), x=tickets("avg_tickets_per_performance:Q")),
+        alt.Chart(caption.assign(at=strip_at - 14))
+        .mark_text(**left, **lower)
+        .encode(y=from_top("at:Q", height), text="text:N"),
+        row_areas(base, height),
     ]
     return layered(layers, NARROW, height)
-
-
-def verdict_in_words(verdict: str, bands: int) -> tuple[str, str]:
-    """Return the name of the verdict on a venue, and what it means in a few words."""
-    meaning = {
-        "must invite": "one band leads clearly",
-        "near-equals": f"{bands} bands share the lead",
-        "leads on one show": "it may not last",
-        "no clear lead": "the records do not tell",
-    }[verdict]
-    return verdict.capitalize(), meaning
 
 
 def chance_text(chance: float) -> str:
@@ -116,56 +107,53 @@ def _domain(bands: pd.DataFrame) -> list[float]:
     return [low, high if high > low else low + 1.0]
 
 
-def _band_rows(here: pd.DataFrame, venue_colour: str) -> list[dict[str, Any]]:
-    """Return the top bands of a venue with their places and texts."""
-    shown = here[here.is_top_band].astype({"rank_in_venue": int}).sort_values("rank_in_venue")
-    rows: list[dict[str, Any]] = []
-    for band in rows_of(shown):
-        is_named = band["verdict"] in NAMED_VERDICTS
-        colour = venue_colour if is_named else INK.soft_ink
-        name = lines_of(f"{band['rank_in_venue']}. {band['band_name']}", _LETTERS_OF_NAME)
-        top = rows[-1]["bottom"] if rows else 0
-        chance_at = top + 12 + _NAME_LINE * len(name)
-        at_least = "≥ " if band["sold_out_performances"] else ""
-        rows.append(
-            band
-            | {
-                "top": top,
-                "name_at": top + 12,
-                "chance_at": chance_at,
-                "dot_at": chance_at + 16,
-                "bottom": top + _ROW_HEIGHT + _NAME_LINE * (len(name) - 1),
-                "is_named": is_named,
-                "colour": colour,
-                "fill": INK.surface if band["performances"] == 1 else colour,
-                "name": name,
-                "figures": f"{at_least}{band['avg_tickets_per_performance']:,.0f}",
-                "basis": "1 performance" if band["performances"] == 1 else f"{band['performances']} performances",
-                "chance": _chance(band),
-                "facts": _facts(band),
-            }
-        )
-    return rows
-
-
-def _facts(band: dict[str, Any]) -> str:
-    first, last = band["first_festival_year"], band["last_festival_year"]
-    return facts(
-        band["band_name"],
-        verdict=band["verdict"],
-        average_per_performance=f"{band['avg_tickets_per_performance']:,.1f}",
-        expected=f"{band['expected_tickets']:,.0f} ({band['expected_low']:,.0f} to {band['expected_high']:,.0f})",
-        performances=band["performances"],
-        chance_to_be_the_best=chance_text(band["p_best"]),
-        chance_to_be_in_the_top_group=chance_text(band["p_top_group"]),
-        festivals=f"{first}" if first == last else f"{band['festivals']}, {first} to {last}",
+def _band_rows(here: pd.DataFrame, colour_of_named: str) -> pd.DataFrame:
+    """Return the top bands of a venue, best first, with their places in pixels, looks and texts."""
+    rows = here[here.is_top_band].astype({"rank_in_venue": int}).sort_values("rank_in_venue", ignore_index=True)
+    names = [lines_of(f"{band.rank_in_venue}. {band.band_name}", _LETTERS_OF_NAME) for band in rows.itertuples()]
+    heights = pd.Series([_ROW_HEIGHT + _NAME_LINE * (len(lines) - 1) for lines in names], dtype=int)
+    bottom = heights.cumsum()
+    is_named = rows.verdict.isin(NAMED_VERDICTS)
+    colour = pd.Series(INK["soft-ink"], index=rows.index).mask(is_named, colour_of_named)
+    return rows.assign(
+        top=bottom - heights,
+        name_at=bottom - heights + 12,
+        chance_at=bottom - _ROW_HEIGHT + 12 + _NAME_LINE,
+        dot_at=bottom - _ROW_HEIGHT + 28 + _NAME_LINE,
+        bottom=bottom,
+        is_named=is_named,
+        colour=colour,
+        fill=colour.mask(rows.performances == 1, INK["surface"]),
+        name=pd.Series(names, dtype=object),
+        figures=[
+            f"{'≥ ' if band.sold_out_performances else ''}{band.avg_tickets_per_performance:,.0f}"
+            for band in rows.itertuples()
+        ],
+        basis=[f"{number} performance{'' if number == 1 else 's'}" for number in rows.performances],
+        chance=[_chance(band) for band in rows.itertuples()],
+        facts=_facts(rows),
     )
 
 
-def _chance(band: dict[str, Any]) -> str:
+def _facts(rows: pd.DataFrame) -> list[str]:
+    festivals = [
+        f"{first}" if first == last else f"{number}, {first} to {last}"
+        for number, first, last in zip(rows.festivals, rows.first_festival_year, rows.last_festival_year, strict=True)
+    ]
+    chances = rows[["p_best", "p_top_group"]].map(chance_text).add_suffix("_text")
+    return facts(
+        rows.assign(festivals=festivals).join(chances),
+        "{band_name}\nVerdict: {verdict}\nAverage per performance: {avg_tickets_per_performance:,.1f}\n"
+        "Expected: {expected_tickets:,.0f} ({expected_low:,.0f} to {expected_high:,.0f})\n"
+        "Performances: {performances}\nChance to be the best: {p_best_text}\n"
+        "Chance to be in the top group: {p_top_group_text}\nFestivals: {festivals}",
+    )
+
+
+def _chance(band: Any) -> str:
     """Return how sure a leader is the best, and how likely another band is in the top group."""
-    if band["verdict"] == "must invite":
-        return f"{chance_text(band['p_best'])} sure the best"
-    if band["verdict"] == "leads on one show":
+    if band.verdict == "must invite":
+        return f"{chance_text(band.p_best)} sure the best"
+    if band.verdict == "leads on one show":
         return "the best, by its only show"
-    return f"{chance_text(band['p_top_group'])} in the top group"
+    return f"{chance_text(band.p_top_group)} in the top group"

@@ -11,10 +11,23 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from acl_assets.report.drawing import INK, MEDIUM, THOUSANDS, chart_of, facts, layered, lines_of, shape
+from acl_assets.report.drawing import (
+    INK,
+    MEDIUM,
+    THOUSANDS,
+    facts,
+    from_top,
+    layered,
+    lines_of,
+    row_areas,
+    venue_colour,
+)
 
 _MOST_DAYS_BY_MONTH = pd.Timedelta(days=730)
-_FACTS = alt.Description("facts:N")
+_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
+# By whether a festival is completed.
+_FILL = {True: INK["accent"], False: INK["accent-pale"]}
+_STATUS = {True: "completed", False: "still on sale"}
 
 
 def sales_by_festival_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
@@ -28,20 +41,14 @@ def sales_by_festival_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     has_room_above = festivals.tickets_sold < 0.7 * festivals.tickets_sold.max()
     festivals = festivals.assign(
         note_at=festivals.tickets_sold.where(has_room_above, 0),
-        fill=festivals.is_completed.map({True: INK.accent, False: INK.accent_pale}),
-        outline=festivals.is_completed.map({True: "transparent", False: INK.accent}),
-        label=[_compact(tickets) for tickets in festivals.tickets_sold],
-        facts=[
-            facts(
-                row.festival_year,
-                tickets=f"{row.tickets_sold:,}",
-                revenue=f"${row.revenue:,}",
-                status=_status(row.is_completed),
-            )
-            for row in festivals.itertuples()
-        ],
+        fill=festivals.is_completed.map(_FILL),
+        outline=festivals.is_completed.map({True: "transparent", False: INK["accent"]}),
+        label=festivals.tickets_sold.map(_compact),
+        status=festivals.is_completed.map(_STATUS),
     )
-    gaps = [{"festival_year": year} for year in years if year not in set(festivals.festival_year)]
+    label = "{festival_year}\nTickets: {tickets_sold:,}\nRevenue: ${revenue:,}\nStatus: {status}"
+    festivals = festivals.assign(facts=facts(festivals, label))
+    gaps = pd.DataFrame({"festival_year": [year for year in years if year not in set(festivals.festival_year)]})
     x = alt.X(
         "festival_year:O",
         scale=alt.Scale(domain=years, paddingInner=0.22),
@@ -54,27 +61,27 @@ def sales_by_festival_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
             domain=False,
         ),
     )
-    base = chart_of(festivals).encode(x=x)
+    base = alt.Chart(festivals).encode(x=x)
     bars = base.mark_bar(cornerRadiusTopLeft=3, cornerRadiusTopRight=3, strokeWidth=1.5, strokeDash=[4, 3]).encode(
         y=_tickets_axis("tickets_sold:Q", stack=None),
         fill=alt.Fill("fill:N", scale=None),
         stroke=alt.Stroke("outline:N", scale=None),
-        description=_FACTS,
+        description="facts:N",
     )
-    labels = base.mark_text(dy=-7, fontSize=11, color=INK.soft_ink, aria=False).encode(
-        y=alt.Y("tickets_sold:Q"), text=alt.Text("label:N")
+    labels = base.mark_text(dy=-7, fontSize=11, color=INK["soft-ink"], aria=False).encode(
+        y="tickets_sold:Q", text="label:N"
     )
     upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11, "aria": False}
     no_festival = (
-        chart_of(gaps)
-        .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=INK.soft_ink)
+        alt.Chart(gaps)
+        .mark_text(**upright, text="no festival", dx=6, fontStyle="italic", color=INK["soft-ink"])
         .encode(x=x, y=alt.YDatum(0))
     )
     clear_of_label = alt.ExprRef("datum.note_at > 0 ? 22 : 6") if is_wide else 6
     on_sale = (
-        chart_of(festivals[~festivals.is_completed])
-        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=INK.ink)
-        .encode(x=x, y=alt.Y("note_at:Q"))
+        alt.Chart(festivals[~festivals.is_completed])
+        .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=INK["ink"])
+        .encode(x=x, y="note_at:Q")
     )
     notes = [no_festival] if festivals.is_completed.all() else [no_festival, on_sale]
     return layered([bars, *([labels] if is_wide else []), *notes], width, height=280)
@@ -84,28 +91,21 @@ def sales_by_month_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     """Draw tickets per month of sale."""
     sold_in = pd.to_datetime(sales.sale_month)
     months = sales.assign(
-        sale_month=[f"{month:%Y-%m-%d}" for month in sold_in],
-        fill=sales.is_completed.map({True: INK.accent, False: INK.accent_pale}),
-        facts=[
-            facts(
-                row.festival_year,
-                sold_in=f"{month:%B %Y}",
-                tickets=f"{row.tickets_sold:,}",
-                revenue=f"${row.revenue:,}",
-                status=_status(row.is_completed),
-            )
-            for row, month in zip(sales.itertuples(), sold_in, strict=True)
-        ],
+        sale_month=sold_in.dt.strftime("%Y-%m-%d"),
+        sold_in=sold_in.dt.strftime("%B %Y"),
+        fill=sales.is_completed.map(_FILL),
+        status=sales.is_completed.map(_STATUS),
     )
+    label = "{festival_year}\nSold in: {sold_in}\nTickets: {tickets_sold:,}\nRevenue: ${revenue:,}\nStatus: {status}"
     bars = (
-        chart_of(months)
-        .mark_bar(stroke=INK.accent, strokeWidth=0.6)
+        alt.Chart(months.assign(facts=facts(months, label)))
+        .mark_bar(stroke=INK["accent"], strokeWidth=0.6)
         .encode(
-            x=_sale_months_axis(sales),
+            x=_sale_months_axis(sold_in),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             fill=alt.Fill("fill:N", scale=None),
-            detail=alt.Detail("festival_year:O"),
-            description=_FACTS,
+            detail="festival_year:O",
+            description="facts:N",
         )
     )
     return layered([bars], width, height=130)
@@ -119,50 +119,38 @@ def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     # The row of a venue: the lines of its name, then its bar with the figures.
     heights = pd.Series([line * len(lines) + 26 for lines in names], dtype=int)
     top = heights.cumsum() - heights
+    label = (
+        "{venue_name}\nRank: {venue_rank}\nTickets: {total_tickets_sold:,}\n"
+        "Share of all tickets: {share_of_tickets:.1%}\nRevenue: ${total_revenue:,}\n"
+        "Performances: {total_performances:,}\nCapacity: {capacity:,}"
+    )
     venues = venues.assign(
-        colour=_venue_colours(venues),
         name=pd.Series(names, dtype=object),
         name_at=top + 10,
         bar_at=top + heights - 17,
         top=top,
         bottom=top + heights,
         figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
-        facts=[
-            facts(
-                venue.venue_name,
-                rank=venue.venue_rank,
-                tickets=f"{venue.total_tickets_sold:,}",
-                share_of_all_tickets=f"{venue.share_of_tickets:.1%}",
-                revenue=f"${venue.total_revenue:,}",
-                performances=f"{venue.total_performances:,}",
-                capacity=f"{venue.capacity:,}",
-            )
-            for venue in venues.itertuples()
-        ],
+        facts=facts(venues, label),
     )
     height = int(heights.sum()) or 1
-
-    def at(position: str) -> alt.Y:
-        return alt.Y(position, axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
-
     most = max(1, int(venues.total_tickets_sold.max())) if len(venues) else 1
     tickets = alt.X(
         "total_tickets_sold:Q", axis=None, scale=alt.Scale(domain=[0, most], range=[0, width - 120], nice=False)
     )
-    base = chart_of(venues)
+    base = alt.Chart(venues)
+    bar_at = from_top("bar_at:Q", height)
     text: dict[str, Any] = {"align": "left", "baseline": "middle", "aria": False}
     weight = alt.ExprRef("datum.is_top_venue ? 'bold' : 'normal'")
     layers = [
         base.mark_bar(orient="horizontal", size=12, cornerRadiusEnd=3, aria=False).encode(
-            x=tickets, y=at("bar_at:Q"), color=alt.Color("colour:N", scale=None)
+            x=tickets, y=bar_at, color=alt.Color("colour:N", scale=None)
         ),
         base.mark_text(
-            **text, x=0, fontSize=13, fontWeight=weight, color=INK.ink, lineHeight=line, limit=width - 50
-        ).encode(y=at("name_at:Q"), text=alt.Text("name:N")),
-        base.mark_text(**text, dx=7, fontSize=12, color=INK.soft_ink).encode(
-            x=tickets, y=at("bar_at:Q"), text=alt.Text("figures:N")
-        ),
-        row_areas(base, at("top:Q")),
+            **text, x=0, fontSize=13, fontWeight=weight, color=INK["ink"], lineHeight=line, limit=width - 50
+        ).encode(y=from_top("name_at:Q", height), text="name:N"),
+        base.mark_text(**text, dx=7, fontSize=12, color=INK["soft-ink"]).encode(x=tickets, y=bar_at, text="figures:N"),
+        row_areas(base, height),
     ]
     return layered(layers, width, height)
 
@@ -173,7 +161,6 @@ def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     A line breaks where the venue did not host. A festival that is not over is a hollow point off the line.
     """
     venues = venue_standings(sales)
-    venues = venues.assign(colour=_venue_colours(venues))
     pairs = pd.MultiIndex.from_product([venues.venue_id, _every_year(sales)], names=["venue_id", "festival_year"])
     lines = (
         sales.set_index(["venue_id", "festival_year"])[["tickets_sold", "performances", "is_completed"]]
@@ -186,18 +173,13 @@ def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     lines = lines.assign(
         tickets_of_completed=lines.tickets_sold.where(completed),
         fill=lines.colour.where(completed, "transparent"),
-        marker=lines.venue_rank.where(lines.is_top_venue, 1).astype(str),
-        name=[facts(name) for name in lines.venue_name],
-        facts=[
-            facts(
-                row.venue_name,
-                festival=row.festival_year,
-                tickets=f"{row.tickets_sold:,.0f}",
-                performances=f"{row.performances:,.0f}",
-                status=_status(row.is_completed),
-            )
-            for row in lines.itertuples()
-        ],
+        marker=[_SHAPES[(rank - 1) % len(_SHAPES)] for rank in lines.venue_rank.where(lines.is_top_venue, 1)],
+        name=facts(lines, "{venue_name}"),
+        status=completed.map(_STATUS),
+    )
+    label = (
+        "{venue_name}\nFestival: {festival_year}\nTickets: {tickets_sold:,.0f}\n"
+        "Performances: {performances:,.0f}\nStatus: {status}"
     )
     years = alt.Axis(
         title=None,
@@ -206,15 +188,16 @@ def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
         labelOverlap=True,
         grid=False,
     )
-    base = chart_of(lines).encode(
+    base = alt.Chart(lines.assign(facts=facts(lines, label))).encode(
         x=alt.X("festival_year:Q", axis=years, scale=alt.Scale(zero=False, nice=False, padding=10)),
         stroke=alt.Stroke("colour:N", scale=None),
-        detail=alt.Detail("venue_id:N"),
+        detail="venue_id:N",
     )
+    for_top_venues = alt.when("datum.is_top_venue")
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
         y=_tickets_axis("tickets_of_completed:Q"),
-        strokeWidth=alt.StrokeWidthValue(1.3, condition=_if_top(2.5)),
-        description=alt.Description("name:N"),
+        strokeWidth=for_top_venues.then(alt.value(2.5)).otherwise(alt.value(1.3)),
+        description="name:N",
     )
     points = (
         base.transform_filter("isValid(datum.tickets_sold)")
@@ -222,17 +205,12 @@ def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
         .encode(
             y=_tickets_axis("tickets_sold:Q"),
             fill=alt.Fill("fill:N", scale=None),
-            size=alt.SizeValue(16, condition=_if_top(45)),
-            shape=shape("marker"),
-            description=_FACTS,
+            size=for_top_venues.then(alt.value(45)).otherwise(alt.value(16)),
+            shape=alt.Shape("marker:N", scale=None),
+            description="facts:N",
         )
     )
     return layered([paths, points], width, height=300)
-
-
-def row_areas(base: alt.Chart, top: alt.Y) -> alt.Chart:
-    """Return areas to point at, as wide as the chart, from the fields `top` to `bottom`, labelled with the `facts`."""
-    return base.mark_rect(x=0, x2="width", color="transparent").encode(y=top, y2="bottom:Q", description=_FACTS)
 
 
 def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
@@ -243,10 +221,11 @@ def festival_totals(sales: pd.DataFrame) -> pd.DataFrame:
 
 
 def venue_standings(sales: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per venue, best rank first: the standing that `ticket_sales_by_venue` repeats on each row."""
+    """Return a row per venue with its colour, best rank first: the standing that `ticket_sales_by_venue` repeats."""
     standing = ["venue_id", "venue_name", "capacity", "venue_rank", "is_top_venue", "share_of_tickets"]
     totals = ["total_tickets_sold", "total_revenue", "total_performances"]
-    return sales.drop_duplicates("venue_id").sort_values("venue_rank")[[*standing, *totals]].reset_index(drop=True)
+    venues = sales.drop_duplicates("venue_id").sort_values("venue_rank")[[*standing, *totals]].reset_index(drop=True)
+    return venues.assign(colour=venues.venue_rank.map(venue_colour).where(venues.is_top_venue, INK["rest"]))
 
 
 def _every_year(sales: pd.DataFrame) -> list[int]:
@@ -255,9 +234,8 @@ def _every_year(sales: pd.DataFrame) -> list[int]:
     return list(range(int(years.min()), int(years.max()) + 1)) if len(years) else []
 
 
-def _sale_months_axis(sales: pd.DataFrame) -> alt.X:
+def _sale_months_axis(months: pd.Series) -> alt.X:
     """Return the axis of sale months, with a tick at every month or, over many years, at every year."""
-    months = pd.to_datetime(sales.sale_month)
     has_many_years = len(months) and months.max() - months.min() > _MOST_DAYS_BY_MONTH
     # The first year begins before its first sale, and its label would be left out.
     start = alt.ExprRef(f"utc({months.min().year}, 0, 1)") if has_many_years else alt.Undefined
@@ -283,19 +261,6 @@ def _tickets_axis(field: str, tick_count: int = 4, **properties: Any) -> alt.Y:
     whole_tickets = alt.ExprRef(f"min({tick_count}, max(1, domain('y')[1]))")
     axis = alt.Axis(title=None, labelExpr=THOUSANDS, tickCount=whole_tickets, domain=False, ticks=False)
     return alt.Y(field, axis=axis, **properties)
-
-
-def _status(is_completed: object) -> str:
-    return "completed" if is_completed else "still on sale"
-
-
-def _if_top(value: float) -> list[dict[str, Any]]:
-    return [{"test": "datum.is_top_venue", "value": value}]
-
-
-def _venue_colours(venues: pd.DataFrame) -> list[str]:
-    standings = zip(venues.venue_rank, venues.is_top_venue, strict=True)
-    return [INK.venue(rank) if is_top else INK.rest for rank, is_top in standings]
 
 
 def _compact(number: float) -> str:

@@ -217,7 +217,7 @@ def test_sales_over_time_tell_what_is_on_sale_apart(wide: SeenDashboard, superse
     charts = wide.tabs["Sales over time"].charts
     assert number_of(charts["Tickets sold"]) == f"{sold:,}"
     assert number_of(charts["On sale now"]) == f"{on_sale:,}"
-    assert COLOURS["completed"] == PAPER.accent
+    assert COLOURS["completed"] == PAPER["accent"]
     assert {COLOURS["completed"], COLOURS["on sale"]} <= set(charts["Tickets by festival"]["colours"])
 
 
@@ -267,7 +267,7 @@ def test_bars_stand_in_order_beside_their_names_in_the_colours_of_their_groups(
         assert_bars(charts[f"Bands at top venue {rank}"], bands)
         [row] = charts[f"Top venue {rank}"]["cells"]
         assert row[0][0] == venue
-    assert [COLOURS[f"top venue {rank}"] for rank in (1, 2, 3)] == [PAPER.venue(rank) for rank in (1, 2, 3)]
+    assert [COLOURS[f"top venue {rank}"] for rank in (1, 2, 3)] == [PAPER[f"venue-{rank}"] for rank in (1, 2, 3)]
 
 
 def assert_bars(chart: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
