@@ -7,7 +7,7 @@ from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataV
 
 from acl_assets.asset_keys import CODE_METADATA, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
-from acl_assets.superset.bundle import BundleError, find_orphans, import_bundle, is_imported, read_bundle
+from acl_assets.superset.bundle import find_orphans, import_bundle, is_imported, read_bundle
 from acl_assets.superset.chart_checks import check_charts
 from acl_assets.superset.client import SupersetError, superset_client
 from acl_assets.superset.export import edits_in_words, find_edited
@@ -42,7 +42,7 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
                 import_bundle(client, settings)
             charts = check_charts(client, settings, bundle)
             orphans = ", ".join(map(str, find_orphans(client, bundle)))
-    except (BundleError, PublishedFileError, SupersetError) as error:
+    except (PublishedFileError, SupersetError) as error:
         raise Failure(str(error), allow_retries=False) from None
     wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     if orphans:

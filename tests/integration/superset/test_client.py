@@ -42,7 +42,7 @@ def test_only_other_machines_are_asked_through_a_proxy_and_a_netrc_entry_is_neve
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with superset.client() as client:
-        assert client.get("/api/v1/me/")["result"]["username"] == superset.user
+        assert client.get("/api/v1/me/")["result"]["username"] == "admin"
     with (
         pytest.raises(SupersetError, match=r"got no answer \(ProxyError\)"),
         SupersetClient("http://bi.example.org", "admin", "secret"),
@@ -55,7 +55,7 @@ def test_a_session_that_cannot_begin_is_an_error_with_what_to_do(superset: Super
         (superset.url, r"login was refused with status 401.*Check ACL_SUPERSET_USER"),
         (f"http://127.0.0.1:{free_port()}", r"got no answer \(ConnectionError\)\. Start Superset \(make superset\)"),
     ):
-        with pytest.raises(SupersetError, match=advice), SupersetClient(url, superset.user, "wrong"):
+        with pytest.raises(SupersetError, match=advice), SupersetClient(url, "admin", "wrong"):
             pass
 
 
