@@ -44,16 +44,14 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
             orphans = ", ".join(map(str, find_orphans(client, bundle)))
     except (PublishedFileError, SupersetError) as error:
         raise Failure(str(error), allow_retries=False) from None
-    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     if orphans:
         context.log.warning(
             f"No longer in the repository, and still in Superset: {orphans}. Remove them with: "
             "python -m acl_assets.superset orphans --remove"
         )
+    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     problems = [f"{len(wrong)} of {len(charts)} charts are wrong: {'; '.join(wrong)}."] if wrong else []
-    if edited:
-        problems.append(edits_in_words(edited))
-    if problems:
+    if problems := problems + ([edits_in_words(edited)] if edited else []):
         raise Failure(" ".join(problems), allow_retries=False)
     dashboard, *_ = bundle.of_kind("dashboards")
     yield MaterializeResult(

@@ -71,11 +71,8 @@ def test_a_page_instead_of_an_answer_is_no_success(superset: SupersetUnderTest) 
 
 
 def test_a_refusal_says_why(superset: SupersetUnderTest) -> None:
-    with superset.client() as client:
-        with pytest.raises(SupersetError, match=r"DELETE .*/api/v1/chart/987654 was refused with status 404"):
-            client.delete("/api/v1/chart/987654")
-        with pytest.raises(SupersetError, match="dashboard_title"):
-            client.post("/api/v1/dashboard/", json={"dashboard_title": 5})
+    with superset.client() as client, pytest.raises(SupersetError, match=r"POST .*status 400.*dashboard_title"):
+        client.post("/api/v1/dashboard/", json={"dashboard_title": 5})
 
 
 def test_the_settings_name_superset_and_who_signs_in(tmp_path: Path) -> None:

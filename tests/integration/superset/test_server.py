@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -31,57 +31,39 @@ from acl_assets.superset.server import running_superset
 pytestmark = pytest.mark.server
 
 DASHBOARD = "/superset/dashboard/acl-all-stars/"
+COMMAND = (sys.executable, "-m", "acl_assets.superset")
 
 
 # From the command line ----------------------------------------------------------------------------------------------
 
 
-class CommandLine:
-    """`python -m acl_assets.superset` with variables that would replace the repository's configuration of Superset."""
+@pytest.fixture
+def environment(superset_settings: Settings) -> dict[str, str]:
+    """The environment of commands, with variables that would replace the repository's configuration of Superset."""
+    others = {"SUPERSET_CONFIG_PATH": "/nowhere/other_config.py", "GUNICORN_CMD_ARGS": "--worker-class=nothing"}
+    return {**os.environ, **others, "ACL_DATA_DIR": str(superset_settings.data_dir)}
 
-    def __init__(self, settings: Settings) -> None:
-        others = {"SUPERSET_CONFIG_PATH": "/nowhere/other_config.py", "GUNICORN_CMD_ARGS": "--worker-class=nothing"}
-        self.environment = {**os.environ, **others, "ACL_DATA_DIR": str(settings.data_dir)}
-        self.started: list[subprocess.Popen[str]] = []
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "acl_assets.superset", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
-    def start(self) -> tuple[subprocess.Popen[str], str, str]:
-        """Start the server on a free port; returns the process, the address and the output until it is ready."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "acl_assets.superset", "start", "--port", "0"],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.started.append(process)
+
+@contextmanager
+def started(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """Start the server on a free port; yields the process, the address and the output until it is ready."""
+    command = [*COMMAND, "start", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout is not None
         output = ""
-        for line in process.stdout:
-            output += line
-            if "superset-stop" in line:
-                [address] = [word for word in output.split() if word.endswith(DASHBOARD)]
-                return process, address.removesuffix(DASHBOARD), output
-        raise AssertionError(output)
-
-
-@pytest.fixture
-def command_line(superset_settings: Settings) -> Iterator[CommandLine]:
-    commands = CommandLine(superset_settings)
-    yield commands
-    for process in commands.started:
+        while "superset-stop" not in output:
+            assert process.poll() is None, output
+            output += process.stdout.readline()
+        [address] = [word for word in output.split() if word.endswith(DASHBOARD)]
+        yield process, address.removesuffix(DASHBOARD), output
         process.terminate()
-        process.communicate(timeout=60)
 
 
 def is_listening(url: str) -> bool:
@@ -91,44 +73,41 @@ def is_listening(url: str) -> bool:
         return False
 
 
-def test_from_start_to_stop_and_start_again(superset_settings: Settings, command_line: CommandLine) -> None:
+def test_from_start_to_stop_and_start_again(superset_settings: Settings, environment: dict[str, str]) -> None:
     """The commands of `make superset` and `make superset-stop` import the dashboards and keep people's own charts."""
-    process, url, output = command_line.start()
     password = password_file(superset_settings).read_text().strip()
-    assert str(password_file(superset_settings)) in output
-    assert password not in output
-    with SupersetClient(url, "admin", password) as client:
-        dataset = client.everything("/api/v1/dataset/")[0]["id"]
-        own_chart = client.post("/api/v1/chart/", json=new_chart("My own", dataset))["id"]
-        dashboard = client.get("/api/v1/dashboard/acl-all-stars")["result"]["id"]
-        client.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Renamed by hand"})
+    with started(environment) as (process, url, output):
+        assert str(password_file(superset_settings)) in output
+        assert password not in output
+        with SupersetClient(url, "admin", password) as client:
+            dataset = client.everything("/api/v1/dataset/")[0]["id"]
+            own_chart = client.post("/api/v1/chart/", json=new_chart("My own", dataset))["id"]
+            dashboard = client.get("/api/v1/dashboard/acl-all-stars")["result"]["id"]
+            client.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Renamed by hand"})
+        second = run(environment, "start", "--port", "0")
+        assert second.returncode == 1
+        assert f"runs already, in process {process.pid}" in second.stderr
+        stopped = run(environment, "stop")
+        assert (stopped.returncode, stopped.stdout) == (0, "Superset has stopped.\n")
+        assert process.wait(10) == 0
+        assert not is_listening(url)
 
-    second = command_line.run("start", "--port", "0")
-    assert second.returncode == 1
-    assert f"runs already, in process {process.pid}" in second.stderr
-
-    stopped = command_line.run("stop")
-    assert (stopped.returncode, stopped.stdout) == (0, "Superset has stopped.\n")
-    assert process.wait(10) == 0
-    assert not is_listening(url)
-
-    process, url, output = command_line.start()
-    with SupersetClient(url, "admin", password) as client:
-        assert client.get(f"/api/v1/chart/{own_chart}")["result"]["slice_name"] == "My own"
-        assert client.get("/api/v1/dashboard/acl-all-stars")["result"]["dashboard_title"] == "Renamed by hand"
-    assert "Setting up" not in output
-    assert "Importing" not in output
-
-    # A server whose starter is killed ends by itself.
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert family
-    process.kill()
-    assert not psutil.wait_procs(family, 30)[1]
-    assert not is_listening(url)
-    assert command_line.run("stop").stdout == "No Superset of this installation is running.\n"
+    with started(environment) as (process, url, output):
+        with SupersetClient(url, "admin", password) as client:
+            assert client.get(f"/api/v1/chart/{own_chart}")["result"]["slice_name"] == "My own"
+            assert client.get("/api/v1/dashboard/acl-all-stars")["result"]["dashboard_title"] == "Renamed by hand"
+        assert "Setting up" not in output
+        assert "Importing" not in output
+        # A server whose starter is killed ends by itself.
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert family
+        process.kill()
+        assert not psutil.wait_procs(family, 30)[1]
+        assert not is_listening(url)
+        assert run(environment, "stop").stdout == "No Superset of this installation is running.\n"
 
     superset_settings.published_file.unlink()
-    refused = command_line.run("start", "--port", "0")
+    refused = run(environment, "start", "--port", "0")
     assert f"There is no {superset_settings.published_file} yet; run: make run" in refused.stderr
 
 
@@ -242,14 +221,12 @@ def test_without_superset_the_way_to_get_it_is_named(
 
 def test_pages_load_nothing_from_elsewhere_and_keep_the_session_to_themselves(superset: SupersetUnderTest) -> None:
     headers = requests.get(f"{superset.url}/login/", timeout=60, proxies={"no_proxy": "*"}).headers
-    policy = dict(directive.strip().split(" ", 1) for directive in headers["Content-Security-Policy"].split(";"))
-    assert policy["default-src"] == "'self'"
-    allowed = {source for sources in policy.values() for source in sources.split() if not source.startswith("'nonce-")}
-    assert allowed == {"'self'", "'none'", "'unsafe-inline'", "'strict-dynamic'", "data:", "blob:"}
-    assert "'unsafe-inline'" not in policy["script-src"]
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert not {"http", "*"} & set(re.findall(r"http|\*", policy))
+    assert "'unsafe-inline'" not in re.findall("script-src[^;]*", policy)[0]
     assert "Access-Control-Allow-Origin" not in headers
-    assert "HttpOnly" in headers["Set-Cookie"]
-    assert "SameSite=Lax" in headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Lax"} <= set(headers["Set-Cookie"].split("; "))
 
 
 def test_https_and_redis_are_configured_by_variables(tmp_path: Path) -> None:

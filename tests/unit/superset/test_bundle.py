@@ -152,21 +152,12 @@ def test_charts_get_their_uuids_and_parents_and_explores_names_lose_the_number()
 
 
 def test_charts_that_are_gone_leave_with_the_rows_and_columns_that_held_only_them() -> None:
-    layout = completed(
-        first=part("TAB", "row", "shared", "by_hand"),
-        row=part("ROW", "column"),
-        column=part("COLUMN", "gone"),
-        gone=chart(404),
-        shared=part("ROW", "gone_too", "text", "a", "b"),
-        gone_too=chart(405, uuid="cccccccc-0000-4000-8000-000000000000"),
-        text=part("MARKDOWN"),
-        a=chart(5),
-        b=chart(6),
-        by_hand=part("ROW"),
-    )
+    rows = {"row": part("ROW", "column"), "column": part("COLUMN", "gone"), "gone": chart(404)}
+    shared = {"shared": part("ROW", "gone", "text", "a", "b"), "text": part("MARKDOWN"), "a": chart(5), "b": chart(6)}
+    layout = completed(first=part("TAB", "row", "shared", "by_hand"), by_hand=part("ROW"), **rows, **shared)
     assert layout["first"]["children"] == ["shared", "by_hand"]
     assert layout["shared"]["children"] == ["text", "a", "b"]
-    assert not {"row", "column", "gone", "gone_too"} & layout.keys()
+    assert not {"row", "column", "gone"} & layout.keys()
 
 
 def test_charts_without_a_place_end_the_first_tab_in_rows_of_their_own() -> None:
