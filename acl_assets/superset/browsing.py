@@ -77,7 +77,7 @@ def open_tab(page: Page, name: str) -> None:
     """Go to a tab of an open dashboard and wait until all of it is painted."""
     tab = page.locator(_TABS).filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$"))
     # In a narrow window the tab may be outside the visible area, where a pointer cannot click it.
-    tab.dispatch_event("click")
+    tab.evaluate("tab => tab.click()")
     tab.and_(page.locator("[aria-selected='true']")).wait_for(state="attached")
     _wait_until_painted(page)
 

@@ -103,8 +103,8 @@ def test_viewer_lands_on_the_dashboard_filters_views_as_table_and_downloads(
     with signed_in_page(browser, viewer) as page:
         page.goto(superset.url)
         page.wait_for_url("**/superset/dashboard/acl-all-stars/**")
-        assert page.get_by_text("Edit dashboard").or_(page.get_by_text("SQL Lab")).count() == 0
         open_tab(page, "Sales over time")
+        assert page.get_by_text("Edit dashboard").or_(page.get_by_text("SQL Lab")).count() == 0
         choose(page, "Festival", "2019")
         page.click("[data-test='filter-bar__apply-button']")
         for tab in ("All stars", "Bands", "Venues", "Attendance", "Sales over time"):

@@ -58,12 +58,14 @@ def started(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str]
     ) as process:
         assert process.stdout is not None
         output = ""
-        while "superset-stop" not in output:
-            assert process.poll() is None, output
-            output += process.stdout.readline()
-        [address] = [word for word in output.split() if word.endswith(DASHBOARD)]
-        yield process, address.removesuffix(DASHBOARD), output
-        process.terminate()
+        try:
+            while "superset-stop" not in output:
+                assert process.poll() is None, output
+                output += process.stdout.readline()
+            [address] = [word for word in output.split() if word.endswith(DASHBOARD)]
+            yield process, address.removesuffix(DASHBOARD), output
+        finally:
+            process.terminate()
 
 
 def is_listening(url: str) -> bool:
