@@ -7,7 +7,7 @@ from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataV
 
 from acl_assets.asset_keys import CODE_METADATA, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
-from acl_assets.superset.bundle import BundleError, find_orphans, import_bundle, is_imported, read_bundle
+from acl_assets.superset.bundle import find_orphans, import_bundle, is_imported, read_bundle
 from acl_assets.superset.chart_checks import check_charts
 from acl_assets.superset.client import SupersetError, superset_client
 from acl_assets.superset.export import edits_in_words, find_edited
@@ -42,18 +42,16 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
                 import_bundle(client, settings)
             charts = check_charts(client, settings, bundle)
             orphans = ", ".join(map(str, find_orphans(client, bundle)))
-    except (BundleError, PublishedFileError, SupersetError) as error:
+    except (PublishedFileError, SupersetError) as error:
         raise Failure(str(error), allow_retries=False) from None
-    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     if orphans:
         context.log.warning(
             f"No longer in the repository, and still in Superset: {orphans}. Remove them with: "
             "python -m acl_assets.superset orphans --remove"
         )
+    wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     problems = [f"{len(wrong)} of {len(charts)} charts are wrong: {'; '.join(wrong)}."] if wrong else []
-    if edited:
-        problems.append(edits_in_words(edited))
-    if problems:
+    if problems := problems + ([edits_in_words(edited)] if edited else []):
         raise Failure(" ".join(problems), allow_retries=False)
     dashboard, *_ = bundle.of_kind("dashboards")
     yield MaterializeResult(

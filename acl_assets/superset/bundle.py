@@ -24,14 +24,13 @@ import yaml
 
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.superset.canonical import content_digest
-from acl_assets.superset.client import SupersetClient, SupersetError
+from acl_assets.superset.client import SupersetClient, SupersetError, superset_home
 
 BUNDLE_DIR = PROJECT_DIR / "superset" / "bundle"
 # Stands in the repository where an installation has the path of its published file.
 PLACEHOLDER_URI = "duckdb:////published/acl.duckdb?access_mode=read_only"
 
 _CERTIFIED_BY = "acl_assets"
-_PROVENANCE = "Kept in the repository, in superset/bundle."
 _NAMES = {
     "databases": "database_name",
     "datasets": "table_name",
@@ -43,10 +42,6 @@ KINDS = tuple(_NAMES)
 # Dashboards before charts before datasets: the order in which Superset lets them be deleted.
 RESOURCES = {"dashboards": "dashboard", "charts": "chart", "datasets": "dataset"}
 """Kinds of objects that an import marks, with their names in the API."""
-
-
-class BundleError(ValueError):
-    """The bundle cannot be used; the message names the file and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +87,9 @@ class Bundle:
         return [document for document in self.documents if document.kind == kind]
 
     def for_installation(self, settings: Settings) -> Bundle:
-        """Return the bundle to import: it reads this installation's published file, and carries the mark."""
-        uri = database_uri(settings)
+        """Return the bundle to import: it reads this installation's published file only, and carries the mark."""
+        options = "access_mode=read_only&enable_external_access=false&lock_configuration=true"
+        uri = f"duckdb:///{settings.published_file}?{options}"
         installed = Bundle(
             tuple(
                 document.with_content(sqlalchemy_uri=uri) if document.kind == "databases" else document
@@ -122,43 +118,47 @@ class Bundle:
 
 
 def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
-    """Read every YAML file of a bundle.
-
-    Raises:
-        BundleError: the folder is missing, or holds a file that Superset could not import.
-    """
-    if not folder.is_dir():
-        raise BundleError(f"There is no {folder} to import dashboards from.")
+    """Read every YAML file of a bundle; raise SupersetError for one that Superset could not import, or would ignore."""
     documents = []
     for file in sorted({*folder.rglob("*.yaml")} - {folder / "metadata.yaml"}):
         try:
             document = Document(file.relative_to(folder).as_posix(), yaml.safe_load(file.read_text()))
-        except yaml.YAMLError as error:
-            raise BundleError(f"{file} is not YAML: {error}") from error
-        if document.kind not in KINDS:
-            raise BundleError(f"{file} is in none of the folders {', '.join(KINDS)}; Superset would ignore it.")
-        content = document.content if isinstance(document.content, dict) else {}
-        if missing := [key for key in ("uuid", _NAMES[document.kind]) if not content.get(key)]:
-            raise BundleError(f"{file} has no {' and no '.join(missing)}.")
+            if not (document.uuid and document.name):
+                raise KeyError("empty uuid or name")
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise SupersetError(
+                f"{file} cannot be imported: {error!r}. It must be YAML with a uuid and a name, and in one of "
+                f"the folders {', '.join(KINDS)} of {folder}."
+            ) from error
         documents.append(document)
     return Bundle(tuple(documents))
 
 
-def database_uri(settings: Settings) -> str:
-    """Return the URI with which Superset opens the published file: read-only, and no other file."""
-    options = "access_mode=read_only&enable_external_access=false&lock_configuration=true"
-    return f"duckdb:///{settings.published_file}?{options}"
-
-
 def _marked(document: Document, digest: str) -> Document:
-    details = f"{_PROVENANCE} State {document.digest}."
+    bundle = f" Bundle {digest}." if document.kind == "dashboards" else ""
+    details = f"Kept in the repository, in superset/bundle. State {document.digest}.{bundle}"
+    return _with_mark(document, _CERTIFIED_BY, details)
+
+
+def _with_mark(document: Document, by: str | None, details: str | None) -> Document:
     if document.kind == "datasets":
-        certification = {"certified_by": _CERTIFIED_BY, "details": details}
+        certification = {"certified_by": by, "details": details} if by else None
         return document.with_content(extra={**(document.content.get("extra") or {}), "certification": certification})
-    if document.kind in ("charts", "dashboards"):
-        details += f" Bundle {digest}." if document.kind == "dashboards" else ""
-        return document.with_content(certified_by=_CERTIFIED_BY, certification_details=details)
+    if document.kind in RESOURCES:
+        return document.with_content(certified_by=by, certification_details=details)
     return document
+
+
+def _mark(kind: str, content: Mapping[str, Any]) -> str | None:
+    """Return the details of the mark of a document, or of an entry of a list of Superset's; None without a mark."""
+    if kind == "datasets":
+        extra = content.get("extra") or {}
+        # Lists hold it as text.
+        certification = (json.loads(extra) if isinstance(extra, str) else extra).get("certification") or {}
+        by, details = certification.get("certified_by"), certification.get("details")
+    else:
+        by, details = content.get("certified_by"), content.get("certification_details")
+    return str(details) if by == _CERTIFIED_BY else None
 
 
 def state_in_mark(document: Document) -> str | None:
@@ -166,13 +166,10 @@ def state_in_mark(document: Document) -> str | None:
 
     For a mark of an earlier version, which has no digest, it is that of the present content.
     """
-    if not _is_marked(document.kind, document.content):
+    mark = _mark(document.kind, document.content)
+    if mark is None:
         return None
-    if document.kind == "datasets":
-        details = document.content["extra"]["certification"].get("details")
-    else:
-        details = document.content.get("certification_details")
-    found = re.search(r"State ([0-9a-f]{64})\b", details or "")
+    found = re.search(r"State ([0-9a-f]{64})\b", mark)
     return found[1] if found else document.digest
 
 
@@ -180,56 +177,33 @@ def without_mark(document: Document) -> Document:
     """Return a document as the repository keeps it, without what `for_installation` adds."""
     if document.kind == "databases":
         return document.with_content(sqlalchemy_uri=PLACEHOLDER_URI)
-    if not _is_marked(document.kind, document.content):
-        return document
-    if document.kind == "datasets":
-        extra = {name: value for name, value in document.content["extra"].items() if name != "certification"}
-        return document.with_content(extra=extra or None)
-    return document.with_content(certified_by=None, certification_details=None)
-
-
-def _is_marked(kind: str, content: Mapping[str, Any]) -> bool:
-    """Return whether a document, or an entry of a list of Superset's, carries the mark."""
-    if kind == "datasets":
-        extra = content.get("extra") or {}
-        # Lists hold it as text.
-        extra = json.loads(extra) if isinstance(extra, str) else extra
-        return bool((extra.get("certification") or {}).get("certified_by") == _CERTIFIED_BY)
-    return bool(content.get("certified_by") == _CERTIFIED_BY)
+    is_marked = _mark(document.kind, document.content) is not None
+    return _with_mark(document, None, None) if is_marked else document
 
 
 def import_bundle(client: SupersetClient, settings: Settings, folder: Path = BUNDLE_DIR) -> Bundle:
     """Import the bundle into Superset, over what it holds of it, and return it as imported.
 
     Superset identifies objects by uuid: importing twice changes nothing, and other objects are not touched.
-
-    Raises:
-        BundleError: the bundle cannot be used.
-        SupersetError: Superset refused the bundle, or imported only part of it.
     """
     bundle = read_bundle(folder).for_installation(settings)
     client.post("/api/v1/assets/import/", files={"bundle": ("bundle.zip", bundle.archive, "application/zip")})
-    if missing := _missing(client, bundle):
-        raise SupersetError(
-            f"{client.url} answered that it has imported the bundle, but it does not have {', '.join(missing)}."
-        )
     return bundle
 
 
 def is_imported(client: SupersetClient, bundle: Bundle) -> bool:
-    """Return whether Superset has all of a bundle `for_installation`, in the same state."""
-    imported = {entry["uuid"]: entry.get("certification_details") for entry in client.everything("/api/v1/dashboard/")}
-    wanted = {document.uuid: document.content["certification_details"] for document in bundle.of_kind("dashboards")}
-    return wanted.items() <= imported.items() and not _missing(client, bundle)
+    """Return whether Superset has all of a bundle `for_installation`, in the same state.
 
-
-def _missing(client: SupersetClient, bundle: Bundle) -> list[str]:
-    """Return the documents that Superset does not hold, saved queries aside: it lists those only to their owner."""
-    missing = []
+    Saved queries do not count: Superset lists them only to their owner.
+    """
     for kind, resource in RESOURCES.items():
-        held = client.numbers(f"/api/v1/{resource}/")
-        missing += [f"{kind}/{document.name}" for document in bundle.of_kind(kind) if document.uuid not in held]
-    return missing
+        marks = {entry["uuid"]: _mark(kind, entry) for entry in client.everything(f"/api/v1/{resource}/")}
+        for document in bundle.of_kind(kind):
+            if document.uuid not in marks:
+                return False
+            if kind == "dashboards" and marks[document.uuid] != _mark(kind, document.content):
+                return False
+    return True
 
 
 class Orphan(NamedTuple):
@@ -242,10 +216,6 @@ class Orphan(NamedTuple):
     def __str__(self) -> str:
         return f"{self.resource} {self.name!r} (id {self.id})"
 
-    def remove(self, client: SupersetClient) -> None:
-        """Delete it from Superset."""
-        client.delete(f"/api/v1/{self.resource}/{self.id}")
-
 
 def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
     """Return what carries the repository's mark in Superset and is not in the bundle, dashboards first."""
@@ -254,17 +224,17 @@ def find_orphans(client: SupersetClient, bundle: Bundle) -> list[Orphan]:
         Orphan(resource, entry["id"], entry[_NAMES[kind]])
         for kind, resource in RESOURCES.items()
         for entry in client.everything(f"/api/v1/{resource}/")
-        if entry["uuid"] not in kept and _is_marked(kind, entry)
+        if entry["uuid"] not in kept and _mark(kind, entry) is not None
     ]
 
 
-def keep_copies(client: SupersetClient, orphans: Sequence[Orphan], folder: Path) -> list[Path]:
-    """Export objects into archives that Superset can import again, one for each kind, and return the files."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")
-    files = []
+def remove_orphans(client: SupersetClient, orphans: Sequence[Orphan], settings: Settings) -> Path:
+    """Delete objects from Superset, and return the folder of archives from which it can import them again."""
+    folder = superset_home(settings) / "removed" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")
+    folder.mkdir(mode=0o700, parents=True)
     for resource in RESOURCES.values():
         if numbers := [orphan.id for orphan in orphans if orphan.resource == resource]:
-            files.append(folder / f"{moment}_{resource}.zip")
-            files[-1].write_bytes(client.download(f"/api/v1/{resource}/export/", q=numbers))
-    return files
+            (folder / f"{resource}.zip").write_bytes(client.download(f"/api/v1/{resource}/export/", q=numbers))
+    for orphan in orphans:
+        client.delete(f"/api/v1/{orphan.resource}/{orphan.id}")
+    return folder

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _FIRST_KEYS = (
@@ -22,11 +22,13 @@ _PLACES = {
     **{key: place - len(_FIRST_KEYS) for place, key in enumerate(_FIRST_KEYS)},
     **{key: place + 1 for place, key in enumerate(_LAST_KEYS)},
 }
-# Numbers and derived values that differ between installations.
+# Numbers and derived values that differ between installations, and settings of cross-filters, which are off, of
+# descriptions and of automatic refreshes, which name charts by such numbers.
 _VOLATILE_KEYS = frozenset((
-    "chartsInScope", "color_namespace", "color_scheme_domain", "dashboardId", "dashboards", "datasource",
-    "datasource_id", "datasource_name", "default_filters", "force", "map_label_colors", "own_color_scheme",
-    "dashboard_color_scheme", "shared_label_colors", "slice_id", "tabsInScope", "url_params",
+    "chart_configuration", "chartsInScope", "color_namespace", "color_scheme_domain", "dashboardId", "dashboards",
+    "datasource", "datasource_id", "datasource_name", "default_filters", "expanded_slices", "force",
+    "map_label_colors", "own_color_scheme", "dashboard_color_scheme", "shared_label_colors", "slice_id",
+    "tabsInScope", "timed_refresh_immune_slices", "url_params",
 ))  # fmt: skip
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 # Superset fails on a layout without them.
@@ -89,27 +91,8 @@ def _use_stable_numbers(dashboard: dict[str, Any]) -> None:
         if isinstance(component, dict) and component.get("type") == "CHART":
             meta = component["meta"]
             numbers[meta["chartId"]] = meta["chartId"] = stable_number(meta["uuid"])
-
-    def stable(charts: Iterable[int]) -> list[int]:
-        return sorted(numbers[chart] for chart in charts if chart in numbers)
-
     metadata = dashboard.get("metadata") or {}
-    scopes = [chosen.get("scope") for chosen in metadata.get("native_filter_configuration", [])]
-    scopes.append(metadata.get("global_chart_configuration", {}).get("scope"))
-    own_scopes = {}
-    for chart, configuration in metadata.get("chart_configuration", {}).items():
-        scope = configuration.get("crossFilters", {}).get("scope")
-        # Every chart has an entry; those without a scope of their own are defaults.
-        if isinstance(scope, dict) and int(chart) in numbers:
-            number = numbers[int(chart)]
-            own_scopes[str(number)] = {"id": number, "crossFilters": {"scope": scope}}
-            scopes.append(scope)
-    for scope in scopes:
-        if isinstance(scope, dict):
-            scope["excluded"] = stable(scope.get("excluded", []))
-    expanded = metadata.get("expanded_slices", {})
-    dashboard["metadata"] = metadata | {
-        "chart_configuration": own_scopes,
-        "timed_refresh_immune_slices": stable(metadata.get("timed_refresh_immune_slices", [])),
-        "expanded_slices": {str(numbers[int(key)]): value for key, value in expanded.items() if int(key) in numbers},
-    }
+    filters = metadata.get("native_filter_configuration", [])
+    for filtering in [*filters, metadata.get("global_chart_configuration", {})]:
+        if scope := filtering.get("scope"):
+            scope["excluded"] = sorted(numbers[chart] for chart in scope.get("excluded", []) if chart in numbers)

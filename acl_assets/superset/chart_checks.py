@@ -65,7 +65,7 @@ def check_charts(client: SupersetClient, settings: Settings, bundle: Bundle) -> 
 
 def _check(client: SupersetClient, chart: Document, entry: Mapping[str, Any], may_be_empty: bool) -> CheckedChart:
     try:
-        answers = client.get(f"/api/v1/chart/{entry['id']}/data/", force="true")["result"]
+        answers = client.get(f"/api/v1/chart/{entry['id']}/data/", force=True)["result"]
     except SupersetError as error:
         return CheckedChart(chart.name, entry["id"], 0, f"cannot be shown: {error}")
     rows = sum(len(answer["data"] or []) for answer in answers)

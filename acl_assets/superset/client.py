@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from acl_assets.settings import Settings, secret_text
-from acl_assets.superset.server import password_file
 
 LOCAL_URL = "http://127.0.0.1:8088"
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
@@ -20,15 +20,15 @@ _ADVICE = {401: " Check ACL_SUPERSET_USER and ACL_SUPERSET_PASSWORD.", 403: " Th
 
 
 class SupersetError(RuntimeError):
-    """A request to Superset failed; the message names the request, the reason and what to do."""
+    """Superset, or what it was to import, export or show, failed; the message names the reason and what to do."""
 
 
 class SupersetClient:
     """A session with one Superset, signed in for the length of a `with` block.
 
-    Parameters that are lists or mappings are sent as JSON. Every method raises SupersetError if Superset cannot be
-    reached, refuses, or answers with another type of content: without a valid CSRF token it answers 200 with a page
-    and does nothing.
+    Parameters are sent as JSON, and a body as `requests` takes it, such as `json` or `files`. Every method raises
+    SupersetError if Superset cannot be reached, refuses, or answers with another type of content: without a valid CSRF
+    token it answers 200 with a page and does nothing.
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
@@ -36,8 +36,6 @@ class SupersetClient:
         self.user = user
         self.password = password
         self._token = ""
-
-    def __enter__(self) -> SupersetClient:
         self._session = requests.Session()
         # To a proxy 127.0.0.1 is the proxy's own machine.
         self._session.trust_env = urlsplit(self.url).hostname not in _THIS_MACHINE
@@ -45,14 +43,12 @@ class SupersetClient:
         self._session.headers["Connection"] = "close"
         # A function, because requests replaces a header by the entry of a .netrc file for this host.
         self._session.auth = self._authorized
-        try:
-            credentials = {"username": self.user, "password": self.password, "provider": "db"}
-            self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
-            token = self.get("/api/v1/security/csrf_token/")["result"]
-            self._session.headers.update({"X-CSRFToken": token, "Referer": self.url})
-        except BaseException:
-            self._session.close()
-            raise
+
+    def __enter__(self) -> SupersetClient:
+        credentials = {"username": self.user, "password": self.password, "provider": "db"}
+        self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
+        token = self.get("/api/v1/security/csrf_token/")["result"]
+        self._session.headers.update({"X-CSRFToken": token, "Referer": self.url})
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -63,11 +59,11 @@ class SupersetClient:
         return self._json("GET", path, params=parameters)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        """Return the JSON answer to a POST request; `body` is what `requests` takes, such as `json` and `files`."""
+        """Return the JSON answer to a POST request."""
         return self._json("POST", path, **body)
 
     def put(self, path: str, **body: Any) -> dict[str, Any]:
-        """Return the JSON answer to a PUT request; `body` as in `post`."""
+        """Return the JSON answer to a PUT request."""
         return self._json("PUT", path, **body)
 
     def delete(self, path: str) -> dict[str, Any]:
@@ -101,10 +97,7 @@ class SupersetClient:
         return answer
 
     def _request(self, method: str, path: str, wanted: str, **options: Any) -> requests.Response:
-        parameters = options.pop("params", {})
-        options["params"] = {
-            name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()
-        }
+        options["params"] = {name: json.dumps(value) for name, value in options.get("params", {}).items()}
         asked = f"{method} {self.url}{path}"
         try:
             response = self._session.request(method, self.url + path, timeout=_SECONDS_TO_CONNECT_AND_ANSWER, **options)
@@ -114,10 +107,8 @@ class SupersetClient:
                 "ACL_SUPERSET_URL."
             ) from error
         if not response.ok:
-            raise SupersetError(
-                f"{asked} was refused with status {response.status_code}: {_reason(response)}"
-                + _ADVICE.get(response.status_code, "")
-            )
+            advice = _ADVICE.get(response.status_code, "")
+            raise SupersetError(f"{asked} was refused with status {response.status_code}: {_reason(response)}{advice}")
         given = response.headers.get("Content-Type", "no type of content")
         if given.split(";")[0] != wanted:
             raise SupersetError(
@@ -127,19 +118,24 @@ class SupersetClient:
         return response
 
 
-def superset_client(settings: Settings) -> SupersetClient:
-    """Return a client for the Superset of the settings, by default the one that `make superset` runs.
+def superset_home(settings: Settings) -> Path:
+    """Return the folder of the state of the Superset that `make superset` runs."""
+    return settings.data_dir / "superset"
 
-    Raises:
-        SupersetError: there is no password to sign in with.
-    """
-    password = secret_text(settings.superset_password)
-    if password is None:
-        file = password_file(settings)
-        if not file.exists():
-            raise SupersetError(f"There is no password: set ACL_SUPERSET_PASSWORD, or let make superset make {file}.")
-        password = file.read_text().strip()
-    return SupersetClient(settings.superset_url or LOCAL_URL, settings.superset_user, password)
+
+def password_file(settings: Settings) -> Path:
+    """Return the file of the administrator's generated password."""
+    return superset_home(settings) / "admin_password"
+
+
+def superset_client(settings: Settings) -> SupersetClient:
+    """Return a client for the Superset of the settings, by default the one that `make superset` runs."""
+    password, file = secret_text(settings.superset_password), password_file(settings)
+    if password is None and not file.exists():
+        raise SupersetError(f"There is no password: set ACL_SUPERSET_PASSWORD, or let make superset make {file}.")
+    return SupersetClient(
+        settings.superset_url or LOCAL_URL, settings.superset_user, password or file.read_text().strip()
+    )
 
 
 def _reason(response: requests.Response) -> str:

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from acl_assets.superset.bundle import (
     KINDS,
     RESOURCES,
     Bundle,
-    BundleError,
     Document,
     read_bundle,
     state_in_mark,
     without_mark,
 )
 from acl_assets.superset.canonical import canonical_content
-from acl_assets.superset.client import SupersetClient
-from acl_assets.superset.layout import ChartOfDashboard, completed_layout
+from acl_assets.superset.client import SupersetClient, SupersetError
+from acl_assets.superset.layout import completed_layout
 
 _EXPORTED = {"dashboards": "dashboard", "datasets": "dataset", "queries": "saved_query"}
 
@@ -34,32 +33,24 @@ def export_bundle(client: SupersetClient, folder: Path = BUNDLE_DIR) -> list[str
     """Write Superset's state of the bundle over its files, and return the files that were added, changed or removed.
 
     Charts that were put on a dashboard of the bundle are added, those taken off all dashboards are removed. Saved
-    queries are exported if they belong to the client's user.
-
-    Raises:
-        BundleError: the folder is no bundle, Superset lacks something of it, or a dashboard uses what a bundle cannot
-            hold. No file is changed.
-        SupersetError: Superset refused an export.
+    queries are exported if they belong to the client's user. Raise SupersetError, and change no file, if Superset lacks
+    a dashboard or dataset of the bundle, or a dashboard uses what a bundle cannot hold.
     """
     bundle = read_bundle(folder)
-    fetched = Bundle(tuple(map(without_mark, _fetch(client, bundle).documents)))
-    _require_known_sources(fetched, bundle)
+    fetched = Bundle(tuple(map(without_mark, _fetch(client, bundle))))
+    _require_same_sources(fetched, bundle)
     exported = canonical_bundle(fetched)
+    # Saved queries of others are not fetched.
+    fetched_uuids = {document.uuid for document in fetched.documents}
+    kept = {each.path for each in bundle.documents if each.kind == "queries" and each.uuid not in fetched_uuids}
     new = {document.path: as_yaml(document) for document in exported.documents}
-    uuids = {document.uuid for document in exported.documents}
-    changed = []
-    for document in bundle.documents:
-        # Charts that are on no dashboard any more, and files whose object has another name now.
-        if (document.kind == "charts" or document.uuid in uuids) and document.path not in new:
-            (folder / document.path).unlink()
-            changed.append(document.path)
+    old = {document.path: (folder / document.path).read_text() for document in bundle.documents}
+    for path in old.keys() - new.keys() - kept:
+        (folder / path).unlink()
     for path, text in new.items():
-        file = folder / path
-        if not file.is_file() or file.read_text() != text:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-            changed.append(path)
-    return sorted(changed)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return sorted(path for path in (old.keys() | new.keys()) - kept if old.get(path) != new.get(path))
 
 
 def find_edited(client: SupersetClient, bundle: Bundle) -> list[str]:
@@ -67,14 +58,11 @@ def find_edited(client: SupersetClient, bundle: Bundle) -> list[str]:
 
     The import marks each with a digest of its content. Objects that equal the bundle count as not edited, and so do
     objects with a mark of an earlier version, which has no digest.
-
-    Raises:
-        SupersetError: Superset refused an export.
     """
     kept = {document.uuid: document.digest for document in bundle.documents}
     return sorted(
         f"{RESOURCES[document.kind]} {document.name!r}"
-        for document in _fetch(client, bundle, is_complete=False).documents
+        for document in _fetch(client, bundle)
         if document.kind in RESOURCES
         and document.uuid in kept
         and document.digest not in (kept[document.uuid], state_in_mark(document))
@@ -89,50 +77,34 @@ def edits_in_words(edited: Sequence[str]) -> str:
     )
 
 
-def _fetch(client: SupersetClient, bundle: Bundle, *, is_complete: bool = True) -> Bundle:
-    """Return Superset's documents of a bundle, with the repository's mark and complete layouts.
-
-    Where `is_complete`, raise BundleError if Superset lacks a document.
-    """
+def _fetch(client: SupersetClient, bundle: Bundle) -> list[Document]:
+    """Return what Superset holds of a bundle and what that uses, with the repository's mark and complete layouts."""
     found: dict[tuple[str, str], Document] = {}
     for kind, resource in _EXPORTED.items():
-        numbers = _numbers(client, bundle, kind, is_complete=is_complete)
-        if not numbers:
+        # Saved queries are listed without uuids, and only to their owner.
+        key = "label" if kind == "queries" else "uuid"
+        wanted = {document.content[key] for document in bundle.of_kind(kind)}
+        held = {entry["id"]: entry for entry in client.everything(f"/api/v1/{resource}/") if entry[key] in wanted}
+        if not held:
             continue
-        for document in _documents(client.download(f"/api/v1/{resource}/export/", q=[*numbers.values()])):
+        for document in _documents(client.download(f"/api/v1/{resource}/export/", q=[*held])):
             found.setdefault((document.kind, document.uuid), document)
         if kind == "dashboards":
-            for uuid, number in numbers.items():
-                found[kind, uuid] = found[kind, uuid].with_content(position=_layout(client, number))
-    return Bundle(tuple(found.values()))
-
-
-def _numbers(client: SupersetClient, bundle: Bundle, kind: str, *, is_complete: bool) -> dict[str, int]:
-    """Return Superset's numbers of the bundle's documents of one kind, by uuid.
-
-    Superset lists saved queries only to their owner, and without uuids: they are returned by label, if listed.
-    """
-    key = "label" if kind == "queries" else "uuid"
-    numbers = {str(entry[key]): int(entry["id"]) for entry in client.everything(f"/api/v1/{_EXPORTED[kind]}/")}
-    wanted = [str(document.content[key]) for document in bundle.of_kind(kind)]
-    missing = [name for name in wanted if name not in numbers]
-    if missing and is_complete and kind != "queries":
-        raise BundleError(
-            f"{client.url} does not hold {', '.join(missing)} of {kind}. Import the bundle first "
-            "(python -m acl_assets.superset import)."
-        )
-    return {name: numbers[name] for name in wanted if name in numbers}
+            for number, entry in held.items():
+                place = kind, entry["uuid"]
+                found[place] = found[place].with_content(position=_layout(client, number))
+    return [*found.values()]
 
 
 def _documents(archive: bytes) -> Iterator[Document]:
-    """Yield the documents of an archive that Superset exported; raise BundleError if an import cannot hold one."""
+    """Yield the documents of an archive that Superset exported; raise SupersetError if an import cannot hold one."""
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         for name in files.namelist():
             document = Document(name.split("/", 1)[-1], yaml.safe_load(files.read(name)))
             if document.kind in KINDS:
                 yield document
             elif document.path != "metadata.yaml":
-                raise BundleError(
+                raise SupersetError(
                     f"A dashboard uses {document.path}, and Superset does not import {document.kind} with a bundle. "
                     "Remove it from the dashboard in Superset and export again."
                 )
@@ -142,55 +114,47 @@ def _layout(client: SupersetClient, dashboard: int) -> dict[str, Any]:
     """Return the stored layout of a dashboard: the exported one names charts differently in each export."""
     stored = client.get(f"/api/v1/dashboard/{dashboard}")["result"]["position_json"]
     charts = {
-        int(chart["id"]): ChartOfDashboard(str(chart["uuid"]), str(chart["slice_name"]))
+        chart["id"]: chart
         for chart in client.everything("/api/v1/chart/")
         if dashboard in [entry["id"] for entry in chart["dashboards"]]
     }
-    return completed_layout(json.loads(stored or "{}"), charts)
+    return completed_layout(json.loads(stored), charts)
 
 
-def _require_known_sources(fetched: Bundle, bundle: Bundle) -> None:
-    """Raise BundleError if a chart, filter or dataset reads a dataset or a database that the bundle does not hold."""
-    sources = [(f"the chart {chart.name!r}", chart.content.get("dataset_uuid")) for chart in fetched.of_kind("charts")]
-    sources += [
-        (f"the filter {chosen.get('name')!r}", target["datasetUuid"])
-        for dashboard in fetched.of_kind("dashboards")
-        for chosen in (dashboard.content.get("metadata") or {}).get("native_filter_configuration", [])
-        for target in chosen.get("targets", [])
-        # The target of a time filter has no dataset.
-        if "datasetUuid" in target
-    ]
-    sources += [(f"the dataset {each.name!r}", each.content["database_uuid"]) for each in fetched.of_kind("datasets")]
-    known = {document.uuid for kind in ("databases", "datasets") for document in bundle.of_kind(kind)}
-    names = {document.uuid: repr(document.name) for document in fetched.documents}
-    strange = [
-        f"{reader} reads {names.get(str(source), 'a dataset that was deleted')}"
-        for reader, source in sources
-        if str(source) not in known
-    ]
-    if strange:
-        raise BundleError(
-            f"The bundle does not hold every dataset that its dashboards use: {'; '.join(sorted(strange))}. Use a "
-            "dataset of the bundle instead, or remove them from the dashboard, and export again."
+def _require_same_sources(fetched: Bundle, bundle: Bundle) -> None:
+    """Raise SupersetError if the dashboards use a dataset or database that the bundle lacks, or Superset lacks one."""
+    known, held = ({document.uuid for document in each.documents} for each in (bundle, fetched))
+    required = [document for kind in ("dashboards", "datasets") for document in bundle.of_kind(kind)]
+    different = [f"{each.kind}/{each.name} of the bundle" for each in required if each.uuid not in held]
+    for document in fetched.documents:
+        # A chart whose dataset was deleted has no uuid of one.
+        source = document.content.get("dataset_uuid") if document.kind == "charts" else document.uuid
+        if document.kind in ("charts", "datasets", "databases") and source not in known:
+            different.append(f"{document.kind}/{document.name} of Superset")
+    if different:
+        raise SupersetError(
+            f"Superset and the bundle do not hold the same datasets for the same dashboards: {', '.join(different)}. "
+            "Use datasets of the bundle only, and export again. For what Superset lacks, import the bundle first: "
+            "python -m acl_assets.superset import."
         )
 
 
 def canonical_bundle(bundle: Bundle) -> Bundle:
-    """Return a bundle in the form the repository keeps, or raise BundleError if two documents would share a file."""
-    databases = {document.uuid: _slug(document.name) for document in bundle.of_kind("databases")}
+    """Return a bundle in the form the repository keeps, or raise SupersetError if two documents would share a file."""
+    [database] = bundle.of_kind("databases")
     documents: dict[str, Document] = {}
     for document in bundle.documents:
-        canonical = Document(_path(document, databases), canonical_content(document.kind, document.content))
-        if canonical.path in documents:
-            raise BundleError(f"Two of {document.kind} are named {document.name!r}; rename one of them in Superset.")
-        documents[canonical.path] = canonical
+        is_in_folder = document.kind in ("datasets", "queries")
+        folder = f"{document.kind}/{_slug(database.name)}" if is_in_folder else document.kind
+        # Links depend on the slug of a dashboard; its title may change.
+        path = f"{folder}/{_slug(document.content.get('slug') or document.name)}.yaml"
+        if path in documents:
+            raise SupersetError(f"Two of {document.kind} are named {document.name!r}; rename one of them in Superset.")
+        documents[path] = Document(path, canonical_content(document.kind, document.content))
     return Bundle(tuple(documents[path] for path in sorted(documents)))
 
 
 class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
     def represent_text(self, text: str) -> yaml.ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
@@ -205,11 +169,3 @@ def as_yaml(document: Document) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def _path(document: Document, databases: Mapping[str, str]) -> str:
-    folder = document.kind
-    if document.kind in ("datasets", "queries"):
-        folder = f"{document.kind}/{databases[str(document.content['database_uuid'])]}"
-    # Links depend on the slug of a dashboard; its title may change.
-    return f"{folder}/{_slug(document.content.get('slug') or document.name)}.yaml"

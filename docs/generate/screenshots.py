@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
+from acl_assets.superset.browsing import chromium
+from acl_assets.superset.client import SupersetError
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 _DEFINITIONS = "acl_assets.definitions"
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="acl-screenshots-") as scratch:
             take_pictures(Path(scratch), options.images_dir, options.scale)
-    except ScreenshotError as error:
+    except (ScreenshotError, SupersetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -59,25 +60,21 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
     """Run a refresh in an empty folder and take screenshots of its results.
 
     Raises:
-        ScreenshotError: there is no browser, or a command fails.
+        ScreenshotError: a command fails.
+        SupersetError: there is no browser, or it fails.
     """
-    executable = chromium_executable()
-    if executable is None:
-        raise ScreenshotError(f"No browser is on the PATH. Install one of {', '.join(CHROMIUM_NAMES)}.")
     environment = _environment(scratch)
     settings = Settings.model_validate({"data_dir": scratch / "data"})
     images_dir.mkdir(parents=True, exist_ok=True)
     _run([sys.executable, "-m", "acl_assets.simulator", "write-batch", "--scale", str(scale)], environment)
     _run([sys.executable, "-m", "dagster", "job", "execute", "-j", "refresh", "-m", _DEFINITIONS], environment)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
+    with chromium() as browser:
         with _page(browser, width=1200, height=1000) as page:
             photograph_report(page, settings.report_file, images_dir)
         with _webserver(environment) as address, _page(browser, width=1500, height=1000) as page:
             photograph_asset_graph(page, address, images_dir / "asset_graph.png")
             page.set_viewport_size({"width": 1500, "height": 710})
             photograph_checks(page, address, images_dir / "asset_checks.png")
-        browser.close()
 
 
 def _environment(scratch: Path) -> dict[str, str]:

@@ -15,10 +15,11 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from processes import kill
 
-from acl_assets.superset.browsing import CHROMIUM_ARGUMENTS, CHROMIUM_NAMES, chromium_executable
+from acl_assets.superset.browsing import chromium
+from acl_assets.superset.client import SupersetError
 
 _CLOSE_SECONDS = 30.0
 
@@ -36,23 +37,22 @@ class OpenedPage:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One headless Chromium for the whole test session; without one, tests are skipped, or fail in CI."""
-    executable = chromium_executable()
-    if executable is None:
+    before = psutil.Process().children(recursive=True)
+    opening = chromium()
+    try:
+        opened = opening.__enter__()
+    except SupersetError as error:
         is_required = (
             os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("FESTIVAL_REQUIRE_BROWSER") == "1"
         )
-        end = pytest.fail if is_required else pytest.skip
-        end(f"no browser on PATH (looked for {', '.join(CHROMIUM_NAMES)})")
-    before = psutil.Process().children(recursive=True)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
-        started = [process for process in psutil.Process().children(recursive=True) if process not in before]
-        yield chromium
-        # Closing waits for the browser without a limit.
-        ending = threading.Timer(_CLOSE_SECONDS, kill, [started])
-        ending.start()
-        with suppress(Error):
-            chromium.close()
+        (pytest.fail if is_required else pytest.skip)(str(error))
+    started = [process for process in psutil.Process().children(recursive=True) if process not in before]
+    yield opened
+    # Closing waits for the browser without a limit.
+    ending = threading.Timer(_CLOSE_SECONDS, kill, [started])
+    ending.start()
+    with suppress(SupersetError):
+        opening.__exit__(None, None, None)
     ending.cancel()
 
 

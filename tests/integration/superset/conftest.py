@@ -10,7 +10,6 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from superset.bundles import bundle_folder
 from acl_assets.settings import Settings
 from acl_assets.superset.browsing import signed_in_page
 from acl_assets.superset.bundle import import_bundle
-from acl_assets.superset.client import SupersetClient
-from acl_assets.superset.server import running_superset, superset_home
+from acl_assets.superset.client import SupersetClient, superset_client, superset_home
+from acl_assets.superset.server import running_superset
 
 __all__ = ["bundle_folder"]
 
@@ -35,27 +34,24 @@ EDITABLE = ("theme", "saved_query", "chart", "dashboard", "dataset")
 
 @dataclass(frozen=True)
 class SupersetUnderTest:
-    """A running Superset with the dashboards in it, and its administrator; `url` has no slash at the end."""
+    """A running Superset with the dashboards in it; `url` has no slash at the end."""
 
     settings: Settings
     url: str
-    user: str
-    password: str
 
-    @contextmanager
-    def client(self) -> Iterator[SupersetClient]:
-        """A session of the administrator."""
-        with SupersetClient(self.url, self.user, self.password) as client:
-            yield client
+    def client(self, user: str | None = None) -> SupersetClient:
+        """A client of the administrator, or of a user that `add_user` made."""
+        administrator = superset_client(self.settings.with_changes(superset_url=self.url))
+        return SupersetClient(self.url, user, user) if user else administrator
 
-    def add_user(self, name: str, *roles: str) -> str:
-        """Create a user with these roles and return the password, which is the name."""
+    def add_user(self, name: str, *roles: str) -> SupersetClient:
+        """Create a user with these roles and a password that is the name."""
         with self.client() as client:
             known = {found["name"]: found["id"] for found in client.everything("/api/v1/security/roles/")}
             user = {"username": name, "first_name": name, "last_name": roles[0], "email": f"{name}@localhost"}
             rights = {"active": True, "password": name, "roles": [known[role] for role in roles]}
             client.post("/api/v1/security/users/", json=user | rights)
-        return name
+        return self.client(name)
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +60,17 @@ def superset(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> It
     settings = festival_settings(tmp_path_factory.mktemp("superset") / "data")
     copy_installation(festival.template, settings.data_dir)
     with running_superset(settings) as server:
-        with SupersetClient(server.url, server.user, server.password) as client:
+        running = SupersetUnderTest(settings, server.url)
+        with running.client() as client:
             import_bundle(client, settings)
-        yield SupersetUnderTest(settings, server.url, server.user, server.password)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def viewer(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
+    """A session of somebody who has the role for looking and no other."""
+    with superset.add_user("viewer", "ACL viewer") as client:
+        yield client
 
 
 @pytest.fixture
@@ -114,7 +118,7 @@ def swapped(superset: SupersetUnderTest) -> Iterator[Callable[..., None]]:
 @pytest.fixture(scope="session")
 def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
     """A page in which the administrator has signed in."""
-    with signed_in_page(browser, superset.url, superset.user, superset.password) as page:
+    with signed_in_page(browser, superset.client()) as page:
         yield page
 
 

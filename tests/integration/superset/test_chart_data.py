@@ -1,14 +1,9 @@
-"""Data that Superset answers for every chart, compared with a query of our own on the published file.
-
-Refreshes replace that file while dashboards are looked at: every answer comes from the newest one.
-"""
+"""Data that Superset answers for every chart, compared with a query of our own on the published file."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -153,7 +148,7 @@ def test_every_chart_answers_what_its_query_finds_in_the_published_file(superset
     with superset.client() as client:
         numbers = client.numbers("/api/v1/chart/")
         for chart in BUNDLE.of_kind("charts"):
-            answer, *totals = client.get(f"/api/v1/chart/{numbers[chart.uuid]}/data/", force="true")["result"]
+            answer, *totals = client.get(f"/api/v1/chart/{numbers[chart.uuid]}/data/", force=True)["result"]
             expected = published_rows(superset.settings, QUERIES[chart.name])
             assert expected, chart.name
             is_plot = str(chart.content["viz_type"]).startswith("echarts")
@@ -235,44 +230,6 @@ def test_a_superset_that_reads_another_file_is_an_error(superset: SupersetUnderT
         other.execute("update publication.publications set run_id = 'another'")
     with superset.client() as client, pytest.raises(SupersetError, match=r"does not read .*/acl\.duckdb"):
         check_charts(client, published, BUNDLE)
-
-
-def test_every_query_is_answered_from_the_newest_file(
-    superset: SupersetUnderTest, swapped: Callable[..., None]
-) -> None:
-    with superset.client() as client:
-        ids = client.numbers("/api/v1/chart/")
-    numbers = {chart.name: ids[chart.uuid] for chart in BUNDLE.of_kind("charts")}
-    done = threading.Event()
-
-    def read(reader: int) -> int:
-        """Ask for the charts of the dashboard, one after the other, until the last swap; any error ends it."""
-        answered = 0
-        with superset.client() as client:
-            while not done.is_set():
-                number = list(numbers.values())[(reader + answered) % len(numbers)]
-                for answer in client.get(f"/api/v1/chart/{number}/data/", force="true")["result"]:
-                    assert answer["error"] is None
-                    assert answer["data"]
-                answered += 1
-        return answered
-
-    seen = []
-    with ThreadPoolExecutor() as readers, superset.client() as client:
-        reading = [readers.submit(read, reader) for reader in range(3)]
-        try:
-            for swap in range(5):
-                swapped(
-                    "update data_products.ticket_sales_over_time set tickets_sold = 0",
-                    f"update data_products.ticket_sales_over_time set tickets_sold = {swap} where rowid = "
-                    "(select min(rowid) from data_products.ticket_sales_over_time where is_completed)",
-                )
-                [answer] = client.get(f"/api/v1/chart/{numbers['Tickets sold']}/data/", force="true")["result"]
-                seen += rows(answer["data"])
-        finally:
-            done.set()
-        assert all(reader.result() for reader in reading)
-    assert seen == [(swap,) for swap in range(5)]
 
 
 # Saved queries ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_only_other_machines_are_asked_through_a_proxy_and_a_netrc_entry_is_neve
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with superset.client() as client:
-        assert client.get("/api/v1/me/")["result"]["username"] == superset.user
+        assert client.get("/api/v1/me/")["result"]["username"] == "admin"
     with (
         pytest.raises(SupersetError, match=r"got no answer \(ProxyError\)"),
         SupersetClient("http://bi.example.org", "admin", "secret"),
@@ -55,7 +55,7 @@ def test_a_session_that_cannot_begin_is_an_error_with_what_to_do(superset: Super
         (superset.url, r"login was refused with status 401.*Check ACL_SUPERSET_USER"),
         (f"http://127.0.0.1:{free_port()}", r"got no answer \(ConnectionError\)\. Start Superset \(make superset\)"),
     ):
-        with pytest.raises(SupersetError, match=advice), SupersetClient(url, superset.user, "wrong"):
+        with pytest.raises(SupersetError, match=advice), SupersetClient(url, "admin", "wrong"):
             pass
 
 
@@ -71,11 +71,8 @@ def test_a_page_instead_of_an_answer_is_no_success(superset: SupersetUnderTest) 
 
 
 def test_a_refusal_says_why(superset: SupersetUnderTest) -> None:
-    with superset.client() as client:
-        with pytest.raises(SupersetError, match=r"DELETE .*/api/v1/chart/987654 was refused with status 404"):
-            client.delete("/api/v1/chart/987654")
-        with pytest.raises(SupersetError, match="dashboard_title"):
-            client.post("/api/v1/dashboard/", json={"dashboard_title": 5})
+    with superset.client() as client, pytest.raises(SupersetError, match=r"POST .*status 400.*dashboard_title"):
+        client.post("/api/v1/dashboard/", json={"dashboard_title": 5})
 
 
 def test_the_settings_name_superset_and_who_signs_in(tmp_path: Path) -> None:

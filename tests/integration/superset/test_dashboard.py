@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Page
 from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
 from acl_assets.report.drawing import PAPER
-from acl_assets.superset.browsing import DASHBOARD, WIDTHS, open_dashboard, open_tab, painted_charts
+from acl_assets.superset.browsing import WIDTHS, open_dashboard, open_tab
 from acl_assets.superset.bundle import read_bundle
 
 pytestmark = pytest.mark.server
@@ -71,14 +71,7 @@ class SeenTab:
 
 @dataclass
 class SeenDashboard:
-    """The dashboard as it was painted in one window.
-
-    Attributes:
-        tabs: by name, in order.
-        foreign: addresses outside Superset that it requested.
-        complaints: errors in the console, and exceptions.
-        asked: queries of its requests for data, by the numbers of the charts.
-    """
+    """The tabs as painted in one window, requests to elsewhere, errors, and queries by the numbers of the charts."""
 
     tabs: dict[str, SeenTab] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
@@ -86,66 +79,58 @@ class SeenDashboard:
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def look(chart: Locator) -> dict[str, Any]:
-    """Return what `LOOK` sees of a chart."""
-    seen: dict[str, Any] = chart.evaluate(LOOK)
-    return seen
+def look(page: Page) -> dict[str, dict[str, Any]]:
+    """Return what `LOOK` sees of every visible chart of the open tab, by name."""
+    charts = [chart for chart in page.locator("[data-test-chart-id]").all() if chart.is_visible()]
+    return {str(chart.get_attribute("data-test-chart-name")): chart.evaluate(LOOK) for chart in charts}
 
 
 def set_width(page: Page, window: str) -> None:
     page.set_viewport_size({"width": WIDTHS[window], "height": page.viewport_size["height"]})  # type: ignore[index] # a size is set
 
 
-def look_at_dashboard(page: Page, url: str, window: str) -> SeenDashboard:  # noqa: C901, one listener for each event of a page
+def look_at_dashboard(visitor: Page, url: str, window: str) -> SeenDashboard:
     seen = SeenDashboard()
 
     def note_request(request: Any) -> None:
-        if not request.url.startswith((url, "data:", "blob:")):
+        # Superset's pages hold a counting pixel, which the Content-Security-Policy keeps from leaving the browser.
+        if not request.url.startswith((url, "data:", "blob:")) and request.failure != "csp":
             seen.foreign.append(request.url)
         body = request.post_data_json if "/api/v1/chart/data" in request.url else {}
         # Filters request their values in the same way, and are no charts.
         if number := body.get("form_data", {}).get("slice_id"):
             seen.asked[str(number)] = body["queries"]
 
-    def note_blocked(request: Any) -> None:
-        # Superset's pages hold a counting pixel, which the Content-Security-Policy keeps from leaving the browser.
-        if request.failure == "csp" and request.url in seen.foreign:
-            seen.foreign.remove(request.url)
-
     def note_console(message: Any) -> None:
         if message.type == "error" and "violates the following Content Security Policy" not in message.text:
             seen.complaints.append(message.text)
 
-    listeners: dict[Any, Any] = {
-        "request": note_request,
-        "requestfailed": note_blocked,
-        "console": note_console,
-        "pageerror": lambda error: seen.complaints.append(str(error)),
-    }
+    page = visitor.context.new_page()
+    page.add_init_script(RECORD_DRAWING)
     set_width(page, window)
-    for event, listener in listeners.items():
-        page.on(event, listener)
-    for name in open_dashboard(page, url, DASHBOARD):
+    page.on("requestfinished", note_request)
+    page.on("requestfailed", note_request)
+    page.on("console", note_console)
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    for name in open_dashboard(page, url):
         open_tab(page, name)
         seen.tabs[name] = SeenTab(
-            charts={title: look(chart) for title, chart in painted_charts(page).items()},
+            charts=look(page),
             places=page.locator("[data-test-chart-id]").evaluate_all(PLACES),
             errors=page.locator(ERRORS).all_inner_texts(),
             width=page.evaluate("document.documentElement.scrollWidth"),
         )
-    for event, listener in listeners.items():
-        page.remove_listener(event, listener)
+    page.close()
     return seen
 
 
 @pytest.fixture(scope="module")
 def wide(visitor: Page, superset: SupersetUnderTest) -> SeenDashboard:
-    visitor.add_init_script(RECORD_DRAWING)
     return look_at_dashboard(visitor, superset.url, "wide")
 
 
 @pytest.fixture(scope="module")
-def narrow(visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard) -> SeenDashboard:
+def narrow(visitor: Page, superset: SupersetUnderTest) -> SeenDashboard:
     """The dashboard in a window as narrow as a phone."""
     return look_at_dashboard(visitor, superset.url, "narrow")
 
@@ -312,7 +297,7 @@ def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
 
 
 def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
-    visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard, narrow: SeenDashboard
+    visitor: Page, superset: SupersetUnderTest, wide: SeenDashboard
 ) -> None:
     year, venue, shown = rows(
         superset,
@@ -322,20 +307,20 @@ def test_filters_narrow_what_has_festivals_and_venues_and_leave_the_ranking(
     [(tickets,)] = rows(
         superset, f"select sum(tickets_sold) from data_products.ticket_sales_over_time where festival_year = {year}"
     )
-    set_width(visitor, "wide")
-    open_dashboard(visitor, superset.url, DASHBOARD)
+    visitor.add_init_script(RECORD_DRAWING)
+    open_dashboard(visitor, superset.url)
     open_tab(visitor, "Venues")
     choose(visitor, "Festival", str(year))
     choose(visitor, "Venue", venue)
     with visitor.expect_response(lambda response: "/api/v1/chart/data" in response.url):
         visitor.click("[data-test='filter-bar__apply-button']")
     open_tab(visitor, "Sales over time")
-    assert number_of(look(painted_charts(visitor)["Tickets sold"])) == f"{tickets:,}"
+    assert number_of(look(visitor)["Tickets sold"]) == f"{tickets:,}"
     open_tab(visitor, "Venues")
     ranking = wide.tabs["Venues"].charts["Tickets by venue"]
-    assert words(look(painted_charts(visitor)["Tickets by venue"])) == words(ranking)
+    assert words(look(visitor)["Tickets by venue"]) == words(ranking)
     open_tab(visitor, "Attendance")
-    assert number_of(look(painted_charts(visitor)["Performances"])) == f"{shown:,}"
+    assert number_of(look(visitor)["Performances"]) == f"{shown:,}"
 
 
 def words(chart: dict[str, Any]) -> list[str]:

@@ -10,80 +10,62 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import requests
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from postgres import database, execute
 from superset.conftest import SupersetUnderTest, new_chart
 
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.superset import server as server_module
-from acl_assets.superset.browsing import open_dashboard, signed_in_page
 from acl_assets.superset.bundle import import_bundle
-from acl_assets.superset.client import SupersetClient, SupersetError
-from acl_assets.superset.server import SupersetServerError, password_file, running_superset, superset_home
+from acl_assets.superset.client import SupersetClient, SupersetError, password_file, superset_client, superset_home
+from acl_assets.superset.server import running_superset
 
 pytestmark = pytest.mark.server
 
 DASHBOARD = "/superset/dashboard/acl-all-stars/"
+COMMAND = (sys.executable, "-m", "acl_assets.superset")
 
 
 # From the command line ----------------------------------------------------------------------------------------------
 
 
-class CommandLine:
-    """`python -m acl_assets.superset` with variables that would replace the repository's configuration of Superset."""
+@pytest.fixture
+def environment(superset_settings: Settings) -> dict[str, str]:
+    """The environment of commands, with variables that would replace the repository's configuration of Superset."""
+    others = {"SUPERSET_CONFIG_PATH": "/nowhere/other_config.py", "GUNICORN_CMD_ARGS": "--worker-class=nothing"}
+    return {**os.environ, **others, "ACL_DATA_DIR": str(superset_settings.data_dir)}
 
-    def __init__(self, settings: Settings) -> None:
-        others = {"SUPERSET_CONFIG_PATH": "/nowhere/other_config.py", "GUNICORN_CMD_ARGS": "--worker-class=nothing"}
-        self.environment = {**os.environ, **others, "ACL_DATA_DIR": str(settings.data_dir)}
-        self.started: list[subprocess.Popen[str]] = []
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "acl_assets.superset", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
-    def start(self) -> tuple[subprocess.Popen[str], str, str]:
-        """Start the server on a free port; returns the process, the address and the output until it is ready."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "acl_assets.superset", "start", "--port", "0"],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.started.append(process)
+
+@contextmanager
+def started(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """Start the server on a free port; yields the process, the address and the output until it is ready."""
+    command = [*COMMAND, "start", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout is not None
         output = ""
-        for line in process.stdout:
-            output += line
-            if "superset-stop" in line:
-                [address] = [word for word in output.split() if word.endswith(DASHBOARD)]
-                return process, address.removesuffix(DASHBOARD), output
-        raise AssertionError(output)
-
-
-@pytest.fixture
-def command_line(superset_settings: Settings) -> Iterator[CommandLine]:
-    commands = CommandLine(superset_settings)
-    yield commands
-    for process in commands.started:
-        process.terminate()
-        process.communicate(timeout=60)
+        try:
+            while "superset-stop" not in output:
+                assert process.poll() is None, output
+                output += process.stdout.readline()
+            [address] = [word for word in output.split() if word.endswith(DASHBOARD)]
+            yield process, address.removesuffix(DASHBOARD), output
+        finally:
+            process.terminate()
 
 
 def is_listening(url: str) -> bool:
@@ -93,44 +75,41 @@ def is_listening(url: str) -> bool:
         return False
 
 
-def test_from_start_to_stop_and_start_again(superset_settings: Settings, command_line: CommandLine) -> None:
+def test_from_start_to_stop_and_start_again(superset_settings: Settings, environment: dict[str, str]) -> None:
     """The commands of `make superset` and `make superset-stop` import the dashboards and keep people's own charts."""
-    process, url, output = command_line.start()
     password = password_file(superset_settings).read_text().strip()
-    assert str(password_file(superset_settings)) in output
-    assert password not in output
-    with SupersetClient(url, "admin", password) as client:
-        dataset = client.everything("/api/v1/dataset/")[0]["id"]
-        own_chart = client.post("/api/v1/chart/", json=new_chart("My own", dataset))["id"]
-        dashboard = client.get("/api/v1/dashboard/acl-all-stars")["result"]["id"]
-        client.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Renamed by hand"})
+    with started(environment) as (process, url, output):
+        assert str(password_file(superset_settings)) in output
+        assert password not in output
+        with SupersetClient(url, "admin", password) as client:
+            dataset = client.everything("/api/v1/dataset/")[0]["id"]
+            own_chart = client.post("/api/v1/chart/", json=new_chart("My own", dataset))["id"]
+            dashboard = client.get("/api/v1/dashboard/acl-all-stars")["result"]["id"]
+            client.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Renamed by hand"})
+        second = run(environment, "start", "--port", "0")
+        assert second.returncode == 1
+        assert f"runs already, in process {process.pid}" in second.stderr
+        stopped = run(environment, "stop")
+        assert (stopped.returncode, stopped.stdout) == (0, "Superset has stopped.\n")
+        assert process.wait(10) == 0
+        assert not is_listening(url)
 
-    second = command_line.run("start", "--port", "0")
-    assert second.returncode == 1
-    assert f"runs already, in process {process.pid}" in second.stderr
-
-    stopped = command_line.run("stop")
-    assert (stopped.returncode, stopped.stdout) == (0, "Superset has stopped.\n")
-    assert process.wait(10) == 0
-    assert not is_listening(url)
-
-    process, url, output = command_line.start()
-    with SupersetClient(url, "admin", password) as client:
-        assert client.get(f"/api/v1/chart/{own_chart}")["result"]["slice_name"] == "My own"
-        assert client.get("/api/v1/dashboard/acl-all-stars")["result"]["dashboard_title"] == "Renamed by hand"
-    assert "Setting up" not in output
-    assert "Importing" not in output
-
-    # A server whose starter is killed ends by itself.
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert family
-    process.kill()
-    assert not psutil.wait_procs(family, 30)[1]
-    assert not is_listening(url)
-    assert command_line.run("stop").stdout == "No Superset of this installation is running.\n"
+    with started(environment) as (process, url, output):
+        with SupersetClient(url, "admin", password) as client:
+            assert client.get(f"/api/v1/chart/{own_chart}")["result"]["slice_name"] == "My own"
+            assert client.get("/api/v1/dashboard/acl-all-stars")["result"]["dashboard_title"] == "Renamed by hand"
+        assert "Setting up" not in output
+        assert "Importing" not in output
+        # A server whose starter is killed ends by itself.
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert family
+        process.kill()
+        assert not psutil.wait_procs(family, 30)[1]
+        assert not is_listening(url)
+        assert run(environment, "stop").stdout == "No Superset of this installation is running.\n"
 
     superset_settings.published_file.unlink()
-    refused = command_line.run("start", "--port", "0")
+    refused = run(environment, "start", "--port", "0")
     assert f"There is no {superset_settings.published_file} yet; run: make run" in refused.stderr
 
 
@@ -143,7 +122,10 @@ def test_the_metadata_can_be_in_postgresql(
 ) -> None:
     with database(postgres_server) as dsn:
         monkeypatch.setenv("SUPERSET__SQLALCHEMY_DATABASE_URI", dsn.replace("postgresql:", "postgresql+psycopg2:"))
-        with running_superset(published) as server, SupersetClient(server.url, server.user, server.password) as client:
+        with (
+            running_superset(published) as server,
+            superset_client(published.with_changes(superset_url=server.url)) as client,
+        ):
             import_bundle(client, published)
         assert execute(dsn, "select slug from dashboards") == [("acl-all-stars",)]
     assert not (superset_home(published) / "metadata.db").exists()
@@ -178,7 +160,8 @@ def test_secrets_are_the_owners_alone_and_in_no_log(superset: SupersetUnderTest)
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     secret = (home / "secret_key").read_text().strip()
     assert len(secret) >= 32
-    assert secret != superset.password
+    password = password_file(superset.settings).read_text().strip()
+    assert secret != password
     for name in ("secret_key", "admin_password", "metadata.db"):
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600, name
     logged = "".join(file.read_text(errors="replace") for file in home.glob("*.log"))
@@ -186,7 +169,7 @@ def test_secrets_are_the_owners_alone_and_in_no_log(superset: SupersetUnderTest)
     in_the_open = [part for process in psutil.process_iter(["cmdline"]) for part in process.info["cmdline"] or []]
     for text in (logged, *in_the_open):
         assert secret not in text
-        assert superset.password not in text
+        assert password not in text
 
 
 def test_a_failed_set_up_says_why_and_changes_nothing(superset_settings: Settings) -> None:
@@ -195,22 +178,23 @@ def test_a_failed_set_up_says_why_and_changes_nothing(superset_settings: Setting
     (home / "set_up.digest").unlink()
     (home / "metadata.db").write_bytes(b"not a database at all" * 100)
     before = (home / "metadata.db").read_bytes()
-    with pytest.raises(SupersetServerError, match="file is not a database"), running_superset(superset_settings):
+    with pytest.raises(SupersetError, match="file is not a database"), running_superset(superset_settings):
         pass
     assert (home / "metadata.db").read_bytes() == before
 
 
 def test_what_lost_metadata_left_behind_does_not_get_into_new_ones(tmp_path: Path) -> None:
     """SQLite takes any log of that name for the end of the file beside it."""
-    metadata, new = tmp_path / "metadata.db", tmp_path / "new.db"
-    for file, table in ((new, "made"), (metadata, "lost")):
-        with closing(sqlite3.connect(file)) as connection:
-            connection.execute("pragma journal_mode = wal")
-            connection.execute(f"create table {table} as select 1 as number")
-            left = file.with_name(f"{file.name}-wal").read_bytes()
+    metadata, log = tmp_path / "metadata.db", tmp_path / "metadata.db-wal"
+    with closing(sqlite3.connect(metadata)) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("create table lost as select 1 as number")
+        left = log.read_bytes()
     metadata.unlink()
-    (tmp_path / "metadata.db-wal").write_bytes(left)
-    server_module._replace_metadata(new, metadata)
+    log.write_bytes(left)
+    with server_module._changed_copy(metadata) as copy, closing(sqlite3.connect(copy)) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("create table made as select 1 as number")
     with closing(sqlite3.connect(metadata)) as there:
         assert there.execute("select name from sqlite_master").fetchall() == [("made",)]
 
@@ -219,7 +203,7 @@ def test_a_port_of_the_given_host_is_taken_before_the_server_is_set_up(settings:
     with server_module._listen("127.0.0.2", None) as first:
         for port, reason in ((first.getsockname()[1], "Address already in use"), (99_999, "0-65535")):
             with (
-                pytest.raises(SupersetServerError, match=rf"Port {port} of 127\.0\.0\.2 .*{reason}"),
+                pytest.raises(SupersetError, match=rf"Port {port} of 127\.0\.0\.2 .*{reason}"),
                 running_superset(settings, port, "127.0.0.2"),
             ):
                 pass
@@ -229,7 +213,7 @@ def test_without_superset_the_way_to_get_it_is_named(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_PYTHON", tmp_path / ".venv" / "bin" / "python")
-    with pytest.raises(SupersetServerError, match="make superset-install"), running_superset(settings):
+    with pytest.raises(SupersetError, match="make superset-install"), running_superset(settings):
         pass
     assert not superset_home(settings).exists()
 
@@ -239,14 +223,12 @@ def test_without_superset_the_way_to_get_it_is_named(
 
 def test_pages_load_nothing_from_elsewhere_and_keep_the_session_to_themselves(superset: SupersetUnderTest) -> None:
     headers = requests.get(f"{superset.url}/login/", timeout=60, proxies={"no_proxy": "*"}).headers
-    policy = dict(directive.strip().split(" ", 1) for directive in headers["Content-Security-Policy"].split(";"))
-    assert policy["default-src"] == "'self'"
-    allowed = {source for sources in policy.values() for source in sources.split() if not source.startswith("'nonce-")}
-    assert allowed == {"'self'", "'none'", "'unsafe-inline'", "'strict-dynamic'", "data:", "blob:"}
-    assert "'unsafe-inline'" not in policy["script-src"]
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert not {"http", "*"} & set(re.findall(r"http|\*", policy))
+    assert "'unsafe-inline'" not in re.findall("script-src[^;]*", policy)[0]
     assert "Access-Control-Allow-Origin" not in headers
-    assert "HttpOnly" in headers["Set-Cookie"]
-    assert "SameSite=Lax" in headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Lax"} <= set(headers["Set-Cookie"].split("; "))
 
 
 def test_https_and_redis_are_configured_by_variables(tmp_path: Path) -> None:
@@ -282,70 +264,3 @@ def test_without_signing_in_nobody_sees_anything(superset: SupersetUnderTest) ->
     for path in ("/api/v1/dashboard/", "/api/v1/database/", "/api/v1/sqllab/"):
         assert anonymous(path).status_code == requests.codes.unauthorized
     assert anonymous(DASHBOARD).url.startswith(f"{superset.url}/login/")
-
-
-# Who only looks -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def viewer(superset: SupersetUnderTest) -> str:
-    """Name and password of somebody who has the role for looking and no other."""
-    return superset.add_user("viewer", "ACL viewer")
-
-
-@pytest.fixture(scope="module")
-def viewing(superset: SupersetUnderTest, viewer: str) -> Iterator[SupersetClient]:
-    with SupersetClient(superset.url, viewer, viewer) as client:
-        yield client
-
-
-def test_a_viewers_dashboard_paints_and_offers_nothing_else(
-    superset: SupersetUnderTest, viewer: str, browser: Browser
-) -> None:
-    with signed_in_page(browser, superset.url, viewer, viewer) as page:
-        open_dashboard(page, superset.url, "acl-all-stars")
-        assert page.locator("[data-test-chart-id]").count()
-        assert page.get_by_role("alert").count() == 0
-        assert page.get_by_text("Edit dashboard").count() == 0
-        assert page.get_by_text("SQL Lab").count() == 0
-
-
-def test_a_viewer_changes_nothing(superset: SupersetUnderTest, viewing: SupersetClient) -> None:
-    with superset.client() as client:
-        dashboard = client.get("/api/v1/dashboard/acl-all-stars")["result"]["id"]
-        chart = client.everything("/api/v1/chart/")[0]
-        database = client.everything("/api/v1/database/")[0]["id"]
-    tries: list[Callable[[], object]] = [
-        lambda: viewing.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Mine now"}),
-        lambda: viewing.put(f"/api/v1/chart/{chart['id']}", json={"slice_name": "Mine now"}),
-        lambda: viewing.delete(f"/api/v1/chart/{chart['id']}"),
-        lambda: viewing.post("/api/v1/chart/", json=new_chart("Mine", chart["datasource_id"])),
-        lambda: viewing.get(f"/api/v1/database/{database}"),
-        lambda: viewing.post("/api/v1/sqllab/execute/", json={"database_id": database, "sql": "select 1"}),
-        lambda: viewing.post("/api/v1/assets/import/", files={"bundle": ("bundle.zip", b"", "application/zip")}),
-        lambda: viewing.get("/api/v1/security/users/"),
-    ]
-    for attempt in tries:
-        with pytest.raises(SupersetError, match=r"status 40[34]"):
-            attempt()
-
-
-def test_a_viewer_sees_charts_of_the_data_products_only(
-    edited_superset: SupersetUnderTest, viewing: SupersetClient
-) -> None:
-    with edited_superset.client() as client:
-        database = client.everything("/api/v1/database/")[0]["id"]
-        shown = client.everything("/api/v1/dataset/")[0]["id"]
-        table = {"database": database, "schema": "star_schema", "table_name": "dim_people"}
-        hidden = client.post("/api/v1/dataset/", json=table)["id"]
-        count = {"expressionType": "SQL", "sqlExpression": "count(*)", "label": "rows"}
-        requests = []
-        for dataset in (shown, hidden):
-            request: dict[str, Any] = {"datasource": {"id": dataset, "type": "table"}}
-            request |= {"queries": [{"columns": [], "metrics": [count]}]}
-            chart = new_chart(f"Rows of {dataset}", dataset, query_context=json.dumps(request))
-            number = client.post("/api/v1/chart/", json=chart)["id"]
-            requests.append(request | {"form_data": {"slice_id": number}})
-    assert viewing.post("/api/v1/chart/data", json=requests[0])["result"][0]["data"]
-    with pytest.raises(SupersetError, match="status 403"):
-        viewing.post("/api/v1/chart/data", json=requests[1])

@@ -22,25 +22,15 @@ READING = "file system operations are disabled"
 CONFINED = "locked|Cannot change"
 REFUSED = {
     "select * from read_csv('{folder}/other.csv')": READING,
-    "select * from '{folder}/other.csv'": READING,
-    "select * from read_parquet('{folder}/other.parquet')": READING,
-    "select * from read_text('{folder}/other.csv')": READING,
     "select * from glob('{folder}/*')": READING,
     "attach '{folder}/other.duckdb' as other (read_only); select * from other.other": READING,
     "copy data_products.all_star_candidates to '{folder}/stolen.csv'": "",
-    "export database '{folder}/stolen'": "",
     "attach '{folder}/new.duckdb' as new": "",
     "create table data_products.new as select 1 as one": "",
-    "create temp table new as select 1 as one": "",
-    "insert into data_products.all_star_candidates select * from data_products.all_star_candidates": "",
-    "update data_products.all_star_candidates set band_name = 'Nobody'": "",
     "delete from data_products.all_star_candidates": "",
-    "drop table data_products.all_star_candidates": "",
     "set enable_external_access = true": CONFINED,
     "set lock_configuration = false": CONFINED,
-    "reset lock_configuration": CONFINED,
     "pragma memory_limit = '100GB'": CONFINED,
-    "set allowed_directories = ['/']": CONFINED,
     "install httpfs": "disabled",
     "load '/tmp/own.duckdb_extension'": "disabled",
 }
@@ -61,17 +51,13 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): sha256(file) for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_published_data_can_be_asked(superset: SupersetUnderTest, ask: Ask) -> None:
-    """Otherwise refusals would prove nothing."""
-    sql = "select sum(tickets_sold) as tickets_sold from data_products.ticket_sales_by_venue"
-    assert [tuple(row.values()) for row in ask(sql)["data"]] == published_rows(superset.settings, sql)
-
-
 def test_no_other_file_can_be_read_nothing_written_and_no_limit_lifted(
     superset: SupersetUnderTest, ask: Ask, tmp_path: Path
 ) -> None:
+    # Otherwise refusals would prove nothing.
+    sql = "select sum(tickets_sold) as tickets_sold from data_products.ticket_sales_by_venue"
+    assert [tuple(row.values()) for row in ask(sql)["data"]] == published_rows(superset.settings, sql)
     (tmp_path / "other.csv").write_text(f"text\n{SAVED}\n")
-    duckdb.sql(f"select '{SAVED}' as text").write_parquet(str(tmp_path / "other.parquet"))
     with duckdb.connect(str(tmp_path / "other.duckdb")) as other:
         other.execute(f"create table other as select '{SAVED}' as text")
     folders = (tmp_path, superset.settings.published_file.parent)

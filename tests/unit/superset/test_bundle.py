@@ -17,14 +17,13 @@ from acl_assets.superset.bundle import (
     BUNDLE_DIR,
     KINDS,
     Bundle,
-    BundleError,
     Document,
     read_bundle,
     without_mark,
 )
-from acl_assets.superset.canonical import stable_number
+from acl_assets.superset.client import SupersetError
 from acl_assets.superset.export import canonical_bundle
-from acl_assets.superset.layout import ChartOfDashboard, completed_layout
+from acl_assets.superset.layout import completed_layout
 
 
 def test_an_archive_depends_on_the_content_alone(bundle_folder: Path) -> None:
@@ -43,9 +42,10 @@ def test_an_archive_depends_on_the_content_alone(bundle_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "text", "complaint"),
     [
-        ("charts/broken.yaml", "uuid: [", "broken.yaml is not YAML"),
-        ("charts/list.yaml", "- 1", "list.yaml has no uuid and no slice_name"),
-        ("pictures/bands.yaml", "uuid: 1", "is in none of the folders databases, datasets"),
+        ("charts/broken.yaml", "uuid: [", "broken.yaml cannot be imported: ParserError.*must be YAML with a uuid"),
+        ("charts/list.yaml", "- 1", "list.yaml cannot be imported"),
+        ("charts/empty.yaml", "uuid: ''\nslice_name: a", "empty.yaml cannot be imported"),
+        ("pictures/bands.yaml", "uuid: 1", "bands.yaml cannot be imported.*one of the folders databases, datasets"),
     ],
 )
 def test_files_that_superset_could_not_import_are_refused(
@@ -54,7 +54,7 @@ def test_files_that_superset_could_not_import_are_refused(
     """Superset ignores a file of an unknown kind."""
     (bundle_folder / path).parent.mkdir(exist_ok=True)
     (bundle_folder / path).write_text(text)
-    with pytest.raises(BundleError, match=complaint):
+    with pytest.raises(SupersetError, match=complaint):
         read_bundle(bundle_folder)
 
 
@@ -76,8 +76,7 @@ def test_the_mark_can_be_taken_away_again(tmp_path: Path) -> None:
     marked = read_bundle().for_installation(festival_settings(tmp_path))
     assert any("certified_by" in document.content for document in marked.documents)
     for before, marked_document in zip(read_bundle().documents, marked.documents, strict=True):
-        after = without_mark(marked_document)
-        assert {name: value for name, value in after.content.items() if value is not None} == before.content
+        assert without_mark(marked_document).digest == before.digest
 
 
 # The canonical form -------------------------------------------------------------------------------------------------
@@ -110,41 +109,18 @@ def test_the_repository_keeps_the_canonical_form_without_numbers_of_an_installat
     assert texts(canonical_bundle(with_other_numbers(read_bundle(), 1000))) == kept
 
 
-def test_references_to_charts_in_the_metadata_stay_and_those_to_others_go() -> None:
-    bundle = with_other_numbers(read_bundle(), 1000)
-    [dashboard] = bundle.of_kind("dashboards")
-    parts = dashboard.content["position"].values()
-    chart, other = [part["meta"] for part in parts if isinstance(part, dict) and part["type"] == "CHART"][:2]
-    number = chart["chartId"]
-    dashboard.content["metadata"] |= {
-        "expanded_slices": {str(number): True, "7": True},
-        "timed_refresh_immune_slices": [number, 7],
-        "global_chart_configuration": {"scope": {"rootPath": ["ROOT_ID"], "excluded": [number, 7]}},
-    }
-    own_scope = {"rootPath": ["ROOT_ID"], "excluded": [other["chartId"], 7]}
-    dashboard.content["metadata"]["chart_configuration"][str(number)]["crossFilters"]["scope"] = own_scope
-    stable = stable_number(chart["uuid"])
-    metadata = canonical_bundle(bundle).of_kind("dashboards")[0].content["metadata"]
-    assert metadata["expanded_slices"] == {str(stable): True}
-    assert metadata["timed_refresh_immune_slices"] == [stable]
-    assert metadata["global_chart_configuration"]["scope"]["excluded"] == [stable]
-    [(key, configuration)] = metadata["chart_configuration"].items()
-    assert key == str(configuration["id"]) == str(stable)
-    assert configuration["crossFilters"]["scope"]["excluded"] == [stable_number(other["uuid"])]
-
-
 def test_two_charts_of_one_name_are_refused() -> None:
     bundle = read_bundle()
     chart = bundle.of_kind("charts")[0]
     twin = chart.with_content(uuid="00000000-0000-4000-8000-000000000000")
-    with pytest.raises(BundleError, match=f"Two of charts are named '{chart.name}'"):
+    with pytest.raises(SupersetError, match=f"Two of charts are named '{chart.name}'"):
         canonical_bundle(Bundle((*bundle.documents, twin)))
 
 
 # Layouts as Superset's pages leave them -----------------------------------------------------------------------------
 
 BANDS, VENUES = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
-CHARTS = {5: ChartOfDashboard(BANDS, "Bands"), 6: ChartOfDashboard(VENUES, "Venues")}
+CHARTS = {5: {"uuid": BANDS, "slice_name": "Bands"}, 6: {"uuid": VENUES, "slice_name": "Venues"}}
 
 
 def part(kind: str, *children: str, **meta: Any) -> dict[str, Any]:
@@ -158,6 +134,7 @@ def chart(number: int, **meta: Any) -> dict[str, Any]:
 def completed(**parts: dict[str, Any]) -> dict[str, Any]:
     """The completed layout of a dashboard with two tabs, which stays as it is when it is completed again."""
     tabs = {"ROOT_ID": part("ROOT", "TABS"), "TABS": part("TABS", "first", "second"), "second": part("TAB")}
+    tabs |= {"DASHBOARD_VERSION_KEY": "v2", "GRID_ID": part("GRID"), "HEADER_ID": part("HEADER")}
     layout = completed_layout(tabs | parts, CHARTS)
     assert completed_layout(layout, CHARTS) == layout
     return layout
@@ -175,21 +152,12 @@ def test_charts_get_their_uuids_and_parents_and_explores_names_lose_the_number()
 
 
 def test_charts_that_are_gone_leave_with_the_rows_and_columns_that_held_only_them() -> None:
-    layout = completed(
-        first=part("TAB", "row", "shared", "by_hand"),
-        row=part("ROW", "column"),
-        column=part("COLUMN", "gone"),
-        gone=chart(404),
-        shared=part("ROW", "gone_too", "text", "a", "b"),
-        gone_too=chart(405, uuid="cccccccc-0000-4000-8000-000000000000"),
-        text=part("MARKDOWN"),
-        a=chart(5),
-        b=chart(6),
-        by_hand=part("ROW"),
-    )
+    rows = {"row": part("ROW", "column"), "column": part("COLUMN", "gone"), "gone": chart(404)}
+    shared = {"shared": part("ROW", "gone", "text", "a", "b"), "text": part("MARKDOWN"), "a": chart(5), "b": chart(6)}
+    layout = completed(first=part("TAB", "row", "shared", "by_hand"), by_hand=part("ROW"), **rows, **shared)
     assert layout["first"]["children"] == ["shared", "by_hand"]
     assert layout["shared"]["children"] == ["text", "a", "b"]
-    assert not {"row", "column", "gone", "gone_too"} & layout.keys()
+    assert not {"row", "column", "gone"} & layout.keys()
 
 
 def test_charts_without_a_place_end_the_first_tab_in_rows_of_their_own() -> None:
@@ -200,5 +168,3 @@ def test_charts_without_a_place_end_the_first_tab_in_rows_of_their_own() -> None
     assert layout["first"]["children"] == [f"ROW-{VENUES}", f"ROW-{VENUES}-"]
     assert layout[f"ROW-{VENUES}-"]["children"] == [f"CHART-{VENUES}"]
     assert "lost" not in layout
-    never_edited = completed_layout({}, CHARTS)
-    assert never_edited["GRID_ID"]["children"] == [f"ROW-{BANDS}", f"ROW-{VENUES}"]

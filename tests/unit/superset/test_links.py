@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from acl_assets.report.drawing import PAPER
 from acl_assets.settings import PROJECT_DIR
 from acl_assets.superset.bundle import PLACEHOLDER_URI, Document, read_bundle, without_mark
+from acl_assets.superset.canonical import stable_number
+from acl_assets.superset.layout import completed_layout
 from acl_assets.warehouse.project import dbt_project, load_manifest
 
 BUNDLE = read_bundle()
@@ -50,12 +53,10 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def test_uuids_and_names_are_unique() -> None:
-    """Of two files with one uuid Superset would keep the later, and people know a chart by its name."""
+def test_uuids_are_unique() -> None:
+    """Of two files with one uuid Superset would keep the later."""
     uuids = [document.uuid for document in BUNDLE.documents]
     assert len(uuids) == len(set(uuids))
-    names = [(document.kind, document.name) for document in BUNDLE.documents]
-    assert len(names) == len(set(names))
 
 
 def test_nothing_of_one_installation_is_kept_and_the_database_is_for_reading() -> None:
@@ -65,18 +66,12 @@ def test_nothing_of_one_installation_is_kept_and_the_database_is_for_reading() -
     assert [name for name, value in DATABASE.content.items() if name.startswith("allow_") and value] == []
 
 
-def test_every_part_of_the_layout_is_reached_from_its_root_and_every_chart_has_a_place() -> None:
+def test_the_layout_is_complete_and_holds_nothing_else() -> None:
     """What is not reached is not painted; Superset drops a chart it does not know, and all that come after it."""
-    elements = {name: part for name, part in DASHBOARD.content["position"].items() if isinstance(part, dict)}
-    reached: list[str] = []
-    waiting = ["ROOT_ID"]
-    while waiting:
-        reached.append(waiting.pop())
-        waiting += elements[reached[-1]].get("children", [])
-    # Superset keeps the grid of a layout without tabs where there are some.
-    assert sorted(reached) == sorted(elements.keys() - {"HEADER_ID", "GRID_ID"})
-    placed = {part["meta"]["uuid"] for part in elements.values() if part["type"] == "CHART"}
-    assert placed == {chart.uuid for chart in CHARTS}
+    layout = DASHBOARD.content["position"]
+    charts = {stable_number(chart.uuid): {"uuid": chart.uuid, "slice_name": chart.name} for chart in CHARTS}
+    completed = DASHBOARD.with_content(position=completed_layout(layout, charts))
+    assert completed.digest == DASHBOARD.digest
 
 
 def test_every_chart_has_one_place_and_the_age_of_the_data_one_on_every_tab() -> None:
@@ -96,8 +91,10 @@ def test_verdicts_have_the_same_words_and_all_have_a_colour() -> None:
         set(checks[f"{model}_verdict_is_known"]["test_metadata"]["kwargs"]["values"])
         for model in ("all_star_candidates", "venue_verdicts")
     )
-    metadata, texts = DASHBOARD.content["metadata"], json.dumps(DASHBOARD.content["position"]).lower()
-    assert bands <= metadata["label_colors"].keys()
+    colours, texts = DASHBOARD.content["metadata"]["label_colors"], json.dumps(DASHBOARD.content["position"]).lower()
+    assert bands <= colours.keys()
+    assert colours["completed"] == PAPER.accent
+    assert [colours[f"top venue {rank}"] for rank in (1, 2, 3)] == [PAPER.venue(rank) for rank in (1, 2, 3)]
     assert [word for word in bands | venues if word not in texts] == []
     for chart in CHARTS:
         params = chart.content["params"]
@@ -127,14 +124,13 @@ def test_a_chart_holds_no_sql_function(chart: Document) -> None:
     for query in json.loads(chart.content["query_context"])["queries"]:
         metrics += as_list(query.get("metrics"))
         metrics += [column for column, _ in query.get("orderby") or [] if isinstance(column, dict)]
-    assert {metric for metric in metrics if isinstance(metric, str)} <= saved
-    metrics = [metric for metric in metrics if isinstance(metric, dict)]
-    for query in json.loads(chart.content["query_context"])["queries"]:
         assert not query.get("extras", {}).get("where")
         assert not query.get("extras", {}).get("having")
         for column in query.get("columns") or []:
             name = column["sqlExpression"] if isinstance(column, dict) else column
             assert name.isidentifier()
+    assert {metric for metric in metrics if isinstance(metric, str)} <= saved
+    metrics = [metric for metric in metrics if isinstance(metric, dict)]
     assert {entry["expressionType"] for entry in [*metrics, *as_list(params.get("adhoc_filters"))]} <= {"SIMPLE"}
     assert {metric["aggregate"] for metric in metrics} <= {"SUM", "MIN", "MAX", "AVG", "COUNT"}
 
