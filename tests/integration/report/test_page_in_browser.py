@@ -215,7 +215,7 @@ def rgb(colour: str) -> str:
     ids=["by day", "at night", "printed at night"],
 )
 def test_page_and_charts_wear_the_same_colours(
-    open_page: OpenPage, report_file: Path, options: dict[str, str], palette: object
+    open_page: OpenPage, report_file: Path, options: dict[str, str], palette: dict[str, str]
 ) -> None:
     """Paper is white, whatever the screen it was printed from."""
     worn = open_page(report_file, **options).page.evaluate(
@@ -224,12 +224,12 @@ def test_page_and_charts_wear_the_same_colours(
             return {
                 background: style("body").backgroundColor,
                 ink: style("body").color,
-                soft_ink: style("#sales-by-festival .wide .role-axis-label text").fill,
-                venue_1: style("#sales-by-venue .medium .mark-rect path").fill,
+                "soft-ink": style("#sales-by-festival .wide .role-axis-label text").fill,
+                "venue-1": style("#sales-by-venue .medium .mark-rect path").fill,
             };
         }"""
     )
-    assert worn == {name: rgb(getattr(palette, name)) for name in worn}
+    assert worn == {name: rgb(palette[name]) for name in worn}
 
 
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
