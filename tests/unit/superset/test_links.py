@@ -93,8 +93,8 @@ def test_verdicts_have_the_same_words_and_all_have_a_colour() -> None:
     )
     colours, texts = DASHBOARD.content["metadata"]["label_colors"], json.dumps(DASHBOARD.content["position"]).lower()
     assert bands <= colours.keys()
-    assert colours["completed"] == PAPER.accent
-    assert [colours[f"top venue {rank}"] for rank in (1, 2, 3)] == [PAPER.venue(rank) for rank in (1, 2, 3)]
+    assert colours["completed"] == PAPER["accent"]
+    assert [colours[f"top venue {rank}"] for rank in (1, 2, 3)] == [PAPER[f"venue-{rank}"] for rank in (1, 2, 3)]
     assert [word for word in bands | venues if word not in texts] == []
     for chart in CHARTS:
         params = chart.content["params"]
