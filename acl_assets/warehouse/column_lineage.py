@@ -11,18 +11,16 @@ from acl_assets.warehouse.project import compiled_file
 Lineage = dict[str, list[tuple[str, str]]]
 
 
-def lineage_of_models(manifest: Mapping[str, Any], target_path: Path, models: Iterable[str]) -> dict[str, Lineage]:
-    """Return the column lineage of the given models: column -> sorted (upstream unique id, upstream column) pairs.
+def lineage_of_model(manifest: Mapping[str, Any], target_path: Path, unique_id: str) -> Lineage:
+    """Return the column lineage of a model: column -> sorted (upstream unique id, upstream column) pairs.
 
-    A model without compiled SQL below `target_path` is left out.
+    It is empty for a model without compiled SQL below `target_path`.
     """
-    found: dict[str, Lineage] = {}
-    for unique_id in models:
-        node = manifest["nodes"][unique_id]
-        compiled = compiled_file(target_path, node)
-        if compiled.exists():
-            found[unique_id] = _lineage(compiled.read_text(), sorted(node["columns"]), _parents(manifest, node))
-    return found
+    node = manifest["nodes"][unique_id]
+    compiled = compiled_file(target_path, node)
+    if not compiled.exists():
+        return {}
+    return _lineage(compiled.read_text(), sorted(node["columns"]), _parents(manifest, node))
 
 
 def _parents(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:

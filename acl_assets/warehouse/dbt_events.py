@@ -30,7 +30,7 @@ from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.runs import selected_assets
 from acl_assets.util.text import without_colours
 from acl_assets.warehouse.build_file import row_counts
-from acl_assets.warehouse.column_lineage import Lineage, lineage_of_models
+from acl_assets.warehouse.column_lineage import lineage_of_model
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.project import relation_name
 
@@ -52,17 +52,18 @@ def described_events(
     outputs: list[Output[Any]] = []
     failed: list[AssetCheckResult] = []
     error: DagsterDbtCliRuntimeError | None = None
+    results = _Results(context, engine, manifest, invocation)
     try:
         for event in invocation.stream():
             if isinstance(event, Output):
-                outputs.append(event)
+                # dbt builds the next models meanwhile.
+                outputs.append(results.with_lineage(event))
             elif isinstance(event, AssetCheckResult) and not event.passed:
                 failed.append(event)
             else:
                 yield event
     except DagsterDbtCliRuntimeError as raised:
         error = raised
-    results = _Results(context, engine, manifest, invocation)
     try:
         left_out = results.copy(outputs, failed) if outputs or failed else {}
     except Exception as copy_error:
@@ -105,6 +106,19 @@ class _Results:
     manifest: Mapping[str, Any]
     invocation: DbtCliInvocation
 
+    def with_lineage(self, output: Output[Any]) -> Output[Any]:
+        """Return a built model with its column lineage."""
+        lineage = lineage_of_model(self.manifest, self.invocation.target_path, _unique_id(output))
+        deps = {
+            column: [TableColumnDep(self._asset_key(upstream), name) for upstream, name in sources]
+            for column, sources in lineage.items()
+        }
+        return output.with_metadata({**output.metadata, COLUMN_LINEAGE_METADATA: TableColumnLineage(deps)})
+
+    def _asset_key(self, unique_id: str) -> AssetKey:
+        translator = self.invocation.dagster_dbt_translator
+        return translator.get_asset_key(translator.get_resource_props(self.manifest, unique_id))
+
     def copy(self, outputs: Sequence[Output[Any]], failed: Sequence[AssetCheckResult]) -> Mapping[str, int]:
         """Copy models and stored failing rows into the build file; return the rows of those that are too large."""
         stores = [self._relation(result) for result in failed]
@@ -117,22 +131,19 @@ class _Results:
         return left_out
 
     def described(self, outputs: Sequence[Output[Any]], left_out: Mapping[str, int]) -> Iterator[Output[Any]]:
-        """Yield the built models with row count, column lineage and, unless they are facts or evidence, first rows."""
+        """Yield the built models with row count and, unless they are facts or evidence, first rows."""
         build_file = self.engine.settings.build_file
         counts = {**row_counts(build_file, [self._relation(output) for output in outputs]), **left_out}
-        models = [_unique_id(output) for output in outputs]
-        lineage = lineage_of_models(self.manifest, self.invocation.target_path, models)
         publication = (
             "left to published_warehouse in this run"
             if "published_warehouse" in selected_assets(self.context)
             else f"nothing: published_warehouse is not selected; the build stays in {build_file}"
         )
-        for output, model in zip(outputs, models, strict=True):
+        for output in outputs:
             relation = self._relation(output)
             metadata: dict[str, Any] = {
                 **output.metadata,
                 ROW_COUNT_METADATA: counts[relation],
-                COLUMN_LINEAGE_METADATA: self._as_dagster_lineage(lineage.get(model, {})),
                 "publication": publication,
             }
             if relation.startswith(_PREVIEWED) and relation not in left_out:
@@ -148,16 +159,6 @@ class _Results:
             metadata["failing_rows"] = self._first_rows(relation)
         description = self.manifest["nodes"][_unique_id(result)].get("description") or None
         return result.with_metadata(metadata)._replace(description=description)
-
-    def _as_dagster_lineage(self, lineage: Lineage) -> TableColumnLineage:
-        translator = self.invocation.dagster_dbt_translator
-
-        def key(unique_id: str) -> AssetKey:
-            return translator.get_asset_key(translator.get_resource_props(self.manifest, unique_id))
-
-        return TableColumnLineage(
-            {name: [TableColumnDep(key(model), column) for model, column in read] for name, read in lineage.items()}
-        )
 
     def _first_rows(self, relation: str) -> TableMetadataValue:
         with duckdb.connect(str(self.engine.settings.build_file), read_only=True) as connection:

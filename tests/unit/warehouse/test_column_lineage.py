@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acl_assets.warehouse.column_lineage import lineage_of_models
+from acl_assets.warehouse.column_lineage import lineage_of_model
 
 BANDS = "source.shop.festival.bands"
 TICKETS = "source.shop.festival.tickets"
@@ -60,9 +60,9 @@ def manifest_of(parents: list[str]) -> dict[str, Any]:
 def test_column_comes_from_the_columns_it_is_made_of(
     tmp_path: Path, sql: str, parents: list[str], sources: list[tuple[str, str]]
 ) -> None:
-    """A model that was not compiled is left out."""
+    """Of a model that was not compiled nothing is known."""
     compiled = tmp_path / "compiled" / "shop" / "models" / "sales.sql"
-    assert lineage_of_models(manifest_of(parents), tmp_path, [MODEL]) == {}
+    assert lineage_of_model(manifest_of(parents), tmp_path, MODEL) == {}
     compiled.parent.mkdir(parents=True)
     compiled.write_text(sql)
-    assert lineage_of_models(manifest_of(parents), tmp_path, [MODEL]) == {MODEL: {"label": sources}}
+    assert lineage_of_model(manifest_of(parents), tmp_path, MODEL) == {"label": sources}

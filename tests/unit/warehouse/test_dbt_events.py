@@ -19,7 +19,12 @@ from acl_assets.warehouse.engine import DuckDBEngine
 
 MANIFEST = {
     "nodes": {
-        "model.bands": {"schema": "star_schema", "alias": "dim_bands"},
+        "model.bands": {
+            "schema": "star_schema",
+            "alias": "dim_bands",
+            "package_name": "shop",
+            "original_file_path": "bands.sql",
+        },
         "test.bands": {"schema": "audit", "alias": "bands_have_names"},
     }
 }
@@ -51,7 +56,9 @@ def test_failure_links_to_the_failed_checks_also_when_the_results_cannot_be_copi
     """
     log: list[str] = []
     context = cast(AssetExecutionContext, SimpleNamespace(log=SimpleNamespace(warning=log.append)))
-    invocation = cast(DbtCliInvocation, SimpleNamespace(stream=failing_dbt, target_path=Path()))
+    invocation = cast(
+        DbtCliInvocation, SimpleNamespace(stream=failing_dbt, target_path=Path(), dagster_dbt_translator=None)
+    )
     settings = settings.with_changes(dagster_url="https://dagster.example.org/")
     events: list[Any] = []
     with pytest.raises(Failure, match="dbt says why it failed") as raised:
