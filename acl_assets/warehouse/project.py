@@ -100,15 +100,17 @@ def _read_manifest(file: Path) -> Mapping[str, Any]:
 
 
 def provide_parser_state(project: DbtProject, target_path: Path) -> None:
-    """Copy the parser state of the manifest to the target folder of builds.
+    """Copy the parser state of the manifest to the target folder of builds, unless a build has left a newer one there.
 
-    dagster-dbt would copy its mode too, and dbt cannot write into a copy of a file that is read-only.
+    That one is of the same variables, with others dbt would parse everything again. dagster-dbt would copy the mode
+    too, and dbt cannot write into a copy of a file that is read-only.
     """
-    state, copy = project.manifest_path.with_name(_PARSER_STATE), target_path / _PARSER_STATE
-    target_path.mkdir(parents=True, exist_ok=True)
-    copy.unlink(missing_ok=True)
-    if state.exists():
-        shutil.copyfile(state, copy)
+    of_project, state = project.manifest_path.with_name(_PARSER_STATE), target_path / _PARSER_STATE
+    is_newer = state.exists() and state.stat().st_mtime_ns >= project.manifest_path.stat().st_mtime_ns
+    if of_project.exists() and not is_newer:
+        target_path.mkdir(parents=True, exist_ok=True)
+        state.unlink(missing_ok=True)
+        shutil.copyfile(of_project, state)
 
 
 def is_stale(project: DbtProject) -> bool:

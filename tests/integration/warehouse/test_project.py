@@ -126,11 +126,14 @@ def test_damaged_manifest_is_named_and_made_again(
     assert f"{project.manifest_path} cannot be used" in caplog.text
 
 
-def test_builds_begin_with_the_parser_state_of_the_manifest(project: DbtProject, tmp_path: Path) -> None:
+def test_builds_keep_their_parser_state_until_the_manifest_is_newer(project: DbtProject, tmp_path: Path) -> None:
     """In a read-only installation a copy with the mode of the project's state could not be written."""
     made, state = project.manifest_path.with_name(STATE), tmp_path / STATE
     made.chmod(0o444)
-    for _ in range(2):
-        provide_parser_state(project, tmp_path)
+    state.write_bytes(b"left by a build")
+    provide_parser_state(project, tmp_path)
+    assert state.read_bytes() == b"left by a build"
+    os.utime(state, (0, 0))
+    provide_parser_state(project, tmp_path)
     assert state.read_bytes() == made.read_bytes()
     assert state.stat().st_mode & 0o200
