@@ -77,10 +77,10 @@ def load_history(dsn: str, history: TicketingHistory, log: Log | None = None) ->
 
 @dataclass(frozen=True)
 class Demand:
-    """What the buyers of a sale do; `refund_percent` is the share of turns that refund a purchase.
+    """Settings of the buyers of a sale.
 
-    A refund sets prices to 0, or deletes the tickets with their purchase. One purchase in ten is committed up to
-    `longest_payment_seconds` after the order.
+    `refund_percent` of their transactions are refunds, which set prices to 0 or delete tickets and purchase. The
+    others are purchases, of which one in ten is committed up to `longest_payment_seconds` after the order.
     """
 
     turns_per_second: float = 20.0

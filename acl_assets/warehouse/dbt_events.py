@@ -56,7 +56,7 @@ def described_events(
     try:
         for event in invocation.stream():
             if isinstance(event, Output):
-                # dbt builds the next models meanwhile.
+                # dbt runs in another process and builds the next models at the same time.
                 outputs.append(results.with_lineage(event))
             elif isinstance(event, AssetCheckResult) and not event.passed:
                 failed.append(event)

@@ -38,7 +38,6 @@ NAME = "dagster.localhost"
 USER, PASSWORD = "alice", "correct horse"
 JSON = "application/json"
 FOREIGN = "https://elsewhere.example.org"
-QUERY = json.dumps({"query": "{ version }"})
 
 
 def basic(password: str) -> str:
