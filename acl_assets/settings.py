@@ -272,31 +272,14 @@ class Settings(BaseSettings):
         return self.data_dir / "report" / "index.html"
 
 
-def settings_table() -> str:
-    """Return the table of the environment variables for the docs, as Markdown."""
-    rows = [
-        f"| `{variable}` | {_shown_default(field.default)} | {field.description} |"
-        for variable, field in _variables().items()
-    ]
-    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
-
-
-def _shown_default(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Path):
-        return f"`{value.relative_to(PROJECT_DIR)}`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _variables() -> dict[str, FieldInfo]:
+def variables() -> dict[str, FieldInfo]:
     """Return the settings by the variables they are read from."""
     return {f"{_PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items() if not field.exclude}
 
 
 def _unknown_variables() -> list[str]:
     """Return what is wrong with each variable of ours that is no setting, such as a misspelt one."""
-    known = _variables()
+    known = variables()
     problems = []
     for name in sorted(os.environ):
         if name.startswith(_PREFIX) and name not in known:
@@ -313,10 +296,9 @@ def _explain(error: ValidationError) -> list[str]:
         reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
         variable = f"{_PREFIX}{str(problem['loc'][0]).upper()}"
         if problem["type"] != "value_error":
-            field = _variables()[variable]
-            default = _shown_default(field.default) or "none"
+            meaning = variables()[variable].description
             wrong = "it has another form" if problem["type"] == "string_pattern_mismatch" else reason.lower()
-            reason = f"{wrong}. It means: {field.description} Set it to such a value, or unset it (default {default})"
+            reason = f"{wrong}. It means: {meaning} Set it to such a value, or unset it"
         sentences.append(f"{variable} cannot be used: {reason}.")
     return sentences
 

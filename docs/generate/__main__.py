@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from acl_assets.definitions import defs
-from acl_assets.settings import PROJECT_DIR, settings_table
+from acl_assets.settings import PROJECT_DIR, variables
 from acl_assets.warehouse.project import dbt_project, load_manifest
 from docs.generate.data_dictionary import Check, checks_of, data_dictionary
 from docs.generate.diagrams import lineage_diagram, source_system_diagram, star_schema_diagram
@@ -53,6 +53,20 @@ def make_sections(ddl: str, manifest: Mapping[str, Any], checks: Sequence[Check]
         "settings": settings_table(),
         "commands": commands_table((PROJECT_DIR / "Makefile").read_text(encoding="utf-8")),
     }
+
+
+def settings_table() -> str:
+    """Return the environment variables with defaults and meanings, as a Markdown table."""
+    rows = [f"| `{name}` | {_default(field.default)} | {field.description} |" for name, field in variables().items()]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Path):
+        return f"`{value.relative_to(PROJECT_DIR)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def commands_table(makefile: str) -> str:
