@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
@@ -22,7 +22,6 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
-from warehouse.evidence_reference import Show
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
@@ -43,6 +42,16 @@ _CHOICES = ("top_venues", "top_bands_per_venue", "min_performances", "min_festiv
 def instant(text: str) -> datetime:
     """A moment in UTC, as `2021-01-01 03:00`."""
     return datetime.fromisoformat(f"{text}+00:00")
+
+
+class Show(NamedTuple):
+    """A completed performance."""
+
+    venue: int
+    band: int
+    year: int
+    sold: int
+    capacity: int
 
 
 @dataclass
@@ -166,8 +175,8 @@ def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConne
 def evidence_of(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[int, int], dict[str, Any]]:
     """Return the rows of band_levels, band_chances and band_verdicts, by (venue, band)."""
     names = ("performance_id", "venue_id", "band_id", "festival_year", "tickets_sold", "capacity")
-    columns = zip(*([number, *astuple(show)] for number, show in enumerate(shows)), strict=True)
-    fact = pd.DataFrame(dict(zip(names, columns, strict=False)), columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
+    rows = [(number, *show) for number, show in enumerate(shows)]
+    fact = pd.DataFrame(rows, columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
         connection.execute("create table star_schema.fct_performances as select *, true as is_completed from fact")
@@ -175,11 +184,11 @@ def evidence_of(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tup
         for model in nodes("model"):
             if model["schema"] == "evidence":
                 connection.execute(f"create table evidence.{model['name']} as {model['compiled_code']}")
-        rows = connection.execute(
+        found = connection.sql(
             "from evidence.band_levels full join evidence.band_chances using (venue_id, band_id) "
             "full join evidence.band_verdicts using (venue_id, band_id)"
         ).to_arrow_table()
-    return {(row["venue_id"], row["band_id"]): row for row in rows.to_pylist()}
+    return {(row["venue_id"], row["band_id"]): row for row in found.to_pylist()}
 
 
 def failing_rows(
