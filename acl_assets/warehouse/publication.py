@@ -11,7 +11,7 @@ from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, read_current
 from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.util.sql import qualified_name
-from acl_assets.warehouse.build_file import AUDIT_SCHEMA, BuildError, BuildRecord, file_identity
+from acl_assets.warehouse.build_file import BuildError, BuildRecord
 from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
 from acl_assets.warehouse.publication_schema import (
     AuditResult,
@@ -20,12 +20,12 @@ from acl_assets.warehouse.publication_schema import (
     write_origin,
     write_summary,
 )
-from acl_assets.warehouse.published_file import published_digest
 
 CheckName = tuple[str, str]
 """A check by its asset, as `layer/name`, and its name."""
 
 _MAX_NAMED = 10
+_AUDIT_SCHEMA = "audit"
 
 
 def require_publishable(
@@ -47,7 +47,7 @@ def require_publishable(
             f"The source tables have moved on since run {record.run_id} built from them, so their checks are not about "
             "this build. Refresh again."
         )
-    if not record.complete and published_digest(settings) != record.state:
+    if not record.complete and record.published_state != record.state:
         raise BuildError(
             "Only some models were built, and the source tables have moved on since the published ones were: together "
             "they would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
@@ -82,30 +82,21 @@ def publish_build(
 
     The views on the source tables, which show personal data, and empty stores of failing rows are dropped. `results`
     are the oldest first; `published_at` has the festival's time zone.
-
-    Raises:
-        BuildError: the published file is not the one the build began from.
     """
     with duckdb.connect(str(settings.build_file)) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        changes_since = write_changes(connection, settings, record.state)
+        changes_since = write_changes(connection, settings, record)
         write_origin(connection, record, chain, published_at)
         write_audit_results(connection, record, results)
         write_summary(connection, str(published_at.tzinfo), changes_since)
         connection.execute("drop schema if exists festival cascade")
         stores = "select table_name from information_schema.tables where table_schema = ?"
-        for (name,) in connection.execute(stores, [AUDIT_SCHEMA]).fetchall():
-            store = qualified_name(AUDIT_SCHEMA, name)
+        for (name,) in connection.execute(stores, [_AUDIT_SCHEMA]).fetchall():
+            store = qualified_name(_AUDIT_SCHEMA, name)
             if connection.execute(f"from {store} limit 1").fetchone() is None:
                 connection.execute(f"drop table {store}")
         connection.execute("checkpoint")
     fsync_path(settings.build_file)
     write_data_products(settings, settings.build_file)
-    published = settings.published_file
-    if file_identity(published) != record.published:
-        raise BuildError(
-            f"{published} was replaced while run {record.run_id} was building. Nothing was published by this run; "
-            "refresh again to build on what is published now."
-        )
-    replace_durably(settings.build_file, published)
+    replace_durably(settings.build_file, settings.published_file)
     switch_data_products(settings)

@@ -16,7 +16,6 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import ConvertedChain
 from acl_assets.util.sql import quoted_text
 from acl_assets.warehouse.build_file import BuildRecord
-from acl_assets.warehouse.published_file import published_digest
 
 # Ids identify venues and bands: a corrected name is no change. Ranks beyond the top bands and changes between
 # "possible" and "reserve" there would make a list that nobody reads.
@@ -80,8 +79,8 @@ class AuditResult:
     checked_at: datetime
 
 
-def write_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, state: str) -> str | None:
-    """Write `publication.changes` into a build of a state, and return the newest batch of the publication before.
+def write_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, record: BuildRecord) -> str | None:
+    """Write `publication.changes` into a build, and return the newest batch of the publication before.
 
     Where that publication has the same state and nothing changed, its own changes are kept. The table is empty, and
     None returned, if no published file can be compared: there is none, it is damaged, or of another version.
@@ -90,14 +89,13 @@ def write_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, sta
         "create schema if not exists publication; create or replace table publication.changes "
         "(change varchar, venue_name varchar, band_name varchar, before varchar, after varchar)"
     )
-    published_state = published_digest(settings)
-    if published_state is None:
+    if record.published_state is None:
         return None
     try:
         connection.execute(f"attach {quoted_text(str(settings.published_file))} as published (read_only)")
         ((count,),) = connection.execute(f"insert into publication.changes {_CHANGES}").fetchall()
         since = "batch_id from published.publication.export_batches order by exported_at desc, batch_id desc"
-        if count == 0 and published_state == state:
+        if count == 0 and record.published_state == record.state:
             connection.execute("insert into publication.changes from published.publication.changes")
             since = "changes_since from published.publication.summary"
         ((batch_id,),) = connection.execute(f"select {since} limit 1").fetchall()
@@ -110,28 +108,20 @@ def write_origin(
     connection: duckdb.DuckDBPyConnection, record: BuildRecord, chain: ConvertedChain, published_at: datetime
 ) -> None:
     """Write the batches, the rows of the source tables and the publication."""
-    connection.execute(
-        """
-        create or replace table publication.export_batches (
-            batch_id varchar, kind varchar, exported_at timestamp, manifest_digest varchar, has_manifest boolean
-        );
-        create or replace table publication.source_tables (table_name varchar, row_count bigint);
-        create or replace table publication.publications (
-            published_at timestamp, run_id varchar, state_digest varchar
-        );
-        """
-    )
-    connection.executemany(
-        "insert into publication.export_batches values (?, ?, ?, ?, ?)",
+
+    def write(table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+        connection.execute(f"create or replace table publication.{table} ({columns})")
+        connection.executemany(f"insert into publication.{table} values ({', '.join('?' * len(rows[0]))})", rows)
+
+    write(
+        "export_batches",
+        "batch_id varchar, kind varchar, exported_at timestamp, manifest_digest varchar, has_manifest boolean",
         [(batch.batch_id, batch.kind, batch.exported_at, batch.digest, batch.has_manifest) for batch in chain.batches],
     )
-    connection.executemany(
-        "insert into publication.source_tables values (?, ?)",
-        [(table, chain.tables[table].rows) for table in SOURCE_TABLES],
-    )
-    connection.execute(
-        "insert into publication.publications values (?, ?, ?)", [published_at, record.run_id, record.state]
-    )
+    rows = [(table, chain.tables[table].rows) for table in SOURCE_TABLES]
+    write("source_tables", "table_name varchar, row_count bigint", rows)
+    columns = "published_at timestamp, run_id varchar, state_digest varchar"
+    write("publications", columns, [(published_at, record.run_id, record.state)])
 
 
 def write_audit_results(
