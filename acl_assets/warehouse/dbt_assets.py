@@ -90,12 +90,12 @@ def _begin_build(
     complete = selected == models.keys
     published_state = None
     try:
-        published_state = read_published_digest(settings)
-    except PublishedFileError as error:
         if settings.published_file.exists():
-            if not complete:
-                raise Failure(str(error), allow_retries=False) from None
-            context.log.warning(str(error))
+            published_state = read_published_digest(settings)
+    except PublishedFileError as error:
+        if not complete:
+            raise Failure(str(error), allow_retries=False) from None
+        context.log.warning(str(error))
     try:
         state = read_current(settings.source_tables_dir).digest
         engine.begin_build(complete=complete)

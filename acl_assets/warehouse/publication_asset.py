@@ -37,8 +37,7 @@ from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, read_build, remove_build
 from acl_assets.warehouse.data_product_files import switch_data_products
 from acl_assets.warehouse.engine import Engine
-from acl_assets.warehouse.publication import publish_build, require_publishable
-from acl_assets.warehouse.publication_schema import AuditResult
+from acl_assets.warehouse.publication import AuditResult, publish_build, require_publishable
 from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
 
 _SOURCE_KEYS = [source_table_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]

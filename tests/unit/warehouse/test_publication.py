@@ -15,8 +15,7 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError
 from acl_assets.warehouse import publication
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build
-from acl_assets.warehouse.publication import publish_build, require_publishable
-from acl_assets.warehouse.publication_schema import AuditResult
+from acl_assets.warehouse.publication import AuditResult, publish_build, require_publishable
 from acl_assets.warehouse.published_file import read_published_digest
 
 AT_NOON = datetime(2022, 8, 1, 12)

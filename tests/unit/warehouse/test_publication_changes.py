@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from acl_assets.settings import Settings
-from acl_assets.warehouse import publication_schema
+from acl_assets.warehouse import publication
 from acl_assets.warehouse.build_file import BuildRecord
 
 Band = tuple[int, str, int, str]
@@ -67,7 +67,7 @@ def warehouse(file: Path, batch_id: str, bands: Sequence[Band], *, top_venue: in
 def write_changes(settings: Settings, published_state: str = "first") -> str | None:
     record = BuildRecord(run_id="run", published_state=published_state, complete=True, state="second")
     with duckdb.connect(str(settings.build_file)) as connection:
-        return publication_schema.write_changes(connection, settings, record)
+        return publication.write_changes(connection, settings, record)
 
 
 def changes(settings: Settings) -> list[tuple[str | None, ...]]:
