@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner, dbtRunnerResult
-from dbt.contracts.graph.manifest import Manifest
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
+from acl_assets.warehouse import project
 
 _SCHEMAS = {name: arrow_schema(table) for name, table in SOURCE_TABLES.items()}
 _SCHEMAS["export_batches"] = pa.schema(
@@ -97,32 +93,27 @@ class Festival:
         return pa.Table.from_pylist(rows, schema=schema)
 
 
-@cache
-def dbt_manifest() -> Manifest:
-    """The parsed project; parsed once, because it takes longer than a run. A warning of dbt is an error."""
-    with TemporaryDirectory() as folder:
-        parse = ["--warn-error", "parse", "--no-partial-parse", "--show-all-deprecations"]
-        parsed = _invoke(Path(folder), parse, None)
-    if parsed.exception:
-        raise parsed.exception
-    assert isinstance(parsed.result, Manifest)
-    return parsed.result
+def run_dbt(data_dir: Path, *arguments: str, **variables: str) -> dict[str, str]:
+    """Run a dbt command on the source tables below the folder, and return the status of every node by its name.
 
-
-def run_dbt(data_dir: Path, *arguments: str) -> dbtRunnerResult:
-    """Run a dbt command on the source tables below the folder; its artifacts are in `target` there."""
-    # dbt marks the nodes of a manifest as compiled.
-    return _invoke(data_dir, arguments, dbt_manifest().deepcopy())
+    Its artifacts are in `target` there. A command that fails raises DbtProjectError.
+    """
+    folder = data_dir / "target"
+    project.run_dbt(project.dbt_project(), {"ACL_DATA_DIR": str(data_dir), **variables}, folder, *arguments)
+    results = json.loads((folder / "run_results.json").read_bytes())["results"]
+    return {result["unique_id"].split(".")[2]: result["status"] for result in results}
 
 
 @cache
 def compiled_manifest() -> Mapping[str, Any]:
-    """The manifest with the SQL of every model and test; a var of the choice of bands is a variable of DuckDB there."""
+    """The manifest with the SQL of every model and test; a var of the choice of bands is a variable of DuckDB there.
+
+    A warning of dbt is an error.
+    """
     choices = {name: f"getvariable('{name}')" for name in _CHOICES}
     with TemporaryDirectory() as folder:
         Festival().write(Path(folder))
-        result = run_dbt(Path(folder), "compile", "--vars", json.dumps(choices))
-        assert result.success, result.exception
+        run_dbt(Path(folder), "compile", "--warn-error", "--show-all-deprecations", "--vars", json.dumps(choices))
         manifest: dict[str, Any] = json.loads((Path(folder) / "target" / "manifest.json").read_bytes())
     return manifest
 
@@ -206,34 +197,6 @@ def failing_rows(
     return {name: rows for name, rows in found.items() if rows}
 
 
-def outcomes(result: dbtRunnerResult) -> dict[str, str]:
-    """Per test that was run: `pass`, `warn`, `fail`, `error` or `skipped`."""
-    if result.exception:
-        raise result.exception
-    assert isinstance(result.result, RunExecutionResult)
-    return {
-        node_result.node.name: str(node_result.status)
-        for node_result in result.result.results
-        if node_result.node.resource_type in ("test", "unit_test")
-    }
-
-
 def warehouse(data_dir: Path) -> duckdb.DuckDBPyConnection:
     """A connection to the file dbt built."""
     return duckdb.connect(str(data_dir / "build" / "acl.duckdb"), read_only=True)
-
-
-def _invoke(data_dir: Path, arguments: Sequence[str], manifest: Manifest | None) -> dbtRunnerResult:
-    folders = {"project-dir": DBT_PROJECT_DIR, "profiles-dir": DBT_PROJECT_DIR}
-    artifacts = {"target-path": data_dir / "target", "log-path": data_dir / "logs"}
-    options = [f"--{name}={path}" for name, path in {**folders, **artifacts}.items()]
-    here, environment = Path.cwd(), dict(os.environ)
-    os.environ["ACL_DATA_DIR"] = str(data_dir)
-    try:
-        return dbtRunner(manifest=manifest).invoke(["--quiet", *arguments, *options])
-    finally:
-        # dbt moves into the project and keeps the file open for the life of the process.
-        DuckDBConnectionManager.close_all_connections()
-        os.chdir(here)
-        os.environ.clear()
-        os.environ.update(environment)
