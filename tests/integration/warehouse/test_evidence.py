@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 CHANCES = ("p_best", "p_top_group", "p_stands_out")
 COLUMNS = ("expected_tickets", "expected_low", "expected_high", *CHANCES)
-# A program with numpy and scipy, without SQL, computed the expected values from these shows.
+# A program with numpy and scipy, without SQL, computed the expected values from these shows: evidence_reference.py in
+# the history of tests/support/warehouse.
 FOLDER = Path(dbt_festivals.__file__).parent
 SHOWS, EXPECTED = (pd.read_csv(FOLDER / f"evidence_{name}.csv") for name in ("shows", "expected"))
 
