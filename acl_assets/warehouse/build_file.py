@@ -14,9 +14,6 @@ from pydantic import BaseModel, ConfigDict
 
 from acl_assets.settings import Settings
 from acl_assets.util.atomic_write import write_atomically
-from acl_assets.warehouse.published_file import read_published_digest
-
-AUDIT_SCHEMA = "audit"
 
 
 class BuildError(Exception):
@@ -26,14 +23,14 @@ class BuildError(Exception):
 class BuildRecord(BaseModel):
     """The run that built the build file, and how it was built; written next to the build file.
 
-    `published` is the identity of the published file when the build began, `state` the digest of the batch chain that
-    is read, and `assets` are those selected in the run, as `layer/name`; publication requires their checks.
+    `state` is the digest of the batch chain that is read, and `published_state` that of the published file, None if
+    none can be read. `assets` are those selected in the run, as `layer/name`; publication requires their checks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
-    published: str | None
+    published_state: str | None
     complete: bool
     state: str
     assets: tuple[str, ...] = ()
@@ -41,16 +38,7 @@ class BuildRecord(BaseModel):
     @property
     def is_fragment(self) -> bool:
         """Return whether only some models are built without a published file to build them on."""
-        return not self.complete and self.published is None
-
-
-def file_identity(file: Path) -> str | None:
-    """Return what changes when a file is replaced or written: inode, size and time; None when it is missing."""
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+        return not self.complete and self.published_state is None
 
 
 def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: bool) -> None:
@@ -58,7 +46,6 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
 
     Raises:
         BuildError: only some models are to be built, and there is no published file that has the others.
-        PublishedFileError: that file cannot be read.
     """
     remove_build(settings)
     settings.build_dir.mkdir(parents=True, exist_ok=True)
@@ -67,8 +54,7 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
             f"Only some models are selected, and there is no {settings.published_file} that has those they are built "
             "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
         )
-    if not record.complete and record.published:
-        read_published_digest(settings)
+    if not record.complete and record.published_state:
         shutil.copyfile(settings.published_file, settings.build_file)
     write_atomically(_record_file(settings), record.model_dump_json())
 

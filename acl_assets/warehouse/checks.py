@@ -102,15 +102,11 @@ def source_row_counts(
 )
 def fact_amounts(context: AssetCheckExecutionContext, settings: ResourceParam[Settings]) -> AssetCheckResult:
     """Compare the fact with the source: that of this run's build, or the published fact in a run without one."""
+    record = read_build(settings, run_chain(context.instance, context.run))
     try:
-        if record := read_build(settings, run_chain(context.instance, context.run)):
-            digest = record.state
-            with duckdb.connect(str(settings.build_file), read_only=True) as connection:
-                rows, revenue = _fact_totals(connection)
-        else:
-            digest = read_published_digest(settings)
-            with open_published(settings) as connection:
-                rows, revenue = _fact_totals(connection)
+        digest = record.state if record else read_published_digest(settings)
+        with duckdb.connect(str(settings.build_file), read_only=True) if record else open_published(settings) as built:
+            rows, revenue = _fact_totals(built)
         chain = read_chain(settings.source_tables_dir / digest)
         if chain is None:
             raise DamagedStateError(

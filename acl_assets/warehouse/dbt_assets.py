@@ -15,7 +15,7 @@ from acl_assets.source_tables.current_state import DamagedStateError, read_curre
 from acl_assets.util.locks import held_lock
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import selected_assets
-from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build, file_identity
+from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build
 from acl_assets.warehouse.dbt_events import DbtEvent, described_events
 from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment
 from acl_assets.warehouse.engine import Engine
@@ -88,12 +88,20 @@ def _begin_build(
     selected = context.selected_asset_keys
     upstream = {key for model in selected for key in models.asset_deps[model] if key in models.keys} - selected
     complete = selected == models.keys
+    published_state = None
+    try:
+        if settings.published_file.exists():
+            published_state = read_published_digest(settings)
+    except PublishedFileError as error:
+        if not complete:
+            raise Failure(str(error), allow_retries=False) from None
+        context.log.warning(str(error))
     try:
         state = read_current(settings.source_tables_dir).digest
         engine.begin_build(complete=complete)
         record = BuildRecord(
             run_id=context.run.run_id,
-            published=file_identity(settings.published_file),
+            published_state=published_state,
             complete=complete,
             state=state,
             assets=selected_assets(context),
@@ -105,15 +113,10 @@ def _begin_build(
             "--select '*'), then single models.",
             allow_retries=False,
         ) from None
-    except (BuildError, PublishedFileError) as error:
+    except BuildError as error:
         raise Failure(str(error), allow_retries=False) from None
     if complete:
         context.log.info("Building every model from nothing.")
-        try:
-            if record.published:
-                read_published_digest(settings)
-        except PublishedFileError as error:
-            context.log.warning(str(error))
     else:
         base = "" if record.is_fragment else " on a copy of the published file"
         context.log.info(f"Building {len(selected)} selected models{base}.")

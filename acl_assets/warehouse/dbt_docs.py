@@ -12,16 +12,10 @@ from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.warehouse.project import DbtProjectError, dbt_project, load_manifest, run_dbt
 from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
-
-
-class _QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the name is that of the base class
-        pass
 
 
 def generate_docs(settings: Settings, folder: Path) -> None:
@@ -51,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            server = ThreadingHTTPServer(("127.0.0.1", port), partial(_QuietHandler, directory=folder))
+            server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=folder))
         except OSError as error:
             reason = f"{error.strerror}. Name another, such as PORT=8081"
             print(f"Port {port} of 127.0.0.1 cannot be used: {reason}.", file=sys.stderr)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,21 +82,17 @@ def festival_timezone(manifest: Mapping[str, Any]) -> str:
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
     """Read the manifest; parse the project first, or raise DbtProjectError, if it is missing, outdated or damaged."""
+    manifest: dict[str, Any]
     if not is_stale(project):
-        try:
-            return _read_manifest(project.manifest_path)
-        except (ValueError, TypeError, KeyError) as error:
-            _LOG.warning("%s cannot be used (%r); the dbt project is parsed again.", project.manifest_path, error)
+        with suppress(ValueError, TypeError, KeyError):
+            manifest = json.loads(project.manifest_path.read_bytes())
+            if manifest["metadata"]["dbt_version"] == version("dbt-core"):
+                return manifest
+        _LOG.warning(
+            "%s is damaged or of another version of dbt; the dbt project is parsed again.", project.manifest_path
+        )
     parse(project, variables)
-    return _read_manifest(project.manifest_path)
-
-
-def _read_manifest(file: Path) -> Mapping[str, Any]:
-    """Read a manifest; raise ValueError, TypeError or KeyError if it is damaged or of another version of dbt."""
-    manifest: dict[str, Any] = json.loads(file.read_bytes())
-    written_by, installed = manifest["metadata"]["dbt_version"], version("dbt-core")
-    if written_by != installed:
-        raise ValueError(f"dbt {written_by} wrote it, and {installed} is installed")
+    manifest = json.loads(project.manifest_path.read_bytes())
     return manifest
 
 

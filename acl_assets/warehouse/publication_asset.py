@@ -37,9 +37,8 @@ from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, read_build, remove_build
 from acl_assets.warehouse.data_product_files import switch_data_products
 from acl_assets.warehouse.engine import Engine
-from acl_assets.warehouse.publication import publish_build, require_publishable
-from acl_assets.warehouse.publication_schema import AuditResult
-from acl_assets.warehouse.published_file import PublishedFileError, published_digest, read_published_digest
+from acl_assets.warehouse.publication import AuditResult, publish_build, require_publishable
+from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
 
 _SOURCE_KEYS = [source_table_key(table) for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
@@ -85,7 +84,7 @@ def build_published_warehouse(
                 )
             return _nothing_to_publish(context, settings)
         # The source tables may hold a state that a check of an earlier run refused.
-        is_new_state = record.state != published_digest(settings)
+        is_new_state = record.state != record.published_state
         assets = {*record.assets, *selected, *(_SOURCES if is_new_state else ())}
         required = {(key, check) for key, check in blocking if key in assets}
         results = list(audit_results(context.instance, runs, record))

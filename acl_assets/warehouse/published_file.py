@@ -39,11 +39,3 @@ def read_published_digest(settings: Settings) -> str:
     with open_published(settings) as connection:
         ((digest,),) = connection.execute("select state_digest from publication.publications").fetchall()
     return str(digest)
-
-
-def published_digest(settings: Settings) -> str | None:
-    """Return the digest of the state that is published, None if no readable file is published."""
-    try:
-        return read_published_digest(settings)
-    except PublishedFileError:
-        return None

@@ -18,7 +18,7 @@ from acl_assets.util.atomic_write import write_atomically
 from acl_assets.util.processes import ChildProcesses
 from acl_assets.util.sql import quoted_name
 from acl_assets.warehouse import spark_copy
-from acl_assets.warehouse.build_file import BuildError, file_identity
+from acl_assets.warehouse.build_file import BuildError
 from acl_assets.warehouse.engine import Engine
 from acl_assets.warehouse.project import compiled_file, relation_name
 from acl_assets.warehouse.spark_copy import Relation
@@ -106,7 +106,8 @@ class SparkEngine(Engine):
     @property
     def _note_of_now(self) -> bytes:
         host, port = spark_address(self._remote)
-        return f"{file_identity(self.settings.published_file) or ''}\n{host}:{port}".encode()
+        file = self.settings.published_file.stat()
+        return f"{file.st_ino}-{file.st_size}-{file.st_mtime_ns}\n{host}:{port}".encode()
 
 
 def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Relation:

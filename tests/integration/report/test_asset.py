@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from dagster import DagsterInstance, MarkdownMetadataValue, materialize
-from report.sample_warehouse import invented_performances, sample_warehouse
+from report.sample_warehouse import sample_warehouse
 
 from acl_assets.report import asset as assets
 from acl_assets.settings import Settings
@@ -17,21 +17,17 @@ pytestmark = pytest.mark.slow
 PICTURES = ["ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue"]
 
 
-@pytest.mark.parametrize("performances", [None, invented_performances().head(0)], ids=["full", "empty"])
-def test_the_report_is_written_and_its_pictures_are_previewed(settings: Settings, performances: object) -> None:
+def test_the_report_is_written_and_its_pictures_are_previewed(settings: Settings) -> None:
     """vl-convert aborts its process on characters that no chart can draw, so they are replaced."""
-    sample_warehouse(performances, {"The Velvet Cicadas": "A\x01B\ufffeC"}).write(settings.published_file)
+    sample_warehouse(rename_bands={"The Velvet Cicadas": "A\x01B\ufffeC"}).write(settings.published_file)
     with DagsterInstance.ephemeral() as instance:
         report = assets.build_all_stars_report("America/Chicago")
         result = materialize([report], instance=instance, resources={"settings": settings})
     (event,) = result.get_asset_materialization_events()
     metadata = event.step_materialization_data.materialization.metadata
     assert metadata["bytes"].value == settings.report_file.stat().st_size
-    page = settings.report_file.read_text(encoding="utf-8")
-    assert page.startswith("<!DOCTYPE html>")
-    assert ("A\ufffdB\ufffdC" in page) == (performances is None)
-    assert [name for name in PICTURES if name in metadata] == (PICTURES if performances is None else [])
-    for picture in metadata.keys() & set(PICTURES):
+    assert "A\ufffdB\ufffdC" in settings.report_file.read_text(encoding="utf-8")
+    for picture in PICTURES:
         preview = metadata[picture]
         assert isinstance(preview, MarkdownMetadataValue)
         png = base64.b64decode(preview.value.removeprefix(f"![{picture}](data:image/png;base64,").removesuffix(")"))

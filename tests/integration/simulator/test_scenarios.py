@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from warehouse.dbt_festivals import evidence_of
-from warehouse.evidence_reference import Show
+from warehouse.dbt_festivals import Show, evidence_of
 
 from acl_assets.simulator.lineup import LAST_PUBLISHED_FESTIVAL, SCENARIOS, STAGES, TICKETS_BY_FESTIVAL, plan_lineup
 

@@ -14,7 +14,7 @@ import pytest
 from refreshes import wait_until
 
 from acl_assets.util.locks import LockHeldError, acquire_lock, held_lock
-from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment, guarded_dbt
+from acl_assets.warehouse.dbt_process import applied_dbt_environment
 
 pytestmark = pytest.mark.slow
 
@@ -50,20 +50,6 @@ def is_locked(lock_file: Path) -> bool:
 def wait_for_lock(lock_file: Path) -> None:
     with held_lock(lock_file, seconds=-1):
         pass
-
-
-def test_dbt_does_not_begin_after_its_run_has_ended(lock_file: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    command = guarded_dbt(lock_file)
-    refused = subprocess.run(
-        [command["dbt_executable"], *command["global_config_flags"], "--version"],
-        env={**os.environ, PARENT_VARIABLE: str(ended.pid)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (refused.returncode, refused.stdout) == (1, "")
 
 
 def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Path) -> None:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner, dbtRunnerResult
-from dbt.contracts.graph.manifest import Manifest
-from warehouse.evidence_reference import Show
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
+from acl_assets.warehouse import project
 
 _SCHEMAS = {name: arrow_schema(table) for name, table in SOURCE_TABLES.items()}
 _SCHEMAS["export_batches"] = pa.schema(
@@ -43,6 +38,16 @@ _CHOICES = ("top_venues", "top_bands_per_venue", "min_performances", "min_festiv
 def instant(text: str) -> datetime:
     """A moment in UTC, as `2021-01-01 03:00`."""
     return datetime.fromisoformat(f"{text}+00:00")
+
+
+class Show(NamedTuple):
+    """A completed performance."""
+
+    venue: int
+    band: int
+    year: int
+    sold: int
+    capacity: int
 
 
 @dataclass
@@ -88,32 +93,27 @@ class Festival:
         return pa.Table.from_pylist(rows, schema=schema)
 
 
-@cache
-def dbt_manifest() -> Manifest:
-    """The parsed project; parsed once, because it takes longer than a run. A warning of dbt is an error."""
-    with TemporaryDirectory() as folder:
-        parse = ["--warn-error", "parse", "--no-partial-parse", "--show-all-deprecations"]
-        parsed = _invoke(Path(folder), parse, None)
-    if parsed.exception:
-        raise parsed.exception
-    assert isinstance(parsed.result, Manifest)
-    return parsed.result
+def run_dbt(data_dir: Path, *arguments: str, **variables: str) -> dict[str, str]:
+    """Run a dbt command on the source tables below the folder, and return the status of every node by its name.
 
-
-def run_dbt(data_dir: Path, *arguments: str) -> dbtRunnerResult:
-    """Run a dbt command on the source tables below the folder; its artifacts are in `target` there."""
-    # dbt marks the nodes of a manifest as compiled.
-    return _invoke(data_dir, arguments, dbt_manifest().deepcopy())
+    Its artifacts are in `target` there. A command that fails raises DbtProjectError.
+    """
+    folder = data_dir / "target"
+    project.run_dbt(project.dbt_project(), {"ACL_DATA_DIR": str(data_dir), **variables}, folder, *arguments)
+    results = json.loads((folder / "run_results.json").read_bytes())["results"]
+    return {result["unique_id"].split(".")[2]: result["status"] for result in results}
 
 
 @cache
 def compiled_manifest() -> Mapping[str, Any]:
-    """The manifest with the SQL of every model and test; a var of the choice of bands is a variable of DuckDB there."""
+    """The manifest with the SQL of every model and test; a var of the choice of bands is a variable of DuckDB there.
+
+    A warning of dbt is an error.
+    """
     choices = {name: f"getvariable('{name}')" for name in _CHOICES}
     with TemporaryDirectory() as folder:
         Festival().write(Path(folder))
-        result = run_dbt(Path(folder), "compile", "--vars", json.dumps(choices))
-        assert result.success, result.exception
+        run_dbt(Path(folder), "compile", "--warn-error", "--show-all-deprecations", "--vars", json.dumps(choices))
         manifest: dict[str, Any] = json.loads((Path(folder) / "target" / "manifest.json").read_bytes())
     return manifest
 
@@ -166,8 +166,8 @@ def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConne
 def evidence_of(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[int, int], dict[str, Any]]:
     """Return the rows of band_levels, band_chances and band_verdicts, by (venue, band)."""
     names = ("performance_id", "venue_id", "band_id", "festival_year", "tickets_sold", "capacity")
-    columns = zip(*([number, *astuple(show)] for number, show in enumerate(shows)), strict=True)
-    fact = pd.DataFrame(dict(zip(names, columns, strict=False)), columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
+    rows = [(number, *show) for number, show in enumerate(shows)]
+    fact = pd.DataFrame(rows, columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
         connection.execute("create table star_schema.fct_performances as select *, true as is_completed from fact")
@@ -175,11 +175,11 @@ def evidence_of(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tup
         for model in nodes("model"):
             if model["schema"] == "evidence":
                 connection.execute(f"create table evidence.{model['name']} as {model['compiled_code']}")
-        rows = connection.execute(
+        found = connection.sql(
             "from evidence.band_levels full join evidence.band_chances using (venue_id, band_id) "
             "full join evidence.band_verdicts using (venue_id, band_id)"
         ).to_arrow_table()
-    return {(row["venue_id"], row["band_id"]): row for row in rows.to_pylist()}
+    return {(row["venue_id"], row["band_id"]): row for row in found.to_pylist()}
 
 
 def failing_rows(
@@ -197,34 +197,6 @@ def failing_rows(
     return {name: rows for name, rows in found.items() if rows}
 
 
-def outcomes(result: dbtRunnerResult) -> dict[str, str]:
-    """Per test that was run: `pass`, `warn`, `fail`, `error` or `skipped`."""
-    if result.exception:
-        raise result.exception
-    assert isinstance(result.result, RunExecutionResult)
-    return {
-        node_result.node.name: str(node_result.status)
-        for node_result in result.result.results
-        if node_result.node.resource_type in ("test", "unit_test")
-    }
-
-
 def warehouse(data_dir: Path) -> duckdb.DuckDBPyConnection:
     """A connection to the file dbt built."""
     return duckdb.connect(str(data_dir / "build" / "acl.duckdb"), read_only=True)
-
-
-def _invoke(data_dir: Path, arguments: Sequence[str], manifest: Manifest | None) -> dbtRunnerResult:
-    folders = {"project-dir": DBT_PROJECT_DIR, "profiles-dir": DBT_PROJECT_DIR}
-    artifacts = {"target-path": data_dir / "target", "log-path": data_dir / "logs"}
-    options = [f"--{name}={path}" for name, path in {**folders, **artifacts}.items()]
-    here, environment = Path.cwd(), dict(os.environ)
-    os.environ["ACL_DATA_DIR"] = str(data_dir)
-    try:
-        return dbtRunner(manifest=manifest).invoke(["--quiet", *arguments, *options])
-    finally:
-        # dbt moves into the project and keeps the file open for the life of the process.
-        DuckDBConnectionManager.close_all_connections()
-        os.chdir(here)
-        os.environ.clear()
-        os.environ.update(environment)

@@ -145,11 +145,9 @@ def test_every_venue_has_the_same_scale(bands: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("!!!", ["!!!"]),
         ("The Orchestra of Greater Travis County", ["The Orchestra of", "Greater Travis", "County"]),
         ("東京の夜の音楽隊と友だち", ["東京の夜の音楽隊", "と友だち"]),
         ("W" * 200, [*["W" * 16] * 4, "…"]),
-        (" ", [""]),
     ],
 )
 def test_a_long_name_takes_more_lines_and_only_an_endless_one_is_cut(name: str, lines: list[str]) -> None:
@@ -195,7 +193,7 @@ def festival_sales(festivals: int, months: Sequence[int] = range(2, 11), tickets
 
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
-@pytest.mark.parametrize("festivals", [1, 3, 20])
+@pytest.mark.parametrize("festivals", [1, 20])
 def test_every_tick_is_a_festival_or_a_month_of_its_own(by_venue: pd.DataFrame, festivals: int, width: int) -> None:
     sales, years = festival_sales(festivals), [str(year) for year in range(2022 - festivals, 2022)]
     of_venues = by_venue[by_venue.festival_year.between(2022 - festivals, 2021)]
@@ -215,18 +213,11 @@ def test_few_months_have_one_label_each(months: list[int], expected: list[str]) 
     assert tick_labels(charts.sales_by_month_chart(festival_sales(1, months), MEDIUM))[0] == expected
 
 
-@pytest.mark.parametrize(("tickets", "expected"), [(0, ["0"]), (1, ["0", "1"]), (1500, ["0", "500", "1k", "1.5k"])])
+@pytest.mark.parametrize(("tickets", "expected"), [(1, ["0", "1"]), (1500, ["0", "500", "1k", "1.5k"])])
 def test_tickets_are_counted_in_whole_ones(tickets: int, expected: list[str]) -> None:
     sales = festival_sales(1, [9], tickets)
     for draw in (charts.sales_by_festival_chart, charts.sales_by_month_chart):
         assert tick_labels(draw(sales, width=MEDIUM))[1] == expected
-
-
-@pytest.mark.parametrize(("average", "expected"), [(1.5, ["0", "1", "2", "3"]), (2790, ["0", "2k", "4k"])])
-def test_averages_below_a_thousand_are_plain_numbers(bands: pd.DataFrame, average: float, expected: list[str]) -> None:
-    of_one = bands.query("venue_id == 1").head(1)
-    of_one = of_one.assign(avg_tickets_per_performance=average, expected_low=0.0, expected_high=2 * average)
-    assert tick_labels(band_sales_chart(of_one, 1)) == [expected]
 
 
 # Every picture -------------------------------------------------------------------------------------------------------
@@ -237,25 +228,3 @@ def test_colours_are_variables_of_the_page(report_file: Path) -> None:
     drawings = "".join(re.findall("<svg .*?</svg>", report_file.read_text(encoding="utf-8"), flags=re.DOTALL))
     assert not re.findall(r'"#[0-9a-f]{3,8}"', drawings)
     assert set(re.findall(r"var\(--([a-z0-9-]+)\)", drawings)) <= set(PAPER) == set(DARK)
-
-
-@pytest.mark.parametrize("palette", [PAPER, DARK], ids=["light", "dark"])
-def test_text_and_top_venues_have_the_contrast_of_wcag_2_aa(palette: dict[str, str]) -> None:
-    """4.5 to 1 for running text, 3 to 1 for graphics."""
-    for text in ("ink", "soft-ink", "warning"):
-        for ground in ("background", "surface", "band"):
-            assert contrast(palette[text], palette[ground]) >= 4.5
-    for rank in (1, 2, 3):
-        assert contrast(palette[f"venue-{rank}"], palette["surface"]) >= 3
-
-
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio as WCAG 2 defines it."""
-
-    def luminance(colour: str) -> float:
-        parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    lighter, darker = sorted([luminance(one), luminance(other)], reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from acl_assets.settings import Settings
-from acl_assets.warehouse import publication_schema
+from acl_assets.warehouse import publication
+from acl_assets.warehouse.build_file import BuildRecord
 
 Band = tuple[int, str, int, str]
 """A band at the top venue: its id, name, rank and verdict there. The first two ranks are top bands."""
@@ -63,9 +64,10 @@ def warehouse(file: Path, batch_id: str, bands: Sequence[Band], *, top_venue: in
             )
 
 
-def write_changes(settings: Settings, state: str) -> str | None:
+def write_changes(settings: Settings, published_state: str = "first") -> str | None:
+    record = BuildRecord(run_id="run", published_state=published_state, complete=True, state="second")
     with duckdb.connect(str(settings.build_file)) as connection:
-        return publication_schema.write_changes(connection, settings, state)
+        return publication.write_changes(connection, settings, record)
 
 
 def changes(settings: Settings) -> list[tuple[str | None, ...]]:
@@ -83,13 +85,13 @@ def built(settings: Settings) -> Settings:
 
 def test_changes_are_those_that_people_look_at(built: Settings) -> None:
     """A corrected name is no change. Nor is listed what happened among bands below the top."""
-    assert write_changes(built, "second") == "first"
+    assert write_changes(built) == "first"
     assert changes(built) == CHANGES
 
 
 def test_state_that_is_published_again_keeps_its_changes_unless_there_are_new_ones(built: Settings) -> None:
     """A reader still finds what the batch brought. Other rules, such as more top bands, are news of their own."""
-    publish(built, write_changes(built, "second"))
+    publish(built, write_changes(built))
     warehouse(built.build_file, "second", [*AFTER, NEW], top_venue=1)
     assert write_changes(built, "second") == "first"
     assert changes(built) == CHANGES
@@ -115,5 +117,5 @@ def test_nothing_is_compared_with_a_published_file_that_cannot_be_read(
     built: Settings, make_unusable: Callable[[Path], object]
 ) -> None:
     make_unusable(built.published_file)
-    assert write_changes(built, "second") is None
+    assert write_changes(built) is None
     assert changes(built) == []
