@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from warehouse import dbt_festivals
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from warehouse import evidence_reference
 from warehouse.dbt_festivals import Show, evidence_of
+from warehouse.evidence_reference import evidence
 
 pytestmark = pytest.mark.slow
 
-CHANCES = ("p_best", "p_top_group", "p_stands_out")
-COLUMNS = ("expected_tickets", "expected_low", "expected_high", *CHANCES)
-# A program with numpy and scipy, without SQL, computed the expected values from these shows: evidence_reference.py in
-# the history of tests/support/warehouse.
-FOLDER = Path(dbt_festivals.__file__).parent
-SHOWS, EXPECTED = (pd.read_csv(FOLDER / f"evidence_{name}.csv") for name in ("shows", "expected"))
+COLUMNS = ("expected_tickets", "expected_low", "expected_high", "p_best", "p_top_group", "p_stands_out")
+CHANCES = COLUMNS[3:]
+FEW_POINTS = 1e-3
+"""Chances are integrated over 400 points in SQL and over 4,001 in the reference."""
+SMALL_FESTIVAL = Path(evidence_reference.__file__).parent
 
 
-def festival(name: str) -> list[Show]:
-    """Return the shows of a festival for which there are expected values."""
-    return [Show(*row) for row in SHOWS[SHOWS.festival == name].drop(columns="festival").itertuples(index=False)]
+@st.composite
+def festivals(draw: st.DrawFn) -> list[Show]:
+    """Performances whose sales follow venue, festival and band with some noise, as real ones do, or nothing at all."""
+    venues = draw(st.lists(st.integers(20, 400), min_size=1, max_size=3))
+    bands = draw(st.lists(st.floats(0.5, 2.5), min_size=1, max_size=7))
+    years = draw(st.lists(st.integers(2015, 2021), min_size=1, max_size=4, unique=True))
+    shows = []
+    for _ in range(draw(st.integers(1, 40))):
+        venue, band = draw(st.integers(0, len(venues) - 1)), draw(st.integers(0, len(bands) - 1))
+        usual = venues[venue] * bands[band] * draw(st.floats(0.7, 1.4))
+        sold = draw(st.sampled_from([round(usual)] * 9 + [0]))
+        capacity = 2 * venues[venue]
+        shows.append(Show(venue + 1, band + 1, draw(st.sampled_from(years)), min(sold, capacity), capacity))
+    return shows
 
 
-@pytest.mark.parametrize("from_other_venues", [True, False])
-@pytest.mark.parametrize("name", SHOWS.festival.unique())
-def test_models_give_the_expected_values(name: str, from_other_venues: bool) -> None:
-    """Also: one band of a venue is the best. `tiny` and the skewed shows are judged on the logarithmic scale."""
-    found = evidence_of(festival(name), other_venues=from_other_venues)
-    rows = EXPECTED[(EXPECTED.festival == name) & (EXPECTED.from_other_venues == from_other_venues)]
-    expected = rows.set_index(["venue_id", "band_id"])[list(COLUMNS)]
-    assert found.keys() == set(expected.index)
-    for key, row in expected.iterrows():
-        assert [found[key][column] for column in COLUMNS] == pytest.approx(list(row), rel=1e-5, abs=1e-5), key
-    for venue in {venue for venue, _ in found}:
-        assert sum(row["p_best"] for (at, _), row in found.items() if at == venue) == pytest.approx(1, abs=1e-3)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(festivals(), st.booleans())
+def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) -> None:
+    """Also: one band of a venue is the best."""
+    found, expected = evidence_of(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
+    assert found.keys() == expected.keys()
+    for key, row in found.items():
+        for column in COLUMNS:
+            tolerance = {"abs": FEW_POINTS} if column in CHANCES else {"rel": 1e-6, "abs": 1e-6}
+            assert row[column] == pytest.approx(getattr(expected[key], column), **tolerance), (key, column)
+    for venue in {show.venue for show in shows}:
+        assert sum(row["p_best"] for (at, _), row in found.items() if at == venue) == pytest.approx(1, abs=FEW_POINTS)
 
 
-def test_units_and_order_of_rows_change_no_chance() -> None:
-    shows = festival("many shows")
-    scaled = [show._replace(sold=7 * show.sold, capacity=7 * show.capacity) for show in shows]
-    random.Random(1).shuffle(scaled)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(festivals(), st.integers(2, 9), st.randoms())
+def test_units_and_order_of_rows_change_no_chance(shows: list[Show], factor: int, random: Any) -> None:
+    scaled = [show._replace(sold=factor * show.sold, capacity=factor * show.capacity) for show in shows]
+    random.shuffle(scaled)
     found, other = evidence_of(shows), evidence_of(scaled)
     for key, row in found.items():
         assert [other[key][column] for column in CHANCES] == pytest.approx(
@@ -51,20 +65,43 @@ def test_units_and_order_of_rows_change_no_chance() -> None:
         )
 
 
-def shows_of(*bands: Sequence[int]) -> list[Show]:
-    """Return the shows of bands at one venue for 1,000 people, one festival after the other."""
+@pytest.mark.parametrize(("expected", "other_venues"), [("tiny_expected", False), ("tiny_expected_other_venues", True)])
+def test_models_give_the_expected_values_of_a_small_festival(expected: str, other_venues: bool) -> None:
+    """A third program computed them. This festival is judged on the logarithmic scale."""
+    shows = pd.read_csv(SMALL_FESTIVAL / "tiny_shows.csv")
+    columns = ["venue_id", "band_id", "festival_year", "tickets_sold", "capacity"]
+    found = evidence_of([Show(*row) for row in shows[columns].itertuples(index=False)], other_venues=other_venues)
+    assert {row["is_log_scale"] for row in found.values()} == {True}
+    chances = pd.read_csv(SMALL_FESTIVAL / f"{expected}.csv").set_index(["venue_id", "band_id"])[list(CHANCES)]
+    assert found.keys() == set(chances.index)
+    for key, row in chances.iterrows():
+        assert [found[key][column] for column in CHANCES] == pytest.approx(list(row), abs=1e-4), key
+
+
+def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> list[Show]:
+    """Return the shows of bands at a venue, one festival after the other."""
     return [
-        Show(1, band, 2015 + number, sold, 1_000)
+        Show(venue, band, 2015 + number, sold, capacity)
         for band, sales in enumerate(bands, start=1)
         for number, sold in enumerate(sales)
     ]
 
 
+def test_evenly_spread_ratios_are_judged_as_they_are() -> None:
+    """A second small festival, on the scale of ratios; the expected values are those of the reference."""
+    shows = shows_of([500, 480, 520], [300, 340], [450, 400, 420], [100], [610, 590], [240, 260])
+    found, expected = evidence_of(shows), evidence(shows)
+    assert {row["is_log_scale"] for row in found.values()} == {False}
+    for key, row in found.items():
+        for column in CHANCES:
+            assert row[column] == pytest.approx(getattr(expected[key], column), abs=1e-4), (key, column)
+
+
 def test_a_band_alone_stands_out_and_equal_bands_have_equal_chances() -> None:
     alone = evidence_of(shows_of([500, 480, 510]))[1, 1]
-    assert [alone[column] for column in CHANCES] == pytest.approx([1, 1, 1], abs=1e-3)
+    assert [alone[column] for column in CHANCES] == pytest.approx([1, 1, 1], abs=FEW_POINTS)
     equal = evidence_of(shows_of(*[[500, 500]] * 4)).values()
-    assert [row["p_best"] for row in equal] == pytest.approx([0.25] * 4, abs=1e-3)
+    assert [row["p_best"] for row in equal] == pytest.approx([0.25] * 4, abs=FEW_POINTS)
     assert min(row["p_top_group"] for row in equal) > 0.9
 
 
