@@ -1,9 +1,7 @@
 """Identify the snapshot that an extract reads, and decide whether an incremental batch can continue the batch before.
 
-Every row version carries the id of the transaction that wrote it (`xmin`). The horizon of a snapshot is the oldest
-transaction that was still running. The next incremental batch holds the rows written at or after that horizon: rows
-that are read twice merge by id, and a late commit is not missed, as it would be with a high-water mark of ids or
-times. Deletes leave no row version; comparing counts reveals them.
+The next batch holds the rows written by transactions (`xmin`) at or after the horizon: the oldest one still running in
+the snapshot of the batch before. Rows that are read twice merge by id, and comparing counts reveals deleted rows.
 """
 
 from __future__ import annotations
