@@ -85,13 +85,12 @@ def _write_batch(options: argparse.Namespace) -> None:
     history = _history(options)
     batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
     with tempfile.TemporaryDirectory() as spare:
-        is_remote = isinstance(exports_dir, str)
-        here = Path(spare if is_remote else exports_dir)
+        here = Path(spare) if isinstance(exports_dir, str) else exports_dir
         if options.plain:
             folder = write_plain_batch(here, batch_id, history)
         else:
             folder = write_batch(here, batch_id, history, options.format)
-        print(land_remotely(folder, str(exports_dir)) if is_remote else folder)
+        print(land_remotely(folder, exports_dir) if isinstance(exports_dir, str) else folder)
 
 
 def _history(options: argparse.Namespace) -> TicketingHistory:
