@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -21,6 +22,8 @@ from acl_assets.simulator.live_system import EXPORT_ROLE, Demand, LiveSystemErro
 from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.util.object_storage import ObjectStorageError
+
+_say = partial(print, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,10 +110,6 @@ def _live(options: argparse.Namespace) -> None:
             sell(server, dsn, Demand(options.rate, options.buyers, options.refunds == "delete"))
     except KeyboardInterrupt:
         _say(f"The sale has ended. The data is kept in {data_dir}.")
-
-
-def _say(message: str) -> None:
-    print(message, flush=True)
 
 
 if __name__ == "__main__":

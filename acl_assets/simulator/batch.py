@@ -144,9 +144,8 @@ def _write_tables(
 def open_table_file(path: Path, schema: pa.Schema) -> Iterator[csv.CSVWriter | pq.ParquetWriter]:
     """Give a writer with `write_table`, in the format of the file's name; equal content gives equal files."""
     if path.suffix == ".parquet":
-        columns = [name for name in _REPETITIVE_COLUMNS if name in schema.names]
         with pq.ParquetWriter(
-            path, schema, compression="zstd", use_dictionary=columns, write_page_checksum=True
+            path, schema, compression="zstd", use_dictionary=_REPETITIVE_COLUMNS, write_page_checksum=True
         ) as writer:
             yield writer
         return

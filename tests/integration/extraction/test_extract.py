@@ -32,7 +32,7 @@ from psycopg2.extensions import make_dsn
 from refreshes import environment, land_batch, land_plain_batch, wait_until
 
 from acl_assets.extraction.extract import extract
-from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError, only_extract
+from acl_assets.extraction.extracted_batch import ExtractionError, only_extract
 from acl_assets.extraction.throttle import ThrottleLimits
 from acl_assets.landing_zone.manifest import UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
@@ -165,15 +165,6 @@ def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) 
     with when_logged("tickets:", land_another), pytest.raises(ExtractionError, match="is no longer the newest"):
         extract(extractable)
     assert folders(extractable) == ["another", first.batch_id]
-
-
-def test_extract_is_refused_when_it_would_be_ordered_before_the_newest_batch(extractable: Settings) -> None:
-    """Batches are ordered by export time: one before a batch with a wrong clock would never be used."""
-    extract(extractable)
-    soon = landed_chain(extractable).newest.exported_at + timedelta(minutes=10)
-    land_batch(extractable, "soon", exported_at=soon)
-    with pytest.raises(SourceUnusableError, match="if that batch's clock was wrong, take it out"):
-        extract(extractable)
 
 
 # What goes wrong in the middle --------------------------------------------------------------------------------

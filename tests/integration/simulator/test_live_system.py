@@ -7,14 +7,7 @@ import pytest
 from postgres import execute
 from refreshes import SMALL
 
-from acl_assets.simulator.live_system import (
-    EXPORT_ROLE,
-    Demand,
-    LiveSystemError,
-    load_history,
-    open_ticketing_database,
-    sell,
-)
+from acl_assets.simulator.live_system import Demand, LiveSystemError, sell
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.simulator.sales import TicketingHistory
 from acl_assets.source_schema import SOURCE_TABLES
@@ -42,21 +35,6 @@ def test_every_table_holds_the_rows_of_the_simulator(ticketing_dsn: str):
         assert loaded == [tuple(row.values()) for row in pa.concat_tables(pieces).to_pylist()], table
         following = f"select nextval(pg_get_serial_sequence('{table}', 'id')) - max(id) from {table}"
         assert execute(ticketing_dsn, following) == [(1,)], table
-
-
-def test_existing_parts_of_a_database_are_kept(postgres_server: PostgresServer):
-    lines: list[str] = []
-    try:
-        dsn = open_ticketing_database(postgres_server, TicketingHistory(SMALL), lines.append)
-        assert len([line for line in lines if line.endswith(" tickets are loaded.")]) >= 5
-        execute(dsn, "delete from tickets where id = 1")
-        tickets = count(dsn, "tickets")
-        assert open_ticketing_database(postgres_server, TicketingHistory(SMALL), lines.append) == dsn
-        assert count(postgres_server.dsn("ticketing", EXPORT_ROLE), "tickets") == tickets
-        with pytest.raises(LiveSystemError, match="bands has rows"):
-            load_history(dsn, TicketingHistory(SMALL))
-    finally:
-        execute(postgres_server.dsn(), "drop database if exists ticketing with (force)")
 
 
 def test_sale_continues_the_history_with_slow_payments(postgres_server: PostgresServer, ticketing_dsn: str):

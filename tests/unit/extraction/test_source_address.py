@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 
 import pytest
 
 from acl_assets.extraction.connection import SourceConnection, read_dsn
-from acl_assets.extraction.extract import extract
-from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
-from acl_assets.settings import Settings
+from acl_assets.extraction.extracted_batch import SourceUnusableError
 
 # The password is xq7 and zj3 with a character between them that ends it too early, or none; no piece may be shown.
 PIECES = ("xq7", "zj3")
@@ -55,17 +52,6 @@ def test_neither_description_nor_driver_error_shows_the_password(dsn: str, descr
     with pytest.raises(SourceUnusableError, match="No connection to") as raised:
         SourceConnection(dsn)
     assert shown_pieces(raised.value) == []
-
-
-def test_the_standby_s_address_is_not_shown_when_the_primary_is_read_instead(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "acl_assets.extraction")
-    standby = "postgresql://me@127.0.0.1:xq7zj3/ticketing"
-    with pytest.raises(ExtractionError) as raised:
-        extract(settings.with_changes(ticketing_dsn=WITHOUT_CERTAINTY[0], ticketing_standby_dsn=standby))
-    assert "Extracting from the primary instead of the standby" in caplog.text
-    assert [piece for piece in PIECES if piece in caplog.text] + shown_pieces(raised.value) == []
 
 
 def test_an_address_keeps_what_it_says_and_gets_what_it_leaves_out() -> None:
