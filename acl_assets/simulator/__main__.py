@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_history_arguments(write)
     write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
     write.add_argument(
-        "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
+        "--plain", action="store_true", help="six CSV files without a manifest, as an export by hand leaves them"
     )
 
     live = commands.add_parser("live", help="run a PostgreSQL database that sells tickets, until Ctrl-C")
