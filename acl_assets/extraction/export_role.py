@@ -30,12 +30,12 @@ def require_export_role(source: SourceConnection, schema: str) -> None:
     if version < OLDEST_SERVER_VERSION:
         raise ExtractionError(f"The server at {source.name} has version {version}; PostgreSQL 13 or newer is needed.")
     _require_tables(source, schema)
-    powers = source.rows(_powers_query(schema, version), "look at the role's privileges")
-    if powers:
-        reasons = "; ".join(power["reason"] for power in powers)
+    powers = [row["reason"] for row in source.rows(_powers_query(schema, version), "look at the role's privileges")]
+    # A superuser has every other right.
+    if powers := [reason for reason in powers if reason.endswith(" is a superuser")] or powers:
         raise ExtractionError(
-            f"The role at {source.name} is refused, because an extract must not be able to change anything: {reasons}. "
-            f"Make the right role with {EXPORT_ROLE_SQL} and connect as that one."
+            f"The role at {source.name} is refused, because an extract must not be able to change anything: "
+            f"{'; '.join(powers)}. Make the right role with {EXPORT_ROLE_SQL} and connect as that one."
         )
 
 
@@ -75,45 +75,38 @@ def _powers_query(schema: str, version: int) -> str:
             select oid, rolname::text as role_name, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
             from pg_catalog.pg_roles
             where pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
-        ),
-        superusers as (
-            select role_name || ' is a superuser' as reason from reachable where rolsuper
-        ),
-        powers as (
-            select role_name || ' ' || power as reason
-            from reachable
-            cross join lateral (
-                values
-                (rolcreatedb, 'may create databases'),
-                (rolcreaterole, 'may create roles'),
-                (rolreplication, 'may replicate'),
-                (rolbypassrls, 'goes around row security')
-            ) as attributes (is_given, power)
-            where is_given
-            union all
-            select 'it is a member of ' || role_name from reachable
-            where role_name in ({", ".join(quoted_text(role) for role in _WRITING_ROLES)})
-            union all
-            select role_name || ' may create objects in schema ' || {quoted_text(schema)} from reachable
-            where pg_catalog.has_schema_privilege(oid, {quoted_text(schema)}, 'CREATE')
-            union all
-            select role_name || ' may create schemas in the database' from reachable
-            where pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE')
-            union all
-            select
-                role_name || ' has ' || string_agg(privilege, ', ' order by privilege) || ' on ' || source_table::text
-            from reachable
-            cross join (values {tables}) as tables (source_table)
-            cross join unnest(array[{", ".join(quoted_text(privilege) for privilege in privileges)}]) as privilege
-            where
-                case
-                    when privilege in ('INSERT', 'UPDATE')
-                        then pg_catalog.has_any_column_privilege(oid, source_table, privilege)
-                    else pg_catalog.has_table_privilege(oid, source_table, privilege)
-                end
-            group by role_name, source_table
         )
-        select reason from superusers
+        select role_name || ' ' || power as reason
+        from reachable
+        cross join lateral (
+            values
+            (rolsuper, 'is a superuser'),
+            (rolcreatedb, 'may create databases'),
+            (rolcreaterole, 'may create roles'),
+            (rolreplication, 'may replicate'),
+            (rolbypassrls, 'goes around row security')
+        ) as attributes (is_given, power)
+        where is_given
         union all
-        select reason from powers where not exists (select from superusers)
+        select 'it is a member of ' || role_name from reachable
+        where role_name in ({", ".join(quoted_text(role) for role in _WRITING_ROLES)})
+        union all
+        select role_name || ' may create objects in schema ' || {quoted_text(schema)} from reachable
+        where pg_catalog.has_schema_privilege(oid, {quoted_text(schema)}, 'CREATE')
+        union all
+        select role_name || ' may create schemas in the database' from reachable
+        where pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE')
+        union all
+        select
+            role_name || ' has ' || string_agg(privilege, ', ' order by privilege) || ' on ' || source_table::text
+        from reachable
+        cross join (values {tables}) as tables (source_table)
+        cross join unnest(array[{", ".join(quoted_text(privilege) for privilege in privileges)}]) as privilege
+        where
+            case
+                when privilege in ('INSERT', 'UPDATE')
+                    then pg_catalog.has_any_column_privilege(oid, source_table, privilege)
+                else pg_catalog.has_table_privilege(oid, source_table, privilege)
+            end
+        group by role_name, source_table
         """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shutil
 import signal
 import sys
@@ -56,6 +55,7 @@ from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings, SettingsError, secret_text
 from acl_assets.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable, arrow_schema
+from acl_assets.util.atomic_write import fsync_path
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.sql import qualified_name, quoted_name
 
@@ -91,7 +91,7 @@ def extract(settings: Settings, *, full: bool = False, limits: ThrottleLimits | 
             "ticketing database with the export role, such as postgresql://acl_export@db.example.org:5432/ticketing."
         )
     try:
-        with only_extract(settings.extracts_dir, settings.exports_url):
+        with only_extract(settings):
             chain, full_because = _find_chain(settings, full)
             job = _Extract(settings, chain, full_because, limits or ThrottleLimits())
             for dsn in addresses[:-1]:
@@ -147,7 +147,10 @@ class _Extract:
     def run(self, dsn: str) -> Extraction:
         """Read from one server and land the batch."""
         schema, mb_per_s = self.settings.ticketing_schema, self.settings.extract_mb_per_s
-        with SourceConnection(dsn) as source, Throttle(dsn, schema, mb_per_s, self.limits) as throttle:
+        with (
+            closing(SourceConnection(dsn)) as source,
+            closing(Throttle(dsn, schema, mb_per_s, self.limits)) as throttle,
+        ):
             require_export_role(source, schema)
             pace = f"at {mb_per_s:g} MB/s at most" if mb_per_s else "without a rate limit"
             _log.info(f"Extracting from {source.name}, {pace}.")
@@ -165,9 +168,10 @@ class _Extract:
         require_guard_rails(source)
         before = SourceSnapshot.from_manifest(self.chain.newest.source_snapshot) if self.chain else None
         self._require_later(snapshot, before, exported_at)
-        if before is not None:
-            full_because = full_because or full_because_of_source(before, snapshot)
-        condition = None if full_because or before is None else changed_rows_condition(before.xid_horizon)
+        condition = None
+        if before is not None and not full_because:
+            full_because = full_because_of_source(before, snapshot)
+            condition = None if full_because else changed_rows_condition(before.xid_horizon)
         why = f"because {full_because}" if full_because else "with what changed since the batch before"
         _log.info(f"Reading a batch of {exported_at.isoformat()}: {'incremental' if condition else 'full'}, {why}.")
         throttle.reader_pid = source.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
@@ -182,19 +186,18 @@ class _Extract:
                 exported_at=exported_at,
                 tables=tables,
                 source_snapshot={**asdict(snapshot), "full_because": full_because},
-                continues_from=self._predecessor(self.chain, tables, folder) if condition and self.chain else None,
+                continues_from=self._predecessor(self.chain, tables, folder) if self.chain and condition else None,
             )
             write_manifest(folder, manifest)
             exports_url = self.settings.exports_url
             landed = land_remotely(folder, exports_url) if exports_url else str(folder)
-        seconds = time.monotonic() - began
         rows = sum(table.rows or 0 for table in tables.values())
         size = sum(file.bytes for table in tables.values() for file in table.files) / 1e6
         _log.info(
             f"Landed {manifest.kind} batch {manifest.batch_id}: {rows:,} rows, {size:,.1f} MB of Parquet, in "
-            f"{seconds:.1f} s."
+            f"{time.monotonic() - began:.1f} s."
         )
-        return Extraction(**vars(manifest), folder=landed, full_because=full_because, seconds=seconds)
+        return Extraction(**vars(manifest), folder=landed, full_because=full_because)
 
     def _require_later(self, now: SourceSnapshot, before: SourceSnapshot | None, exported_at: datetime) -> None:
         """Refuse an instant that would order the batch before one that has landed: no refresh would ever use it."""
@@ -268,7 +271,7 @@ def _write_parquet(
     schema = arrow_schema(table)
     # PostgreSQL's binary COPY format adds 7 bytes to a row and 4 to a value; Arrow has as many for a text.
     overhead = 7 + 4 * sum(column.type != "text" for column in table.columns)
-    rows = received = 0
+    rows = rows_in_groups = received = 0
     waiting: list[pa.RecordBatch] = []
     began = logged_at = time.monotonic()
 
@@ -276,28 +279,23 @@ def _write_parquet(
         share, speed = rows / max(rows_at_source, 1), received / 1e6 / max(time.monotonic() - began, 1e-3)
         _log.info(f"{table.name}: {rows:,} rows {what} ({share:.0%}), {received / 1e6:,.1f} MB, {speed:.1f} MB/s")
 
-    with (
-        path.open("xb") as stream,
-        # Most columns are keys and unique texts, for which dictionaries cost time and space.
-        pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False, write_page_checksum=True) as writer,
-    ):
+    # Most columns are keys and unique texts, for which dictionaries cost time and space.
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False, write_page_checksum=True) as writer:
         for batch in batches:
-            waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            waiting.append(batch)
             rows += batch.num_rows
-            if sum(each.num_rows for each in waiting) >= _ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_batches(waiting))
-                waiting = []
             size = batch.nbytes + batch.num_rows * overhead
             throttle.wait(size)
             received += size
+            if rows - rows_in_groups >= _ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_batches(waiting))
+                waiting, rows_in_groups = [], rows
             if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:
                 logged_at = time.monotonic()
                 log("read so far")
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
-        writer.close()
-        stream.flush()
-        os.fsync(stream.fileno())
+    fsync_path(path)
     log("read")
     return rows
 

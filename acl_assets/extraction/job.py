@@ -25,15 +25,12 @@ from acl_assets.asset_keys import (
     TICKETING_OWNERS,
     ticketing_key,
 )
-from acl_assets.extraction.extracted_batch import Extraction, ExtractionError, remove_left_overs
+from acl_assets.extraction.extracted_batch import Extraction, ExtractionError, only_extract
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.code_links import code_link
 from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
-
-_EXTRACT = "acl_assets.extraction.extract:extract_and_tell"
-
 
 ticketing_tables = [
     AssetSpec(
@@ -70,12 +67,15 @@ def extract_tables(context: OpExecutionContext, config: ExtractConfig, settings:
         settings = settings.with_changes(extract_mb_per_s=config.mb_per_second)
     try:
         with ChildProcesses() as process:
-            extraction = process.call(_EXTRACT, settings, full=config.full, log=log)
+            extraction = process.call(
+                "acl_assets.extraction.extract:extract_and_tell", settings, full=config.full, log=log
+            )
     except ExtractionError as error:
         raise Failure(str(error), allow_retries=False) from None
     except BaseException as error:
-        # The process died, or the run was cancelled and the process was killed with the block.
-        remove_left_overs(settings.extracts_dir, settings.exports_url)
+        # The process died, or the run was cancelled and the process was killed with the block. Remove what it left.
+        with only_extract(settings):
+            pass
         if isinstance(error, ChildProcessDiedError):
             raise Failure(str(error)) from None
         raise

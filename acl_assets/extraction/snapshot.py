@@ -1,9 +1,7 @@
 """Identify the snapshot that an extract reads, and decide whether an incremental batch can continue the batch before.
 
-Every row version carries the id of the transaction that wrote it (`xmin`). The horizon of a snapshot is the oldest
-transaction that was still running. The next incremental batch holds the rows written at or after that horizon: rows
-that are read twice merge by id, and a late commit is not missed, as it would be with a high-water mark of ids or
-times. Deletes leave no row version; comparing counts reveals them.
+The next batch holds the rows written by transactions (`xmin`) at or after the horizon: the oldest one still running in
+the snapshot of the batch before. Rows that are read twice merge by id, and comparing counts reveals deleted rows.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ _IDENTITY = {
     "database_oid": "the database's oid",
     "schema": "the schema",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEDULE_JITTER = timedelta(hours=1)
 
 
@@ -89,15 +86,11 @@ _SNAPSHOT_QUERY = """
         pg_current_snapshot()::text as snapshot,
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xid_horizon,
         pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_xid,
-        (
-            1000000 * extract(
-                epoch from case
-                    when pg_is_in_recovery() and pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
-                        then coalesce(pg_last_xact_replay_timestamp(), statement_timestamp())
-                    else statement_timestamp()
-                end
-            )
-        )::bigint as microseconds
+        case
+            when pg_is_in_recovery() and pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
+                then coalesce(pg_last_xact_replay_timestamp(), statement_timestamp())
+            else statement_timestamp()
+        end as taken_at
 """
 
 
@@ -107,7 +100,7 @@ def read_snapshot(source: SourceConnection, schema: str) -> tuple[SourceSnapshot
     On a standby that has not replayed all it received, the instant is that of the last replayed commit.
     """
     row = source.rows(_SNAPSHOT_QUERY, "take a snapshot")[0]
-    taken_at = _EPOCH + timedelta(microseconds=row.pop("microseconds"))
+    taken_at: datetime = row.pop("taken_at").astimezone(UTC)
     return SourceSnapshot(schema=schema, **row), taken_at
 
 
@@ -122,13 +115,13 @@ def changed_rows_condition(horizon: int) -> str:
 
 def full_because_of_landing_zone(chain: BatchChain, full_extract_days: float, now: datetime) -> str | None:
     """Return why the batch chain of a landing zone cannot be continued, or None if it can."""
-    newest = chain.newest
-    if SourceSnapshot.from_manifest(newest.source_snapshot) is None:
-        return f"batch {newest.batch_id} records no snapshot of a PostgreSQL server to continue from"
+    if SourceSnapshot.from_manifest(chain.newest.source_snapshot) is None:
+        return f"batch {chain.newest.batch_id} records no snapshot of a PostgreSQL server to continue from"
     for batch in chain.batches:
-        for table in batch.tables.values():
-            if table.rows_at_source is None or any(not file.path.endswith(".parquet") for file in table.files):
-                return f"batch {batch.batch_id} is not one that an extract wrote"
+        tables = batch.tables.values()
+        is_parquet = all(file.path.endswith(".parquet") for table in tables for file in table.files)
+        if not is_parquet or any(table.rows_at_source is None for table in tables):
+            return f"batch {batch.batch_id} is not one that an extract wrote"
     last_full = chain.batches[0]
     if now - last_full.exported_at >= timedelta(days=full_extract_days) - _SCHEDULE_JITTER:
         days = f"{full_extract_days:g} day{'s' if full_extract_days != 1 else ''}"

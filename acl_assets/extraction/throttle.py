@@ -7,14 +7,9 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg2
-from psycopg2.extras import RealDictCursor
-
-from acl_assets.extraction.connection import connection_info, patiently, server_message
+from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.util.sql import qualified_name
 
@@ -22,6 +17,8 @@ _BLIND_BYTES_PER_S = 2e6
 _CATCH_UP_SECONDS = 0.25
 _PROBES = 5
 _NEWEST_TICKETS = 10_000
+_SLOW_PROBE_FACTOR = 8.0
+_QUERY_CANCELED = "57014"  # SQLSTATE
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +29,9 @@ _SIGNALS = """
     )
     select
         (select count(*) from waiting) as lock_waits,
-        (select count(*) from waiting where %(reader)s = any(pg_blocking_pids(pid))) as blocked_by_reader,
+        (select count(*) from waiting where {reader} = any(pg_blocking_pids(pid))) as blocked_by_reader,
         not exists (
-            select from pg_stat_activity where pid = %(reader)s and state <> 'active'
+            select from pg_stat_activity where pid = {reader} and state <> 'active'
         ) as is_sending,
         case
             when pg_is_in_recovery() and pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
@@ -50,15 +47,14 @@ class ThrottleLimits:
 
     Attributes:
         lock_waits: sessions that wait for a lock.
-        probe_factor: latency of the probe query, in multiples of its latency before the extract began.
-        probe_ms: bounds of that limit in milliseconds: a faster probe is never slow, a slower one always is.
+        probe_ms: bounds of the limit for the probe query, in milliseconds; between them the limit is eight times the
+            latency before the extract began.
         replay_lag_seconds: lag of the standby that is read.
         seconds_between_looks: interval of the checks.
         longest_pause_seconds: a longer pause ends the extract, because its snapshot holds vacuum back.
     """
 
     lock_waits: int = 5
-    probe_factor: float = 8.0
     probe_ms: tuple[float, float] = (25.0, 500.0)
     replay_lag_seconds: float = 30.0
     seconds_between_looks: float = 1.0
@@ -77,17 +73,16 @@ class Throttle:
         self._dsn, self._limits = dsn, limits
         self._tickets = qualified_name(schema, "tickets")
         self._bytes_per_s = mb_per_s * 1e6 or math.inf
-        self._session: Any = None
+        self._session: SourceConnection | None = None
         self._slow_probe_ms: float | None = None
         self._is_blind = False
         self._looked_at = self._may_read_at = -math.inf
 
-    def __enter__(self) -> Throttle:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """End the second session."""
         if self._session is not None:
             self._session.close()
+            self._session = None
 
     def wait(self, received: int = 0) -> None:
         """Return when the reader, which has received this number of bytes, may continue.
@@ -115,21 +110,23 @@ class Throttle:
         if time.monotonic() - self._looked_at < self._limits.seconds_between_looks:
             return None
         try:
-            self._session = self._session or patiently(self._open)
-            signals, probe_ms = self._row(_SIGNALS, {"reader": self.reader_pid}), self._probe()
-            if self._slow_probe_ms is None:
-                lowest, highest = self._limits.probe_ms
-                self._slow_probe_ms = min(max(self._limits.probe_factor * probe_ms, lowest), highest)
-        except psycopg2.Error as error:
-            self._session = None
+            session = self._open()
+            (signals,) = session.rows(_SIGNALS.format(reader=self.reader_pid), "measure the load")
+            probe_ms = self._probe(session)
+        except ExtractionError as error:
+            self.close()
             if not self._is_blind:
-                message = server_message(str(error), self._dsn)
-                _log.warning(f"The server's load cannot be measured, so reading is slow: {message}.")
+                # Without the advice for an extract that ended.
+                reason = str(error).partition(". ")[0]
+                _log.warning(f"The server's load cannot be measured, so reading is slow: {reason}.")
             self._is_blind = True
             return None
         finally:
             self._looked_at = time.monotonic()
         self._is_blind = False
+        if self._slow_probe_ms is None:
+            lowest, highest = self._limits.probe_ms
+            self._slow_probe_ms = min(max(_SLOW_PROBE_FACTOR * probe_ms, lowest), highest)
         if signals["blocked_by_reader"]:
             raise ExtractionError(
                 f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
@@ -145,26 +142,23 @@ class Throttle:
                 return f"the standby is {signals['replay_lag']:,.0f} s behind"
         return None
 
-    def _open(self) -> Any:
-        session = psycopg2.connect(connection_info(self._dsn), cursor_factory=RealDictCursor)
-        session.set_session(readonly=True, autocommit=True)
-        with session.cursor() as cursor:
-            cursor.execute("set statement_timeout = '2s'")
-        return session
+    def _open(self) -> SourceConnection:
+        if self._session is None:
+            self._session = SourceConnection(self._dsn)
+            self._session.rows("set statement_timeout = '2s'", "set a timeout")
+        return self._session
 
-    def _probe(self) -> float:
+    def _probe(self, session: SourceConnection) -> float:
         """Return the median latency, in milliseconds, of looking up some of the newest tickets, as buyers do."""
         table, latencies = self._tickets, []
         for offset in random.sample(range(_NEWEST_TICKETS), _PROBES):
+            query = f"select price from {table} where id = (select max(id) - {offset} from {table})"
             began = time.perf_counter()
             try:
-                self._row(f"select price from {table} where id = (select max(id) - {offset} from {table})")
-            except psycopg2.errors.QueryCanceled:
-                return math.inf
+                session.rows(query, "look up a ticket")
+            except ExtractionError as error:
+                if error.sqlstate == _QUERY_CANCELED:
+                    return math.inf
+                raise
             latencies.append((time.perf_counter() - began) * 1_000)
         return statistics.median(latencies)
-
-    def _row(self, query: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        with self._session.cursor() as cursor:
-            cursor.execute(query, parameters)
-            return cursor.fetchone()

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -21,6 +22,8 @@ from acl_assets.simulator.live_system import EXPORT_ROLE, Demand, LiveSystemErro
 from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.util.object_storage import ObjectStorageError
+
+_say = partial(print, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_history_arguments(write)
     write.add_argument("--format", choices=BATCH_FORMATS, default="parquet", help="of the files (%(default)s)")
     write.add_argument(
-        "--plain", action="store_true", help="six CSV files without a manifest, as psql's \\copy leaves them"
+        "--plain", action="store_true", help="six CSV files without a manifest, as an export by hand leaves them"
     )
 
     live = commands.add_parser("live", help="run a PostgreSQL database that sells tickets, until Ctrl-C")
@@ -85,13 +88,12 @@ def _write_batch(options: argparse.Namespace) -> None:
     history = _history(options)
     batch_id = options.batch_id or f"simulated-{history.exported_at:%Y%m%dT%H%M%SZ}"
     with tempfile.TemporaryDirectory() as spare:
-        is_remote = isinstance(exports_dir, str)
-        here = Path(spare if is_remote else exports_dir)
+        here = Path(spare) if isinstance(exports_dir, str) else exports_dir
         if options.plain:
             folder = write_plain_batch(here, batch_id, history)
         else:
             folder = write_batch(here, batch_id, history, options.format)
-        print(land_remotely(folder, str(exports_dir)) if is_remote else folder)
+        print(land_remotely(folder, exports_dir) if isinstance(exports_dir, str) else folder)
 
 
 def _history(options: argparse.Namespace) -> TicketingHistory:
@@ -108,10 +110,6 @@ def _live(options: argparse.Namespace) -> None:
             sell(server, dsn, Demand(options.rate, options.buyers, options.refunds == "delete"))
     except KeyboardInterrupt:
         _say(f"The sale has ended. The data is kept in {data_dir}.")
-
-
-def _say(message: str) -> None:
-    print(message, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -19,11 +19,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import csv
 from tqdm import tqdm
 
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
-    BatchError,
+    UNFINISHED_MANIFEST_NAME,
     Manifest,
     ManifestTable,
     Predecessor,
@@ -50,8 +51,7 @@ def write_batch(
     Raises:
         BatchError: a batch of that name exists; batches are immutable.
     """
-    folder = begin_batch(exports_dir, batch_id)
-    with _removed_on_failure(folder):
+    with _new_batch(exports_dir, batch_id) as folder:
         tables = _write_tables(folder, _with_progress(history, batch_id), batch_format)
         snapshot = {"simulated": True, "scale": history.scale, "seed": history.seed}
         write_manifest(folder, Manifest(batch_id, "full", history.exported_at, tables, snapshot))
@@ -59,38 +59,27 @@ def write_batch(
 
 
 def write_plain_batch(exports_dir: Path, batch_id: str, history: TicketingHistory) -> Path:
-    r"""Write CSV files without a manifest, as psql's `\copy … csv header` does, and return their folder.
+    """Write CSV files without a manifest, as an export by hand leaves them; errors and result as for `write_batch`.
 
     The files' modification time is the instant of the export.
-
-    Raises:
-        BatchError: a folder of that name exists.
     """
-    folder = exports_dir / batch_id
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise BatchError(f"{folder} is there already; choose another batch id.") from None
-    with _removed_on_failure(folder):
+    with _new_batch(exports_dir, batch_id) as folder:
         _write_tables(folder, _with_progress(history, batch_id), "csv")
         for path in folder.iterdir():
             os.utime(path, (history.exported_at.timestamp(),) * 2)
+        (folder / UNFINISHED_MANIFEST_NAME).unlink()
     return folder
 
 
 def write_incremental_batch(
     predecessor: Path, batch_id: str, earlier: Rows, later: Rows, exported_at: datetime
 ) -> Path:
-    """Write the rows that are new or changed since the batch in the folder `predecessor`, and return their folder.
+    """Write the rows that are new or changed since the batch in the folder `predecessor`.
 
     `earlier` are all rows when the predecessor was exported, `later` those at the instant of this export. Deleted rows
-    leave no trace, as in reality.
-
-    Raises:
-        BatchError: a batch of that name exists; batches are immutable.
+    leave no trace, as in reality. Errors and result are those of `write_batch`.
     """
-    folder = begin_batch(predecessor.parent, batch_id)
-    with _removed_on_failure(folder):
+    with _new_batch(predecessor.parent, batch_id) as folder:
         hashes: dict[str, list[npt.NDArray[np.uint64]]] = {name: [np.empty(0, np.uint64)] for name in SOURCE_TABLES}
         for name, rows in earlier:
             hashes[name].append(_row_hashes(rows))
@@ -107,9 +96,11 @@ def _row_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
 
 
 @contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
+def _new_batch(exports_dir: Path, batch_id: str) -> Iterator[Path]:
+    """Make the folder of a batch, which is removed if the block fails."""
+    folder = begin_batch(exports_dir, batch_id)
     try:
-        yield
+        yield folder
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -132,7 +123,7 @@ def _write_tables(
     at_source, written = Counter[str](), Counter[str]()
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(closing(open_table_file(folder / path, ARROW_SCHEMAS[name])))
+            name: stack.enter_context(open_table_file(folder / path, ARROW_SCHEMAS[name]))
             for name, path in paths.items()
         }
         for name, rows in stream:
@@ -149,52 +140,18 @@ def _write_tables(
     }
 
 
-def open_table_file(path: Path, schema: pa.Schema) -> CsvWriter | pq.ParquetWriter:
-    """Begin a file of an export in the format of its name; both writers have `write_table` and `close`."""
-    if path.suffix != ".parquet":
-        return CsvWriter(path, schema)
-    repetitive = [name for name in _REPETITIVE_COLUMNS if name in schema.names]
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repetitive, write_page_checksum=True)
-
-
-class CsvWriter:
-    """Write a CSV file with a header, compressed as its name says; equal content gives equal files."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        if path.suffix == ".gz":
-            self._stream = gzip.GzipFile(path, "wb", compresslevel=1, mtime=0)
-        else:
-            self._stream = pa.output_stream(path, compression="zstd" if path.suffix == ".zst" else None)
-        self._stream.write(f"{','.join(schema.names)}\n".encode())
-
-    def write_table(self, rows: pa.Table) -> None:
-        """Append rows."""
-        for piece in rows.to_batches():
-            self._stream.write(csv_lines(piece))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._stream.close()
-
-
-def csv_lines(rows: pa.RecordBatch) -> pa.Buffer:
-    """Format rows as PostgreSQL does: quotes where needed, NULL empty, empty text quoted, times in UTC.
-
-    Timestamps must be whole seconds.
-    """
-    fields = [_csv_field(column) for column in rows.columns]
-    lines = pc.binary_join_element_wise(*fields, ",", null_handling="replace", null_replacement="")
-    text = pc.binary_join_element_wise(lines, "", "\n")
-    _, offsets, characters = text.buffers()
-    # The buffer can be longer than the text: that of no lines at all is.
-    return characters.slice(0, np.frombuffer(offsets, np.int32)[len(text)])
-
-
-def _csv_field(column: pa.Array) -> pa.StringArray:
-    if pa.types.is_timestamp(column.type):
-        seconds = column.cast(pa.timestamp("s", tz="UTC")).cast(pa.timestamp("s"))
-        return pc.binary_join_element_wise(seconds.cast(pa.string()), "+00", "")
-    if pa.types.is_string(column.type):
-        quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
-        return pc.if_else(pc.match_substring_regex(column, r'^$|^\\\.$|[",\r\n]'), quoted, column)
-    return column.cast(pa.string())
+@contextmanager
+def open_table_file(path: Path, schema: pa.Schema) -> Iterator[csv.CSVWriter | pq.ParquetWriter]:
+    """Give a writer with `write_table`, in the format of the file's name; equal content gives equal files."""
+    if path.suffix == ".parquet":
+        with pq.ParquetWriter(
+            path, schema, compression="zstd", use_dictionary=_REPETITIVE_COLUMNS, write_page_checksum=True
+        ) as writer:
+            yield writer
+        return
+    if path.suffix == ".gz":
+        stream = gzip.GzipFile(path, "wb", compresslevel=1, mtime=0)
+    else:
+        stream = pa.output_stream(path, compression="zstd" if path.suffix == ".zst" else None)
+    with stream, csv.CSVWriter(stream, schema) as writer:
+        yield writer

@@ -7,8 +7,8 @@ festival has the highest total of the first stage and a modest average.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -30,8 +30,7 @@ LAST_PUBLISHED_FESTIVAL = 2021
 FIRST_TWO_WEEKEND_FESTIVAL = 2013
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """A venue: its share of all performances (0-1) and the fill rate (0-1) an ordinary band stays below."""
 
     name: str
@@ -71,8 +70,7 @@ _MUST_INVITE, _FAITHFUL, _FIRST_NEAR_EQUAL = 0, 1, 2
 _ORDINARY, _UNSOLD = -1, -2
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(NamedTuple):
     """A story that the festival's records tell, at scale 1."""
 
     must_invite_shows: int = 6  # of the band that outsells all others, at the first stage
@@ -96,8 +94,7 @@ _UNSOLD_PERFORMANCES = 2
 _BASE_PRICES = np.repeat(np.array([15, 20, 25, 30, 35], dtype=np.int64), [170, 219, 252, 193, 166])
 
 
-@dataclass(frozen=True)
-class Lineup:
+class Lineup(NamedTuple):
     """All performances of all festivals, one element per performance, ordered by festival.
 
     `festival` indexes the festivals in order of year, `stage` indexes `STAGES`, `band` is a band's place in

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -16,8 +16,8 @@ from typing import Any
 
 import psycopg2
 import pyarrow as pa
+from pyarrow import csv
 
-from acl_assets.simulator.batch import csv_lines
 from acl_assets.simulator.postgres_server import PostgresServer
 from acl_assets.simulator.sales import TicketingHistory
 from acl_assets.source_schema import SOURCE_TABLES
@@ -33,46 +33,38 @@ class LiveSystemError(Exception):
 def open_ticketing_database(server: PostgresServer, history: TicketingHistory, log: Log) -> str:
     """Create the database `ticketing` with schema, history and export role, or what is missing, and return its DSN."""
     dsn = server.dsn("ticketing")
-    if not _execute(server.dsn(), "select 1 from pg_database where datname = 'ticketing'"):
-        _execute(server.dsn(), "create database ticketing")
-    if _execute(dsn, "select to_regclass('tickets')") == [(None,)]:
+    if not execute(server.dsn(), "select 1 from pg_database where datname = 'ticketing'"):
+        execute(server.dsn(), "create database ticketing")
+    if execute(dsn, "select to_regclass('tickets')") == [(None,)]:
         create_schema(dsn)
-    if not _execute(dsn, "select 1 from tickets limit 1"):
+    if not execute(dsn, "select 1 from tickets limit 1"):
         load_history(dsn, history, log)
-    _execute(dsn, (files("acl_assets.extraction") / "export_role.sql").read_text(encoding="utf-8"))
+    execute(dsn, (files("acl_assets.extraction") / "export_role.sql").read_text(encoding="utf-8"))
     return dsn
 
 
 def create_schema(dsn: str) -> None:
     """Create the tables of the ticketing system in a database that does not have them."""
-    _execute(dsn, (files("acl_assets.simulator") / "ticketing_schema.sql").read_text(encoding="utf-8"))
+    execute(dsn, (files("acl_assets.simulator") / "ticketing_schema.sql").read_text(encoding="utf-8"))
 
 
 def load_history(dsn: str, history: TicketingHistory, log: Log | None = None) -> None:
-    """Fill the empty tables with the history, in one transaction; the next ids follow those of the history.
-
-    Raises:
-        LiveSystemError: the tables are not empty.
-    """
+    """Fill the empty tables with the history, in one transaction; the next ids follow those of the history."""
     loaded = 0
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(f"lock table {', '.join(SOURCE_TABLES)} in access exclusive mode")
         # The history has every referenced row: do not check foreign keys.
         cursor.execute("set local session_replication_role = replica")
-        for table in SOURCE_TABLES:
-            cursor.execute(f"select 1 from {table} limit 1")
-            if cursor.fetchone():
-                raise LiveSystemError(f"The table {table} has rows; a history is loaded into empty tables only.")
         for table, rows in history.stream():
-            for piece in rows.to_batches():
-                lines = pa.BufferReader(csv_lines(piece))
-                cursor.copy_expert(f"copy {table} from stdin with (format csv)", lines, size=1 << 20)
+            lines = pa.BufferOutputStream()
+            csv.write_csv(rows, lines)
+            copy = f"copy {table} from stdin with (format csv, header)"
+            cursor.copy_expert(copy, pa.BufferReader(lines.getvalue()), size=1 << 20)
             loaded += rows.num_rows if table == "tickets" else 0
             if log and table == "tickets":
                 log(f"{loaded:,} of about {history.expected_tickets:,} tickets are loaded.")
         for table in SOURCE_TABLES:
             cursor.execute(f"select setval(pg_get_serial_sequence('{table}', 'id'), max(id)) from {table}")
-    _execute(dsn, f"vacuum (analyze) {', '.join(SOURCE_TABLES)}")
+    execute(dsn, f"vacuum (analyze) {', '.join(SOURCE_TABLES)}")
 
 
 @dataclass(frozen=True)
@@ -92,15 +84,16 @@ class Demand:
     seconds: int = 10**9
 
 
+_SALE_VARIABLES = ("first_purchase", "last_purchase", "opened_at", "seconds_behind", "person_count")
 _SALE = """
     with last_purchase as (select id, purchase_date as at from purchases order by id desc limit 1)
 
     select
-        coalesce(min(tickets.purchase_id), last_purchase.id) as first_purchase,
-        last_purchase.id as last_purchase,
-        extract(epoch from last_purchase.at) as opened_at,
-        extract(epoch from now() - last_purchase.at) as seconds_behind,
-        (select max(id) from people) as person_count
+        coalesce(min(tickets.purchase_id), last_purchase.id),
+        last_purchase.id,
+        extract(epoch from last_purchase.at),
+        extract(epoch from now() - last_purchase.at),
+        (select max(id) from people)
     from performances
     cross join last_purchase
     left join tickets on performances.id = tickets.performance_id
@@ -115,13 +108,11 @@ def sell(server: PostgresServer, dsn: str, demand: Demand) -> None:
     Raises:
         LiveSystemError: no performance is on sale, or the database refuses what a buyer does.
     """
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(_SALE)
-        if not (sale := cursor.fetchone()):
-            raise LiveSystemError(
-                "No performance is on sale after the last purchase. Load a history that ends before a festival."
-            )
-        variables = dict(zip([column.name for column in cursor.description], sale, strict=True))
+    if not (sale := execute(dsn, _SALE)):
+        raise LiveSystemError(
+            "No performance is on sale after the last purchase. Load a history that ends before a festival."
+        )
+    variables = dict(zip(_SALE_VARIABLES, sale[0], strict=True))
     variables["longest_payment_ms"] = round(demand.longest_payment_seconds * 1000)
     variables["is_deleted"] = int(demand.deletes_refunds)
     scripts = {"buyer.sql": 100 - demand.refund_percent, "refund.sql": demand.refund_percent}
@@ -133,23 +124,21 @@ def sell(server: PostgresServer, dsn: str, demand: Demand) -> None:
             *(f"--define={name}={value}" for name, value in variables.items()),
             dsn,
         ]
-        environment = {**os.environ, "PGAPPNAME": "box office"}
         # The summary of a sale that ends by itself is for benchmarks.
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            if process.wait():
-                raise LiveSystemError(
-                    f"The sale has ended: pgbench has exit code {process.returncode}. Its messages above say why."
-                )
-        finally:
-            process.kill()
-            process.wait()
+        environment = {**os.environ, "PGAPPNAME": "box office"}
+        ended = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
+        )
+        if ended.returncode:
+            raise LiveSystemError(
+                f"The sale has ended: pgbench has exit code {ended.returncode}. Its messages above say why."
+            )
 
 
-def _execute(dsn: str, statements: str) -> list[tuple[Any, ...]]:
+def execute(dsn: str, statements: str, parameters: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
     """Execute statements at once, several of them as one transaction, and return the rows of the last one."""
     with closing(psycopg2.connect(dsn)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(statements)
+            cursor.execute(statements, parameters)
             return cursor.fetchall() if cursor.description else []

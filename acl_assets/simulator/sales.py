@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +49,7 @@ _SLICE_TICKETS = 1 << 18
 # Every purpose has random numbers of its own, so that a later export has the rows of an earlier one.
 _LINEUP_STREAM, _BAND_STREAM, _PEOPLE_STREAM, _SEASON_STREAM, _SALE_STREAM = range(5)
 
-_GAP_EVERY = {"bands": 211, "performances": 97, "people": 997, "purchases": 487, "tickets": 1_511}
+_GAP_EVERY = {"venues": 100, "bands": 211, "performances": 97, "people": 997, "purchases": 487, "tickets": 1_511}
 
 
 class TicketingHistory:
@@ -82,23 +81,19 @@ class TicketingHistory:
         self.seed = seed
         self.exported_at = exported_at.astimezone(UTC)
         self._now = exported_at.timestamp()
-        self._years = [year for year in TICKETS_BY_FESTIVAL if _announced_at(year) < self._now]
+        # A line-up is in the database from the first of March on.
+        self._years = [year for year in TICKETS_BY_FESTIVAL if datetime(year, 3, 1, 18, tzinfo=UTC) < exported_at]
         if not self._years:
             raise ValueError(f"exported_at is {exported_at.isoformat()}, before the first line-up was known")
         self._lineup, self._band_names = plan_lineup(scale, _stream(seed, _LINEUP_STREAM), SCENARIOS[scenario])
         self._people = _people_by_festival(scale)
-        self._announced = self._lineup.of_festival(len(self._years) - 1).stop
 
     @property
     def expected_tickets(self) -> int:
         """About how many tickets the stream will hold; exact when no festival is on sale."""
-        return round(
-            sum(
-                _Season.of(self.seed, year).share_sold(self._now)
-                * int(self._lineup.tickets[self._lineup.of_festival(festival)].sum())
-                for festival, year in enumerate(self._years)
-            )
-        )
+        tickets = (self._lineup.tickets[self._lineup.of_festival(each)].sum() for each in range(len(self._years)))
+        shares = (np.interp(self._now, *_season(self.seed, year)) for year in self._years)
+        return round(sum(float(share * total) for share, total in zip(shares, tickets, strict=True)))
 
     def stream(self) -> Iterator[tuple[str, pa.Table]]:
         """Give the rows of all six tables as (table name, rows), each row after those it refers to.
@@ -106,56 +101,44 @@ class TicketingHistory:
         Each table has the columns and types of the source. Ids ascend within a table. People come festival by
         festival, purchases and tickets in pieces of bounded size, the other tables whole.
         """
+        lineup, announced = self._lineup, slice(0, self._lineup.of_festival(len(self._years) - 1).stop)
         generator = _stream(self.seed, _BAND_STREAM)
         fees = np.round(np.exp(generator.normal(1.2, 1.1, len(self._band_names))) * 4).astype(np.int32) * 250
-        yield "bands", _table("bands", _ids("bands", np.arange(len(fees))), self._band_names, fees)
+        yield _table("bands", np.arange(len(fees)), self._band_names, fees)
         names, capacities = [stage.name for stage in STAGES], [stage.capacity for stage in STAGES]
-        yield "venues", _table("venues", np.arange(1, len(STAGES) + 1), names, capacities)
-        yield "performances", self._performances()
-        purchases = tickets = 0
+        yield _table("venues", np.arange(len(STAGES)), names, capacities)
+        start, band, stage = (column[announced] for column in (lineup.start, lineup.band, lineup.stage))
+        yield _table("performances", np.arange(len(start)), start * 1_000_000, _ids("bands", band), stage + 1)
+        people = purchases = tickets = 0
         for festival, year in enumerate(self._years):
-            yield "people", self._new_people(festival, year)
-            for sale in self._sales(festival, year):
-                ids = _ids("purchases", purchases + np.arange(len(sale.purchased_at)))
-                buyers = _ids("people", sale.person)
-                yield "purchases", _table("purchases", ids, sale.purchased_at * 1_000_000, buyers)
-                ticket_ids = _ids("tickets", tickets + np.arange(len(sale.price)))
-                performances, orders = _ids("performances", sale.performance), ids[sale.purchase]
-                numbers = ticket_numbers(ticket_ids)
-                yield "tickets", _table("tickets", ticket_ids, sale.price, performances, orders, numbers)
-                purchases += len(sale.purchased_at)
-                tickets += len(sale.price)
+            new_people = np.arange(people, self._people[festival])
+            names = invent_people_names(_stream(self.seed, _PEOPLE_STREAM, year), len(new_people))
+            yield _table("people", new_people, names)
+            people += len(new_people)
+            for purchased_at, person, purchase, performance, price in self._sales(festival, year):
+                orders = purchases + np.arange(len(purchased_at))
+                yield _table("purchases", orders, purchased_at * 1_000_000, _ids("people", person))
+                places = tickets + np.arange(len(price))
+                bought_in, numbers = _ids("purchases", orders[purchase]), ticket_numbers(_ids("tickets", places))
+                yield _table("tickets", places, price, _ids("performances", performance), bought_in, numbers)
+                purchases += len(orders)
+                tickets += len(places)
 
-    def _performances(self) -> pa.Table:
-        announced = slice(0, self._announced)
-        return _table(
-            "performances",
-            _ids("performances", np.arange(self._announced)),
-            self._lineup.start[announced] * 1_000_000,
-            _ids("bands", self._lineup.band[announced]),
-            self._lineup.stage[announced] + 1,
-        )
-
-    def _new_people(self, festival: int, year: int) -> pa.Table:
-        first = self._people[festival - 1] if festival else 0
-        people = np.arange(first, self._people[festival])
-        names = invent_people_names(_stream(self.seed, _PEOPLE_STREAM, year), len(people))
-        return _table("people", _ids("people", people), names)
-
-    def _sales(self, festival: int, year: int) -> Iterator[_Sale]:
+    def _sales(self, festival: int, year: int) -> Iterator[tuple[Integers, ...]]:
         """Give the sale of one festival slice by slice, in order of time, up to the instant of the export.
 
         Each slice sells every performance the same share of its tickets, and covers the part of the season in
-        which that share of all tickets is sold.
+        which that share of all tickets is sold. Of its purchases it has time (seconds since the epoch) and person, of
+        its tickets the place of the purchase, the performance and the price.
         """
         place = self._lineup.of_festival(festival)
         tickets = self._lineup.tickets[place]
-        season = _Season.of(self.seed, year)
+        hours, share_sold = _season(self.seed, year)
         slices = max(1, -(-int(tickets.sum()) // _SLICE_TICKETS))
         rounding = _stream(self.seed, _SALE_STREAM, year).random(len(tickets))
         for number in range(slices):
             begin, end = number / slices, (number + 1) / slices
-            if season.share_sold(self._now) <= begin:
+            if np.interp(self._now, hours, share_sold) <= begin:
                 return
             on_offer = np.floor(tickets * end + rounding) - np.floor(tickets * begin + rounding)
             generator = _stream(self.seed, _SALE_STREAM, year, number)
@@ -164,52 +147,29 @@ class TicketingHistory:
             shares = begin + np.sort(generator.random(int(purchase[-1]) + 1)) * (end - begin)
             price = self._lineup.base_price[performance] + generator.choice(_PRICE_STEPS, len(performance))
             person = (generator.random(len(shares)) ** 1.25 * self._people[festival]).astype(np.int64)
-            purchased_at = np.interp(shares, season.sold, season.times).astype(np.int64)
+            purchased_at = np.interp(shares, share_sold, hours).astype(np.int64)
             made = int(np.searchsorted(purchased_at, self._now))
             sold = int(np.searchsorted(purchase, made))
-            yield _Sale(purchased_at[:made], person[:made], purchase[:sold], performance[:sold], price[:sold])
+            yield purchased_at[:made], person[:made], purchase[:sold], performance[:sold], price[:sold]
 
 
-class _Sale(NamedTuple):
-    """Consecutive purchases in order of time, and their tickets in order of purchase.
+def _season(seed: int, year: int) -> tuple[Floats, Floats]:
+    """Return the hours of a festival's sale, in seconds since the epoch, and the share sold by each (0-1).
 
-    `purchased_at` is in seconds since the epoch; `purchase` is, for each ticket, the place of its purchase.
+    The sale lasts from a morning in spring to the hour before the gates open. Buyers rush in when it opens and again
+    before the festival; weekends and evenings sell best. All of it is in daylight saving time, so days have 24 hours.
     """
-
-    purchased_at: Integers
-    person: Integers
-    purchase: Integers
-    performance: Integers
-    price: Integers
-
-
-class _Season(NamedTuple):
-    """The sale of one festival: hourly `times` (seconds since the epoch), the share `sold` by each (0-1)."""
-
-    times: Floats
-    sold: Floats
-
-    @classmethod
-    def of(cls, seed: int, year: int) -> _Season:
-        """Lay out the sale from a morning in spring to the hour before the gates open.
-
-        Buyers rush in when the sale opens and again before the festival; weekends and evenings sell best. The
-        whole season lies in daylight saving time, so every day has 24 hours.
-        """
-        generator = _stream(seed, _SEASON_STREAM, year)
-        opening = local_time(date(year, 4, 20) + timedelta(days=int(generator.integers(0, 20))), time(10))
-        closing = local_time(festival_days(year)[0], time(11))
-        hours = np.arange(round((closing - opening).total_seconds() / 3600))
-        days = (hours + opening.hour) // 24
-        rush = 1 + 9 * np.exp(-hours / 48) + 3 * np.exp((hours - len(hours)) / 220)
-        weekday = (opening.weekday() + days) % 7
-        mood = np.exp(generator.normal(0, 0.15, days[-1] + 1))[days] * np.where(weekday >= 4, 1.25, 1.0)
-        weights = rush * mood * _SALES_BY_HOUR[(hours + opening.hour) % 24]
-        sold = np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum()
-        return cls(opening.timestamp() + 3600 * np.arange(len(sold), dtype=np.float64), sold)
-
-    def share_sold(self, instant: float) -> float:
-        return float(np.interp(instant, self.times, self.sold))
+    generator = _stream(seed, _SEASON_STREAM, year)
+    opening = local_time(date(year, 4, 20) + timedelta(days=int(generator.integers(0, 20))), time(10))
+    closing = local_time(festival_days(year)[0], time(11))
+    hours = np.arange(round((closing - opening).total_seconds() / 3600))
+    days = (hours + opening.hour) // 24
+    rush = 1 + 9 * np.exp(-hours / 48) + 3 * np.exp((hours - len(hours)) / 220)
+    weekday = (opening.weekday() + days) % 7
+    mood = np.exp(generator.normal(0, 0.15, days[-1] + 1))[days] * np.where(weekday >= 4, 1.25, 1.0)
+    weights = rush * mood * _SALES_BY_HOUR[(hours + opening.hour) % 24]
+    sold = np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum()
+    return opening.timestamp() + 3600 * np.arange(len(sold), dtype=np.float64), sold
 
 
 def _fill_baskets(generator: np.random.Generator, performance: Integers) -> Integers:
@@ -237,22 +197,17 @@ def _people_by_festival(scale: float) -> list[int]:
     return [max(20, round(count)) for count in (scale * 170_000 * share**0.7).tolist()]
 
 
-def _announced_at(year: int) -> float:
-    """Return when a festival's line-up is in the database, in seconds since the epoch."""
-    return datetime(year, 3, 1, 18, tzinfo=UTC).timestamp()
-
-
 def _stream(seed: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=key)))
 
 
-def _table(name: str, *columns: object) -> pa.Table:
-    schema = ARROW_SCHEMAS[name]
+def _table(name: str, places: Integers, *columns: object) -> tuple[str, pa.Table]:
+    """Return rows with their table's name, given the places of the rows in the table and the columns after the id."""
     arrays = [
         (column if isinstance(column, pa.Array) else pa.array(column)).cast(field.type)
-        for column, field in zip(columns, schema, strict=True)
+        for column, field in zip([_ids(name, places), *columns], ARROW_SCHEMAS[name], strict=True)
     ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return name, pa.Table.from_arrays(arrays, schema=ARROW_SCHEMAS[name])
 
 
 def _ids(table: str, places: Integers) -> Integers:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg2
 
-from acl_assets.simulator.live_system import EXPORT_ROLE, open_ticketing_database
+from acl_assets.simulator.live_system import EXPORT_ROLE, execute, open_ticketing_database
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.measuring import process_tree
@@ -41,11 +40,7 @@ def running_source(folder: Path, scale: float) -> Iterator[PostgresServer]:
 
 def query(server: PostgresServer, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement in the ticketing database and return its rows."""
-    with closing(psycopg2.connect(server.dsn("ticketing"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+    return execute(server.dsn("ticketing"), statement)
 
 
 def is_read(server: PostgresServer) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psycopg2
-
+from acl_assets.simulator.live_system import execute
 from acl_assets.simulator.postgres_server import PostgresServer
+
+__all__ = ["execute"]
 
 QUICK: Mapping[str, str] = {
     "fsync": "off",
@@ -43,12 +43,3 @@ def database(server: PostgresServer, template: str = "template1") -> Iterator[st
         yield server.dsn(name)
     finally:
         execute(server.dsn(), f"drop database {name} with (force)")
-
-
-def execute(dsn: str, statement: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-    """Run one statement in a session and a transaction of its own, and give its rows."""
-    with closing(psycopg2.connect(dsn)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []

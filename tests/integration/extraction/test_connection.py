@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from extracts import EXPORT_ROLE_SQL, make_export_role
 from postgres import execute
@@ -10,7 +12,7 @@ from psycopg2.extensions import make_dsn
 from acl_assets.extraction.connection import GUARD_RAILS, SourceConnection, begin_reading, require_guard_rails
 from acl_assets.extraction.export_role import require_export_role
 from acl_assets.extraction.extract import extract
-from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
+from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 
@@ -18,17 +20,13 @@ pytestmark = pytest.mark.server
 
 
 def try_role(dsn: str) -> None:
-    with SourceConnection(dsn) as source:
+    with closing(SourceConnection(dsn)) as source:
         require_export_role(source, "public")
-
-
-# The role -----------------------------------------------------------------------------------------------------
 
 
 def test_file_makes_a_role_that_reads_the_declared_tables_and_makes_a_wrong_role_right(ticketing_dsn: str) -> None:
     execute(ticketing_dsn, "create table payments (id int, card text)")
     dsn = make_export_role(ticketing_dsn)
-    try_role(dsn)
     execute(ticketing_dsn, "grant all on all tables in schema public to acl_export")
     execute(ticketing_dsn, "grant create on schema public to acl_export")
     execute(ticketing_dsn, "alter role acl_export createdb createrole connection limit 50")
@@ -42,22 +40,16 @@ def test_file_makes_a_role_that_reads_the_declared_tables_and_makes_a_wrong_role
         "and has_table_privilege('acl_export', oid, 'SELECT')"
     )
     assert {name for (name,) in execute(ticketing_dsn, query)} == set(SOURCE_TABLES)
-    for name, value in {**GUARD_RAILS, "default_transaction_read_only": "on"}.items():
-        ((found,),) = execute(dsn, f"show {name}")
-        assert found in {value, "1min" if value == "60s" else value}
 
 
 POWERS = (
     ("alter role {role} superuser", "{role} is a superuser"),
-    ("alter role {role} createdb", "{role} may create databases"),
     ("alter role {role} bypassrls", "{role} goes around row security"),
     ("grant update (price) on tickets to {role}", "{role} has UPDATE on tickets"),
-    ("grant delete on people to {role}", "{role} has DELETE on people"),
     ("grant maintain on tickets to {role}", "{role} has MAINTAIN on tickets"),
     ("grant create on schema public to {role}", "{role} may create objects in schema public"),
     ("grant create on database {database} to {role}", "{role} may create schemas in the database"),
     ("grant pg_write_all_data to {role}", "it is a member of pg_write_all_data"),
-    ("alter table tickets owner to {role}", "{role} has DELETE, INSERT, MAINTAIN, TRIGGER, TRUNCATE, UPDATE"),
     ("grant {writer} to {role} with inherit false", "{writer} has UPDATE on tickets"),
 )
 
@@ -72,75 +64,55 @@ def test_role_that_could_write_is_refused_with_its_right(ticketing_dsn: str) -> 
         execute(ticketing_dsn, "grant update on tickets to {writer}".format(**names))
         try_role(dsn)
         execute(ticketing_dsn, statement.format(**names))
-        with pytest.raises(
-            ExtractionError, match=r"Make the right role with acl_assets/extraction/export_role\.sql"
-        ) as raised:
+        with pytest.raises(ExtractionError, match=r"Make the right role with .*export_role\.sql") as raised:
             try_role(dsn)
         assert reason.format(**names) in str(raised.value)
         for role in (names["role"], names["writer"]):
             execute(ticketing_dsn, f"reassign owned by {role} to postgres; drop owned by {role}; drop role {role}")
 
 
-def test_role_that_cannot_read_is_refused_with_what_it_lacks(ticketing_dsn: str, export_dsn: str) -> None:
-    execute(ticketing_dsn, "revoke select on people, tickets from acl_export")
-    with pytest.raises(ExtractionError, match=r"may not read people, tickets\. Grant it with .*export_role\.sql"):
-        try_role(export_dsn)
-    execute(ticketing_dsn, "revoke usage on schema public from acl_export, public")
-    with pytest.raises(ExtractionError, match=r"permission denied for schema public\. Grant .*export_role\.sql"):
-        try_role(export_dsn)
-
-
-def test_missing_tables_and_schemas_are_named(extractable: Settings, ticketing_dsn: str) -> None:
-    execute(ticketing_dsn, "alter table tickets rename to ticket")
-    with pytest.raises(ExtractionError, match=r"Schema public at .* has no tickets"):
-        extract(extractable)
-    with pytest.raises(ExtractionError, match=r"There is no schema boxoffice at .*set ACL_TICKETING_SCHEMA"):
-        extract(extractable.with_changes(ticketing_schema="boxoffice"))
-
-
-def test_rows_that_a_policy_hides_are_not_left_out_silently(extractable: Settings, ticketing_dsn: str) -> None:
-    execute(ticketing_dsn, "alter role acl_export reset row_security")
-    execute(ticketing_dsn, "alter table tickets enable row level security")
-    execute(ticketing_dsn, "create policy even on tickets for select using (id % 2 = 0)")
-    with pytest.raises(ExtractionError, match=r"would be affected by row-level security policy for table .*tickets"):
-        extract(extractable)
-
-
-def test_a_column_of_another_type_is_named(extractable: Settings, ticketing_dsn: str) -> None:
-    execute(ticketing_dsn, "alter table tickets alter column price type numeric")
-    with pytest.raises(ExtractionError, match=r"price is numeric, not int.*source_schema\.py"):
+@pytest.mark.parametrize(
+    ("statements", "error"),
+    [
+        (
+            "revoke select on people, tickets from acl_export",
+            r"may not read people, tickets\. Grant it with .*role\.sql",
+        ),
+        ("revoke usage on schema public from acl_export, public", r"permission denied for schema .* Grant .*role\.sql"),
+        ("alter table tickets rename to ticket", "Schema public at .* has no tickets"),
+        ("alter schema public rename to office", "There is no schema public at .*set ACL_TICKETING_SCHEMA"),
+        ("alter table tickets alter column price type numeric", r"price is numeric, not int.*source_schema\.py"),
+        (
+            "alter role acl_export reset row_security; alter table tickets enable row level security; "
+            "create policy even on tickets for select using (id % 2 = 0)",
+            "would be affected by row-level security policy for table .*tickets",
+        ),
+    ],
+    ids=lambda text: text.split(" ")[1],
+)
+def test_source_that_cannot_be_read_as_declared_is_refused(
+    extractable: Settings, ticketing_dsn: str, statements: str, error: str
+) -> None:
+    execute(ticketing_dsn, statements)
+    with pytest.raises(ExtractionError, match=error):
         extract(extractable)
 
 
-def test_too_many_sessions_of_the_role_are_an_error_that_says_so(extractable: Settings, export_dsn: str) -> None:
-    with (
-        SourceConnection(export_dsn),
-        SourceConnection(export_dsn),
-        pytest.raises(SourceUnusableError, match="too many connections for role"),
-    ):
-        extract(extractable)
-
-
-# The transaction ----------------------------------------------------------------------------------------------
-
-
-def test_the_transaction_is_guarded_whatever_the_role_was_set_to(ticketing_dsn: str, export_dsn: str) -> None:
+def test_transaction_is_guarded_whatever_the_role_was_set_to(ticketing_dsn: str, export_dsn: str) -> None:
     """A role made by hand may lack its settings, or have others."""
     execute(ticketing_dsn, "alter role acl_export reset all; alter role acl_export set statement_timeout = '1s'")
-    try:
-        with SourceConnection(export_dsn) as source:
-            begin_reading(source, "public")
-            require_guard_rails(source)
-            with pytest.raises(ExtractionError, match="cannot execute CREATE TABLE in a read-only transaction"):
-                source.rows("create temporary table scratch (id int)", "try to write")
-    finally:
-        execute(ticketing_dsn, EXPORT_ROLE_SQL)
+    with closing(SourceConnection(export_dsn)) as source:
+        begin_reading(source, "public")
+        require_guard_rails(source)
+        with pytest.raises(ExtractionError, match="cannot execute CREATE TABLE in a read-only transaction"):
+            source.rows("create temporary table scratch (id int)", "try to write")
 
 
-def test_transaction_that_lost_its_guard_rails_is_refused(export_dsn: str) -> None:
-    """As behind a connection pooler that gives every statement another connection."""
-    with SourceConnection(export_dsn) as source:
+def test_transaction_that_lost_its_guard_rails_is_refused(ticketing_dsn: str, export_dsn: str) -> None:
+    """As behind a connection pooler that gives every statement another connection; the role's settings stay."""
+    with closing(SourceConnection(export_dsn)) as source:
         begin_reading(source, "public")
         source.rows("commit", "end the transaction")
-        with pytest.raises(ExtractionError, match=r"is read committed.*without a connection pooler"):
+        with pytest.raises(ExtractionError, match=r"is read committed.*without a connection pooler") as raised:
             require_guard_rails(source)
+    assert not [name for name in GUARD_RAILS if f"{name} is" in str(raised.value)]

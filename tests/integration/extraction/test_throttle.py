@@ -7,8 +7,9 @@ import threading
 import time
 from contextlib import closing
 
+import psycopg2
 import pytest
-from extracts import run, session
+from extracts import run
 from postgres import execute
 from refreshes import wait_until
 
@@ -19,10 +20,10 @@ from acl_assets.extraction.throttle import Throttle, ThrottleLimits
 pytestmark = pytest.mark.server
 
 
-def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> Throttle:
+def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> closing[Throttle]:
     """A throttle that looks at every call and, but for the limits given, never pauses."""
     never = {"lock_waits": 10**9, "probe_ms": (1e9, 1e9), "seconds_between_looks": 0.0, "longest_pause_seconds": 0.0}
-    return Throttle(dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits}))
+    return closing(Throttle(dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits})))
 
 
 def test_reading_is_as_fast_as_the_rate_limit(export_dsn: str) -> None:
@@ -40,7 +41,7 @@ def test_reading_pauses_while_sessions_wait_for_locks(
     caplog.set_level(logging.INFO)
     with (
         throttle(export_dsn, lock_waits=0, longest_pause_seconds=60.0) as calm,
-        closing(session(ticketing_dsn)) as owner,
+        closing(psycopg2.connect(ticketing_dsn)) as owner,
     ):
         calm.wait()
         run(owner, "update bands set fee = 1 where id = 1")
@@ -56,7 +57,7 @@ def test_reading_pauses_while_sessions_wait_for_locks(
 
 def test_slow_probe_pauses_reading_and_a_long_pause_ends_it(ticketing_dsn: str, export_dsn: str) -> None:
     """The probe is cancelled after two seconds: what blocks it blocks buyers too."""
-    with throttle(export_dsn, probe_ms=(500, 500)) as slowed, closing(session(ticketing_dsn)) as owner:
+    with throttle(export_dsn, probe_ms=(500, 500)) as slowed, closing(psycopg2.connect(ticketing_dsn)) as owner:
         slowed.wait()
         run(owner, "lock table tickets in access exclusive mode")
         with pytest.raises(ExtractionError, match=r"has been under stress for . s \(a look-up takes inf ms\)"):
@@ -67,7 +68,7 @@ def test_slow_probe_pauses_reading_and_a_long_pause_ends_it(ticketing_dsn: str, 
 
 def test_reader_is_not_paused_once_all_rows_were_sent(export_dsn: str) -> None:
     """They cost the server nothing, and it ends a session that leaves a transaction idle."""
-    with throttle(export_dsn, probe_ms=(0, 0)) as stressed, SourceConnection(export_dsn) as reader:
+    with throttle(export_dsn, probe_ms=(0, 0)) as stressed, closing(SourceConnection(export_dsn)) as reader:
         reader.rows("begin", "begin a transaction")
         stressed.reader_pid = reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
         stressed.wait()
@@ -84,11 +85,11 @@ def test_reading_is_slow_while_the_server_cannot_be_looked_at(
         blind.wait(received=2_000_000)
         return time.monotonic() - began
 
-    with throttle(export_dsn) as blind, SourceConnection(export_dsn):
-        with SourceConnection(export_dsn):
-            blind.wait()
-            assert seconds(blind) > 0.5
-        wait_until(lambda: seconds(blind) < 0.5, "it is let in")
+    execute(ticketing_dsn, "alter role acl_export connection limit 0")
+    with throttle(export_dsn) as blind:
+        assert seconds(blind) > 0.5
+        execute(ticketing_dsn, "alter role acl_export connection limit 20")
+        assert seconds(blind) < 0.5
         execute(
             ticketing_dsn, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'acl_export'"
         )

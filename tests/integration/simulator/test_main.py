@@ -29,9 +29,8 @@ def test_batch_is_written_to_the_landing_zone_and_named_after_its_export_time(
 ):
     assert main([*WRITE, "--exports-dir", str(tmp_path)]) == 0
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == (f"{tmp_path / 'simulated-20220801T060000Z'}\n", ""), (
-        "progress is for terminals"
-    )
+    assert printed.out == f"{tmp_path / 'simulated-20220801T060000Z'}\n"
+    assert printed.err == "", "progress is for terminals"
     zone = tmp_path / "zone"
     monkeypatch.setenv("ACL_EXPORTS_DIR", str(zone))
     assert main([*WRITE, "--exported-at", "2022-09-01T06:00:00-05:00"]) == 0
@@ -53,23 +52,23 @@ def test_live_database_sells_until_it_is_interrupted_and_goes_on_where_it_ended(
     command = [sys.executable, "-m", "acl_assets.simulator", "live", "--data-dir", str(tmp_path / "data")]
     command += ["--port", "0", "--scale", "0.001", "--rate", "100"]
     tickets = []
+
+    def count() -> int:
+        return execute(dsn, "select count(*) from tickets")[0][0]
+
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_DIR)
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("export ACL_TICKETING_DSN="))
         dsn = line.strip().partition("=")[2]
-        tickets.append(count(dsn))
-        wait_until(lambda dsn=dsn: count(dsn) > tickets[-1] + 20, "tickets are sold")
+        tickets.append(count())
+        wait_until(lambda: count() > tickets[-1] + 20, "tickets are sold")
         process.send_signal(signal_number)
         last_line = process.communicate()[0].splitlines()[-1]
         assert (process.returncode, last_line.startswith("The sale has ended.")) == (0, True)
         with pytest.raises(psycopg2.OperationalError):
             execute(dsn, "select 1")
     assert 3_000 < tickets[0] < tickets[1] < 2 * tickets[0], "the history is loaded once"
-
-
-def count(dsn: str) -> int:
-    return execute(dsn, "select count(*) from tickets")[0][0]
 
 
 def test_what_cannot_be_done_is_said_without_traceback_or_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
