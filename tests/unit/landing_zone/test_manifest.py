@@ -144,9 +144,7 @@ def test_manifest_that_is_no_json_object_is_refused(content: bytes, zone: Folder
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("exported_at", "\x1b[2J" * 10_000),
         ("batch_id", "b\n" * 10_000),
-        ("tables." + "\n" * 10_000, 5),
         ("tables." + "\n" * 10_000, {"rows_at_source": 0, "files": []}),
         ("tables.people.sums_at_source", {"\n" * 10_000: 1}),
         (f"{FILE}.path", f"people-{'9' * 10_000}.csv"),

@@ -65,26 +65,6 @@ def test_batch_is_requested_once_and_the_cursor_holds_no_time(ticks: Ticks) -> N
     assert ticks.message() == "The newest batch is night-1. Its refresh was requested already."
 
 
-def test_plain_files_are_requested_once_they_are_complete(ticks: Ticks) -> None:
-    """Six files appear one after the other; a tick in between must not request them."""
-    folder = ticks.zone.land_plain("plain")
-    tickets = (folder / "tickets.csv").rename(ticks.zone.folder / "_tickets.csv")
-    message = ticks.message()
-    assert "No complete full export batch in" in message
-    assert "Folder plain is not used: it has neither manifest.json nor files of tickets" in message
-    tickets.rename(folder / "tickets.csv")
-    assert ticks.requested() == ticks.run_key(1)
-
-
-def test_newest_of_several_batches_is_requested(ticks: Ticks) -> None:
-    """After a weekend without the daemon one refresh brings everything up to date; later arrivals need none."""
-    ticks.zone.land("night-3", hours(48))
-    ticks.zone.land("night-1", hours(0))
-    assert ticks.requested() == ticks.run_key(1)
-    ticks.zone.land("night-2", hours(24))
-    assert "newest batch is night-3. Its refresh was requested already" in ticks.message()
-
-
 def test_bad_batch_is_requested_once_and_named_at_every_tick(ticks: Ticks) -> None:
     """One failed run alerts people; the same failure twice a minute would teach them to ignore it."""
     manifest = ticks.zone.land("night-1") / MANIFEST_NAME
@@ -136,11 +116,14 @@ def test_published_state_is_requested_only_when_its_file_is_gone(ticks: Ticks) -
     assert ticks.requested() == ticks.run_key(1)
 
 
-def test_skipped_folder_changes_nothing_that_is_requested(ticks: Ticks) -> None:
-    ticks.zone.land("night-1")
-    ticks.requested()
-    (ticks.zone.folder / "broken-link").symlink_to("nowhere")
+def test_incomplete_and_unusable_folders_are_named_and_request_nothing(ticks: Ticks) -> None:
+    """Six files appear one after the other; a tick in between must not request them."""
+    folder = ticks.zone.land_plain("plain")
+    tickets = (folder / "tickets.csv").rename(ticks.zone.folder / "_tickets.csv")
     (ticks.zone.folder / os.fsdecode(b"\xff")).mkdir()
     message = ticks.message()
-    assert "Its refresh was requested already. Folder broken-link is not used" in message
+    assert "No complete full export batch in" in message
+    assert "Folder plain is not used: it has neither manifest.json nor files of tickets" in message
     assert "Folder \\udcff is not used" in message
+    tickets.rename(folder / "tickets.csv")
+    assert ticks.requested() == ticks.run_key(1)
