@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -199,9 +198,6 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
         _require_valid_table(name, table, where)
         if manifest.kind == "full" and not table.files and name in required:
             raise contract_breach(where, f"it lists no file of {name}, and a full batch holds every table")
-    paths = Counter(file.path for table in manifest.tables.values() for file in table.files)
-    if twice := [path for path, count in paths.items() if count > 1]:
-        raise contract_breach(where, f"it lists {twice[0]} twice")
     if manifest.kind == "incremental" and manifest.continues_from is None:
         raise contract_breach(where, "continues_from is missing, and an incremental batch names its predecessor")
     absent = ManifestTable(None, ())

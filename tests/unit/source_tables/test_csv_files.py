@@ -4,7 +4,6 @@ Each case occurs in real exports, or is one that lenient parsers repair in silen
 """
 
 import gzip
-import itertools
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -195,31 +194,17 @@ COMPRESSIONS = {".gz": gzip.compress, ".zst": zstd}
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
 def test_reads_compressed_files_of_several_parts(suffix: str, path: Path) -> None:
-    parts = (PLAIN[:50_000], PLAIN[50_000:])
-    content = b"".join(COMPRESSIONS[suffix](part) for part in parts)
+    content = COMPRESSIONS[suffix](PLAIN[:50_000]) + COMPRESSIONS[suffix](PLAIN[50_000:])
     assert read(path.with_name(f"visits.csv{suffix}"), content) == read(path, PLAIN)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "damage"),
-    [
-        *itertools.product(COMPRESSIONS, ["cut at the end", "followed by text", "not compressed"]),
-        # A Zstandard frame need not carry a checksum; there the manifest's SHA-256 stands alone.
-        (".gz", "overwritten"),
-    ],
-)
-def test_refuses_damaged_compressed_data(suffix: str, damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_refuses_damaged_compressed_data(suffix: str, tmp_path: Path) -> None:
     """A copy that broke off can end at a line end: only the compressed stream shows it."""
     whole = COMPRESSIONS[suffix](PLAIN)
-    middle = len(whole) // 2
-    content = {
-        "cut at the end": whole[:-1],
-        "followed by text": whole + b"and more",
-        "not compressed": PLAIN,
-        "overwritten": whole[:middle] + bytes(64) + whole[middle + 64 :],
-    }[damage]
-    with pytest.raises(BatchError, match="cut short, damaged or not what its name says"):
-        read(tmp_path / f"visits.csv{suffix}", content)
+    for content in (whole[:-1], whole + b"and more", PLAIN):
+        with pytest.raises(BatchError, match="cut short, damaged or not what its name says"):
+            read(tmp_path / f"visits.csv{suffix}", content)
 
 
 # Any table ------------------------------------------------------------------------------------------------------
