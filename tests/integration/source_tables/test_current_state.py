@@ -75,19 +75,16 @@ def test_a_switch_shows_one_chain_or_the_other(converted: Settings) -> None:
     """A reader during the switch sees all tables of one chain."""
     names, link = ("1" * 64, "2" * 64), converted.source_tables_dir / "current"
     switch_current(converted.source_tables_dir, converted.source_tables_dir / names[0])
+
+    def switch() -> None:
+        for name in names * 100:
+            switch_current(converted.source_tables_dir, converted.source_tables_dir / name)
+
     seen: set[str] = set()
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.is_set():
-            seen.add(os.readlink(link))
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    for name in names * 100:
-        switch_current(converted.source_tables_dir, converted.source_tables_dir / name)
-    done.set()
-    watcher.join()
+    switching = threading.Thread(target=switch)
+    switching.start()
+    while switching.is_alive():
+        seen.add(os.readlink(link))
     assert link.readlink() == Path(names[1])
     assert seen <= set(names)
 

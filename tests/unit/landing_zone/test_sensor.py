@@ -43,7 +43,8 @@ class Ticks:
         """Tick once and return the reason why nothing was requested."""
         result = self.next()
         assert not result.run_requests
-        return str(result.skip_reason.skip_message) if result.skip_reason else ""
+        assert result.skip_reason
+        return str(result.skip_reason.skip_message)
 
     def run_key(self, number: int) -> str:
         """Return the run key of the newest batch as the request of that number."""

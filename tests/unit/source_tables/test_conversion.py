@@ -114,21 +114,6 @@ def test_reads_and_writes_only_the_named_folder_whatever_its_name(odd: str, sibl
 # Refused files --------------------------------------------------------------------------------------------------
 
 
-def test_refuses_a_file_that_changes_while_it_is_read(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without a manifest has no checksum to compare with."""
-    folder = landing.land({"performances.csv": FINE}, has_manifest=False)
-
-    def write_on(file: OpenFile) -> Iterator[pa.Table]:
-        yield from read_csv_file(file)
-        with (folder / "performances.csv").open("ab") as stream:
-            stream.write(b"1,2,,\n")
-
-    monkeypatch.setattr(conversion, "read_csv_file", write_on)
-    with pytest.raises(BatchError, match="it changed while it was read"):
-        landing.make()
-    assert not landing.target.exists()
-
-
 def test_stops_reading_when_a_file_holds_more_rows_than_its_manifest_says(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
