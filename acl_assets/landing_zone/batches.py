@@ -11,7 +11,6 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,10 +18,10 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from acl_assets.landing_zone.folder_store import LandedEntry
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
-    MOST_NAME_CHARACTERS,
     UNFINISHED_MANIFEST_NAME,
     BatchError,
     BatchKind,
@@ -39,11 +38,13 @@ from acl_assets.landing_zone.manifest import (
     parse_header,
     parse_manifest,
 )
-from acl_assets.landing_zone.store import LandedEntry, LandingZone
+from acl_assets.landing_zone.store import LandingZone
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.text import visible_text
 
 _CLOCK_TOLERANCE = timedelta(minutes=15)
+# Some file systems store later times, which Python cannot express.
+_END_OF_CALENDAR = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 _ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".zst", ".csv", ".parquet"}
 
 
@@ -92,12 +93,6 @@ class Listing:
     skipped: Mapping[str, str]
 
     @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the usable batches: equal as long as none lands, changes, goes, or becomes due."""
-        found = sorted([header.found for header in self.headers] + [folder for folder, _ in self.broken])
-        return hashlib.sha256("".join(f"{folder!r}\n" for folder in found).encode()).hexdigest()
-
-    @property
     def skipped_text(self) -> str:
         """One sentence per skipped folder, each with a space before it."""
         return "".join(f" Folder {name} is not used: {reason}." for name, reason in self.skipped.items())
@@ -117,7 +112,12 @@ class BatchChain:
     @property
     def digest(self) -> str:
         """The SHA-256 that names the chain, see `chain_digest`."""
-        return chain_digest((batch.batch_id, batch.digest) for batch in self.batches)
+        return self.prefix_digests()[-1]
+
+    def prefix_digests(self) -> list[str]:
+        """Return the digests of the chains of the first batch, of the first two, and so on up to the whole chain."""
+        named = [(batch.batch_id, batch.digest) for batch in self.batches]
+        return [chain_digest(named[:length]) for length in range(1, len(named) + 1)]
 
 
 def chain_digest(batches: Iterable[tuple[str, str]]) -> str:
@@ -151,9 +151,14 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
         if not entry.is_folder and not is_export:
             continue
         try:
-            found = _find_batch(entry, settle_seconds, now)
+            found = _find_batch(entry)
             header = _read_header(zone, found)
             _require_due(header, now)
+            waited = now - entry.last_change
+            if not found.has_manifest and waited < settle_seconds:
+                raise _SkippedError(
+                    f"its files changed {max(waited, 0):.0f} s ago and must be unchanged for {settle_seconds:.0f} s"
+                )
         except _SkippedError as reason:
             skipped[visible_text(entry.name)] = str(reason)
         except FileUnreadableError as error:
@@ -166,7 +171,7 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
     return Listing(zone.location, tuple(headers), tuple(broken), skipped)
 
 
-def _find_batch(entry: LandedEntry, settle_seconds: float, now: float) -> LandedFolder:
+def _find_batch(entry: LandedEntry) -> LandedFolder:
     """Return the complete batch that an entry of the landing zone is."""
     has_manifest = MANIFEST_NAME in entry.files
     if not entry.is_folder:
@@ -179,18 +184,8 @@ def _find_batch(entry: LandedEntry, settle_seconds: float, now: float) -> Landed
         raise _SkippedError("its export has not finished: the manifest is still to come")
     if not entry.name.isprintable():
         raise _SkippedError("its name holds control characters or is not UTF-8; rename the folder")
-    if (length := len(entry.name)) > MOST_NAME_CHARACTERS:
-        raise _SkippedError(f"its name has {length} characters, and a batch's name at most {MOST_NAME_CHARACTERS}")
     names = [MANIFEST_NAME] if has_manifest else _files_of_tables(entry)
-    found = LandedFolder(entry.name, entry.location, tuple((name, *entry.files[name]) for name in names))
-    waited = now - entry.last_change
-    # Files of the future are never settled; their date is the reason then.
-    is_due = found.landed_at_ns / 1e9 <= now + _CLOCK_TOLERANCE.total_seconds()
-    if not has_manifest and is_due and waited < settle_seconds:
-        raise _SkippedError(
-            f"its files changed {max(waited, 0):.0f} s ago and must be unchanged for {settle_seconds:.0f} s"
-        )
-    return found
+    return LandedFolder(entry.name, entry.location, tuple((name, *entry.files[name]) for name in names))
 
 
 def _files_of_tables(entry: LandedEntry) -> list[str]:
@@ -232,10 +227,7 @@ def _found_instead(entry: LandedEntry) -> str:
 def _read_header(zone: LandingZone, found: LandedFolder) -> BatchHeader:
     """Read what orders a batch; the cache makes it cost one reading per batch and process."""
     if not found.has_manifest:
-        # A time that no calendar holds counts as the end of time, and so as not due.
-        exported_at = datetime.max.replace(tzinfo=UTC)
-        with suppress(OverflowError, ValueError, OSError):
-            exported_at = datetime.fromtimestamp(found.landed_at_ns / 1e9, UTC)
+        exported_at = datetime.fromtimestamp(min(found.landed_at_ns / 1e9, _END_OF_CALENDAR), UTC)
         return BatchHeader(found, "full", exported_at, hashlib.sha256(repr(found.stamp).encode()).hexdigest(), None)
     where = f"{found.folder}/{MANIFEST_NAME}"
     content = zone.read_manifest(found.folder)

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 
@@ -21,11 +21,28 @@ from acl_assets.landing_zone.manifest import (
     MOST_MANIFEST_BYTES,
     ExportBatch,
     FileUnreadableError,
+    LandingZoneError,
     ManifestFile,
     contract_breach,
 )
-from acl_assets.landing_zone.store import LandedEntry, LandingZoneError
 from acl_assets.util.object_storage import StoredFile
+
+
+@dataclass(frozen=True)
+class LandedEntry:
+    """One entry of a landing zone as the store lists it, before any file is opened.
+
+    `files` are its regular files by name, `others` names what else lies in it. `last_change` is in seconds since the
+    epoch, by change times where the store has them. `problem` is why a folder cannot be looked into.
+    """
+
+    name: str
+    location: str
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    last_change: float = 0.0
+    problem: str | None = None
+    is_folder: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,13 +108,12 @@ def _look_into(name: str, location: str) -> LandedEntry:
 
 
 @contextmanager
-def open_verified(folder: Path, file: ManifestFile, where: str | None = None) -> Iterator[BufferedReader]:
+def open_verified(folder: Path, file: ManifestFile, where: str) -> Iterator[BufferedReader]:
     """Open a file of a batch once, compare it with its manifest, and give it at its start; errors name it `where`.
 
     Size and SHA-256 are taken of the same open file that is given, so a file put in its place changes nothing. A file
     that is missing, not regular, not the one of the manifest, or changes while the block runs raises BatchError.
     """
-    where = where or str(folder / file.path)
     with _open_regular(folder / file.path, where) as stream:
         before = os.fstat(stream.fileno())
         if before.st_size != file.bytes:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,6 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
 )
 
 from acl_assets.source_schema import SOURCE_TABLES
@@ -31,7 +29,6 @@ from acl_assets.util.text import visible_text
 MANIFEST_NAME = "manifest.json"
 UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
 MOST_MANIFEST_BYTES = 16 << 20
-MOST_NAME_CHARACTERS = 128
 _FILE_NAME = re.compile(r"(?P<table>[a-z][a-z0-9_]*)(-(?P<part>\d{1,128}))?\.(csv|csv\.gz|csv\.zst|parquet)", re.ASCII)
 
 BatchKind = Literal["full", "incremental"]
@@ -47,6 +44,10 @@ def parse_file_name(name: str) -> tuple[str, int | None] | None:
 
 class BatchError(Exception):
     """A batch or one of its files breaks the contract; the message says what, where and what to do."""
+
+
+class LandingZoneError(Exception):
+    """The landing zone itself cannot be listed; the message says why and what to do."""
 
 
 class NoBatchError(BatchError):
@@ -69,10 +70,7 @@ def contract_breach(where: str, what: str, kind: type[BatchError] = BatchError) 
     )
 
 
-# Data: the annotations are the contract of a manifest, which only `parse_manifest` enforces -------------------------
-
-
-_IN_MANIFEST = "manifest"
+# Data: the annotations are the contract of a manifest ---------------------------------------------------------------
 
 
 def _parse_instant(text: object) -> datetime:
@@ -84,19 +82,9 @@ def _parse_instant(text: object) -> datetime:
     raise ValueError("it must be an ISO 8601 time with an offset, such as 2022-08-01T06:00:00+00:00")
 
 
-def _require_stated(value: object, info: ValidationInfo) -> object:
-    """Refuse null in a manifest. Converted batches without a manifest are kept with such values unstated."""
-    if value is None and info.context == _IN_MANIFEST:
-        raise ValueError("a manifest must state it")
-    return value
-
-
 _Instant = Annotated[datetime, BeforeValidator(_parse_instant), PlainSerializer(datetime.isoformat)]
-_BatchId = Annotated[str, StringConstraints(max_length=MOST_NAME_CHARACTERS)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$", to_lower=True)]
 _Count = Annotated[int, Field(ge=0, strict=True)]
-_StatedSha256 = Annotated[_Sha256 | None, BeforeValidator(_require_stated)]
-_StatedCount = Annotated[_Count | None, BeforeValidator(_require_stated)]
 _Sums = Annotated[
     Mapping[str, Annotated[int, Field(strict=True)]], BeforeValidator(lambda sums: {} if sums is None else sums)
 ]
@@ -113,8 +101,8 @@ class ManifestFile:
 
     path: str
     bytes: _Count
-    sha256: _StatedSha256
-    rows: _StatedCount
+    sha256: _Sha256 | None
+    rows: _Count | None
     modified_ns: _Unstated = None
 
 
@@ -125,7 +113,7 @@ class ManifestTable:
     These are totals of the whole table in the same snapshot.
     """
 
-    rows_at_source: _StatedCount
+    rows_at_source: _Count | None
     files: tuple[ManifestFile, ...]
     sums_at_source: _Sums = field(default_factory=dict)
 
@@ -140,7 +128,7 @@ class ManifestTable:
 class Predecessor:
     """The batch an incremental batch continues from, and that batch's digest at the time."""
 
-    batch_id: _BatchId
+    batch_id: str
     digest: Annotated[_Sha256, Field(alias="manifest_digest")]
 
 
@@ -151,7 +139,7 @@ class Manifest:
     An incremental batch holds the rows that are new or changed since the batch it continues from.
     """
 
-    batch_id: _BatchId
+    batch_id: str
     kind: BatchKind
     exported_at: _Instant
     tables: Mapping[str, ManifestTable] = field(repr=False)
@@ -197,7 +185,9 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
     """
     manifest = _validated(_MANIFEST, content, where)
     if manifest.batch_id != batch_id:
-        raise contract_breach(where, f"batch_id is {manifest.batch_id!r}, but the folder is {batch_id!r}")
+        raise contract_breach(
+            where, f"batch_id is {visible_text(repr(manifest.batch_id))}, but the folder is {batch_id!r}"
+        )
     require_batch_id(batch_id, where)
     required = {table.name for table in SOURCE_TABLES.values() if not table.is_optional}
     if missing := required - manifest.tables.keys():
@@ -208,9 +198,6 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
         _require_valid_table(name, table, where)
         if manifest.kind == "full" and not table.files and name in required:
             raise contract_breach(where, f"it lists no file of {name}, and a full batch holds every table")
-    paths = Counter(file.path for table in manifest.tables.values() for file in table.files)
-    if twice := [path for path, count in paths.items() if count > 1]:
-        raise contract_breach(where, f"it lists {twice[0]} twice")
     if manifest.kind == "incremental" and manifest.continues_from is None:
         raise contract_breach(where, "continues_from is missing, and an incremental batch names its predecessor")
     absent = ManifestTable(None, ())
@@ -220,7 +207,7 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
 def _validated(contract: TypeAdapter[_Parsed], content: bytes, where: str) -> _Parsed:
     """Parse JSON as a data class; its first violation becomes the error."""
     try:
-        return contract.validate_json(content, context=_IN_MANIFEST)
+        return contract.validate_json(content)
     except ValidationError as invalid:
         error = invalid.errors(include_url=False, include_context=False)[0]
     if error["type"] == "json_invalid":
@@ -231,7 +218,12 @@ def _validated(contract: TypeAdapter[_Parsed], content: bytes, where: str) -> _P
 
 
 def _require_valid_table(name: str, table: ManifestTable, where: str) -> None:
-    """Refuse every path but a file name of the table, which cannot point outside the folder, and unknown sums."""
+    """Refuse every path but a file name of the table, which cannot point outside the folder, and unknown sums.
+
+    Converted batches without a manifest are kept with null for checksums and counts, which a manifest must state.
+    """
+    if table.rows_at_source is None or any(file.sha256 is None or file.rows is None for file in table.files):
+        raise contract_breach(where, f"rows_at_source of {name}, or sha256 or rows of one of its files, is null")
     for file in table.files:
         parsed = parse_file_name(file.path)
         if parsed is None or parsed[0] != name:

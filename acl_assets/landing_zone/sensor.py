@@ -17,23 +17,20 @@ from dagster import (
 from pydantic import BaseModel
 
 from acl_assets.asset_keys import BATCH_TAG, PUBLISHED_WAREHOUSE, STATE_DIGEST_METADATA
-from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
+from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import BatchError, MissingPredecessorError, NoBatchError
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 
 
 class SensorCursor(BaseModel):
-    """The state of the sensor: digests, never a time.
+    """The state of the sensor: the digest of the batch chain last requested, and never a time.
 
-    `fingerprint` is of the landing zone when it was last looked into, `message` what was found, `state_digest` of the
-    batch chain last requested. `requests` counts the requested runs, so that run keys differ when a state comes back.
+    `requests` counts the requested runs, so that run keys differ when a state comes back.
     """
 
-    fingerprint: str = ""
     state_digest: str = ""
     requests: int = 0
-    message: str = ""
 
 
 @sensor(
@@ -43,55 +40,39 @@ class SensorCursor(BaseModel):
     description="Launches refresh once for every complete batch that lands, the newest when several wait.",
 )
 def new_export_batch_sensor(context: SensorEvaluationContext, settings: ResourceParam[Settings]) -> SensorResult:
-    """Compare the landing zone with the cursor, and request a run when it holds a new state."""
-    listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
-    cursor = SensorCursor.model_validate_json(context.cursor or "{}")
-    if listing.fingerprint == cursor.fingerprint:
-        message = f"Nothing has landed in {settings.exports_dir} since the last look. {cursor.message}"
-        return SensorResult(skip_reason=SkipReason(message + listing.skipped_text))
-    cursor.fingerprint = listing.fingerprint
-    request = _look_inside(settings, listing, cursor, context.instance)
-    if request is None:
-        reason = SkipReason(cursor.message + listing.skipped_text)
-        return SensorResult(skip_reason=reason, cursor=cursor.model_dump_json())
-    if listing.skipped:
-        context.log.warning(listing.skipped_text.strip())
-    return SensorResult(run_requests=[request], cursor=cursor.model_dump_json())
-
-
-def _look_inside(
-    settings: Settings, listing: Listing, cursor: SensorCursor, instance: DagsterInstance
-) -> RunRequest | None:
-    """Update the cursor, and return a run request when the landing zone holds a state that was not requested yet.
+    """Request a run when the landing zone holds a batch chain that is neither published nor requested already.
 
     A bad batch is requested like a good one, once: the run it fails is what people and alerts see. A batch that landed
-    before its predecessor is waited for: with the predecessor the landing zone changes, and both are refreshed from.
+    before its predecessor is waited for: with the predecessor the chain changes, and both are refreshed from.
     """
+    listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
+    cursor = SensorCursor.model_validate_json(context.cursor or "{}")
     is_published = False
     try:
         chain = resolve_chain(listing)
     except NoBatchError:
-        cursor.message = f"No complete full export batch in {listing.location}."
-        return None
+        message = f"No complete full export batch in {listing.location}."
+        return SensorResult(skip_reason=SkipReason(message + listing.skipped_text))
     except MissingPredecessorError as error:
-        cursor.message = str(error)
-        return None
+        return SensorResult(skip_reason=SkipReason(f"{error}{listing.skipped_text}"))
     except BatchError as error:
         digest = state_digest = hashlib.sha256(str(error).encode()).hexdigest()
         name, message = "bad-batch", f"Bad batch: {error}"
     else:
         name, digest, state_digest = chain.newest.batch_id, chain.newest.digest, chain.digest
         message = f"The newest batch is {name}."
-        is_published = settings.published_file.exists() and state_digest == _published_state_digest(instance)
+        is_published = settings.published_file.exists() and state_digest == _published_state_digest(context.instance)
     is_requested = state_digest == cursor.state_digest
     cursor.state_digest = state_digest
     if is_published or is_requested:
-        cursor.message = f"{message} {'It is published' if is_published else 'Its refresh was requested'} already."
-        return None
-    cursor.message = f"{message} Its refresh was requested."
+        message += f" {'It is published' if is_published else 'Its refresh was requested'} already."
+        skip_reason = SkipReason(message + listing.skipped_text)
+        return SensorResult(skip_reason=skip_reason, cursor=cursor.model_dump_json())
+    if listing.skipped:
+        context.log.warning(listing.skipped_text.strip())
     cursor.requests += 1
-    run_key = f"{name}:{digest[:16]}:{cursor.requests}"
-    return RunRequest(run_key=run_key, tags={BATCH_TAG: name[:63]})
+    request = RunRequest(run_key=f"{name}:{digest[:16]}:{cursor.requests}", tags={BATCH_TAG: name[:63]})
+    return SensorResult(run_requests=[request], cursor=cursor.model_dump_json())
 
 
 def _published_state_digest(instance: DagsterInstance) -> str | None:

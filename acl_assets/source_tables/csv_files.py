@@ -33,9 +33,6 @@ _OTHER_FORMATS = {
     b"\xfe\xff": "UTF-16 text",
     b"\x1f\x8b": "gzip data",
     b"\x28\xb5\x2f\xfd": "Zstandard data",
-    b"PAR1": "Parquet",
-    b"BZh": "bzip2 data",
-    b"\xfd7zXZ": "xz data",
     b"PK\x03\x04": "a zip archive or an Excel workbook",
 }
 

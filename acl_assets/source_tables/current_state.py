@@ -8,7 +8,6 @@ replaced atomically. The previous folder is kept.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,13 +72,13 @@ class ConvertedChain(BaseModel, frozen=True):
         """The last batch of the chain."""
         return self.batches[-1]
 
-    def begins(self, chain: BatchChain) -> bool:
-        """Return whether these are the first batches of a chain, or all of them."""
-        first = chain.batches[: len(self.batches)]
-        return [(one.batch_id, one.digest) for one in self.batches] == [(one.batch_id, one.digest) for one in first]
-
 
 # Reading --------------------------------------------------------------------------------------------------------
+
+
+def folder_files() -> list[str]:
+    """Return the names of the files in the folder of a chain, the description last."""
+    return [*(f"{table}.parquet" for table in (*SOURCE_TABLES, EXPORT_BATCHES)), CHAIN_FILE]
 
 
 def table_file(folder: Path, table: str) -> Path:
@@ -131,8 +130,7 @@ def longest_prefix(source_tables_dir: Path, chain: BatchChain, warn: Callable[[s
 
     `warn` receives what is wrong with damaged folders.
     """
-    for length in range(len(chain.batches), 0, -1):
-        digest = BatchChain(chain.batches[:length]).digest
+    for digest in reversed(chain.prefix_digests()):
         try:
             found = read_chain(source_tables_dir / digest)
         except DamagedStateError as error:
@@ -141,11 +139,6 @@ def longest_prefix(source_tables_dir: Path, chain: BatchChain, warn: Callable[[s
         if found and found.digest == digest:
             return found
     return None
-
-
-def is_digest(name: str) -> bool:
-    """Return whether a name can be that of the folder of a chain."""
-    return re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
 # Writing --------------------------------------------------------------------------------------------------------
@@ -201,6 +194,6 @@ def switch_current(source_tables_dir: Path, folder: Path) -> None:
     current = source_tables_dir / CURRENT
     previous = switch_link(current, folder)
     for path in source_tables_dir.iterdir():
-        is_kept = path.name in (folder.name, previous) or (folder.name == previous and is_digest(path.name))
+        is_kept = path.name in (folder.name, previous) or (folder.name == previous and (path / CHAIN_FILE).exists())
         if path != current and not is_kept:
             shutil.rmtree(path, ignore_errors=True)

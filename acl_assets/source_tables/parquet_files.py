@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from acl_assets.landing_zone.manifest import contract_breach
@@ -16,7 +15,6 @@ from acl_assets.source_tables.typed_columns import convert_values, require_colum
 
 _ROWS_AT_ONCE = 131_072
 _BYTES_AT_ONCE = 32 << 20
-_open = partial(pq.ParquetFile, buffer_size=1 << 20, page_checksum_verification=True)
 
 
 def read_parquet_file(file: OpenFile) -> Iterator[pa.Table]:
@@ -26,13 +24,15 @@ def read_parquet_file(file: OpenFile) -> Iterator[pa.Table]:
         BatchError: the file's columns are not the table's, or it is damaged.
     """
     try:
-        with _open(file.stream, coerce_int96_timestamp_unit="us") as parquet:
+        with pq.ParquetFile(
+            file.stream, buffer_size=1 << 20, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
+        ) as parquet:
             names = parquet.schema_arrow.names
             columns = [column for column in file.table.columns if names.count(column.name) == 1]
             problems = ((column.name, _type_problem(parquet, column)) for column in columns)
             require_columns(names, file, [f"{name!r} {problem}" for name, problem in problems if problem])
             first_row = 1
-            for batch in _batches(parquet, file, columns):
+            for batch in _batches(parquet, columns):
                 lines = partial(range, first_row, first_row + batch.num_rows)
                 yield from typed_rows(batch, file, convert_values, lines)
                 if file.rejects.is_full:
@@ -55,7 +55,8 @@ def _type_problem(parquet: pq.ParquetFile, column: SourceColumn) -> str | None:
         return "is nested"
     if column.type == "timestamptz":
         is_int96 = parquet.schema.column(position).physical_type == "INT96"
-        # int96 has no time zone, but Spark adjusts it to UTC: spark.sql.parquet.outputTimestampType.
+        # int96 has no time zone, but Spark adjusts it to UTC, and to microseconds as all of its timestamps:
+        # spark.sql.parquet.outputTimestampType.
         is_utc = is_int96 and b"org.apache.spark.version" in (parquet.metadata.metadata or {})
         is_held = pa.types.is_timestamp(found) and (found.tz is not None or is_utc)
         return None if is_held else f"is {'int96' if is_int96 else found}, which has no time zone"
@@ -67,42 +68,11 @@ def _type_problem(parquet: pq.ParquetFile, column: SourceColumn) -> str | None:
     return None if is_held else f"is {found}"
 
 
-def _batches(parquet: pq.ParquetFile, file: OpenFile, columns: list[SourceColumn]) -> Iterator[pa.RecordBatch]:
-    """Give the rows in batches of bounded size."""
-    texts = [column.name for column in columns if column.type == "text"]
-    dictionaries = _open(file.stream, read_dictionary=texts)
+def _batches(parquet: pq.ParquetFile, columns: list[SourceColumn]) -> Iterator[pa.RecordBatch]:
+    """Give the rows in batches whose size is bounded by that of their row group before compression."""
     # One iteration over all row groups would keep what it has read until the end.
     for group in range(parquet.num_row_groups):
-        _refuse_nanoseconds(parquet, file, group)
-        rows = _rows_at_once(dictionaries, group, texts)
+        metadata = parquet.metadata.row_group(group)
+        bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+        rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
         yield from parquet.iter_batches(rows, row_groups=[group], columns=[column.name for column in columns])
-
-
-def _rows_at_once(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
-    """Return how many rows of a row group may be read at once.
-
-    Texts take as much as the row group does before compression or, where they are in a dictionary, as the longest of
-    it in every row: a file of a few kilobytes can hold gigabytes of repeated text.
-    """
-    metadata = parquet.metadata.row_group(group)
-    bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-    # Any row comes with the whole dictionary. All rows would be kept until the end of the row group.
-    for column in next(parquet.iter_batches(1, row_groups=[group], columns=texts), pa.table({})).columns:
-        if pa.types.is_dictionary(column.type) and len(column.dictionary):
-            bytes_per_row = max(bytes_per_row, pc.max(pc.binary_length(column.dictionary)).as_py())
-    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
-
-
-def _refuse_nanoseconds(parquet: pq.ParquetFile, file: OpenFile, group: int) -> None:
-    """Raise BatchError if int96 timestamps of a row group are finer than a microsecond, which is what is read of them.
-
-    Nanoseconds overflow outside their range of years, in the microseconds that they are compared with as well.
-    """
-    names = [field.name for field in parquet.schema_arrow if field.type == pa.timestamp("us")]
-    if not names:
-        return
-    exact = _open(file.stream, coerce_int96_timestamp_unit="ns")
-    readers = (one.iter_batches(row_groups=[group], columns=names) for one in (exact, parquet))
-    for finer, read in zip(*readers, strict=True):
-        if not read.cast(finer.schema, safe=False).equals(finer):
-            raise contract_breach(file.where, f"{', '.join(names)} has int96 timestamps finer than a microsecond")

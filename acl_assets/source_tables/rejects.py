@@ -59,11 +59,11 @@ class RejectLog:
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         stored = (json.dumps(reject._asdict(), ensure_ascii=False) + "\n" for reject in self.rejects)
         write_atomically(self.file, "".join(stored), mode=0o600)
-        count = f"{'at least ' if self.is_full else ''}{len(self.rejects):,}"
+        count = f"{'at least ' if self.is_full else ''}{len(self.rejects):,} lines or values are"
+        if len(self.rejects) == 1:
+            count = "1 line or value is"
         shown = "\n  ".join(_describe(reject, self.table) for reject in self.rejects[:_REPORTED_REJECTS])
-        raise contract_breach(
-            self.table.name, f"{count} lines or values are rejected:\n  {shown}\nThey are in {self.file}"
-        )
+        raise contract_breach(self.table.name, f"{count} rejected:\n  {shown}\nSee {self.file}")
 
 
 def _describe(reject: Reject, table: SourceTable) -> str:

@@ -9,65 +9,35 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from acl_assets.landing_zone.batches import BatchChain
-from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.source_tables.current_state import (
-    CHAIN_FILE,
-    CURRENT,
-    EXPORT_BATCHES,
-    ConvertedChain,
-    DamagedStateError,
-    begin_folder,
-    give_final_name,
-    is_digest,
-    read_chain,
-)
+from acl_assets.source_tables.current_state import CURRENT, begin_folder, folder_files, give_final_name
 from acl_assets.util import object_storage
-
-_MOST_CHAIN_BYTES = 64 << 20
 
 
 def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchChain, held: int) -> None:
     """Fetch the current source tables of object storage if they hold more than the first `held` batches of a chain.
 
+    What is fetched is verified where it is used, by `longest_prefix`.
+
     Raises:
         ObjectStorageError: object storage cannot be read.
     """
-    present = object_storage.list_files(source_tables_url)
-    digest = _pointed_digest(source_tables_url, present)
-    if digest is None or f"{digest}/{CHAIN_FILE}" not in present:
+    digest = _pointed_digest(source_tables_url, object_storage.list_files(source_tables_url))
+    if digest not in chain.prefix_digests()[held:]:
         return
-    url = f"{source_tables_url}/{digest}"
-    try:
-        found = ConvertedChain.model_validate_json(object_storage.read_file(f"{url}/{CHAIN_FILE}", _MOST_CHAIN_BYTES))
-    except ValidationError:
-        return
-    if found.digest != digest or not found.begins(chain) or len(found.batches) <= held:
-        return
-    ungive_final_name = begin_folder(source_tables_dir, digest)
-    for name in _file_names():
-        if not object_storage.download(f"{url}/{name}", ungive_final_name / name):
+    unfinished = begin_folder(source_tables_dir, digest)
+    for name in folder_files():
+        if not object_storage.download(f"{source_tables_url}/{digest}/{name}", unfinished / name):
             return
-        (ungive_final_name / name).chmod(0o600)
-    try:
-        read_chain(ungive_final_name)
-    except DamagedStateError:
-        return
-    give_final_name(ungive_final_name, digest)
+        (unfinished / name).chmod(0o600)
+    give_final_name(unfinished, digest)
 
 
-def _file_names() -> list[str]:
-    return [*(f"{table}.parquet" for table in (*SOURCE_TABLES, EXPORT_BATCHES)), CHAIN_FILE]
-
-
-def _pointed_digest(source_tables_url: str, present: Container[str]) -> str | None:
-    """Return the digest of the pointer object, None without one; a name from outside is checked before it is used."""
+def _pointed_digest(source_tables_url: str, present: Container[str]) -> str:
+    """Return the text of the pointer object, nothing without one; it comes from outside and is not used as a path."""
     if CURRENT not in present:
-        return None
-    text = object_storage.read_file(f"{source_tables_url}/{CURRENT}", 65).decode(errors="replace")
-    return text if is_digest(text) else None
+        return ""
+    return object_storage.read_file(f"{source_tables_url}/{CURRENT}", 65).decode(errors="replace")
 
 
 def send_current(source_tables_url: str, folder: Path) -> None:
@@ -80,7 +50,7 @@ def send_current(source_tables_url: str, folder: Path) -> None:
     """
     found = object_storage.list_files(source_tables_url)
     previous = _pointed_digest(source_tables_url, found)
-    for name in _file_names():
+    for name in folder_files():
         path = f"{folder.name}/{name}"
         if path not in found or found[path].size != (folder / name).stat().st_size:
             object_storage.upload(folder / name, f"{source_tables_url}/{path}")

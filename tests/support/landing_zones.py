@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,6 @@ from acl_assets.source_schema import SOURCE_TABLES
 
 EXPORTED_AT = datetime(2022, 8, 1, 6, tzinfo=UTC)
 SETTLE_SECONDS = 60.0
-NOBODY = 65_534
-"""The id of a user who owns nothing."""
 Document = dict[str, Any]
 
 
@@ -98,17 +94,6 @@ def rewrite(batch: Path, change: Callable[[Document], Any]) -> None:
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-
-
-def as_ordinary_user(act: partial[Any]) -> Any:
-    """Call a function as a user whom file permissions concern: in a process of its own where this one is root.
-
-    The user may not pass the folders of pytest, so paths are to be relative to the current folder.
-    """
-    if os.geteuid() != 0:
-        return act()
-    with multiprocessing.get_context("fork").Pool(1, initializer=os.setuid, initargs=(NOBODY,)) as pool:
-        return pool.apply_async(act).get(timeout=30)
 
 
 @pytest.fixture

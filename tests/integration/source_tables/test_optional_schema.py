@@ -13,7 +13,7 @@ from landing_zones import FolderZone, rewrite
 from refreshes import LATER, festival_settings, land_batch, land_plain_batch
 from source_tables.landing import convert
 
-from acl_assets.landing_zone.manifest import describe_file, parse_file_name
+from acl_assets.landing_zone.manifest import describe_file
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES, SourceColumn, SourceTable, arrow_schema
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
@@ -77,16 +77,3 @@ def test_batches_with_them_are_read_and_merged(tmp_path: Path, monkeypatch: pyte
     assert genres.pop(9000) == "folk"
     assert set(genres.values()) == {None}
     assert converted(settings, "ticket_types")["label"].to_pylist() == ["day", "weekend"]
-
-
-@pytest.mark.parametrize(
-    ("name", "parsed"),
-    [
-        ("ticket_types-12.parquet", ("ticket_types", 12)),
-        ("v2_refunds.csv.gz", ("v2_refunds", None)),
-        ("ticket-types.csv", None),
-    ],
-)
-def test_file_names_of_declared_tables(name: str, parsed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    declare(monkeypatch, TICKET_TYPES, replace(TICKET_TYPES, name="v2_refunds"))
-    assert parse_file_name(name) == parsed

@@ -10,20 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 
-from acl_assets.asset_keys import source_table_key
 from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, ManifestTable, describe_file
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
-from acl_assets.source_tables.assets import source_tables
 from acl_assets.source_tables.conversion import MadeTable, convert_chain, make_table
 from acl_assets.source_tables.current_state import ConvertedChain
 from acl_assets.source_tables.rejects import RejectLog
-from acl_assets.util.refresh_lock import RefreshLock
 
 EXPORTED_AT = datetime(2022, 8, 1, tzinfo=UTC)
 START = datetime(2021, 10, 1, 19, 30, tzinfo=UTC)
@@ -53,30 +49,6 @@ def convert(settings: Settings) -> tuple[ConvertedChain, list[str]]:
     messages: list[str] = []
     converted, _ = convert_chain(settings, newest_chain(settings), log=messages.append, warn=messages.append)
     return converted, messages
-
-
-def run(
-    settings: Settings, instance: DagsterInstance, *tables: str, others: tuple[Any, ...] = ()
-) -> ExecuteInProcessResult:
-    """Materialize the named source tables, or all of them, and other assets and checks."""
-    return materialize(
-        [source_tables, *others],
-        instance=instance,
-        resources={"settings": settings, "refresh_lock": RefreshLock(lock_file=str(settings.refresh_lock_file))},
-        selection=[source_table_key(table) for table in tables] or None,
-        raise_on_error=False,
-    )
-
-
-def metadata_of(result: ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
-    """Return the metadata values of the source tables that a run materialized, by name."""
-    return {
-        event.asset_key.path[-1]: {
-            name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
-        }
-        for event in result.all_events
-        if event.is_step_materialization and event.asset_key
-    }
 
 
 class Landing:

@@ -11,11 +11,11 @@ from landing_zones import EXPORTED_AT, FolderZone, hours, listed_ids, rewrite
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import (
     BatchError,
+    LandingZoneError,
     ManifestFile,
     ManifestTable,
     MissingPredecessorError,
 )
-from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.object_storage import StoredFile
 
@@ -36,7 +36,7 @@ def named(*replaced: str, instead: tuple[str, ...] = ()) -> list[str]:
 
 def test_missing_landing_zone_is_empty_and_a_file_is_an_error(tmp_path: Path) -> None:
     zone = FolderZone(tmp_path / "exports")
-    assert (zone.listing().headers, zone.listing().broken, zone.listing().skipped) == ((), (), {})
+    assert zone.listing().headers == ()
     zone.folder.touch()
     with pytest.raises(LandingZoneError, match=rf"{zone.folder} .*ACL_EXPORTS_DIR"):
         zone.listing()
@@ -44,26 +44,23 @@ def test_missing_landing_zone_is_empty_and_a_file_is_an_error(tmp_path: Path) ->
 
 def test_hidden_entries_and_other_files_are_ignored_and_files_like_exports_are_named(zone: FolderZone) -> None:
     """A leading dot or underscore takes a folder out of the landing zone."""
-    for aside in [".c", "_d"]:
-        zone.land("a").rename(zone.folder / aside)
+    zone.land("a").rename(zone.folder / "_a")
     zone.land("a")
-    for name in ["README.txt", ".tickets.csv", "_tickets.csv"]:
+    for name in ["README.txt", ".tickets.csv", "tickets.csv", "EXPORT.ZIP", "manifest.json"]:
         (zone.folder / name).touch()
-    assert zone.settled().skipped == {}
-    for name in ["tickets.csv", "EXPORT.ZIP", "manifest.json"]:
-        (zone.folder / name).touch()
-        assert "it is a file, and a batch is a folder" in zone.settled().skipped[name]
+    assert zone.settled().skipped.keys() == {"tickets.csv", "EXPORT.ZIP", "manifest.json"}
+    assert "it is a file, and a batch is a folder" in zone.settled().skipped["tickets.csv"]
     assert zone.ids() == ["a"]
 
 
-@pytest.mark.parametrize("waited", [-10, 59, 60])
+@pytest.mark.parametrize("waited", [59, 60])
 def test_plain_folder_is_a_batch_once_its_files_are_unchanged_for_a_while(waited: float, zone: FolderZone) -> None:
     """Nothing else shows that a copy is done, which may keep old modification times."""
     now = datetime.now(UTC).timestamp() + 1_000
     os.utime(zone.land_plain("plain", modified_at=0), (0, 0))
     assert "must be unchanged for 60 s" in zone.listing().skipped["plain"]
     zone.land_plain("plain", modified_at=now - waited, names=["notes.txt"])
-    reason = f"its files changed {max(waited, 0)} s ago and must be unchanged for 60 s"
+    reason = "its files changed 59 s ago and must be unchanged for 60 s"
     assert zone.listing(now).skipped == ({} if waited == 60 else {"plain": reason})
 
 
@@ -75,40 +72,18 @@ def test_plain_folder_is_a_full_batch_of_its_newest_file_time(zone: FolderZone) 
     assert batch.exported_at == datetime.fromtimestamp(1_000_030.5, UTC)
     file = ManifestFile("tickets.csv", 3, sha256=None, rows=None, modified_ns=1_000_030_500_000_000)
     assert batch.tables["tickets"] == ManifestTable(None, (file,))
-    assert batch.tables["tickets"].rows is None
 
 
-# Folders without a manifest -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        ("tickets.csv.gz",),
-        ("tickets-0.csv.zst", "tickets-1.parquet"),
-        tuple(f"tickets-{part}.csv" for part in range(1, 12)),
-        tuple(f"tickets-{part:04}.csv" for part in range(1, 12)),
-    ],
-    ids=["one file", "parts from 0", "eleven parts", "padded parts"],
-)
-def test_plain_folder_may_hold_any_format_and_numbered_parts(files: tuple[str, ...], zone: FolderZone) -> None:
+def test_plain_folder_may_hold_any_format_and_numbered_parts(zone: FolderZone) -> None:
     """Parts are in the order of their numbers."""
-    zone.land_plain("plain", names=named("tickets", instead=(*files, "notes.txt", "export.zip")))
-    tables = zone.chain().newest.tables
-    assert [file.path for file in tables["tickets"].files] == list(files)
-    assert [file.path for file in tables["people"].files] == ["people.csv"]
-
-
-TWICE = "tickets is there more than once: "
-GAP = "the parts of tickets are not numbered without a gap from 0 or 1: "
+    parts = ["tickets-0.csv.zst", *(f"tickets-{part}.parquet" for part in range(1, 11))]
+    zone.land_plain("plain", names=named("tickets", instead=(*parts, "notes.txt", "export.zip")))
+    assert [file.path for file in zone.chain().newest.tables["tickets"].files] == parts
 
 
 REASONS: dict[str, tuple[list[str], str]] = {
-    "two formats": (named(instead=("tickets.parquet",)), f"{TWICE}tickets.csv, tickets.parquet"),
-    "whole and part": (named(instead=("tickets-1.csv",)), f"{TWICE}tickets-1.csv, tickets.csv"),
-    "part twice": (named("tickets", instead=("tickets-1.csv", "tickets-01.csv")), f"{TWICE}tickets-01.csv, tickets-1"),
-    "gap": (named("tickets", instead=("tickets-1.csv", "tickets-3.csv")), f"{GAP}tickets-1.csv, tickets-3.csv"),
-    "no first part": (named("tickets", instead=("tickets-2.csv",)), f"{GAP}tickets-2.csv"),
+    "two formats": (named(instead=("tickets.parquet",)), "tickets is there more than once"),
+    "gap": (named("tickets", instead=("tickets-1.csv", "tickets-3.csv")), "are not numbered without a gap"),
     "missing": (named("people", "tickets"), "it has neither manifest.json nor files of people, tickets"),
     "another name": (named("bands", instead=("Bands.csv",)), "files of bands; found instead: Bands.csv; expected are "),
     "empty": ([], "it is empty"),
@@ -125,70 +100,27 @@ def test_settled_folder_that_is_no_batch_is_named_with_the_reason(
     assert zone.ids() == ["good"]
 
 
-# Batches of the future ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("minutes", "is_used"), [(15, True), (15.1, False), (1e6, False)])
+@pytest.mark.parametrize(("minutes", "is_used"), [(15, True), (15.1, False)])
 def test_clocks_may_differ_by_fifteen_minutes(minutes: float, is_used: bool, zone: FolderZone) -> None:
     exported_at = EXPORTED_AT + timedelta(minutes=minutes)
     zone.land("early", exported_at)
     now, later = zone.listing(now=NOW), zone.listing(now=exported_at.timestamp())
     assert listed_ids(now) == (["early"] if is_used else [])
     assert listed_ids(later) == ["early"]
-    assert (later.fingerprint == now.fingerprint) is is_used
     if not is_used:
         assert f"exported_at is {exported_at:%Y-%m-%d %H:%M:%S} UTC, which is in the future" in now.skipped["early"]
 
 
+@pytest.mark.parametrize(("second", "year"), [(datetime(2100, 1, 2).timestamp(), 2100), (1e12, 9999)])
 def test_plain_batch_of_the_future_is_skipped_and_named_with_its_date(
-    zone: FolderZone, monkeypatch: pytest.MonkeyPatch
+    second: float, year: int, zone: FolderZone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some file systems store times that no calendar holds."""
-    zone.land("good")
-    zone.land_plain("plain", datetime(2100, 1, 2, tzinfo=UTC).timestamp())
-    assert "the time of its newest file is 2100-01-02 00:00:00 UTC" in zone.settled().skipped["plain"]
-    *entries, plain = landing_zone_at(zone.folder).entries()
-    changed = replace(plain, files=dict.fromkeys(plain.files, StoredFile(3, 10**21)), last_change=10**12)
-    monkeypatch.setattr(FolderLandingZone, "entries", lambda zone: iter([*entries, changed]))
-    assert listed_ids(zone.settled()) == ["good"]
-    assert "in the future" in zone.settled().skipped["plain"]
-
-
-# Change ---------------------------------------------------------------------------------------------------------
-
-
-def test_fingerprint_changes_with_the_batches_and_nothing_else(zone: FolderZone) -> None:
-    """The sensor compares it at every tick, by names and file times alone."""
-    seen = [zone.settled().fingerprint]
-    manifest = zone.land("a") / "manifest.json"
-    seen.append(zone.settled().fingerprint)
-    zone.land_plain("b", modified_at=1_000)
-    seen.append(zone.settled().fingerprint)
-    zone.land_plain("b", modified_at=2_000, names=["people.csv"])
-    seen.append(zone.settled().fingerprint)
-    manifest.write_text("{")
-    seen.append(zone.settled().fingerprint)
-    manifest.parent.rename(zone.folder / "c")
-    seen.append(zone.settled().fingerprint)
-    assert len(set(seen)) == len(seen)
-    zone.land_plain("unfinished", names=["tickets.csv"])
-    zone.land_plain("b", names=["notes.txt"])
-    assert zone.settled().fingerprint == seen[-1]
-
-
-def test_digest_names_the_content(zone: FolderZone) -> None:
-    """Of a manifest its bytes; of plain files their names, sizes and times."""
-    batch = zone.land("a")
-    before = zone.chain()
-    rewrite(batch, lambda document: document.update(source_snapshot={"lsn": 1}))
-    assert zone.chain().newest.digest != before.newest.digest
-    assert zone.chain().digest != before.digest
-
-    zone.land_plain("b", modified_at=NOW + 1_000)
-    before = zone.chain()
-    assert zone.chain().digest == before.digest
-    zone.land_plain("b", modified_at=NOW + 999, names=["people.csv"])
-    assert zone.chain().newest.digest != before.newest.digest
+    """Some file systems store times that no calendar has."""
+    zone.land_plain("plain")
+    (plain,) = FolderLandingZone(zone.folder).entries()
+    changed = replace(plain, files=dict.fromkeys(plain.files, StoredFile(3, int(second * 1e9))))
+    monkeypatch.setattr(FolderLandingZone, "entries", lambda zone: iter([changed]))
+    assert f"the time of its newest file is {year}-" in zone.settled().skipped["plain"]
 
 
 def test_manifest_is_read_once_while_it_does_not_change(zone: FolderZone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +141,6 @@ def test_manifest_is_read_once_while_it_does_not_change(zone: FolderZone, monkey
     ("batches", "expected"),
     [
         ({"a": 1, "b": 0}, ["a"]),
-        ({"a": 0, "b": 0}, ["b"]),
         ({"c": 0, "b+": 1, "a+": 2}, ["c", "b+", "a+"]),
         ({"a": 0, "b+": 1, "c": 2, "d+": 3}, ["c", "d+"]),
         ({"a": 0, "b+": 0, "c+": 0}, ["a", "b+", "c+"]),
@@ -224,13 +155,6 @@ def test_chain_is_the_newest_full_batch_and_the_incremental_ones_after_it(
         zone.land(batch_id, hours(exported), after=before if "+" in batch_id else None)
         before = batch_id
     assert zone.ids() == expected
-    assert zone.chain().newest.batch_id == expected[-1]
-
-
-def test_batch_with_a_manifest_can_follow_plain_files(zone: FolderZone) -> None:
-    zone.land_plain("plain", modified_at=NOW)
-    zone.land("next", hours(1), after="plain")
-    assert zone.ids() == ["plain", "next"]
 
 
 @pytest.fixture
@@ -249,12 +173,12 @@ def test_batch_that_lands_before_its_predecessor_is_waited_for(chain: FolderZone
         chain.chain()
     assert f"Batch c continues from batch b, which is not in {chain.folder}" in str(raised.value)
     assert "land a newer full batch" in str(raised.value)
-    (aside / "manifest.json").rename(aside / "Manifest.json")
-    (aside / "people.csv").rename(aside / "persons.csv")
+    (aside / "manifest.json").rename(aside / "kept.json")
+    (aside / "people.csv").unlink()
     aside.rename(chain.folder / "b")
     with pytest.raises(MissingPredecessorError, match=r"continues from batch b, .*files of people"):
         chain.chain()
-    (chain.folder / "b" / "Manifest.json").rename(chain.folder / "b" / "manifest.json")
+    (chain.folder / "b" / "kept.json").rename(chain.folder / "b" / "manifest.json")
     assert chain.ids() == ["a", "b", "c"]
 
 
@@ -290,7 +214,8 @@ def test_broken_manifest_fails_until_a_newer_full_batch_lands(zone: FolderZone) 
     assert zone.ids() == ["d"]
 
 
-def test_manifest_with_broken_tables_fails_until_a_batch_of_a_later_export_lands(zone: FolderZone) -> None:
+def test_manifest_with_broken_tables_counts_by_its_export_time(zone: FolderZone) -> None:
+    """An old one that is copied in late fails nothing; one that landed early, of a newer export, does."""
     broken = zone.land("b", hours(1))
     rewrite(broken, lambda document: document["tables"].pop("people"))
     set_landed_at(broken, 1_000)
@@ -298,6 +223,7 @@ def test_manifest_with_broken_tables_fails_until_a_batch_of_a_later_export_lands
     with pytest.raises(BatchError, match="it lists no people"):
         zone.chain()
     zone.land("c", hours(2))
+    set_landed_at(broken, NOW + 1e9)
     assert zone.ids() == ["c"]
 
 

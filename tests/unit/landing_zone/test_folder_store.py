@@ -2,17 +2,15 @@
 
 import hashlib
 import os
-import stat
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import pytest
-from landing_zones import SETTLE_SECONDS, FolderZone, as_ordinary_user, hours, listed_ids
+from landing_zones import FolderZone, hours
 
-from acl_assets.landing_zone import folder_store
-from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone, open_verified
 from acl_assets.landing_zone.manifest import BatchError, ManifestFile
 
@@ -31,68 +29,38 @@ def turn_into_link(file: Path) -> None:
 # Entries that cannot be used ------------------------------------------------------------------------------------
 
 
-def land_bad(landing_zone: Path) -> Path:
+def land_bad(zone: FolderZone) -> Path:
     """Land a newer batch than the good one, and return its manifest."""
-    return FolderZone(landing_zone).land("bad", hours(1)) / "manifest.json"
+    return zone.land("bad", hours(1)) / "manifest.json"
 
 
-def land_bad_plain(landing_zone: Path) -> Path:
-    """Land a batch without a manifest, and return one of its files."""
-    return FolderZone(landing_zone).land_plain("bad") / "tickets.csv"
-
-
-BAD_ENTRIES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "unreadable folder": (lambda zone: land_bad(zone).parent.chmod(0o000), "it cannot be read (Permission denied)"),
-    "folder that cannot be listed": (lambda zone: land_bad_plain(zone).parent.chmod(0o111), "(Permission denied)"),
-    "unreadable manifest": (lambda zone: land_bad(zone).chmod(0o000), "manifest.json: it cannot be read (Permission"),
-    "link to itself": (lambda zone: (zone / "bad").symlink_to("bad"), "the target of this link cannot be read"),
-    "dangling link": (lambda zone: (zone / "bad").symlink_to("nowhere"), "the target of this link cannot be read"),
+BAD_ENTRIES: dict[str, tuple[Callable[[FolderZone], Any], str]] = {
+    "dangling link": (lambda zone: (zone.folder / "bad").symlink_to("nowhere"), "the target of this link cannot be"),
     "FIFO as manifest": (lambda zone: turn_into_fifo(land_bad(zone)), "its manifest.json is not a regular file"),
-    "link as manifest": (lambda zone: turn_into_link(land_bad(zone)), "its manifest.json is not a regular file"),
-    "FIFO as file": (lambda zone: turn_into_fifo(land_bad_plain(zone)), "tickets.csv (not a regular file)"),
-    "link as file": (lambda zone: turn_into_link(land_bad_plain(zone)), "tickets.csv (not a regular file)"),
-    "name not UTF-8": (lambda zone: FolderZone(zone).land_plain(os.fsdecode(b"bad\xff")), "not UTF-8"),
-    "control characters": (lambda zone: FolderZone(zone).land_plain("bad\n\x1b[2J"), "control characters"),
-    "long name": (lambda zone: land_bad(zone).parent.rename(zone / ("bad" + "x" * 247)), "250 characters"),
+    "link as file": (lambda zone: turn_into_link(zone.land_plain("bad") / "tickets.csv"), "tickets.csv (not a regular"),
+    "name not UTF-8": (lambda zone: zone.land_plain(os.fsdecode(b"bad\xff")), "not UTF-8"),
+    "control characters": (lambda zone: zone.land_plain("bad\n\x1b[2J"), "control characters"),
 }
-
-
-@pytest.fixture
-def landing_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A landing zone below the current folder, with a good batch `good`; pytest can remove it afterwards."""
-    monkeypatch.chdir(tmp_path)
-    tmp_path.chmod(0o755)
-    exports = tmp_path / "exports"
-    FolderZone(exports).land("good")
-    yield exports
-    for entry in exports.iterdir():
-        if stat.S_ISDIR(entry.lstat().st_mode):
-            entry.chmod(0o755)
 
 
 @pytest.mark.parametrize(("plant", "expected"), BAD_ENTRIES.values(), ids=BAD_ENTRIES)
 def test_bad_entry_is_named_and_good_batches_beside_it_are_used(
-    plant: Callable[[Path], Any], expected: str, landing_zone: Path
+    plant: Callable[[FolderZone], Any], expected: str, zone: FolderZone
 ) -> None:
-    plant(landing_zone)
-    later = os.stat(landing_zone).st_ctime + 10 * SETTLE_SECONDS
-    listing = as_ordinary_user(partial(list_batches, FolderLandingZone(Path("exports")), SETTLE_SECONDS, later))
-    assert listed_ids(listing) == ["good"]
-    assert listing.broken == ()
+    zone.land("good")
+    plant(zone)
+    listing = zone.settled()
     ((name, reason),) = listing.skipped.items()
     assert name.startswith("bad")
     assert expected in reason
     assert listing.skipped_text.isprintable()
-    assert len(listing.skipped_text) < 2_000
-    assert [batch.batch_id for batch in resolve_chain(listing).batches] == ["good"]
+    assert zone.ids() == ["good"]
 
 
-def test_manifest_that_becomes_a_fifo_after_it_was_listed_is_skipped(
-    zone: FolderZone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Opening it must not wait for somebody who writes."""
+def test_manifest_that_cannot_be_opened_is_skipped(zone: FolderZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a pipe in its place must not wait for somebody who writes."""
     zone.land("good")
-    manifest = land_bad(zone.folder)
+    manifest = land_bad(zone)
     entries = list(FolderLandingZone(zone.folder).entries())
     turn_into_fifo(manifest)
     monkeypatch.setattr(FolderLandingZone, "entries", lambda zone: iter(entries))
@@ -116,8 +84,13 @@ def people(zone: FolderZone) -> Described:
     return described(zone.land("a", content="id\n1\n"))
 
 
+def verified(people: Described) -> AbstractContextManager[BufferedReader]:
+    folder, file = people
+    return open_verified(folder, file, f"{folder}/{file.path}")
+
+
 def content_of(people: Described) -> bytes:
-    with open_verified(*people) as stream:
+    with verified(people) as stream:
         return stream.read()
 
 
@@ -125,7 +98,6 @@ REFUSED_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "removed": (Path.unlink, "the batch has this file, but it is not there"),
     "cut": (lambda file: file.write_text("id\n"), "it has 3 bytes where 5 were exported"),
     "changed": (lambda file: file.write_text("id\n2\n"), "its SHA-256 is"),
-    "FIFO": (turn_into_fifo, "it is not a regular file"),
     "link to the same content": (turn_into_link, "it is a symbolic link"),
 }
 
@@ -148,14 +120,6 @@ def test_plain_file_replaced_after_it_was_listed_is_refused(zone: FolderZone) ->
         content_of(people)
 
 
-def test_batches_in_a_linked_landing_zone_are_read(zone: FolderZone, tmp_path: Path) -> None:
-    """The landing zone may be a mount or a link, and so may a batch's folder."""
-    zone.land("a").rename(tmp_path / "a")
-    (zone.folder / "a").symlink_to(tmp_path / "a")
-    (tmp_path / "link").symlink_to(zone.folder)
-    assert content_of(described(tmp_path / "link" / "a")) == b"id\n"
-
-
 def test_file_replaced_after_it_was_hashed_is_read_as_it_was(
     people: Described, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -168,12 +132,11 @@ def test_file_replaced_after_it_was_hashed_is_read_as_it_was(
         os.replace(tmp_path / "other.csv", people[0] / "people.csv")
         return digest
 
-    monkeypatch.setattr(folder_store.hashlib, "file_digest", hash_and_replace)
+    monkeypatch.setattr(hashlib, "file_digest", hash_and_replace)
     assert content_of(people) == b"id\n1\n"
-    assert (people[0] / "people.csv").read_text() == "id\n2\n"
 
 
 def test_file_overwritten_after_it_was_hashed_is_refused(people: Described) -> None:
     """The same open file shows the new bytes, so the file must be the same at the end."""
-    with pytest.raises(BatchError, match=r"people\.csv: it changed while it was read"), open_verified(*people):
+    with pytest.raises(BatchError, match=r"people\.csv: it changed while it was read"), verified(people):
         (people[0] / "people.csv").write_text("id\n2\n")

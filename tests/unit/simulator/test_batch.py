@@ -66,7 +66,7 @@ def test_every_format_holds_the_same_rows_and_a_true_manifest(
         streamed = pa.concat_tables([rows for each, rows in history.stream() if each == name])
         assert read_with_duckdb(folder, name) == sorted(tuple(row.values()) for row in streamed.to_pylist())
         assert [file.path for file in table.files] == [f"{name}.{'csv' if batch_format == 'plain' else batch_format}"]
-        with open_verified(folder, table.files[0]) as stream:
+        with open_verified(folder, table.files[0], table.files[0].path) as stream:
             assert stream.read(1)
         if batch.has_manifest:
             assert table.rows == table.rows_at_source == streamed.num_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,11 +35,9 @@ def rejects_of(landing: Landing, content: bytes) -> list[tuple[int, str | None]]
 # Types and columns ----------------------------------------------------------------------------------------------
 
 PARQUET_TYPES: dict[str, tuple[str, pa.DataType, object]] = {
-    "16 bits without sign": ("band_id", pa.uint16(), 65_535),
     "64 bits that fit into 32": ("band_id", pa.int64(), -(2**31)),
     "a decimal without fraction, as from Snowflake": ("band_id", pa.decimal128(38, 0), 2**31 - 1),
     "whole microseconds in nanoseconds": ("performance_start", pa.timestamp("ns", "UTC"), START),
-    "another time zone": ("performance_start", pa.timestamp("us", "America/Chicago"), START),
 }
 
 
@@ -51,9 +49,8 @@ def test_reads_types_that_lose_nothing(column: str, data_type: pa.DataType, valu
     assert [row[column] for row in landing.made()] == [value, None]
 
 
-@pytest.mark.parametrize("data_type", [pa.string(), pa.large_string(), pa.string_view()])
-def test_reads_texts_however_they_are_stored(data_type: pa.DataType, bands: Landing) -> None:
-    schema = pa.schema([("name", data_type), ("fee", pa.int16()), ("id", pa.int32())])
+def test_reads_texts_however_they_are_stored(bands: Landing) -> None:
+    schema = pa.schema([("name", pa.large_string()), ("fee", pa.int16()), ("id", pa.int32())])
     bands.convert({"bands.parquet": as_parquet([{"id": 1, "name": "½", "fee": 500}, {"id": 2}], schema)})
     assert bands.made() == [{"id": 1, "name": "½", "fee": 500}, {"id": 2, "name": None, "fee": None}]
 
@@ -64,7 +61,6 @@ def test_reads_texts_however_they_are_stored(data_type: pa.DataType, bands: Land
         (pa.field("band_id", pa.float64()), "'band_id' is double"),
         (pa.field("band_id", pa.decimal128(9, 2)), r"'band_id' is decimal128\(9, 2\)"),
         (pa.field("performance_start", pa.timestamp("us")), r"'performance_start' is timestamp\[us\]"),
-        (pa.field("performance_start", pa.string()), "'performance_start' is string"),
         (pa.field("venue_id", pa.list_(pa.int32())), "'venue_id' is nested"),
     ],
 )
@@ -83,7 +79,6 @@ def test_refuses_columns_that_are_not_the_tables(landing: Landing) -> None:
 
 
 def test_refuses_categories(bands: Landing) -> None:
-    """Of a few megabytes the library can make gigabytes of texts that it keeps in memory."""
     schema = arrow_schema(bands.table).set(1, pa.field("name", pa.dictionary(pa.int8(), pa.string())))
     with pytest.raises(BatchError, match="'name' is dictionary"):
         bands.convert({"bands.parquet": as_parquet([], schema)})
@@ -123,95 +118,40 @@ def test_rejects_timestamps_outside_the_calendar(landing: Landing) -> None:
     assert landing.rejects()[0]["text"].startswith("20983-")
 
 
-# int96 ----------------------------------------------------------------------------------------------------------
+MOMENTS = [datetime(year, 1, 2, 3, 4, 5, tzinfo=UTC) for year in (2, 1677, 2021, 2263, 9998)]
 
 
-def int96(years: list[int], *, by_spark: bool = True) -> bytes:
-    """Return performances of these years whose timestamps are int96."""
-    ids = pa.array(range(len(years)), pa.int32())
-    instants = pa.array(map(seconds_of, years), pa.int64()).cast(pa.timestamp("s")).cast(pa.timestamp("us"))
+def int96(**metadata: str) -> bytes:
+    """Return performances whose timestamps are int96."""
+    ids = pa.array(range(len(MOMENTS)), pa.int32())
+    instants = pa.array(MOMENTS, pa.timestamp("us"))
     table = pa.table({"id": ids, "performance_start": instants, "band_id": ids, "venue_id": ids})
-    options = {"use_deprecated_int96_timestamps": True, "compression": "none", "use_dictionary": False}
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, store_schema=False, **options) as writer:
-        writer.write_table(table, row_group_size=2)
-        writer.add_key_value_metadata({"org.apache.spark.version": "3.5.1"} if by_spark else {})
+    with pq.ParquetWriter(sink, table.schema, store_schema=False, use_deprecated_int96_timestamps=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(metadata)
     return bytes(sink.getvalue())
 
 
-def moment_of(year: int) -> datetime:
-    return datetime(year, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def seconds_of(year: int) -> int:
-    return (moment_of(year) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
-
-
 def test_reads_int96_by_spark_as_utc_also_in_years_that_nanoseconds_do_not_reach(landing: Landing) -> None:
-    years = [2, 1677, 2021, 2263, 9998]
-    content = int96(years)
+    content = int96(**{"org.apache.spark.version": "3.5.1"})
     assert pq.ParquetFile(io.BytesIO(content)).schema.column(1).physical_type == "INT96"
     landing.convert({"performances.parquet": content})
-    assert [row["performance_start"] for row in landing.made()] == [moment_of(year) for year in years]
+    assert [row["performance_start"] for row in landing.made()] == MOMENTS
 
 
 def test_refuses_int96_without_a_time_zone(landing: Landing) -> None:
     """It could be local time, as Hive and Impala write it."""
     with pytest.raises(BatchError, match="'performance_start' is int96, which has no time zone"):
-        landing.convert({"performances.parquet": int96([2021], by_spark=False)})
+        landing.convert({"performances.parquet": int96()})
 
 
-# 2 ** 64 % 1_000 is 616: these are the nanoseconds that overflow hides.
-@pytest.mark.parametrize(("year", "nanoseconds"), [(2021, 1), (2300, 616)])
-def test_refuses_int96_finer_than_a_microsecond_in_any_year(year: int, nanoseconds: int, landing: Landing) -> None:
-    old, new = (
-        ((seconds_of(year) % 86_400) * 10**9 + fraction).to_bytes(8, "little")
-        + (seconds_of(year) // 86_400 + 2_440_588).to_bytes(4, "little")
-        for fraction in (0, nanoseconds)
-    )
-    content = int96([1582, 1583, year])
-    assert content.count(old) == 1
-    with pytest.raises(BatchError, match="performance_start has int96 timestamps finer than a microsecond"):
-        landing.convert({"performances.parquet": content.replace(old, new)})
-
-
-# Size -----------------------------------------------------------------------------------------------------------
-
-MIB = "x" * (1 << 20)
-
-
-@pytest.mark.parametrize("use_dictionary", [True, False], ids=["dictionary", "plain"])
-def test_rejects_a_text_longer_than_one_mebibyte(use_dictionary: bool, bands: Landing) -> None:
+def test_rejects_a_text_longer_than_one_mebibyte(bands: Landing) -> None:
     """CSV has the same limit, and a few kilobytes of Parquet can hold such texts by the thousand."""
-    names = ["a", MIB, MIB * 2, None, MIB + "x", "é" * (1 << 19)]
-    content = as_parquet(
-        [{"id": number, "name": name} for number, name in enumerate(names)],
-        arrow_schema(bands.table),
-        use_dictionary=use_dictionary,
-        compression="zstd",
-    )
+    mebibyte = "x" * (1 << 20)
+    names = ["a", mebibyte, mebibyte * 2, None, mebibyte + "x", "é" * (1 << 19)]
+    rows = [{"id": number, "name": name} for number, name in enumerate(names)]
+    content = as_parquet(rows, arrow_schema(bands.table), compression="zstd")
     assert len(content) < 100_000
     assert rejects_of(bands, content) == [(3, "name"), (5, "name")]
     assert len(bands.rejects_file.read_bytes()) < 5_000
-
-
-@pytest.mark.parametrize("use_dictionary", [True, False], ids=["the same name", "different names"])
-def test_reads_a_small_file_of_very_much_text_in_bounded_memory(use_dictionary: bool, bands: Landing) -> None:
-    """One row group has 300 MB of names in a few megabytes."""
-    rows = 8_192
-    names = [f"{'' if use_dictionary else number}{'x' * 36_000}" for number in range(rows)]
-    columns = {"id": pa.array(range(rows), pa.int32()), "name": pa.array(names), "fee": pa.nulls(rows, pa.int32())}
-    content = parquet_bytes(
-        pa.table(columns), row_group_size=rows, compression="zstd", use_dictionary=use_dictionary, store_schema=False
-    )
-    assert len(content) < 4 << 20
-    bands.land({"bands.parquet": content})
-    pool = pa.default_memory_pool()
-    measured = pa.proxy_memory_pool(pool)
-    pa.set_memory_pool(measured)
-    try:
-        bands.make()
-    finally:
-        pa.set_memory_pool(pool)
-    assert 10 << 20 < measured.max_memory() < 150 << 20
-    assert pq.read_table(bands.target)["name"].to_pylist() == names
