@@ -156,35 +156,6 @@ def test_secrets_data_and_tokens_are_where_they_are_needed() -> None:
     assert set(INSTANCE_SECRETS) == {"DAGSTER_POSTGRES_PASSWORD"}
 
 
-@pytest.mark.parametrize(
-    ("account", "jobs", "others"),
-    [
-        (
-            "acl-assets-daemon",
-            {"create", "delete", "list"},
-            {("jobs/status", "get"), ("pods", "delete"), ("pods", "list"), ("pods/log", "get"), ("events", "list")},
-        ),
-        ("acl-assets-webserver", {"delete"}, {("pods", "delete"), ("pods", "list")}),
-    ],
-)
-def test_an_account_may_do_what_the_launcher_does_in_its_name_and_nothing_else(
-    account: str, jobs: set[str], others: set[tuple[str, str]]
-) -> None:
-    roles = [
-        binding["roleRef"]["name"]
-        for binding in _named("RoleBinding").values()
-        if account in {subject["name"] for subject in binding["subjects"]}
-    ]
-    allowed = {
-        (resource, verb)
-        for role in roles
-        for rule in _named("Role")[role]["rules"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    assert allowed == {("jobs", verb) for verb in jobs} | others
-
-
 def test_every_variable_that_dagster_reads_is_set_and_every_setting_exists() -> None:
     read = set(re.findall(r"env: (\w+)", (DEPLOYMENT / "dagster.yaml").read_text(encoding="utf-8")))
     given = SETTINGS.keys() | SECRETS.keys()
