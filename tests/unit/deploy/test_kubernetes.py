@@ -198,16 +198,12 @@ def test_a_deployment_refers_to_what_the_manifests_define(deployment: Any) -> No
     secrets = {entry["name"] for entry in generated["secretGenerator"]}
     assert pod["serviceAccountName"] in _named("ServiceAccount")
     assert f"--uid {pod['securityContext']['runAsUser']} " in DOCKERFILE
-    for volume in pod["volumes"]:
-        match volume:
-            case {"configMap": {"name": name}}:
-                assert name in maps
-            case {"secret": {"secretName": name}}:
-                assert name in secrets
-            case {"persistentVolumeClaim": {"claimName": name}}:
-                assert name in _named("PersistentVolumeClaim")
-            case _:
-                assert {"emptyDir", "projected"} & volume.keys()
+    for kind, key, names in (
+        ("configMap", "name", maps),
+        ("secret", "secretName", secrets),
+        ("persistentVolumeClaim", "claimName", set(_named("PersistentVolumeClaim"))),
+    ):
+        assert {volume[kind][key] for volume in pod["volumes"] if kind in volume} <= names
     for container in _containers(deployment):
         assert f"-t {container['image']} ." in DOCKERFILE
         assert _secrets(container) <= secrets
