@@ -14,8 +14,6 @@ import yaml
 from acl_assets.report.drawing import PAPER
 from acl_assets.settings import PROJECT_DIR
 from acl_assets.superset.bundle import PLACEHOLDER_URI, Document, read_bundle, without_mark
-from acl_assets.superset.canonical import stable_number
-from acl_assets.superset.layout import completed_layout
 from acl_assets.warehouse.project import dbt_project, load_manifest
 
 BUNDLE = read_bundle()
@@ -60,14 +58,6 @@ def test_uuids_are_unique_and_nothing_of_one_installation_is_kept() -> None:
     assert [document.path for document in BUNDLE.documents if without_mark(document) != document] == []
     assert DATABASE.content["sqlalchemy_uri"] == PLACEHOLDER_URI
     assert [name for name, value in DATABASE.content.items() if name.startswith("allow_") and value] == []
-
-
-def test_the_layout_is_complete_and_holds_nothing_else() -> None:
-    """What is not reached is not painted; Superset drops a chart it does not know, and all that come after it."""
-    layout = DASHBOARD.content["position"]
-    charts = {stable_number(chart.uuid): {"uuid": chart.uuid, "slice_name": chart.name} for chart in CHARTS}
-    completed = DASHBOARD.with_content(position=completed_layout(layout, charts))
-    assert completed.digest == DASHBOARD.digest
 
 
 def test_every_chart_has_one_place_and_the_age_of_the_data_one_on_every_tab() -> None:
