@@ -50,9 +50,10 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
             "python -m acl_assets.superset orphans --remove"
         )
     wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
-    if wrong or edited:
-        problem = f"{len(wrong)} of {len(charts)} charts are wrong: {'; '.join(wrong)}. " if wrong else ""
-        raise Failure(problem + (edits_in_words(edited) if edited else ""), allow_retries=False)
+    problems = [f"{len(wrong)} of {len(charts)} charts are wrong: {'; '.join(wrong)}."] if wrong else []
+    problems += [edits_in_words(edited)] if edited else []
+    if problems:
+        raise Failure(" ".join(problems), allow_retries=False)
     dashboard, *_ = bundle.of_kind("dashboards")
     yield MaterializeResult(
         metadata={
