@@ -46,9 +46,11 @@ def on_starting(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Limit the worker's memory, and make it open its own connections to the metadata database."""
-    from superset.extensions import db
+    from superset.extensions import celery_app, db
 
     resource.setrlimit(resource.RLIMIT_AS, (_PROCESS_MEMORY, _PROCESS_MEMORY))
+    # Otherwise the first query of SQL Lab does this, and others at the same time fail.
+    celery_app.finalize()
     with server.app.wsgi().app_context():
         db.engine.dispose(close=False)
 

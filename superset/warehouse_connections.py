@@ -43,6 +43,9 @@ WAITING_QUERIES = 8
 """Further queries of one user that wait for their turn in a process. More are refused at once."""
 
 
+_Version = tuple[int, int, int] | None
+
+
 class UnsafeUriError(ValueError):
     """The URI of a database would allow SQL to access files other than the published file."""
 
@@ -200,7 +203,8 @@ class _Versions:
     def __init__(self, wait_seconds: float) -> None:
         self._wait_seconds = wait_seconds
         self._condition = threading.Condition()
-        self._open: dict[str, _OpenFile] = {}
+        # The version of each open file, and the thread of each connection to it.
+        self._open: dict[str, tuple[_Version, list[int]]] = {}
 
     def hold(self, path: str) -> Callable[[], None]:
         """Wait until no other thread reads a replaced version of the file, and return a function that releases it.
@@ -210,37 +214,25 @@ class _Versions:
         thread = threading.get_ident()
         with self._condition:
             self._condition.wait_for(lambda: self._may_join(path, thread), self._wait_seconds)
-            file = self._open.get(path) or _OpenFile(path)
-            file.threads.append(thread)
+            version, threads = self._open.get(path) or (_version(path), [])
+            threads.append(thread)
             # Register the file last: the release of an abandoned connection may change self._open at any point before.
-            self._open[path] = file
-        return lambda: self._release(path, file, thread)
+            self._open[path] = version, threads
+        return lambda: self._release(path, threads, thread)
 
     def _may_join(self, path: str, thread: int) -> bool:
         file = self._open.get(path)
-        return file is None or not file.is_replaced(path) or thread in file.threads
+        return file is None or file[0] == _version(path) or thread in file[1]
 
-    def _release(self, path: str, file: _OpenFile, thread: int) -> None:
+    def _release(self, path: str, threads: list[int], thread: int) -> None:
         with self._condition:
-            file.threads.remove(thread)
-            if not file.threads and self._open.get(path) is file:
+            threads.remove(thread)
+            if not threads and path in self._open and self._open[path][1] is threads:
                 del self._open[path]
                 self._condition.notify_all()
 
 
-class _OpenFile:
-    """A version of a file, and the thread of each connection to it."""
-
-    def __init__(self, path: str) -> None:
-        self._version = _version(path)
-        self.threads: list[int] = []
-
-    def is_replaced(self, path: str) -> bool:
-        """Return whether the path now has another version."""
-        return _version(path) != self._version
-
-
-def _version(path: str) -> tuple[int, int, int] | None:
+def _version(path: str) -> _Version:
     try:
         status = os.stat(path)
     except FileNotFoundError:

@@ -36,14 +36,14 @@ _CHECK = AssetCheckSpec(
 def age_result(batch_id: str, exported_at: datetime, now: datetime) -> AssetCheckResult:
     """Return whether a batch is recent enough to be published still; its reason does not change with the hour."""
     age = now - exported_at
-    limit = FAIL_AFTER if age > FAIL_AFTER else WARN_AFTER
+    severity, limit = (
+        (AssetCheckSeverity.ERROR, FAIL_AFTER) if age > FAIL_AFTER else (AssetCheckSeverity.WARN, WARN_AFTER)
+    )
+    since = f"exported on {exported_at:%Y-%m-%d at %H:%M} UTC, more than {limit // _HOUR} hours ago"
     return AssetCheckResult(
         passed=age <= WARN_AFTER,
-        severity=AssetCheckSeverity.ERROR if age > FAIL_AFTER else AssetCheckSeverity.WARN,
-        description=f"The newest published batch was exported on {exported_at:%Y-%m-%d at %H:%M} UTC, more than "
-        f"{limit // _HOUR} hours ago."
-        if age > WARN_AFTER
-        else None,
+        severity=severity,
+        description=f"The newest published batch was {since}." if age > WARN_AFTER else None,
         metadata={
             "batch_id": batch_id,
             "exported_at": MetadataValue.timestamp(exported_at),

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
+    AssetCheckEvaluation,
     AssetCheckSeverity,
     DagsterEvent,
     DagsterEventType,
     DagsterRun,
-    EventLogEntry,
     MetadataValue,
     TableMetadataValue,
 )
@@ -40,38 +40,27 @@ class Incident:
     reason: str
 
 
-@dataclass(frozen=True)
-class Message:
-    """An alert as people get it, in plain text."""
-
-    title: str
-    body: str
-
-
-def findings(run: DagsterRun, entries: Sequence[EventLogEntry], *, failed: bool) -> dict[str, Incident | None]:
+def findings(run: DagsterRun, events: Sequence[DagsterEvent], *, failed: bool) -> dict[str, Incident | None]:
     """Return the incident of the job of an ended run and of each of its checks, None where all is well."""
-    events = [entry.dagster_event for entry in entries if entry.dagster_event]
     found: dict[str, Incident | None] = {f"job {run.job_name}": _failed_run(run, events) if failed else None}
     for event in events:
         if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             name = f"{check.check_name} of {check.asset_key.to_user_string()}"
-            found[f"check {name}"] = (
-                None if check.passed else _failed_check(name, check.severity, check.description, check.metadata)
-            )
+            found[f"check {name}"] = None if check.passed else _failed_check(name, check)
     return found
 
 
-def alert(run: DagsterRun, entries: Sequence[EventLogEntry], incidents: Sequence[Incident], url: str) -> Message:
-    """Return the message about the new incidents of a run; `url` is that of Dagster's UI."""
-    batch = _batch(run, entries)
+def alert(run: DagsterRun, events: Sequence[DagsterEvent], incidents: Sequence[Incident], url: str) -> tuple[str, str]:
+    """Return title and text of the message about the new incidents of a run; `url` is that of Dagster's UI."""
+    batch = _batch(run, events)
     lines = [f"Batch {_inert(batch)}"] if batch else []
     lines += [incident.text for incident in incidents[:_MAX_INCIDENTS]]
     if len(incidents) > _MAX_INCIDENTS:
         lines.append(f"and {len(incidents) - _MAX_INCIDENTS} more")
     lines.append(f"{url}/runs/{run.run_id}")
     others = f" and {len(incidents) - 1} more" if len(incidents) > 1 else ""
-    return Message(f"acl_assets: {incidents[0].text.partition(':')[0]}{others}", "\n".join(lines))
+    return f"acl_assets: {incidents[0].text.partition(':')[0]}{others}", "\n".join(lines)
 
 
 def _failed_run(run: DagsterRun, events: Sequence[DagsterEvent]) -> Incident:
@@ -90,19 +79,18 @@ def _cause(event: DagsterEvent) -> str:
     return cause[0] if cause else "unknown error"
 
 
-def _failed_check(
-    name: str, severity: AssetCheckSeverity, description: str | None, metadata: Mapping[str, MetadataValue[Any]]
-) -> Incident:
+def _failed_check(name: str, check: AssetCheckEvaluation) -> Incident:
     """Describe a failed check with the keys of its first failing rows, and no other value of theirs."""
+    metadata, description = check.metadata, check.description
     rows, keys = _value(metadata, "dagster_dbt/failed_row_count"), _keys(metadata.get("failing_rows"))
     counted = f" Failing rows: {rows}." if rows else ""
     first = f" First: {'; '.join(keys[:_MAX_KEYS])}." if keys else ""
-    level = "failed" if severity == AssetCheckSeverity.ERROR else "warns"
+    level = "failed" if check.severity == AssetCheckSeverity.ERROR else "warns"
     # dbt stores failing rows in no certain order, so a part of them says nothing about a change.
     all_keys = sorted(keys) if len(keys) == rows else []
     return Incident(
         f"Check {name} {level}: {_inert(description or 'see its page')}{counted}{first}",
-        _digest([severity.value, description, rows, all_keys]),
+        _digest([check.severity.value, description, rows, all_keys]),
     )
 
 
@@ -110,22 +98,22 @@ def _keys(table: MetadataValue[Any] | None) -> list[str]:
     if not isinstance(table, TableMetadataValue):
         return []
     rows = [
-        [f"{column} {value}" for column, value in record.data.items() if _is_key(column, value)]
-        for record in table.records
+        [
+            f"{name} {value}"
+            for name, value in row.data.items()
+            if _KEY_COLUMN.fullmatch(name) and isinstance(value, int)
+        ]
+        for row in table.records
     ]
     return [", ".join(row) for row in rows if row]
 
 
-def _is_key(column: str, value: object) -> bool:
-    return bool(_KEY_COLUMN.fullmatch(column)) and isinstance(value, int)
-
-
-def _batch(run: DagsterRun, entries: Sequence[EventLogEntry]) -> str | None:
+def _batch(run: DagsterRun, events: Sequence[DagsterEvent]) -> str | None:
     """Return the id of the newest batch that a run was about: what its steps recorded, or the sensor's tag."""
-    for event in (entry.dagster_event for entry in entries):
-        if event and event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+    for event in events:
+        if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
             metadata = event.step_materialization_data.materialization.metadata
-        elif event and event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+        elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             metadata = event.asset_check_evaluation_data.metadata
         else:
             continue

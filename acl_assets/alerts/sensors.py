@@ -74,25 +74,27 @@ def _alert_sensor(name: str, service: NotifyBase, settings: Settings) -> SensorD
         """Send at most one message per tick: a failed delivery keeps the cursor, so nothing is lost or repeated."""
         instance = context.instance
         if context.cursor is None:
-            return _result("Alerts begin with the next run that ends.", AlertCursor(storage_id=_newest(instance)))
+            newest = instance.event_log_storage.get_maximum_record_id()
+            return _result("Alerts begin with the next run that ends.", AlertCursor(storage_id=newest or 0))
         cursor = AlertCursor.model_validate_json(context.cursor)
         for record in _ended_runs(instance, cursor.storage_id):
             cursor.storage_id = record.storage_id
             run = instance.get_run_by_id(record.run_id)
             if run is None:
                 continue
-            entries = instance.all_logs(run.run_id, of_type=_EVENTS)
+            logs = instance.all_logs(run.run_id, of_type=_EVENTS)
+            events = [entry.dagster_event for entry in logs if entry.dagster_event]
             is_failed = record.event_log_entry.dagster_event_type == DagsterEventType.RUN_FAILURE
-            found = findings(run, entries, failed=is_failed)
+            found = findings(run, events, failed=is_failed)
             new = [i for subject, i in found.items() if i and cursor.reasons.get(subject) != i.reason]
             cursor.reasons = {
                 **{subject: reason for subject, reason in cursor.reasons.items() if subject not in found},
                 **{subject: incident.reason for subject, incident in found.items() if incident},
             }
             if new:
-                message = alert(run, entries, new, settings.dagster_url)
-                send(service, message.title, message.body)
-                return _result(f"Sent: {message.title}.", cursor)
+                title, body = alert(run, events, new, settings.dagster_url)
+                send(service, title, body)
+                return _result(f"Sent: {title}.", cursor)
         return _result("Nothing new has failed.", cursor)
 
     return alert_sensor
@@ -114,15 +116,3 @@ def _ended_runs(instance: DagsterInstance, after: int) -> Sequence[EventLogRecor
         for record in instance.fetch_run_status_changes(records_filter, _RUNS_PER_TICK, ascending=True).records
     ]
     return sorted(ends, key=lambda record: record.storage_id)[:_RUNS_PER_TICK]
-
-
-def _newest(instance: DagsterInstance) -> int:
-    """Return the storage id of the newest end of a run, 0 if none has ended."""
-    return max(
-        (
-            record.storage_id
-            for event_type in (DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE)
-            for record in instance.fetch_run_status_changes(event_type, limit=1).records
-        ),
-        default=0,
-    )

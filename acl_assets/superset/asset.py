@@ -51,7 +51,8 @@ def superset_dashboard(context: AssetExecutionContext, settings: ResourceParam[S
         )
     wrong = [f"{chart.name} {chart.problem}" for chart in charts if chart.problem]
     problems = [f"{len(wrong)} of {len(charts)} charts are wrong: {'; '.join(wrong)}."] if wrong else []
-    if problems := problems + ([edits_in_words(edited)] if edited else []):
+    problems += [edits_in_words(edited)] if edited else []
+    if problems:
         raise Failure(" ".join(problems), allow_retries=False)
     dashboard, *_ = bundle.of_kind("dashboards")
     yield MaterializeResult(

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.superset.canonical import content_digest
+from acl_assets.superset.canonical import canonical_content
 from acl_assets.superset.client import SupersetClient, SupersetError, superset_home
 
 BUNDLE_DIR = PROJECT_DIR / "superset" / "bundle"
@@ -69,7 +69,8 @@ class Document:
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical content without the mark of an import, in hexadecimal."""
-        return content_digest(self.kind, without_mark(self).content)
+        content = canonical_content(self.kind, without_mark(self).content)
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     def with_content(self, **changes: Any) -> Document:
         """Return the document with other values of some keys."""
@@ -90,13 +91,12 @@ class Bundle:
         """Return the bundle to import: it reads this installation's published file only, and carries the mark."""
         options = "access_mode=read_only&enable_external_access=false&lock_configuration=true"
         uri = f"duckdb:///{settings.published_file}?{options}"
-        installed = Bundle(
-            tuple(
-                document.with_content(sqlalchemy_uri=uri) if document.kind == "databases" else document
-                for document in self.documents
-            )
-        )
-        return Bundle(tuple(_marked(document, installed.digest) for document in installed.documents))
+        documents = [
+            document.with_content(sqlalchemy_uri=uri) if document.kind == "databases" else document
+            for document in self.documents
+        ]
+        digest = Bundle(tuple(documents)).digest
+        return Bundle(tuple(_marked(document, digest) for document in documents))
 
     @cached_property
     def digest(self) -> str:
@@ -199,9 +199,8 @@ def is_imported(client: SupersetClient, bundle: Bundle) -> bool:
     for kind, resource in RESOURCES.items():
         marks = {entry["uuid"]: _mark(kind, entry) for entry in client.everything(f"/api/v1/{resource}/")}
         for document in bundle.of_kind(kind):
-            if document.uuid not in marks:
-                return False
-            if kind == "dashboards" and marks[document.uuid] != _mark(kind, document.content):
+            is_stale = kind == "dashboards" and marks.get(document.uuid) != _mark(kind, document.content)
+            if document.uuid not in marks or is_stale:
                 return False
     return True
 

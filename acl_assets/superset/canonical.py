@@ -8,7 +8,6 @@ order of everything else. A diff then shows what somebody changed, and without c
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -55,12 +54,6 @@ def canonical_content(kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
         content["sql"] = "\n".join(line.rstrip() for line in content["sql"].strip().splitlines()) + "\n"
     canonical: dict[str, Any] = _ordered(content, drop_empty=True)
     return canonical
-
-
-def content_digest(kind: str, document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a document's canonical content, in hexadecimal."""
-    text = json.dumps(canonical_content(kind, document), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stable_number(uuid: str) -> int:

@@ -5,8 +5,7 @@ Whether the answers are right is checked in CI, against a query of our own for e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 
@@ -37,41 +36,33 @@ def check_charts(client: SupersetClient, settings: Settings, bundle: Bundle) -> 
     """
     [warehouse] = bundle.of_kind("databases")
     database = client.numbers("/api/v1/database/")[warehouse.uuid]
-    # Read before and after: a refresh may publish in between, and Superset then answers from either file.
-    published = [_publication(settings)]
     question = {"database_id": database, "sql": _PUBLICATION, "schema": "publication"}
     answer = client.post("/api/v1/sqllab/execute/", json=question)["data"]
-    published.append(_publication(settings))
-    if [tuple(row.values()) for row in answer] not in published:
+    with open_published(settings) as file:
+        published = file.execute(_PUBLICATION).fetchall()
+        may_be_empty = {dataset.uuid: not _has_history(file, dataset) for dataset in bundle.of_kind("datasets")}
+    if [tuple(row.values()) for row in answer] != published:
         raise SupersetError(
             f"The database {warehouse.name!r} in {client.url} does not read {settings.published_file}: it answers with "
-            f"the publication {answer}, the file has {published[-1]}. Let both use the same file, and run again."
+            f"the publication {answer}, the file has {published}. Let both use the same file, and run again."
         )
-    read_here = {entry["id"] for entry in client.everything("/api/v1/dataset/") if entry["database"]["id"] == database}
-    entries = {entry["uuid"]: entry for entry in client.everything("/api/v1/chart/")}
-    with open_published(settings) as file:
-        may_be_empty = {dataset.uuid: not _has_history(file, dataset) for dataset in bundle.of_kind("datasets")}
-    checked = []
-    for chart in bundle.of_kind("charts"):
-        entry = entries.get(chart.uuid)
-        if entry is None:
-            checked.append(CheckedChart(chart.name, None, 0, "is not in Superset"))
-        elif entry["datasource_id"] not in read_here:
-            checked.append(CheckedChart(chart.name, entry["id"], 0, f"does not read the database {warehouse.name!r}"))
-        else:
-            checked.append(_check(client, chart, entry, may_be_empty[chart.content["dataset_uuid"]]))
-    return checked
+    numbers = client.numbers("/api/v1/chart/")
+    return [
+        _check(client, chart, numbers.get(chart.uuid), may_be_empty[chart.content["dataset_uuid"]])
+        for chart in bundle.of_kind("charts")
+    ]
 
 
-def _check(client: SupersetClient, chart: Document, entry: Mapping[str, Any], may_be_empty: bool) -> CheckedChart:
+def _check(client: SupersetClient, chart: Document, number: int | None, may_be_empty: bool) -> CheckedChart:
+    if number is None:
+        return CheckedChart(chart.name, None, 0, "is not in Superset")
     try:
-        answers = client.get(f"/api/v1/chart/{entry['id']}/data/", force=True)["result"]
+        answers = client.get(f"/api/v1/chart/{number}/data/", force=True)["result"]
     except SupersetError as error:
-        return CheckedChart(chart.name, entry["id"], 0, f"cannot be shown: {error}")
+        return CheckedChart(chart.name, number, 0, f"cannot be shown: {error}")
     rows = sum(len(answer["data"] or []) for answer in answers)
     errors = [str(answer["error"]) for answer in answers if answer.get("error")]
-    problem = "; ".join(errors) or (None if rows or may_be_empty else "is empty")
-    return CheckedChart(chart.name, entry["id"], rows, problem)
+    return CheckedChart(chart.name, number, rows, "; ".join(errors) or (None if rows or may_be_empty else "is empty"))
 
 
 def _has_history(file: duckdb.DuckDBPyConnection, dataset: Document) -> bool:
@@ -79,8 +70,3 @@ def _has_history(file: duckdb.DuckDBPyConnection, dataset: Document) -> bool:
     table = qualified_name(dataset.content["schema"], dataset.content["table_name"])
     completed = "where is_completed" if "is_completed" in file.sql(f"from {table}").columns else ""
     return file.execute(f"select 1 from {table} {completed} limit 1").fetchone() is not None
-
-
-def _publication(settings: Settings) -> list[tuple[Any, ...]]:
-    with open_published(settings) as file:
-        return file.execute(_PUBLICATION).fetchall()

@@ -35,20 +35,18 @@ class SupersetClient:
         self.url = url.rstrip("/")
         self.user = user
         self.password = password
-        self._token = ""
         self._session = requests.Session()
         # To a proxy 127.0.0.1 is the proxy's own machine.
         self._session.trust_env = urlsplit(self.url).hostname not in _THIS_MACHINE
         # The server may close an idle connection just as a request is sent on it.
         self._session.headers["Connection"] = "close"
-        # A function, because requests replaces a header by the entry of a .netrc file for this host.
-        self._session.auth = self._authorized
 
     def __enter__(self) -> SupersetClient:
         credentials = {"username": self.user, "password": self.password, "provider": "db"}
-        self._token = self.post("/api/v1/security/login", json=credentials)["access_token"]
-        token = self.get("/api/v1/security/csrf_token/")["result"]
-        self._session.headers.update({"X-CSRFToken": token, "Referer": self.url})
+        token = self.post("/api/v1/security/login", json=credentials)["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        csrf_token = self.get("/api/v1/security/csrf_token/")["result"]
+        self._session.headers.update({"X-CSRFToken": csrf_token, "Referer": self.url})
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -86,11 +84,6 @@ class SupersetClient:
     def numbers(self, path: str) -> dict[str, int]:
         """Return the ids of the entries of a list by their uuids."""
         return {str(entry["uuid"]): int(entry["id"]) for entry in self.everything(path)}
-
-    def _authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._request(method, path, "application/json", **options).json()

@@ -159,21 +159,19 @@ def _changed_copy(metadata: Path) -> Iterator[Path]:
             connection.execute("pragma wal_checkpoint(truncate)")
         changed.chmod(0o600)
         # SQLite would read a write-ahead log that a lost file left behind as part of the new file.
-        if not metadata.exists():
-            for suffix in ("-wal", "-shm"):
-                metadata.with_name(metadata.name + suffix).unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm"):
+            metadata.with_name(metadata.name + suffix).unlink(missing_ok=True)
         replace_durably(changed, metadata)
 
 
 def _run_set_up(home: Path, variables: Mapping[str, str]) -> None:
-    log_file = home / "set_up.log"
-    with _private_log(log_file) as stream:
+    with _private_log(home / "set_up.log") as log:
         command = [_PYTHON, SUPERSET_DIR / "set_up.py"]
         ended = subprocess.run(
-            command, cwd=home, env=variables, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
+            command, cwd=home, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
         )
     if ended.returncode:
-        raise SupersetError(f"Superset's metadata could not be set up. {end_of_log(log_file)}")
+        raise SupersetError(f"Superset's metadata could not be set up. {end_of_log(home / 'set_up.log')}")
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

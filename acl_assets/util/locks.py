@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,17 +22,16 @@ class LockHeldError(Exception):
 def acquire_lock(lock_file: Path, holder: str, seconds: float = 0.0) -> FileLock:
     """Take a lock, which is released when it is garbage, and write `holder` into its file for others to read.
 
-    The file is created with its folder if necessary. Another holder is waited for, for as long as it takes if `seconds`
-    is -1.
-
-    Raises:
-        LockHeldError: another process still holds it.
-        OSError: the file cannot be created or opened.
+    The file is created with its folder if necessary. Raise LockHeldError if another process still holds the lock after
+    `seconds`; -1 waits for as long as it takes.
     """
+
+    def write_holder(descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+
     lock_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(
-        lock_file, seconds, thread_local=False, fallback_to_soft=False, on_acquired=partial(_write_holder, holder)
-    )
+    lock = FileLock(lock_file, seconds, thread_local=False, fallback_to_soft=False, on_acquired=write_holder)
     try:
         lock.acquire()
     except Timeout:
@@ -51,16 +49,10 @@ def held_lock(lock_file: Path, seconds: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
-def _write_holder(holder: str, descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, holder.encode(), 0)
-
-
 def end_holder(lock_file: Path, seconds: float) -> bool:
     """Send SIGTERM to the process whose id is the text of a lock file, wait for its end, and return if there was one.
 
-    Raises:
-        TimeoutError: it has not ended in time.
+    Raise TimeoutError if it has not ended in time.
     """
     if not lock_file.exists():
         return False

@@ -40,11 +40,7 @@ class Call:
         self._function, self._future = function, future
 
     def result(self) -> Any:
-        """Wait for the call and return what the function returned; an exception it raised is raised here.
-
-        Raises:
-            ChildProcessDiedError: the worker ended before it had answered.
-        """
+        """Return what the function returned, or raise its exception; ChildProcessDiedError if the worker died."""
         with _explained(self._function):
             return self._future.result()
 
@@ -72,21 +68,16 @@ class ChildProcesses:
         # The reader ends when nobody can write lines any more.
         self._lines.close()
         self._reader.join()
-        self._received_lines.close()
-        self._lifeline_of_workers.close()
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> Any:
         """Call a function as `submit` does and wait for its result."""
         return self.submit(function, *arguments, **keywords).result()
 
     def submit(self, function: str, *arguments: Any, **keywords: Any) -> Call:
-        """Call `module:function` in a worker process.
+        """Call `module:function` in a worker process; raise ChildProcessDiedError if a worker died before.
 
         Arguments, result and exceptions must be picklable. If `log` is among the keywords, the function gets a `log` of
         its own, whose lines are passed to this one by a thread of this process.
-
-        Raises:
-            ChildProcessDiedError: a worker ended before.
         """
         if log := keywords.pop("log", None):
             keywords["log"] = partial(_send_line, len(self._logs))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -43,6 +47,26 @@ def kill(members: Iterable[psutil.Process]) -> None:
     for member in members:
         with suppress(psutil.NoSuchProcess):
             member.kill()
+
+
+@contextmanager
+def json_server(answer: Callable[[Any], object], port: int = 0) -> Iterator[int]:
+    """Serve the JSON answers to the JSON that is posted, and give the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            answered = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answered).encode())
+
+        def log_message(self, *arguments: object) -> None:
+            """Keep the output of the tests free of requests."""
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 @contextmanager

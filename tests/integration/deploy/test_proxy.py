@@ -190,46 +190,37 @@ def test_the_webserver_alone_runs_a_mutation_of_any_page(proxied: Proxied) -> No
 REFUSED = {
     "GET": ("GET", {}, 403),
     "GET of a link": ("GET", {"Origin": ""}, 403),
-    "GET with another upgrade": ("GET", {"Upgrade": "h2c", "Connection": "Upgrade"}, 403),
     "GET as a foreign websocket": ("GET", {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": FOREIGN}, 403),
-    "HEAD": ("HEAD", {}, 403),
-    "PUT": ("PUT", {"Content-Type": JSON}, 403),
-    "no type": ("POST", {"Content-Type": ""}, 403),
     "text": ("POST", {"Content-Type": "text/plain"}, 403),
-    "text that names JSON": ("POST", {"Content-Type": "text/plain; application/json"}, 403),
-    "a longer type": ("POST", {"Content-Type": "application/jsonp"}, 403),
     "form": ("POST", {"Content-Type": "application/x-www-form-urlencoded"}, 403),
-    "GraphQL": ("POST", {"Content-Type": "application/graphql"}, 403),
     "foreign Origin": ("POST", {"Content-Type": JSON, "Origin": FOREIGN}, 403),
     "Origin null": ("POST", {"Content-Type": JSON, "Origin": "null"}, 403),
     "no Origin": ("POST", {"Content-Type": JSON, "Origin": ""}, 403),
-    "Origin without TLS": ("POST", {"Content-Type": JSON, "Origin": f"http://{NAME}"}, 403),
     "foreign Host": ("POST", {"Content-Type": JSON, "Host": "elsewhere.example.org"}, 421),
-    "Host by address": ("POST", {"Content-Type": JSON, "Host": "127.0.0.1"}, 421),
     "no login": ("POST", {"Content-Type": JSON, "Authorization": ""}, 401),
     "wrong password": ("POST", {"Content-Type": JSON, "Authorization": basic("wrong")}, 401),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.parametrize("path", ["/graphql", "/graphql/", "//graphql", "/%67raphql", "/x/../graphql"])
+@pytest.mark.parametrize("path", ["/graphql", "/%67raphql", "/x/../graphql"])
 def test_the_proxy_refuses_a_mutation(proxied: Proxied, path: str, kind: str) -> None:
     method, headers, status = REFUSED[kind]
     before = proxied.instance.event_log_storage.get_concurrency_keys()
     target = in_address(mutation("forged")).replace("/graphql", path)
-    body = json.dumps({"query": mutation("forged")}) if method in {"POST", "PUT"} else ""
+    body = json.dumps({"query": mutation("forged")}) if method == "POST" else ""
     assert proxied.ask(method, target, body, **headers)[0] == status
     assert proxied.instance.event_log_storage.get_concurrency_keys() == before
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_paths_beside_graphql_are_only_read(proxied: Proxied, method: str) -> None:
     """The webserver takes reports of materialisations by POST, which would make figures look fresh."""
     assert proxied.ask(method, "/report_asset_materialization/published_warehouse", "{}", Content_Type=JSON)[0] == 403
 
 
 @pytest.mark.parametrize("headers", [{"Host": "elsewhere.example.org"}, {"Authorization": ""}])
-@pytest.mark.parametrize("path", ["/", "/server_info", "/logs/some/run", "/download_debug/some-run"])
+@pytest.mark.parametrize("path", ["/", "/logs/some/run"])
 def test_pages_are_for_people_who_are_logged_in_under_the_public_name(
     proxied: Proxied, path: str, headers: dict[str, str]
 ) -> None:
@@ -242,22 +233,20 @@ def test_a_request_of_more_than_a_megabyte_is_refused(proxied: Proxied) -> None:
     assert proxied.ask("POST", "/graphql", large, Content_Type=JSON)[0] == 413
 
 
-@pytest.mark.parametrize(("origin", "login", "status"), [(FOREIGN, LOGIN, 403), ("null", LOGIN, 403), ("", "", 401)])
+@pytest.mark.parametrize(("origin", "login", "status"), [(FOREIGN, LOGIN, 403), ("", "", 401)])
 def test_the_websocket_of_another_page_is_refused(proxied: Proxied, origin: str, login: str, status: int) -> None:
     with pytest.raises(InvalidStatus) as refused, proxied.subscribe(origin or proxied.origin, login):
         pass
     assert refused.value.response.status_code == status
 
 
-@pytest.mark.parametrize("content_type", [JSON, f"{JSON}; charset=utf-8"])
-def test_queries_and_mutations_of_the_ui_pass(proxied: Proxied, content_type: str) -> None:
-    pool = f"wanted_{len(content_type)}"
-    for query in ("{ version }", mutation(pool)):
+def test_queries_and_mutations_of_the_ui_pass(proxied: Proxied) -> None:
+    for query in ("{ version }", mutation("wanted")):
         status, answer = proxied.ask(
-            "POST", "/graphql?op=Some", json.dumps({"query": query}), Content_Type=content_type
+            "POST", "/graphql?op=Some", json.dumps({"query": query}), Content_Type=f"{JSON}; charset=utf-8"
         )
         assert (status, "errors" in answer) == (200, False), answer
-    assert pool in proxied.instance.event_log_storage.get_concurrency_keys()
+    assert "wanted" in proxied.instance.event_log_storage.get_concurrency_keys()
 
 
 def test_the_websocket_of_the_ui_passes(proxied: Proxied) -> None:

@@ -1,4 +1,4 @@
-"""One running Superset and one signed-in browser page that all tests of this folder share.
+"""One running Superset that all tests of this folder share.
 
 The tests run in one process (see `tests/conftest.py`), because setting Superset up takes half a minute. A test that
 changes Superset or the published file uses `edited_superset` or `swapped`, which restore them.
@@ -16,12 +16,10 @@ from typing import Any
 
 import duckdb
 import pytest
-from playwright.sync_api import Browser, Page
 from refreshes import Festival, copy_installation, festival_settings
 from superset.bundles import bundle_folder
 
 from acl_assets.settings import Settings
-from acl_assets.superset.browsing import signed_in_page
 from acl_assets.superset.bundle import import_bundle
 from acl_assets.superset.client import SupersetClient, superset_client, superset_home
 from acl_assets.superset.server import running_superset
@@ -113,13 +111,6 @@ def swapped(superset: SupersetUnderTest) -> Iterator[Callable[..., None]]:
 
     yield swap
     os.replace(original, published)
-
-
-@pytest.fixture(scope="session")
-def visitor(browser: Browser, superset: SupersetUnderTest) -> Iterator[Page]:
-    """A page in which the administrator has signed in."""
-    with signed_in_page(browser, superset.client()) as page:
-        yield page
 
 
 def sql_lab(client: SupersetClient) -> Ask:

@@ -22,7 +22,7 @@ def test_it_is_skipped_without_an_address_and_fails_when_nobody_answers(superset
     assert "Skipped: ACL_SUPERSET_URL is not set" in skipped.log
     failed = refresh(superset.settings.with_changes(superset_url="http://127.0.0.1:9"), select=DASHBOARD)
     assert failed.failed_steps == {"superset_dashboard"}
-    assert "http://127.0.0.1:9/api/v1/security/login got no answer" in failed.errors
+    assert "/api/v1/security/login got no answer (ConnectionError). Start Superset (make superset)" in failed.errors
 
 
 def test_it_imports_a_changed_bundle_and_fails_when_a_chart_is_wrong(

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from http.client import HTTPConnection
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 import requests
-from playwright.sync_api import Browser
 from superset.conftest import SupersetUnderTest, new_chart, sql_lab
-from superset.test_dashboard import choose
 
-from acl_assets.superset.browsing import open_tab, signed_in_page
 from acl_assets.superset.client import SupersetClient, SupersetError
 
 pytestmark = pytest.mark.server
@@ -38,9 +34,8 @@ def analyst(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
 def chart_request(superset: SupersetUnderTest) -> dict[str, Any]:
     """The request that the dashboard sends for a chart."""
     with superset.client() as client:
-        chart = next(
-            c for c in client.everything("/api/v1/chart/") if c["slice_name"] == "Tickets by venue and festival"
-        )
+        charts = client.everything("/api/v1/chart/")
+        [chart] = [entry for entry in charts if entry["slice_name"] == "Tickets by venue and festival"]
         saved = json.loads(client.get(f"/api/v1/chart/{chart['id']}")["result"]["query_context"])
     saved["form_data"] = {"slice_id": chart["id"]}
     return saved
@@ -70,10 +65,7 @@ def test_viewer_sees_saved_chart_filtered_by_values(viewer: SupersetClient, char
     [
         {"metrics": [sql("max(length(repeat('x', 1000)))")]},
         {"columns": [sql("repeat('x', 1000)")]},
-        {"orderby": [[sql("random()"), True]]},
         {"extras": {"where": "1 = 1"}},
-        {"extras": {"having": "count(*) > 0"}},
-        {"where": "1 = 1"},
         {"filters": [{"col": sql("repeat('x', 1000)"), "op": "IN", "val": ["x"]}]},
         {"columns": ["capacity"]},
         {"post_processing": [{"operation": "resample", "options": {"rule": "1s", "method": "ffill"}}]},
@@ -92,35 +84,6 @@ def test_viewer_cannot_ask_without_a_chart(viewer: SupersetClient, chart_request
     for form_data in (None, {}, {"slice_id": 0}, {"native_filter_id": "NATIVE_FILTER-festival", "dashboardId": 0}):
         with pytest.raises(SupersetError, match="status 403"):
             viewer.post("/api/v1/chart/data", json=chart_request | {"form_data": form_data})
-    body = {"query_context": json.dumps({**chart_request, "form_data": None})}
-    with pytest.raises(SupersetError):
-        viewer.post("/api/v1/query/", data=body)
-
-
-def test_viewer_lands_on_the_dashboard_filters_views_as_table_and_downloads(
-    superset: SupersetUnderTest, viewer: SupersetClient, browser: Browser
-) -> None:
-    with signed_in_page(browser, viewer) as page:
-        page.goto(superset.url)
-        page.wait_for_url("**/superset/dashboard/acl-all-stars/**")
-        open_tab(page, "Sales over time")
-        assert page.get_by_text("Edit dashboard").or_(page.get_by_text("SQL Lab")).count() == 0
-        choose(page, "Festival", "2019")
-        page.click("[data-test='filter-bar__apply-button']")
-        for tab in ("All stars", "Bands", "Venues", "Attendance", "Sales over time"):
-            open_tab(page, tab)
-            assert page.get_by_role("alert").count() == 0, tab
-        chart = page.locator("[data-test-chart-name='Tickets by festival']").first
-        chart.hover()
-        chart.get_by_role("button", name="More Options").click()
-        page.get_by_role("menuitem", name="View as table").click()
-        page.get_by_role("dialog").get_by_text("2019").first.wait_for()
-        page.get_by_role("button", name="Close").last.click()
-        chart.get_by_role("button", name="More Options").click()
-        page.get_by_role("menuitem", name="Download").hover()
-        with page.expect_download() as download:
-            page.get_by_role("menuitem", name="Export to .CSV").click()
-        assert "2019" in download.value.path().read_text()
 
 
 def test_a_viewer_changes_nothing(superset: SupersetUnderTest, viewer: SupersetClient) -> None:
@@ -130,10 +93,8 @@ def test_a_viewer_changes_nothing(superset: SupersetUnderTest, viewer: SupersetC
         database = client.everything("/api/v1/database/")[0]["id"]
     tries: list[Callable[[], object]] = [
         lambda: viewer.put(f"/api/v1/dashboard/{dashboard}", json={"dashboard_title": "Mine now"}),
-        lambda: viewer.put(f"/api/v1/chart/{chart['id']}", json={"slice_name": "Mine now"}),
         lambda: viewer.delete(f"/api/v1/chart/{chart['id']}"),
         lambda: viewer.post("/api/v1/chart/", json=new_chart("Mine", chart["datasource_id"])),
-        lambda: viewer.get(f"/api/v1/database/{database}"),
         lambda: viewer.post("/api/v1/sqllab/execute/", json={"database_id": database, "sql": "select 1"}),
         lambda: viewer.post("/api/v1/assets/import/", files={"bundle": ("bundle.zip", b"", "application/zip")}),
         lambda: viewer.get("/api/v1/security/users/"),
@@ -170,36 +131,14 @@ def test_analyst_may_send_sql(analyst: SupersetClient, chart_request: dict[str, 
     assert answer["rowcount"]
 
 
-def memory_of_workers() -> int:
-    """The largest resident memory of a process of this test's Superset."""
-    found = [0]
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "gunicorn" in " ".join(process.cmdline()):
-                found.append(process.memory_info().rss)
-        except psutil.Error:
-            continue
-    return max(found)
-
-
 def test_query_that_needs_too_much_memory_fails_alone(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
     """DuckDB's memory limit does not cover `repeat()`."""
-    ask, most, ended = sql_lab(analyst), [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.05):
-            most[0] = max(most[0], memory_of_workers())
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        for size in (3_000_000_000, 18_000_000_000):
-            with pytest.raises(SupersetError):
-                ask(f"select length(repeat('x', {size})), length(repeat('y', {size}))")
-    finally:
-        ended.set()
-        watching.join()
-    assert 0 < most[0] < 4 * GIGABYTE
+    ask = sql_lab(analyst)
+    workers = [child for child in psutil.Process().children(recursive=True) if "gunicorn" in " ".join(child.cmdline())]
+    assert {worker.rlimit(psutil.RLIMIT_AS)[0] for worker in workers if worker.parent() in workers} == {4 * GIGABYTE}
+    for size in (3_000_000_000, 18_000_000_000):
+        with pytest.raises(SupersetError):
+            ask(f"select length(repeat('x', {size})), length(repeat('y', {size}))")
     assert ask("select 1 as one")["data"] == [{"one": 1}]
 
 
@@ -215,20 +154,22 @@ def test_spilled_queries_have_their_own_limited_folder(superset: SupersetUnderTe
     assert not published.with_name(f"{published.name}.tmp").exists()
 
 
-def test_slow_queries_of_one_user_leave_room_for_others(superset: SupersetUnderTest, analyst: SupersetClient) -> None:
-    ask, slow = sql_lab(analyst), "select count(*) from range(100000000000) a(i) where hash(i) = 1"
-    with superset.client() as other, ThreadPoolExecutor(20) as pool:
-        waiting = [pool.submit(ask, slow) for _ in range(20)]
-        time.sleep(3)
+def test_slow_queries_of_one_user_leave_room_for_others(
+    superset: SupersetUnderTest, analyst: SupersetClient, chart_request: dict[str, Any]
+) -> None:
+    """Each of the two processes runs four queries of a user and lets eight wait. Sleeping takes no processor time."""
+    ask, taken = sql_lab(analyst), 24
+    with superset.client() as other, ThreadPoolExecutor(taken + 2) as pool:
+        asked = [pool.submit(ask, "select sleep_ms(600000)") for _ in range(taken + 2)]
+        early = [*islice(as_completed(asked), 2)]
         health = requests.get(f"{superset.url}/health", timeout=60)
-        chart = next(iter(other.everything("/api/v1/chart/")))
-        [answer, *_] = other.get(f"/api/v1/chart/{chart['id']}/data/")["result"]
-        ended_before = [future for future in waiting if future.done() and "INTERRUPT" in str(future.exception())]
-        outcomes = [str(future.exception()) for future in waiting]
+        [answer] = other.post("/api/v1/chart/data", json=chart_request)["result"]
+        early += [future for future in asked if future.done()]
+        refused = [str(future.exception()) for future in early]
+    assert [reason for reason in refused if "of your queries are running" not in reason] == []
     assert health.status_code == 200
     assert answer["status"] == "success"
-    assert ended_before == []
-    assert all("INTERRUPT" in outcome or "of your queries are running" in outcome for outcome in outcomes), outcomes
+    assert {type(future.exception()) for future in asked} == {SupersetError}
 
 
 def test_refused_sign_ins_through_the_api_are_limited(superset: SupersetUnderTest) -> None:

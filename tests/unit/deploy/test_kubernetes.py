@@ -8,11 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import yaml
-from dagster import DagsterRun
 from dagster._config import process_config
 from systemd import environment_file
 
@@ -49,15 +47,26 @@ def _mounts(container: Any) -> dict[str, str]:
     return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
 
 
-def _names(kind: str) -> set[str]:
-    return {manifest["metadata"]["name"] for manifest in MANIFESTS if manifest["kind"] == kind}
+def _named(kind: str) -> dict[str, Any]:
+    """Return the manifests of a kind by name."""
+    return {manifest["metadata"]["name"]: manifest for manifest in MANIFESTS if manifest["kind"] == kind}
+
+
+def _policy(name: str) -> Any:
+    policy = _named("NetworkPolicy")[name]["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    return policy
+
+
+def _copied(dockerfile: str) -> list[str]:
+    return [path for line in re.findall(r"^COPY (.+)$", dockerfile, re.MULTILINE) for path in shlex.split(line)[:-1]]
 
 
 def test_image_copies_only_files_that_exist_and_the_build_may_read() -> None:
     readable = [
         line[1:] for line in (DEPLOYMENT / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
     ]
-    copied = [path for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for path in shlex.split(line)[:-1]]
+    copied = _copied(DOCKERFILE)
     assert copied
     for path in copied:
         assert (PROJECT_DIR / path).exists(), path
@@ -65,8 +74,7 @@ def test_image_copies_only_files_that_exist_and_the_build_may_read() -> None:
 
 
 def test_make_finds_what_it_needs_among_the_files_copied_before_it_installs(tmp_path: Path) -> None:
-    before = DOCKERFILE.split("RUN make install")[0]
-    for path in [path for line in re.findall(r"^COPY (.+)$", before, re.MULTILINE) for path in shlex.split(line)[:-1]]:
+    for path in _copied(DOCKERFILE.split("RUN make install")[0]):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT_DIR / path, tmp_path / path)
     make = [shutil.which("make") or "make", "--dry-run", "install"]
@@ -79,45 +87,34 @@ def test_storage_queue_and_monitoring_are_those_of_the_tested_deployment() -> No
     assert {name for name in other if other[name] != deployed.get(name)} == {"run_launcher"}
 
 
-@pytest.fixture
-def run_pod(tmp_path: Path) -> Any:
-    """The pod of a run as the launcher itself makes it; the test only does not send it to a cluster."""
+def test_a_run_gets_image_settings_volumes_and_confinement_of_the_code_server() -> None:
+    """The launcher takes the image of the run from the code server."""
     from dagster_k8s import K8sRunLauncher
-    from dagster_k8s.container_context import K8sContainerContext
-    from dagster_k8s.job import construct_dagster_k8s_job
-    from kubernetes.client import ApiClient
 
-    configured = _yaml(DEPLOYMENT / "dagster.yaml")["run_launcher"]
-    checked = process_config(K8sRunLauncher.config_type(), configured["config"])
+    run = _yaml(DEPLOYMENT / "dagster.yaml")["run_launcher"]["config"]
+    checked = process_config(K8sRunLauncher.config_type(), run)
     assert checked.success, checked.errors
-    kubeconfig = {
-        "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:9"}}],
-        "contexts": [{"name": "none", "context": {"cluster": "none", "user": "nobody"}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "current-context": "none",
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
-    nowhere = {"load_incluster_config": False, "kubeconfig_file": str(tmp_path / "kubeconfig")}
-    launcher = K8sRunLauncher(**{**checked.value, **nowhere})
-    context = K8sContainerContext.create_for_run(DagsterRun(job_name="refresh"), launcher, include_run_tags=False)
-    assert context.namespace == _yaml(DEPLOYMENT / "kustomization.yaml")["namespace"]
-    job_config = context.get_k8s_job_config(_containers(DEPLOYMENTS[0])[0]["image"], launcher)
-    job = construct_dagster_k8s_job(job_config, ["dagster"], "run", context.run_k8s_config)
-    return ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"]
-
-
-def test_a_run_gets_image_settings_volumes_and_confinement_of_the_code_server(run_pod: Any) -> None:
     pod, code_server = _pod(DEPLOYMENTS[0]), _containers(DEPLOYMENTS[0])[0]
-    (run,) = run_pod["containers"]
-    for name in ("image", "envFrom", "securityContext"):
-        assert run[name] == code_server[name], name
-    for name in ("serviceAccountName", "automountServiceAccountToken", "securityContext"):
-        assert run_pod[name] == pod[name], name
-    assert _mounts(code_server).items() <= {**_mounts(run), "instance": _mounts(code_server)["instance"]}.items()
-    assert [
-        volume for volume in pod["volumes"] if volume["name"] != "instance" and volume not in run_pod["volumes"]
-    ] == []
+    assert {"name": "DAGSTER_CURRENT_IMAGE", "value": code_server["image"]} in code_server["env"]
+    sources = [{"configMapRef": {"name": name}} for name in run["env_config_maps"]]
+    assert [*sources, *({"secretRef": {"name": name}} for name in run["env_secrets"])] == code_server["envFrom"]
+    assert _in_manifests(run["security_context"]) == code_server["securityContext"]
+    assert _in_manifests(run["run_k8s_config"]["pod_spec_config"]) == {
+        name: pod[name] for name in ("automountServiceAccountToken", "securityContext")
+    }
+    assert run["service_account_name"] == pod["serviceAccountName"]
+    for of_run, of_server in (
+        (run["volumes"], pod["volumes"]), (run["volume_mounts"], code_server["volumeMounts"]),
+    ):  # fmt: skip
+        assert [entry for entry in of_server if entry["name"] != "instance" and entry not in of_run] == []
     assert run["resources"]["limits"]["memory"]
+
+
+def _in_manifests(config: Any) -> Any:
+    """Return settings of the launcher with the names that they have in manifests."""
+    if not isinstance(config, dict):
+        return config
+    return {re.sub(r"_(.)", lambda found: found[1].upper(), name): _in_manifests(config[name]) for name in config}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda found: found["metadata"]["name"])
@@ -157,66 +154,6 @@ def test_secrets_data_and_tokens_are_where_they_are_needed() -> None:
         "proxy": (set(), False, False),
     }
     assert set(INSTANCE_SECRETS) == {"DAGSTER_POSTGRES_PASSWORD"}
-
-
-@pytest.mark.parametrize(
-    ("account", "calls"),
-    [
-        ("acl-assets-daemon", ["launch", "health", "debug_info", "cancel"]),
-        ("acl-assets-webserver", ["cancel"]),
-    ],
-)
-def test_an_account_may_do_what_the_launcher_does_in_its_name_and_nothing_else(account: str, calls: list[str]) -> None:
-    (binding,) = [
-        found
-        for found in MANIFESTS
-        if found["kind"] == "RoleBinding" and account in {subject["name"] for subject in found["subjects"]}
-    ]
-    (role,) = [
-        found
-        for found in MANIFESTS
-        if found["kind"] == "Role" and found["metadata"]["name"] == binding["roleRef"]["name"]
-    ]
-    allowed = {
-        (group, resource, verb)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    assert allowed == set().union(*(_requests_of(call) for call in calls))
-
-
-def _requests_of(call: str) -> set[tuple[str, str, str]]:
-    """Return the requests of the run launcher's client to Kubernetes: API group, resource and verb."""
-    from dagster_k8s.client import DagsterKubernetesClient
-
-    batch, core = MagicMock(), MagicMock()
-    pod, container = MagicMock(), MagicMock()
-    pod.metadata.name = container.name = "run"
-    pod.spec.containers = pod.status.container_statuses = [container]
-    core.list_namespaced_pod.return_value.items = [pod]
-    client = DagsterKubernetesClient(batch, core, lambda _: None, lambda _: None, lambda: 0.0)
-    match call:
-        case "launch":
-            client.create_namespaced_job_with_retries(body=MagicMock(), namespace="none")
-        case "health":
-            client.get_job_status(namespace="none", job_name="run")
-        case "debug_info":
-            client.get_pod_names_in_job("run", namespace="none")
-            client.get_pod_debug_info("run", "none")
-            client.get_job_debug_info("run", namespace="none")
-        case "cancel":
-            client.delete_job(job_name="run", namespace="none")
-    called = [name for mock in (batch, core) for name, _, _ in mock.method_calls if "." not in name]
-    requests = set()
-    for name in called:
-        found = re.fullmatch(r"(\w+?)_namespaced_(job|pod|event)(?:_(status|log))?", name)
-        assert found, name
-        verb, resource, part = found.groups()
-        verb = {"read": "get"}.get(verb, verb)
-        requests.add(("batch" if resource == "job" else "", f"{resource}s{f'/{part}' if part else ''}", verb))
-    return requests
 
 
 def test_every_variable_that_dagster_reads_is_set_and_every_setting_exists() -> None:
@@ -259,18 +196,14 @@ def test_a_deployment_refers_to_what_the_manifests_define(deployment: Any) -> No
     maps = {entry["name"] for entry in [*generated["configMapGenerator"], *proxy["configMapGenerator"]]}
     maps |= {"kube-root-ca.crt"}  # of every namespace
     secrets = {entry["name"] for entry in generated["secretGenerator"]}
-    assert pod["serviceAccountName"] in _names("ServiceAccount")
+    assert pod["serviceAccountName"] in _named("ServiceAccount")
     assert f"--uid {pod['securityContext']['runAsUser']} " in DOCKERFILE
-    for volume in pod["volumes"]:
-        match volume:
-            case {"configMap": {"name": name}}:
-                assert name in maps
-            case {"secret": {"secretName": name}}:
-                assert name in secrets
-            case {"persistentVolumeClaim": {"claimName": name}}:
-                assert name in _names("PersistentVolumeClaim")
-            case _:
-                assert {"emptyDir", "projected"} & volume.keys()
+    for kind, key, names in (
+        ("configMap", "name", maps),
+        ("secret", "secretName", secrets),
+        ("persistentVolumeClaim", "claimName", set(_named("PersistentVolumeClaim"))),
+    ):
+        assert {volume[kind][key] for volume in pod["volumes"] if kind in volume} <= names
     for container in _containers(deployment):
         assert f"-t {container['image']} ." in DOCKERFILE
         assert _secrets(container) <= secrets
@@ -279,8 +212,7 @@ def test_a_deployment_refers_to_what_the_manifests_define(deployment: Any) -> No
 
 def test_daemon_and_webserver_may_reach_the_code_server() -> None:
     server = _yaml(DEPLOYMENT / "workspace.yaml")["load_from"][0]["grpc_server"]
-    services = {found["metadata"]["name"]: found["spec"] for found in MANIFESTS if found["kind"] == "Service"}
-    service = services[server["host"]]
+    service = _named("Service")[server["host"]]["spec"]
     assert service["ports"] == [{"port": server["port"]}]
     policy = _policy("acl-assets-code-server")
     assert policy["podSelector"]["matchLabels"] == service["selector"]
@@ -291,7 +223,7 @@ def test_daemon_and_webserver_may_reach_the_code_server() -> None:
 
 def test_people_reach_the_webserver_through_the_proxy_alone() -> None:
     """The webserver has no authentication and listens inside of its pod."""
-    (deployment,) = [found for found in DEPLOYMENTS if found["metadata"]["name"] == "acl-assets-webserver"]
+    deployment = _named("Deployment")["acl-assets-webserver"]
     webserver, proxy = _containers(deployment)
     assert webserver["command"][webserver["command"].index("--host") + 1] == "127.0.0.1"
     assert "ports" not in webserver
@@ -299,11 +231,7 @@ def test_people_reach_the_webserver_through_the_proxy_alone() -> None:
     policy = _policy("acl-assets-webserver")
     assert policy["podSelector"]["matchLabels"] == deployment["spec"]["selector"]["matchLabels"]
     assert policy["ingress"] == [{"ports": ports}]
-    (service,) = [
-        found["spec"]
-        for found in MANIFESTS
-        if found["kind"] == "Service" and found["metadata"]["name"] == "acl-assets-webserver"
-    ]
+    service = _named("Service")["acl-assets-webserver"]["spec"]
     assert (service["selector"], service["ports"]) == (policy["podSelector"]["matchLabels"], ports)
 
 
@@ -329,11 +257,3 @@ def test_the_proxy_finds_its_files_in_the_pod() -> None:
     read = set(re.findall(rf"{_mounts(proxy)['proxy-secrets']}/([\w.]+)", rules))
     assert read == {Path(file).name for file in secret["files"]}
     assert "nginx-light" in DOCKERFILE
-
-
-def _policy(name: str) -> Any:
-    (policy,) = [
-        found["spec"] for found in MANIFESTS if (found["kind"], found["metadata"]["name"]) == ("NetworkPolicy", name)
-    ]
-    assert policy["policyTypes"] == ["Ingress"]
-    return policy
