@@ -9,6 +9,7 @@ from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.s3_store import S3LandingZone
 
 LandingZone: TypeAlias = FolderLandingZone | S3LandingZone
+"""A place in which batches land: its `location`, and the methods `entries`, `read_manifest` and `local_files`."""
 
 
 def landing_zone_at(location: Path | str) -> LandingZone:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from acl_assets.landing_zone.manifest import contract_breach
@@ -15,6 +16,7 @@ from acl_assets.source_tables.typed_columns import convert_values, require_colum
 
 _ROWS_AT_ONCE = 131_072
 _BYTES_AT_ONCE = 32 << 20
+_open = partial(pq.ParquetFile, buffer_size=1 << 20, page_checksum_verification=True)
 
 
 def read_parquet_file(file: OpenFile) -> Iterator[pa.Table]:
@@ -24,15 +26,13 @@ def read_parquet_file(file: OpenFile) -> Iterator[pa.Table]:
         BatchError: the file's columns are not the table's, or it is damaged.
     """
     try:
-        with pq.ParquetFile(
-            file.stream, buffer_size=1 << 20, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
-        ) as parquet:
+        with _open(file.stream, coerce_int96_timestamp_unit="us") as parquet:
             names = parquet.schema_arrow.names
             columns = [column for column in file.table.columns if names.count(column.name) == 1]
             problems = ((column.name, _type_problem(parquet, column)) for column in columns)
             require_columns(names, file, [f"{name!r} {problem}" for name, problem in problems if problem])
             first_row = 1
-            for batch in _batches(parquet, columns):
+            for batch in _batches(parquet, file, columns):
                 lines = partial(range, first_row, first_row + batch.num_rows)
                 yield from typed_rows(batch, file, convert_values, lines)
                 if file.rejects.is_full:
@@ -68,11 +68,26 @@ def _type_problem(parquet: pq.ParquetFile, column: SourceColumn) -> str | None:
     return None if is_held else f"is {found}"
 
 
-def _batches(parquet: pq.ParquetFile, columns: list[SourceColumn]) -> Iterator[pa.RecordBatch]:
-    """Give the rows in batches whose size is bounded by that of their row group before compression."""
+def _batches(parquet: pq.ParquetFile, file: OpenFile, columns: list[SourceColumn]) -> Iterator[pa.RecordBatch]:
+    """Give the rows in batches of bounded size."""
+    texts = [column.name for column in columns if column.type == "text"]
+    dictionaries = _open(file.stream, read_dictionary=texts)
     # One iteration over all row groups would keep what it has read until the end.
     for group in range(parquet.num_row_groups):
-        metadata = parquet.metadata.row_group(group)
-        bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-        rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))
+        rows = _rows_at_once(dictionaries, group, texts)
         yield from parquet.iter_batches(rows, row_groups=[group], columns=[column.name for column in columns])
+
+
+def _rows_at_once(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
+    """Return how many rows of a row group may be read at once.
+
+    Texts take as much as the row group does before compression or, where they are in a dictionary, as the longest of
+    it in every row: a file of a few kilobytes can hold gigabytes of repeated text.
+    """
+    metadata = parquet.metadata.row_group(group)
+    bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+    # Any row comes with the whole dictionary. All rows would be kept until the end of the row group.
+    for column in next(parquet.iter_batches(1, row_groups=[group], columns=texts), pa.table({})).columns:
+        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+            bytes_per_row = max(bytes_per_row, pc.max(pc.binary_length(column.dictionary)).as_py())
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // bytes_per_row))

@@ -44,7 +44,13 @@ class SupersetClient:
     def __enter__(self) -> SupersetClient:
         credentials = {"username": self.user, "password": self.password, "provider": "db"}
         token = self.post("/api/v1/security/login", json=credentials)["access_token"]
-        self._session.headers["Authorization"] = f"Bearer {token}"
+
+        def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["Authorization"] = f"Bearer {token}"
+            return request
+
+        # A function, because requests replaces a header by the entry of a .netrc file for this host.
+        self._session.auth = authorize
         csrf_token = self.get("/api/v1/security/csrf_token/")["result"]
         self._session.headers.update({"X-CSRFToken": csrf_token, "Referer": self.url})
         return self

@@ -93,6 +93,55 @@ TOTALS = {
     "Sales by festival": f"select sum(performances), sum(tickets_sold), sum(revenue) {FESTIVALS}",
 }
 
+# The figures of the dashboard, of the same tables and without Superset.
+SALES = (
+    "sum({tickets}) filter (is_completed) as tickets_completed, sum({tickets}) filter (not is_completed) as "
+    "tickets_on_sale, sum({tickets}) as tickets, sum({price}) filter (is_completed) as completed_revenue, "
+    "sum({price}) filter (is_completed) / sum({tickets}) filter (is_completed) as average_price, count(*) as count"
+)
+SOLD = SALES.format(tickets="tickets_sold", price="revenue")
+METRICS = {
+    "all_star_candidates": "sum(performances) as performances_completed, count(*) as count, "
+    "sum(avg_tickets_per_performance * performances) / sum(performances) as average_tickets_per_performance",
+    "band_sales": "sum(tickets_sold) as tickets_completed, sum(revenue) as completed_revenue, "
+    "sum(revenue) / sum(tickets_sold) as average_price, sum(performances) as performances_completed, "
+    "sum(tickets_sold) / sum(performances) as average_tickets_per_performance, count(*) as count",
+    "band_sales_by_festival": f"{SOLD}, sum(performances) filter (is_completed) as performances_completed, "
+    "sum(tickets_sold) filter (is_completed) / sum(performances) filter (is_completed) "
+    "as average_tickets_per_performance",
+    "band_sales_by_venue": "sum(tickets_sold) as tickets_completed, sum(revenue) as completed_revenue, "
+    "sum(revenue) / sum(tickets_sold) as average_price, sum(performances) as performances_completed, "
+    "sum(tickets_sold) / sum(performances) as average_tickets_per_performance, count(*) as count",
+    "festival_sales": f"{SOLD}, sum(performances) filter (is_completed) as performances_completed, "
+    "sum(tickets_sold) filter (is_completed) / sum(performances) filter (is_completed) "
+    "as average_tickets_per_performance",
+    "performance_attendance": f"{SOLD}, avg(fill_rate) filter (is_completed) as fill, "
+    "max(fill_rate) filter (is_completed) as fullest_performance, "
+    "count(*) filter (is_completed) as performances_completed, "
+    "count(*) filter (is_completed and tickets_sold = 0) as sold_nothing, "
+    "avg(tickets_sold) filter (is_completed) as average_tickets_per_performance",
+    "summary": "any_value(checks_warned) as failed_checks, count(*) as count",
+    "ticket_sales": SALES.format(tickets="1", price="ticket_price"),
+    "ticket_sales_by_venue": f"{SOLD}, max(total_tickets_sold) as all_time_tickets, "
+    "max(share_of_tickets) as all_time_share, sum(tickets_sold) filter (is_completed) / "
+    "sum(performances) filter (is_completed) as average_tickets_per_performance",
+    "ticket_sales_over_time": SOLD,
+    "venue_verdicts": "sum(bands) as named_bands, count(*) as count",
+}
+
+
+def test_every_saved_metric_answers_the_figure_of_the_dashboard(superset: SupersetUnderTest) -> None:
+    with superset.client() as client:
+        numbers = client.numbers("/api/v1/dataset/")
+        for dataset in BUNDLE.of_kind("datasets"):
+            query = {"columns": [], "metrics": [metric["metric_name"] for metric in dataset.content["metrics"]]}
+            request = {"datasource": {"id": numbers[dataset.uuid], "type": "table"}, "queries": [query]}
+            [shown] = client.post("/api/v1/chart/data", json=request)["result"][0]["data"]
+            sql = f"select {METRICS[dataset.name]} from {dataset.content['schema']}.{dataset.name}"
+            with duckdb.connect(str(superset.settings.published_file), read_only=True) as published:
+                [expected] = published.execute(sql).df().to_dict("records")
+            assert shown == pytest.approx(expected), dataset.name
+
 
 def test_every_chart_answers_what_its_query_finds_in_the_published_file(superset: SupersetUnderTest) -> None:
     assert QUERIES.keys() == {chart.name for chart in BUNDLE.of_kind("charts")}

@@ -155,3 +155,25 @@ def test_rejects_a_text_longer_than_one_mebibyte(bands: Landing) -> None:
     assert len(content) < 100_000
     assert rejects_of(bands, content) == [(3, "name"), (5, "name")]
     assert len(bands.rejects_file.read_bytes()) < 5_000
+
+
+@pytest.mark.parametrize("use_dictionary", [True, False], ids=["the same name", "different names"])
+def test_reads_a_small_file_of_very_much_text_in_bounded_memory(use_dictionary: bool, bands: Landing) -> None:
+    """One row group has 300 MB of names in a few megabytes."""
+    rows = 8_192
+    names = [f"{'' if use_dictionary else number}{'x' * 36_000}" for number in range(rows)]
+    columns = {"id": pa.array(range(rows), pa.int32()), "name": pa.array(names), "fee": pa.nulls(rows, pa.int32())}
+    content = parquet_bytes(
+        pa.table(columns), row_group_size=rows, compression="zstd", use_dictionary=use_dictionary, store_schema=False
+    )
+    assert len(content) < 4 << 20
+    bands.land({"bands.parquet": content})
+    pool = pa.default_memory_pool()
+    measured = pa.proxy_memory_pool(pool)
+    pa.set_memory_pool(measured)
+    try:
+        bands.make()
+    finally:
+        pa.set_memory_pool(pool)
+    assert 10 << 20 < measured.max_memory() < 150 << 20
+    assert pq.read_table(bands.target)["name"].to_pylist() == names
