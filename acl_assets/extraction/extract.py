@@ -42,7 +42,6 @@ from acl_assets.extraction.throttle import Throttle, ThrottleLimits
 from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import (
     BatchError,
-    LandingZoneError,
     Manifest,
     ManifestTable,
     NoBatchError,
@@ -53,7 +52,7 @@ from acl_assets.landing_zone.manifest import (
     write_manifest,
 )
 from acl_assets.landing_zone.s3_store import land_remotely
-from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings, SettingsError, secret_text
 from acl_assets.source_schema import SOURCE_TABLES, SUMMED_COLUMNS, SourceTable, arrow_schema
 from acl_assets.util.atomic_write import fsync_path

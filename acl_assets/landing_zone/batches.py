@@ -18,10 +18,10 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from acl_assets.landing_zone.folder_store import LandedEntry
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
+    MOST_NAME_CHARACTERS,
     UNFINISHED_MANIFEST_NAME,
     BatchError,
     BatchKind,
@@ -38,7 +38,7 @@ from acl_assets.landing_zone.manifest import (
     parse_header,
     parse_manifest,
 )
-from acl_assets.landing_zone.store import LandingZone
+from acl_assets.landing_zone.store import LandedEntry, LandingZone
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.text import visible_text
 
@@ -184,6 +184,8 @@ def _find_batch(entry: LandedEntry) -> LandedFolder:
         raise _SkippedError("its export has not finished: the manifest is still to come")
     if not entry.name.isprintable():
         raise _SkippedError("its name holds control characters or is not UTF-8; rename the folder")
+    if (length := len(entry.name)) > MOST_NAME_CHARACTERS:
+        raise _SkippedError(f"its name has {length} characters, and a batch's name at most {MOST_NAME_CHARACTERS}")
     names = [MANIFEST_NAME] if has_manifest else _files_of_tables(entry)
     return LandedFolder(entry.name, entry.location, tuple((name, *entry.files[name]) for name in names))
 

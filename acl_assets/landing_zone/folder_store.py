@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -21,28 +21,11 @@ from acl_assets.landing_zone.manifest import (
     MOST_MANIFEST_BYTES,
     ExportBatch,
     FileUnreadableError,
-    LandingZoneError,
     ManifestFile,
     contract_breach,
 )
+from acl_assets.landing_zone.store import LandedEntry, LandingZoneError
 from acl_assets.util.object_storage import StoredFile
-
-
-@dataclass(frozen=True)
-class LandedEntry:
-    """One entry of a landing zone as the store lists it, before any file is opened.
-
-    `files` are its regular files by name, `others` names what else lies in it. `last_change` is in seconds since the
-    epoch, by change times where the store has them. `problem` is why a folder cannot be looked into.
-    """
-
-    name: str
-    location: str
-    files: dict[str, StoredFile] = field(default_factory=dict)
-    others: tuple[str, ...] = ()
-    last_change: float = 0.0
-    problem: str | None = None
-    is_folder: bool = True
 
 
 @dataclass(frozen=True)

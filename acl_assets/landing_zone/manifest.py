@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from acl_assets.util.text import visible_text
 MANIFEST_NAME = "manifest.json"
 UNFINISHED_MANIFEST_NAME = ".manifest.json.unfinished"
 MOST_MANIFEST_BYTES = 16 << 20
+MOST_NAME_CHARACTERS = 128
 _FILE_NAME = re.compile(r"(?P<table>[a-z][a-z0-9_]*)(-(?P<part>\d{1,128}))?\.(csv|csv\.gz|csv\.zst|parquet)", re.ASCII)
 
 BatchKind = Literal["full", "incremental"]
@@ -44,10 +46,6 @@ def parse_file_name(name: str) -> tuple[str, int | None] | None:
 
 class BatchError(Exception):
     """A batch or one of its files breaks the contract; the message says what, where and what to do."""
-
-
-class LandingZoneError(Exception):
-    """The landing zone itself cannot be listed; the message says why and what to do."""
 
 
 class NoBatchError(BatchError):
@@ -198,6 +196,9 @@ def parse_manifest(content: bytes, batch_id: str, where: str) -> Manifest:
         _require_valid_table(name, table, where)
         if manifest.kind == "full" and not table.files and name in required:
             raise contract_breach(where, f"it lists no file of {name}, and a full batch holds every table")
+    paths = Counter(file.path for table in manifest.tables.values() for file in table.files)
+    if twice := [path for path, count in paths.items() if count > 1]:
+        raise contract_breach(where, f"it lists {twice[0]} twice")
     if manifest.kind == "incremental" and manifest.continues_from is None:
         raise contract_breach(where, "continues_from is missing, and an incremental batch names its predecessor")
     absent = ManifestTable(None, ())

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from acl_assets.landing_zone.folder_store import LandedEntry
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
@@ -22,6 +21,7 @@ from acl_assets.landing_zone.manifest import (
     FileUnreadableError,
     contract_breach,
 )
+from acl_assets.landing_zone.store import LandedEntry
 from acl_assets.util import object_storage
 from acl_assets.util.object_storage import ObjectStorageError, StoredFile
 

@@ -36,8 +36,8 @@ from acl_assets.asset_keys import (
     ticketing_key,
 )
 from acl_assets.landing_zone.batches import BatchChain, Listing, list_batches, resolve_chain
-from acl_assets.landing_zone.manifest import BatchError, LandingZoneError
-from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.landing_zone.manifest import BatchError
+from acl_assets.landing_zone.store import LandingZoneError, landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, SourceTable
 from acl_assets.source_tables.conversion import BadTablesError, convert_chain

@@ -11,11 +11,11 @@ from landing_zones import EXPORTED_AT, FolderZone, hours, listed_ids, rewrite
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import (
     BatchError,
-    LandingZoneError,
     ManifestFile,
     ManifestTable,
     MissingPredecessorError,
 )
+from acl_assets.landing_zone.store import LandingZoneError
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.object_storage import StoredFile
 

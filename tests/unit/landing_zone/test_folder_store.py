@@ -39,6 +39,10 @@ BAD_ENTRIES: dict[str, tuple[Callable[[FolderZone], Any], str]] = {
     "FIFO as manifest": (lambda zone: turn_into_fifo(land_bad(zone)), "its manifest.json is not a regular file"),
     "link as file": (lambda zone: turn_into_link(zone.land_plain("bad") / "tickets.csv"), "tickets.csv (not a regular"),
     "name not UTF-8": (lambda zone: zone.land_plain(os.fsdecode(b"bad\xff")), "not UTF-8"),
+    "long name": (
+        lambda zone: zone.land_plain(f"bad{'x' * 126}"),
+        "129 characters, and a batch's name at most 128",
+    ),
     "control characters": (lambda zone: zone.land_plain("bad\n\x1b[2J"), "control characters"),
 }
 

@@ -105,6 +105,11 @@ def put(batch: Any, place: str, value: object) -> None:
         ("tables.people", MISSING, "it lists no people"),
         ("tables.refunds", {"rows_at_source": 0, "files": []}, "it lists unknown tables: refunds"),
         ("tables.people.files", [], "it lists no file of people"),
+        (
+            "tables.people.files",
+            [{"path": "people.csv", "bytes": 1, "sha256": "ab" * 32, "rows": 1}] * 2,
+            "it lists people.csv twice",
+        ),
         ("tables.people.sums_at_source", {"name": 1}, "sums_at_source of people is {'name': 1}"),
         ("kind", "incremental", "continues_from is missing"),
     ],
