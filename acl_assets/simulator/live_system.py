@@ -84,16 +84,17 @@ class Demand:
     seconds: int = 10**9
 
 
-_SALE_VARIABLES = ("first_purchase", "last_purchase", "opened_at", "seconds_behind", "person_count")
 _SALE = """
     with last_purchase as (select id, purchase_date as at from purchases order by id desc limit 1)
 
     select
-        coalesce(min(tickets.purchase_id), last_purchase.id),
-        last_purchase.id,
-        extract(epoch from last_purchase.at),
-        extract(epoch from now() - last_purchase.at),
-        (select max(id) from people)
+        json_build_object(
+            'first_purchase', coalesce(min(tickets.purchase_id), last_purchase.id),
+            'last_purchase', last_purchase.id,
+            'opened_at', extract(epoch from last_purchase.at),
+            'seconds_behind', extract(epoch from now() - last_purchase.at),
+            'person_count', (select max(id) from people)
+        ) as variables
     from performances
     cross join last_purchase
     left join tickets on performances.id = tickets.performance_id
@@ -112,7 +113,7 @@ def sell(server: PostgresServer, dsn: str, demand: Demand) -> None:
         raise LiveSystemError(
             "No performance is on sale after the last purchase. Load a history that ends before a festival."
         )
-    variables = dict(zip(_SALE_VARIABLES, sale[0], strict=True))
+    [(variables,)] = sale
     variables["longest_payment_ms"] = round(demand.longest_payment_seconds * 1000)
     variables["is_deleted"] = int(demand.deletes_refunds)
     scripts = {"buyer.sql": 100 - demand.refund_percent, "refund.sql": demand.refund_percent}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shlex
 import shutil
 import socket
@@ -18,6 +19,8 @@ from urllib.parse import quote
 
 from acl_assets.util.text import end_of_log
 
+# Below the ports that systems give to outgoing connections.
+_PORTS = range(20_000, 32_000)
 _SECONDS = "--timeout=120"
 
 # Runs a command when standard input ends, as it does when the owner dies.
@@ -179,6 +182,8 @@ def _binaries(stack: ExitStack) -> Path:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise PostgresError(f"No free port was found on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}.")

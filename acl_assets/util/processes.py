@@ -68,6 +68,8 @@ class ChildProcesses:
         # The reader ends when nobody can write lines any more.
         self._lines.close()
         self._reader.join()
+        self._received_lines.close()
+        self._lifeline_of_workers.close()
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> Any:
         """Call a function as `submit` does and wait for its result."""

@@ -135,7 +135,7 @@ def source_tables_in_memory(festival: Festival) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("attach ':memory:' as acl; use acl; set timezone = 'UTC'; create schema festival")
     for table in _SCHEMAS:
-        rows = festival.arrow(table)  # noqa: F841 # DuckDB reads it by its name
+        connection.register("rows", festival.arrow(table))
         connection.execute(f"create table festival.{table} as from rows")
     return connection
 
@@ -167,9 +167,9 @@ def evidence_of(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tup
     """Return the rows of band_levels, band_chances and band_verdicts, by (venue, band)."""
     names = ("performance_id", "venue_id", "band_id", "festival_year", "tickets_sold", "capacity")
     rows = [(number, *show) for number, show in enumerate(shows)]
-    fact = pd.DataFrame(rows, columns=names, dtype="int64")  # noqa: F841 # DuckDB reads it by its name
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("attach ':memory:' as acl; use acl; create schema star_schema; create schema evidence")
+        connection.register("fact", pd.DataFrame(rows, columns=names, dtype="int64"))
         connection.execute("create table star_schema.fct_performances as select *, true as is_completed from fact")
         connection.execute(f"set variable evidence_from_other_venues = {other_venues}")
         for model in nodes("model"):
