@@ -146,7 +146,7 @@ def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Fes
     folder = tmp_path_factory.mktemp("festival")
     settings = festival_settings(folder / "data")
     shutil.copytree(first_batch, settings.exports_dir / "first")
-    refreshed = refresh(settings)
+    refreshed = refresh(settings, with_report=True)
     assert refreshed.success, refreshed.errors
     settings.data_dir.rename(folder / "template")
     return Festival(settings.data_dir, folder / "template", refreshed)

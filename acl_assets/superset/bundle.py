@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from yaml import CSafeDumper, CSafeLoader
 
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.superset.canonical import canonical_content
@@ -101,7 +102,8 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, in hexadecimal."""
-        return hashlib.sha256(self.archive).hexdigest()
+        contents = {document.path: document.content for document in self.documents}
+        return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()
 
     @cached_property
     def archive(self) -> bytes:
@@ -111,10 +113,15 @@ class Bundle:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(contents):
-                text = yaml.safe_dump(contents[path], sort_keys=True, allow_unicode=True)
+                text = yaml.dump(contents[path], Dumper=CSafeDumper, sort_keys=True, allow_unicode=True)
                 # ZipInfo has a fixed default time.
                 archive.writestr(zipfile.ZipInfo(f"bundle/{path}"), text)
         return buffer.getvalue()
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """Return the content of a YAML text. The parser in C takes a fifth of the time of the one in Python."""
+    return yaml.load(text, CSafeLoader)
 
 
 def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
@@ -122,7 +129,7 @@ def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
     documents = []
     for file in sorted({*folder.rglob("*.yaml")} - {folder / "metadata.yaml"}):
         try:
-            document = Document(file.relative_to(folder).as_posix(), yaml.safe_load(file.read_text()))
+            document = Document(file.relative_to(folder).as_posix(), parse_yaml(file.read_text()))
             if not (document.uuid and document.name):
                 raise KeyError("empty uuid or name")
         except (yaml.YAMLError, KeyError, TypeError) as error:

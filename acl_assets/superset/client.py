@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,11 @@ class SupersetClient:
     def everything(self, path: str) -> list[dict[str, Any]]:
         """Return every entry of a list, such as `/api/v1/chart/`, in the order of their ids."""
         entries: list[dict[str, Any]] = []
-        page = 0
-        while found := self.get(path, q={"page": page, "page_size": _PAGE_SIZE})["result"]:
-            entries += found
-            page += 1
+        for page in itertools.count():
+            answer = self.get(path, q={"page": page, "page_size": _PAGE_SIZE})
+            entries += answer["result"]
+            if not answer["result"] or len(entries) >= answer["count"]:
+                break
         return sorted(entries, key=lambda entry: int(entry["id"]))
 
     def numbers(self, path: str) -> dict[str, int]:

@@ -18,6 +18,7 @@ from acl_assets.superset.bundle import (
     RESOURCES,
     Bundle,
     Document,
+    parse_yaml,
     read_bundle,
     state_in_mark,
     without_mark,
@@ -100,7 +101,7 @@ def _documents(archive: bytes) -> Iterator[Document]:
     """Yield the documents of an archive that Superset exported; raise SupersetError if an import cannot hold one."""
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         for name in files.namelist():
-            document = Document(name.split("/", 1)[-1], yaml.safe_load(files.read(name)))
+            document = Document(name.split("/", 1)[-1], parse_yaml(files.read(name)))
             if document.kind in KINDS:
                 yield document
             elif document.path != "metadata.yaml":

@@ -133,21 +133,23 @@ class _Results:
     def described(self, outputs: Sequence[Output[Any]], left_out: Mapping[str, int]) -> Iterator[Output[Any]]:
         """Yield the built models with row count and, unless they are facts or evidence, first rows."""
         build_file = self.engine.settings.build_file
-        counts = {**row_counts(build_file, [self._relation(output) for output in outputs]), **left_out}
+        relations = [self._relation(output) for output in outputs]
+        counts = {**row_counts(build_file, relations), **left_out}
         publication = (
             "left to published_warehouse in this run"
             if "published_warehouse" in selected_assets(self.context)
             else f"nothing: published_warehouse is not selected; the build stays in {build_file}"
         )
-        for output in outputs:
-            relation = self._relation(output)
+        previewed = [name for name in relations if name.startswith(_PREVIEWED) and name not in left_out]
+        previews = dict(zip(previewed, self._first_rows(previewed), strict=True))
+        for output, relation in zip(outputs, relations, strict=True):
             metadata: dict[str, Any] = {
                 **output.metadata,
                 ROW_COUNT_METADATA: counts[relation],
                 "publication": publication,
             }
-            if relation.startswith(_PREVIEWED) and relation not in left_out:
-                metadata["preview"] = self._first_rows(relation)
+            if relation in previews:
+                metadata["preview"] = previews[relation]
             yield output.with_metadata(metadata)
 
     def with_failing_rows(self, result: AssetCheckResult) -> AssetCheckResult:
@@ -156,15 +158,18 @@ class _Results:
         where = f"{relation} in {build_file}, or in the published file once that build is published"
         metadata: dict[str, Any] = {**result.metadata, "stored_failures": where}
         if row_counts(build_file, [relation]):
-            metadata["failing_rows"] = self._first_rows(relation)
+            [metadata["failing_rows"]] = self._first_rows([relation])
         description = self.manifest["nodes"][_unique_id(result)].get("description") or None
         return result.with_metadata(metadata)._replace(description=description)
 
-    def _first_rows(self, relation: str) -> TableMetadataValue:
+    def _first_rows(self, relations: Sequence[str]) -> list[TableMetadataValue]:
+        tables = []
         with duckdb.connect(str(self.engine.settings.build_file), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
-            cursor = connection.execute(f"select * from {relation} limit {_SHOWN_ROWS}")
-            return metadata_table([column[0] for column in cursor.description], cursor.fetchall())
+            for relation in relations:
+                cursor = connection.execute(f"select * from {relation} limit {_SHOWN_ROWS}")
+                tables.append(metadata_table([column[0] for column in cursor.description], cursor.fetchall()))
+        return tables
 
     def _relation(self, event: Output[Any] | AssetCheckResult) -> str:
         return relation_name(self.manifest["nodes"][_unique_id(event)])

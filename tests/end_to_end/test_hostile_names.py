@@ -40,7 +40,7 @@ def test_text_from_data_is_in_no_metadata_or_description_that_the_ui_renders(
     exported = land_plain_batch(settings)
     for table in ("bands", "venues"):
         rename_first_rows(exported / f"{table}.csv")
-    refreshed = refresh(settings, instance=instance)
+    refreshed = refresh(settings, instance=instance, with_report=True)
     assert refreshed.success, refreshed.errors
     rendered, tables = [], {}
     for described in described_objects(instance):

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from acl_assets.superset.server import running_superset
 __all__ = ["bundle_folder"]
 
 Ask = Callable[..., dict[str, Any]]
-EDITABLE = ("theme", "saved_query", "chart", "dashboard", "dataset")
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,12 @@ def superset_settings(superset: SupersetUnderTest, festival: Festival, tmp_path:
 
 @pytest.fixture
 def edited_superset(superset: SupersetUnderTest) -> Iterator[SupersetUnderTest]:
-    """The shared Superset, to be edited: afterwards new objects are deleted and the dashboards imported again."""
-    with superset.client() as client:
-        before = {kind: {entry["id"] for entry in client.everything(f"/api/v1/{kind}/")} for kind in EDITABLE}
+    """The shared Superset, to be edited: afterwards its metadata is as it was before."""
+    file = superset_home(superset.settings) / "metadata.db"
+    with closing(sqlite3.connect(file, timeout=30.0)) as metadata, closing(sqlite3.connect(":memory:")) as before:
+        metadata.backup(before)
         yield superset
-        for kind in EDITABLE:
-            for entry in client.everything(f"/api/v1/{kind}/"):
-                if entry["id"] not in before[kind]:
-                    client.delete(f"/api/v1/{kind}/{entry['id']}")
-        import_bundle(client, superset.settings)
+        before.backup(metadata)
 
 
 @pytest.fixture
