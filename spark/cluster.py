@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
 from acl_assets.util.locks import LockHeldError, end_holder, held_lock
@@ -98,6 +99,7 @@ def running_cluster(
     folder: Path,
     port: int | None = None,
     workers: Workers = Workers(),
+    configuration: Mapping[str, str] = MappingProxyType({}),
     log: Callable[[str], None] = lambda message: None,
 ) -> Iterator[SparkCluster]:
     """Run a cluster on 127.0.0.1 until the block, or this process, ends.
@@ -108,6 +110,7 @@ def running_cluster(
         folder: folder of the warehouse, the logs and the working files.
         port: port of the Spark Connect server; a free port if None.
         workers: number and size of the workers.
+        configuration: further properties of Spark.
         log: receives progress messages.
 
     Raises:
@@ -143,7 +146,7 @@ def running_cluster(
             size = ("--cores", str(workers.cores), "--memory", f"{workers.memory_mb}m")
             work_dir = ("--work-dir", str(folder / "work" / f"worker-{number}"))
             start(f"worker-{number}", _daemon("worker.Worker", "--webui-port", "0", *size, *work_dir, master))
-        start("connect", _connect_server(folder, master, port, workers), _DRIVER_MEMORY_MB)
+        start("connect", _connect_server(folder, master, port, workers, configuration), _DRIVER_MEMORY_MB)
         _wait_for_workers(processes, folder, master_interface, workers.count)
         bound = logged("connect", r"Spark Connect server started at: \S+:(\d+)")
         _wait_until_answers(processes, folder, int(bound))
@@ -232,8 +235,10 @@ def _daemon(name: str, *arguments: str) -> list[str | Path]:
     return [_spark_home() / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", "--host", _HOST, *arguments]
 
 
-def _connect_server(folder: Path, master: str, port: int | None, workers: Workers) -> list[str | Path]:
-    configuration = {
+def _connect_server(
+    folder: Path, master: str, port: int | None, workers: Workers, configuration: Mapping[str, str]
+) -> list[str | Path]:
+    properties = {
         "spark.connect.grpc.binding.address": _HOST,
         "spark.connect.grpc.binding.port": port or 0,
         "spark.driver.host": _HOST,
@@ -250,8 +255,9 @@ def _connect_server(folder: Path, master: str, port: int | None, workers: Worker
         # The queries of dbt's threads share the cores, so that they do not wait for each other.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.port": 0,
+        **configuration,
     }
-    options = [text for name, value in configuration.items() for text in ("--conf", f"{name}={value}")]
+    options = [text for name, value in properties.items() for text in ("--conf", f"{name}={value}")]
     return [
         *(_spark_home() / "bin" / "spark-submit", "--master", master, "--name", "acl_assets"),
         *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
@@ -408,7 +414,7 @@ def _run_until_interrupted(options: argparse.Namespace, folder: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         workers = Workers(options.workers, options.worker_cores, options.worker_memory)
-        with running_cluster(folder, options.port or None, workers, _print) as cluster:
+        with running_cluster(folder, options.port or None, workers, log=_print) as cluster:
             _print(_how_to_use(cluster))
             cluster.wait()
     except KeyboardInterrupt:

@@ -33,11 +33,26 @@ FACT = "star_schema.fct_ticket_sales"
 SOURCE_VIEWS = [f"festival.{table}" for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 
 
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a small cluster, which ends with this module: when idle it still uses CPU time."""
+# For some thousand rows, compiling queries takes longer than interpreting them.
+INTERPRETED = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[str]:
+    """The address of a cluster of one worker for little data."""
     workers = Workers(count=1, cores=2, partitions_per_core=1)
-    with running_cluster(tmp_path_factory.mktemp("spark") / "cluster", workers=workers) as cluster:
+    with running_cluster(tmp_path / "cluster", workers=workers, configuration=INTERPRETED) as cluster:
+        yield cluster.remote
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster as `make spark-cluster` starts it."""
+    with running_cluster(tmp_path_factory.mktemp("spark") / "cluster") as cluster:
         yield cluster.remote
 
 
@@ -77,13 +92,13 @@ def test_publishes_what_duckdb_publishes(published: Settings, remote: str, tmp_p
 
 
 @pytest.fixture(scope="module")
-def larger(remote: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Settings]:
+def larger(two_workers: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Settings]:
     """The same batch of hundreds of thousands of tickets, refreshed by DuckDB and by Spark, with equal results."""
     folder = tmp_path_factory.mktemp("parity")
     on_duckdb = festival_settings(folder / "duckdb")
     land_batch(on_duckdb, scale=0.1)
     assert refresh(on_duckdb).success
-    on_spark = using(remote, festival_settings(folder / "spark"), on_duckdb)
+    on_spark = using(two_workers, festival_settings(folder / "spark"), on_duckdb)
     refreshed = refresh(on_spark)
     assert refreshed.success, refreshed.errors
     assert require_parity(on_duckdb, on_spark, refreshed)[FACT] > 300_000
