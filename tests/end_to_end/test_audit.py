@@ -99,7 +99,7 @@ def test_run_whose_dbt_failed_is_published_by_re_executing_it(
     broken = LeanDbtCliResource(
         project_dir=folder, profiles_dir=folder, target="nowhere", **guarded_dbt(published.dbt_lock_file)
     )
-    failed = refresh(published, instance=instance, dbt=broken)
+    failed = refresh(published, instance=instance, with_report=True, dbt=broken)
     assert failed.failed_steps == {"dbt_models"}
     again = re_execute(published, instance, failed.run_id, monkeypatch)
     assert again.success
@@ -113,7 +113,7 @@ def test_stopped_loss_is_published_only_when_it_is_accepted(
     """Publication alone cannot be re-executed past the failed check. Accepting the loss publishes the same build."""
     before = sha256(published.published_file)
     DEFECTS["lost_tickets"].plant(land_batch(published, "second", exported_at=LATER, form="parquet"))
-    stopped = refresh(published, instance=instance)
+    stopped = refresh(published, instance=instance, with_report=True)
     assert stopped.failed_checks == {("festival/tickets", "volume_against_published")}
     assert "published_warehouse" in stopped.skipped_steps
     assert not re_execute(published, instance, stopped.run_id, monkeypatch, ["published_warehouse"]).success

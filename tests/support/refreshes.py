@@ -137,8 +137,6 @@ def refresh(
 
     The report takes a quarter of the time of a small refresh, so it is only made where a test looks at it.
     """
-    everything = AssetSelection.all() if with_report else AssetSelection.all() - AssetSelection.assets(REPORT)
-    selection = everything if select is None else AssetSelection.from_string(select)
     definitions = build_definitions(settings, **resources) if resources else _definitions(settings)
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -148,11 +146,15 @@ def refresh(
         # dagster-dbt uses deprecated parts of Dagster itself; this project must not.
         warnings.filterwarnings("error", category=DeprecationWarning, module=r"acl_assets\.")
         patch.delenv(MEASURED_CHILDREN, raising=False)
+        selection = (
+            AssetSelection.from_string(select) if select else AssetSelection.all() - AssetSelection.assets(REPORT)
+        )
+        is_whole = select is None and with_report
         result = definitions.resolve_job_def("refresh").execute_in_process(
             instance=used,
             raise_on_error=False,
             run_config=run_config,
-            asset_selection=list(selection.resolve(definitions.resolve_asset_graph())),
+            asset_selection=None if is_whole else list(selection.resolve(definitions.resolve_asset_graph())),
         )
         return _describe(used, result)
 
