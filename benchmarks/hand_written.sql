@@ -475,7 +475,7 @@ venues as (
         venue_rank, venue_id, venue_name, venue_verdict as verdict, count(*) as all_bands,
         count(*) filter (is_named) as bands,
         coalesce(array_to_string(
-            (list(band_name order by p_top_group desc, p_best desc, band_id) filter (is_named))[:8], ', '
+            (list(band_name order by p_top_group desc, p_best desc, band_id) filter (is_named))[:8], '; '
         ), '') as band_names,
         max(p_best) as highest_p_best
     from named

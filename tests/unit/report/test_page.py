@@ -48,7 +48,7 @@ def test_bands_that_the_verdict_names_come_in_its_order(report_data: ReportData)
     answers = report.venue_answers(report_data)
     assert [answer["verdict"] for answer in answers] == ["must invite", "near-equals", "near-equals"]
     for answer in answers:
-        assert ", ".join(band["band_name"] for band in answer["named"]) == answer["band_names"]
+        assert "; ".join(band["band_name"] for band in answer["named"]) == answer["band_names"]
 
 
 def test_bands_outside_the_picture_that_are_likelier_are_named_below_it(report_data: ReportData) -> None:
