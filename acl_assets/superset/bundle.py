@@ -71,7 +71,7 @@ class Document:
     def digest(self) -> str:
         """SHA-256 of the canonical content without the mark of an import, in hexadecimal."""
         content = canonical_content(self.kind, without_mark(self).content)
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+        return _digest_of(content)
 
     def with_content(self, **changes: Any) -> Document:
         """Return the document with other values of some keys."""
@@ -102,8 +102,7 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, in hexadecimal."""
-        contents = {document.path: document.content for document in self.documents}
-        return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()
+        return _digest_of({document.path: document.content for document in self.documents})
 
     @cached_property
     def archive(self) -> bytes:
@@ -117,6 +116,10 @@ class Bundle:
                 # ZipInfo has a fixed default time.
                 archive.writestr(zipfile.ZipInfo(f"bundle/{path}"), text)
         return buffer.getvalue()
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def parse_yaml(text: str | bytes) -> Any:

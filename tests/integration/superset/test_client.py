@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from superset.conftest import SupersetUnderTest
 
 from acl_assets.settings import Settings
@@ -58,5 +59,5 @@ def test_the_settings_name_superset_and_who_signs_in(tmp_path: Path) -> None:
     (tmp_path / "superset" / "admin_password").write_text("made\n")
     client = superset_client(settings)
     assert (client.url, client.user, client.password) == ("https://bi.example.org", "robot", "made")
-    given = Settings(data_dir=tmp_path, superset_password="given")  # noqa: S106 # nobody's password
+    given = Settings(data_dir=tmp_path, superset_password=SecretStr("given"))
     assert (superset_client(given).url, superset_client(given).password) == (LOCAL_URL, "given")
