@@ -33,10 +33,10 @@ def land_defective(settings: Settings, good: Path, *defects: Defect) -> None:
 def test_batch_error_fails_refresh_and_publishes_nothing(published: Settings, good_batch: Path, name: str) -> None:
     before = sha256(published.published_file)
     land_defective(published, good_batch, DEFECTS[name])
-    refreshed = refresh(published)
+    refreshed = refresh(published, with_report=True)
     assert [text for text in DEFECTS[name].caught_by if text not in refreshed.errors] == []
     assert refreshed.failed_steps == {"source_tables"}
-    assert {"dbt_models", "published_warehouse"} <= refreshed.skipped_steps
+    assert {"dbt_models", "published_warehouse", "all_stars_report"} <= refreshed.skipped_steps
     assert sha256(published.published_file) == before
 
 
@@ -68,11 +68,11 @@ def test_each_defect_alone_is_found(published: Settings, first_refresh: Refreshe
 def require_stopped(settings: Settings, good_batch: Path, *defects: Defect) -> None:
     before = sha256(settings.published_file)
     land_defective(settings, good_batch, *defects)
-    refreshed = refresh(settings)
+    refreshed = refresh(settings, with_report=True)
     assert {check for defect in defects for check in defect.caught_by} - {
         name for _, name in refreshed.failed_checks
     } == set()
-    assert "published_warehouse" in refreshed.skipped_steps
+    assert {"published_warehouse", "all_stars_report"} <= refreshed.skipped_steps
     assert sha256(settings.published_file) == before
 
 

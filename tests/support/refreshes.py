@@ -36,8 +36,6 @@ from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 SMALL = 0.001
 """The scale of test festivals: all of the years, some thousand tickets."""
 
-REPORT = "all_stars_report"
-
 LATER = DEFAULT_EXPORTED_AT + timedelta(days=1)
 """When the batch after the first one was exported."""
 
@@ -146,9 +144,8 @@ def refresh(
         # dagster-dbt uses deprecated parts of Dagster itself; this project must not.
         warnings.filterwarnings("error", category=DeprecationWarning, module=r"acl_assets\.")
         patch.delenv(MEASURED_CHILDREN, raising=False)
-        selection = (
-            AssetSelection.from_string(select) if select else AssetSelection.all() - AssetSelection.assets(REPORT)
-        )
+        without_report = AssetSelection.all() - AssetSelection.assets("all_stars_report")
+        selection = AssetSelection.from_string(select) if select else without_report
         is_whole = select is None and with_report
         result = definitions.resolve_job_def("refresh").execute_in_process(
             instance=used,

@@ -8,7 +8,7 @@ import pytest
 from refreshes import refresh
 from superset.conftest import SupersetUnderTest
 
-from acl_assets.superset.bundle import read_bundle
+from acl_assets.superset.bundle import import_bundle, read_bundle
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -61,9 +61,13 @@ def test_it_fails_and_imports_nothing_while_a_chart_is_edited(edited_superset: S
             name: saved[name].replace("completed_revenue", "tickets_completed") for name in ("params", "query_context")
         }
         client.put(f"/api/v1/chart/{chart['id']}", json=edit)
-        [dashboard] = client.numbers("/api/v1/dashboard/").values()
-        client.put(f"/api/v1/dashboard/{dashboard}", json={"certification_details": "State of an earlier bundle"})
-        failed = refresh(settings, select=DASHBOARD)
-        assert failed.failed_steps == {"superset_dashboard"}
-        assert "Edited in Superset since the import: chart 'Revenue'. Keep the edits with" in failed.errors
-        assert client.get(f"/api/v1/chart/{chart['id']}")["result"]["params"] == edit["params"]
+        for earlier_bundle in (False, True):
+            if earlier_bundle:
+                [dashboard] = [entry["id"] for entry in client.everything("/api/v1/dashboard/")]
+                client.put(f"/api/v1/dashboard/{dashboard}", json={"certification_details": "Bundle of before."})
+            failed = refresh(settings, select=DASHBOARD)
+            assert failed.failed_steps == {"superset_dashboard"}
+            assert "Edited in Superset since the import: chart 'Revenue'. Keep the edits with" in failed.errors
+            assert client.get(f"/api/v1/chart/{chart['id']}")["result"]["params"] == edit["params"]
+        import_bundle(client, settings)
+    assert refresh(settings, select=DASHBOARD).success
