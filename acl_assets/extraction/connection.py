@@ -37,8 +37,8 @@ _CONNECTION_DEFAULTS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
-# Enough to keep the driver busy; a pause between two batches stops the server soon.
-_BATCH_BYTES = 262_144
+# Between two batches the throttle pauses. Small batches keep the server from working for the extract in bursts.
+_BATCH_BYTES = 65_536
 
 # By SQLSTATE. The driver gives none for an error in the middle of the rows.
 _ADVICE = {

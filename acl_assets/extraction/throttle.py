@@ -14,7 +14,7 @@ from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.util.sql import qualified_name
 
 _BLIND_BYTES_PER_S = 2e6
-_CATCH_UP_SECONDS = 0.25
+_CATCH_UP_SECONDS = 0.02
 _PROBES = 5
 _NEWEST_TICKETS = 10_000
 _SLOW_PROBE_FACTOR = 8.0
