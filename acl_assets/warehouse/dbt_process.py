@@ -56,14 +56,17 @@ def guarded_dbt(lock_file: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run dbt with the arguments after the lock file, holding the lock until this process ends."""
+    """Run dbt in the folder of the lock file with the arguments after it, holding the lock until this process ends."""
     # Last on the path: the folder of the project has one named dbt in it.
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     from acl_assets.util.locks import held_lock
     from acl_assets.util.processes import end_with
 
     parent = int(os.environ[PARENT_VARIABLE])
-    with held_lock(Path(sys.argv.pop(1)), seconds=-1):
+    lock_file = Path(sys.argv.pop(1))
+    with held_lock(lock_file, seconds=-1):
+        # `Settings.dbt_variables` name the data folder from here.
+        os.chdir(lock_file.parent)
         threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
         from dbt.cli.main import cli
