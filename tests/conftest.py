@@ -21,10 +21,8 @@ from refreshes import (
     Festival,
     Refreshed,
     copy_installation,
-    dagster_home,
     festival_settings,
     land_batch,
-    open_instance,
     refresh,
 )
 from xdist.scheduler import LoadScopeScheduling
@@ -143,13 +141,11 @@ def landed(settings: Settings, first_batch: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Festival:
-    folder = tmp_path_factory.mktemp("festival")
-    settings = festival_settings(folder / "data")
+    settings = festival_settings(tmp_path_factory.mktemp("festival") / "data")
     shutil.copytree(first_batch, settings.exports_dir / "first")
     refreshed = refresh(settings, with_report=True)
     assert refreshed.success, refreshed.errors
-    settings.data_dir.rename(folder / "template")
-    return Festival(settings.data_dir, folder / "template", refreshed)
+    return Festival(settings.data_dir, refreshed)
 
 
 @pytest.fixture(scope="session")
@@ -159,28 +155,17 @@ def first_refresh(festival: Festival) -> Refreshed:
 
 
 @pytest.fixture
-def published(festival: Festival) -> Settings:
-    """An installation of the test's own that has published the batch `first`.
-
-    Its place is the same in every test: dbt parses the whole project again when the place changes.
-    """
-    copy_installation(festival.template, festival.data_dir)
-    return festival_settings(festival.data_dir)
-
-
-@pytest.fixture(scope="session")
-def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a Dagster instance, configured as the project's own, that has seen nothing yet."""
-    home = dagster_home(tmp_path_factory.mktemp("instance") / "home")
-    with open_instance(home):
-        return home
+def published(festival: Festival, settings: Settings) -> Settings:
+    """An installation of the test's own that has published the batch `first`."""
+    copy_installation(festival.data_dir, settings.data_dir)
+    return settings
 
 
 @pytest.fixture
-def instance(empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
-    """A Dagster instance of the test's own that keeps runs and events in SQLite."""
-    with open_instance(shutil.copytree(empty_instance, tmp_path / "dagster")) as opened:
-        yield opened
+def instance() -> Iterator[DagsterInstance]:
+    """A Dagster instance of the test's own that keeps runs and events in memory."""
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +21,13 @@ from dagster import (
 from defects.catalogue import DEFECTS
 from refreshes import (
     LATER,
+    Festival,
+    copy_installation,
+    dagster_home,
     environment,
+    festival_settings,
     land_batch,
+    open_instance,
     published_batches,
     published_rows,
     refresh,
@@ -64,6 +71,22 @@ def test_models_of_source_tables_that_failed_a_check_are_not_published(published
 
 
 # Re-executed runs ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """An installation whose folder is the same in every test: Dagster loads the job once, with its settings."""
+    data_dir = tmp_path_factory.getbasetemp() / "re_executed"
+    shutil.rmtree(data_dir, ignore_errors=True)
+    copy_installation(festival.data_dir, data_dir)
+    return festival_settings(data_dir)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    """A Dagster instance that keeps runs and events in SQLite, as the project's own does."""
+    with open_instance(dagster_home(tmp_path / "home")) as opened:
+        yield opened
 
 
 def re_execute(

@@ -74,10 +74,9 @@ class Refreshed:
 
 @dataclass(frozen=True)
 class Festival:
-    """An installation that refreshed once, from the batch `first`: where, a copy of its data, and the result."""
+    """An installation that refreshed once, from the batch `first`: where, to be copied, and the result."""
 
     data_dir: Path
-    template: Path
     refreshed: Refreshed
 
 
@@ -209,8 +208,7 @@ def _error_text(error: Any) -> str:
 
 
 def copy_installation(template: Path, data_dir: Path) -> None:
-    """Make `data_dir` a copy of another installation's data, whatever it was before."""
-    shutil.rmtree(data_dir, ignore_errors=True)
+    """Make `data_dir` a copy of another installation's data."""
     shutil.copytree(template, data_dir, symlinks=True)
 
 

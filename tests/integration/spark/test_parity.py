@@ -37,6 +37,7 @@ SOURCE_VIEWS = [f"festival.{table}" for table in (*SOURCE_TABLES, EXPORT_BATCHES
 INTERPRETED = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.catalogImplementation": "in-memory",
     "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 

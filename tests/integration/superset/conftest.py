@@ -56,7 +56,7 @@ class SupersetUnderTest:
 def superset(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
     """The Superset that all tests share, with the repository's dashboards."""
     settings = festival_settings(tmp_path_factory.mktemp("superset") / "data")
-    copy_installation(festival.template, settings.data_dir)
+    copy_installation(festival.data_dir, settings.data_dir)
     with running_superset(settings) as server:
         running = SupersetUnderTest(settings, server.url)
         with running.client() as client:
@@ -75,7 +75,7 @@ def viewer(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
 def superset_settings(superset: SupersetUnderTest, festival: Festival, tmp_path: Path) -> Settings:
     """An installation with published data and a Superset that is set up and does not run."""
     settings = festival_settings(tmp_path / "data")
-    copy_installation(festival.template, settings.data_dir)
+    copy_installation(festival.data_dir, settings.data_dir)
     home, copy = superset_home(superset.settings), superset_home(settings)
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("metadata.db*", "server.*"))
     with sqlite3.connect(home / "metadata.db") as metadata, sqlite3.connect(copy / "metadata.db") as copied:

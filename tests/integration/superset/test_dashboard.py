@@ -128,7 +128,7 @@ def narrow(browser: Browser, superset: SupersetUnderTest) -> SeenDashboard:
     return look_at_dashboard(browser, superset, "narrow")
 
 
-@pytest.fixture(params=WIDTHS)
+@pytest.fixture(params=["wide", pytest.param("narrow", marks=pytest.mark.exhaustive)])
 def seen(request: pytest.FixtureRequest) -> SeenDashboard:
     """The dashboard in each window."""
     dashboard: SeenDashboard = request.getfixturevalue(request.param)
@@ -155,6 +155,7 @@ def test_every_tab_is_painted_with_the_age_of_its_data_without_errors_and_foreig
     assert seen.complaints == []
 
 
+@pytest.mark.exhaustive
 def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard, narrow: SeenDashboard) -> None:
     for name, tab in narrow.tabs.items():
         assert tab.charts.keys() == wide.tabs[name].charts.keys()

@@ -154,6 +154,7 @@ def test_spilled_queries_have_their_own_limited_folder(superset: SupersetUnderTe
     assert not published.with_name(f"{published.name}.tmp").exists()
 
 
+@pytest.mark.exhaustive
 def test_slow_queries_of_one_user_leave_room_for_others(
     superset: SupersetUnderTest, analyst: SupersetClient, chart_request: dict[str, Any]
 ) -> None:
