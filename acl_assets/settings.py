@@ -241,13 +241,10 @@ class Settings(BaseSettings):
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The environment variables of dbt: the data folder as seen from the build folder, and the tuning.
-
-        A relative path is the same in every installation. dbt parses the whole project again when the path changes.
-        """
+        """The environment variables by which the dbt project is told where the data is and how it is tuned."""
         address = secret_text(self.spark_remote)
         remote = {"ACL_SPARK_REMOTE": address} if address else {}
-        return {"ACL_DATA_DIR": os.pardir, "ACL_MEMORY_LIMIT": self.memory_limit, **remote}
+        return {"ACL_DATA_DIR": str(self.data_dir), "ACL_MEMORY_LIMIT": self.memory_limit, **remote}
 
     @property
     def refresh_lock_file(self) -> Path:

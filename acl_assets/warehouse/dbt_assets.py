@@ -61,7 +61,6 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
         variables = {
             **settings.dbt_variables,
             **engine.dbt_environment(),
-            "DBT_PROJECT_DIR": str(project.project_dir),
             PARENT_VARIABLE: str(os.getpid()),
             SOURCE_TABLES_VARIABLE: engine.source_tables_location(record.state),
             # The run's output holds dbt's messages already.

@@ -31,7 +31,7 @@ def generate_docs(settings: Settings, folder: Path) -> None:
         # dbt would compile the models first, for which it runs the hooks that write into the file.
         shutil.copyfile(project.manifest_path, Path(target) / "manifest.json")
         arguments = ["docs", "generate", "--static", "--no-compile", "--target", "published"]
-        run_dbt(project, {**settings.dbt_variables, "ACL_DATA_DIR": str(settings.data_dir)}, target, *arguments)
+        run_dbt(project, settings.dbt_variables, target, *arguments)
         shutil.copyfile(Path(target) / "static_index.html", folder / "index.html")
 
 

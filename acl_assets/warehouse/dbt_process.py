@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 PARENT_VARIABLE = "FESTIVAL_DBT_PARENT"
+DATA_DIR_OF_BUILDS = {"ACL_DATA_DIR": os.pardir}
+"""The data folder as seen from the build folder, in which a build runs. The path is in dbt's profile, and dbt parses
+the whole project again when that changes, so it is the same in every installation."""
 _FOREIGN = ("ACL_", "DBT_")
 
 
@@ -56,7 +59,10 @@ def guarded_dbt(lock_file: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run dbt in the folder of the lock file with the arguments after it, holding the lock until this process ends."""
+    """Run dbt in the folder of the lock file with the arguments after it, holding the lock until this process ends.
+
+    The working folder before is that of the project.
+    """
     # Last on the path: the folder of the project has one named dbt in it.
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     from acl_assets.util.locks import held_lock
@@ -65,7 +71,7 @@ def main() -> None:
     parent = int(os.environ[PARENT_VARIABLE])
     lock_file = Path(sys.argv.pop(1))
     with held_lock(lock_file, seconds=-1):
-        # `Settings.dbt_variables` name the data folder from here.
+        os.environ.update(DATA_DIR_OF_BUILDS, DBT_PROJECT_DIR=os.getcwd())
         os.chdir(lock_file.parent)
         threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 

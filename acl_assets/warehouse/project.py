@@ -18,7 +18,7 @@ from dagster_dbt import DbtProject
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.util.atomic_write import fsync_path, replace_durably
-from acl_assets.warehouse.dbt_process import dbt_environment
+from acl_assets.warehouse.dbt_process import DATA_DIR_OF_BUILDS, dbt_environment
 
 _LOG = logging.getLogger(__name__)
 # What dbt keeps of an earlier parse.
@@ -142,7 +142,8 @@ def parse(project: DbtProject, variables: Mapping[str, str] | None = None) -> No
             f"{sys.executable} -m dagster definitions validate -m acl_assets.definitions"
         ) from None
     with scratch as folder:
-        run_dbt(project, variables or {}, folder, "parse", "--no-partial-parse", "--target", "duckdb")
+        of_builds = {**(variables or {}), **DATA_DIR_OF_BUILDS}
+        run_dbt(project, of_builds, folder, "parse", "--no-partial-parse", "--target", "duckdb")
         for name in (_PARSER_STATE, "manifest.json"):
             fsync_path(Path(folder) / name)
             replace_durably(Path(folder) / name, target / name)

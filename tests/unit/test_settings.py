@@ -158,6 +158,7 @@ def test_data_on_object_storage_keeps_what_needs_a_folder_in_the_work_folder(rea
     assert settings.source_tables_url == "s3://bucket/acl/source_tables"
     assert settings.data_dir == tmp_path
     assert settings.published_file == tmp_path / "published" / "acl.duckdb"
+    assert settings.dbt_variables["ACL_DATA_DIR"] == str(tmp_path)
 
 
 def test_landing_zone_alone_can_be_on_object_storage(read: Read, tmp_path: Path) -> None:

@@ -72,15 +72,13 @@ def viewer(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
 
 
 @pytest.fixture
-def superset_settings(superset: SupersetUnderTest, festival: Festival, tmp_path: Path) -> Settings:
+def superset_settings(superset: SupersetUnderTest, published: Settings) -> Settings:
     """An installation with published data and a Superset that is set up and does not run."""
-    settings = festival_settings(tmp_path / "data")
-    copy_installation(festival.data_dir, settings.data_dir)
-    home, copy = superset_home(superset.settings), superset_home(settings)
+    home, copy = superset_home(superset.settings), superset_home(published)
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("metadata.db*", "server.*"))
     with sqlite3.connect(home / "metadata.db") as metadata, sqlite3.connect(copy / "metadata.db") as copied:
         metadata.backup(copied)
-    return settings
+    return published
 
 
 @pytest.fixture
