@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     ticketing_schema: str = Field(default="public", max_length=63)
     """Schema of the source tables."""
     extract_mb_per_s: _NotNegative = 10.0
-    """Megabytes (10^6 bytes) a second that an extract reads at most. 0: no limit."""
+    """Megabytes (10^6 bytes) a second that an extract reads at most, if 2.5 % of a processor is enough. 0: no limit."""
     full_extract_days: _NotNegative = 7.0
     """Days from one full batch to the next. The batches between them are incremental."""
     dbt_target: Literal["duckdb", "spark"] = "duckdb"

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, SourceTable
-from acl_assets.util.sql import qualified_name
+from acl_assets.util.sql import qualified_name, quoted_text
 
 EXPORT_ROLE_SQL = "acl_assets/extraction/export_role.sql"
 
 GUARD_RAILS: Mapping[str, str] = {
     "lock_timeout": "2s",
-    "statement_timeout": "6h",
+    "statement_timeout": "10min",
     "idle_in_transaction_session_timeout": "60s",
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
@@ -37,8 +37,8 @@ _CONNECTION_DEFAULTS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
-# Between two batches the throttle pauses. Small batches keep the server from working for the extract in bursts.
-_BATCH_BYTES = 65_536
+# The throttle pauses after every slice. Small ones keep the server from working for the extract in bursts.
+_PAGES_PER_SLICE = 64
 
 # By SQLSTATE. The driver gives none for an error in the middle of the rows.
 _ADVICE = {
@@ -46,8 +46,8 @@ _ADVICE = {
     "55P03": "Somebody changes the table's structure or locks it; extract again when that is done.",
 }
 _GENERAL_ADVICE = (
-    "Nothing was landed; extract again when the server is back. If it ended a long read, read faster "
-    "(ACL_EXTRACT_MB_PER_S); if it is a standby, set hot_standby_feedback = on there, or extract from the primary."
+    "Nothing was landed; extract again when the server is back. If it ended a long transaction, raise "
+    "its limit; if it is a standby, set hot_standby_feedback = on there, or extract from the primary."
 )
 
 
@@ -81,9 +81,9 @@ class SourceConnection:
             return found
 
     def batches(self, query: str, table: SourceTable) -> Generator[pa.RecordBatch, None, None]:
-        """Give the rows of a query over one table's columns in small batches of the declared types.
+        """Give the rows of a query over one table's columns in batches of the declared types.
 
-        The server waits while no batch is taken. A reader that does not take all of them must close the connection.
+        A reader that does not take all of them must close the connection.
 
         Raises:
             ExtractionError: the server refuses the query, breaks off, or the columns have other types.
@@ -92,12 +92,34 @@ class SourceConnection:
             _require_types(reader.schema, table, self.name)
             yield from reader
 
+    def slices(self, relation: str, what: str) -> list[tuple[str, int]]:
+        """Return conditions that divide the rows of a relation by their pages, each with the bytes of its pages.
+
+        The last condition has no upper end. The partitions of a table are cut at the same page numbers. What has no
+        pages, such as a view, is one slice.
+        """
+        query = f"""
+            with parts as (
+                select {quoted_text(relation)}::regclass as part
+                union select relid from pg_partition_tree({quoted_text(relation)})
+            )
+            select
+                max(pg_relation_size(part)) / current_setting('block_size')::int as pages,
+                sum(pg_relation_size(part))::bigint as size
+            from parts
+        """
+        ((pages, size),) = [tuple(row.values()) for row in self.rows(query, what)]
+        if not pages:
+            return [("true", 0)]
+        starts = range(0, pages, _PAGES_PER_SLICE)
+        ends = [f" and ctid < '({start},0)'" for start in starts[1:]] + [""]
+        return [(f"ctid >= '({start},0)'{end}", size // len(starts)) for start, end in zip(starts, ends, strict=True)]
+
     @contextmanager
     def _result(self, query: str, what: str, *, use_copy: bool) -> Iterator[pa.RecordBatchReader]:
         """Run a query, and turn errors of the driver into an `ExtractionError` with advice."""
         options = {
             adbc_driver_postgresql.StatementOptions.USE_COPY.value: str(use_copy).lower(),
-            adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(_BATCH_BYTES),
         }
         try:
             with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:

@@ -7,7 +7,7 @@ from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.sql import qualified_name, quoted_name, quoted_text
 
-OLDEST_SERVER_VERSION = 130_000
+OLDEST_SERVER_VERSION = 140_000
 _WRITING_ROLES = (
     "pg_write_all_data",
     "pg_write_server_files",
@@ -28,7 +28,7 @@ def require_export_role(source: SourceConnection, schema: str) -> None:
     query = "select current_setting('server_version_num')::int as number"
     version = source.rows(query, "read the version")[0]["number"]
     if version < OLDEST_SERVER_VERSION:
-        raise ExtractionError(f"The server at {source.name} has version {version}; PostgreSQL 13 or newer is needed.")
+        raise ExtractionError(f"The server at {source.name} has version {version}; PostgreSQL 14 or newer is needed.")
     _require_tables(source, schema)
     powers = [row["reason"] for row in source.rows(_powers_query(schema, version), "look at the role's privileges")]
     # A superuser has every other right.

@@ -4,7 +4,7 @@
 --     psql -d ticketing -f export_role.sql
 -- For a schema other than public:  PGOPTIONS='-c acl.ticketing_schema=sales' psql -d ticketing -f export_role.sql
 -- Then set a password for the role (psql: \password acl_export) and allow its connections in pg_hba.conf.
--- Logical replication does not copy roles; a physical standby has them at once. Requires PostgreSQL 13 or newer.
+-- Logical replication does not copy roles; a physical standby has them at once. Requires PostgreSQL 14 or newer.
 
 do $$
 begin
@@ -24,8 +24,8 @@ alter role acl_export set default_transaction_read_only = on;
 -- Limit the wait for a table that somebody changes the structure of. A longer wait can make buyers queue behind it.
 alter role acl_export set lock_timeout = '2s';
 
--- The timeout includes the time that a throttled statement waits for its reader, so it must be hours.
-alter role acl_export set statement_timeout = '6h';
+-- A statement reads a small slice of a table, in milliseconds. One that is stuck must not keep vacuum waiting.
+alter role acl_export set statement_timeout = '10min';
 
 -- An extract that hangs between two statements must not keep vacuum from removing dead rows.
 alter role acl_export set idle_in_transaction_session_timeout = '60s';

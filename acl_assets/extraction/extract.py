@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -59,7 +60,7 @@ from acl_assets.util.atomic_write import fsync_path
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.sql import qualified_name, quoted_name
 
-_SECONDS_BETWEEN_PROGRESS = 5.0
+_SECONDS_BETWEEN_PROGRESS = 30.0
 _ROWS_PER_GROUP = 131_072
 
 _log = logging.getLogger("acl_assets.extraction.extract")
@@ -149,7 +150,7 @@ class _Extract:
         schema, mb_per_s = self.settings.ticketing_schema, self.settings.extract_mb_per_s
         with (
             closing(SourceConnection(dsn)) as source,
-            closing(Throttle(dsn, schema, mb_per_s, self.limits)) as throttle,
+            closing(Throttle(source, dsn, schema, mb_per_s, self.limits)) as throttle,
         ):
             require_export_role(source, schema)
             pace = f"at {mb_per_s:g} MB/s at most" if mb_per_s else "without a rate limit"
@@ -174,7 +175,6 @@ class _Extract:
             condition = None if full_because else changed_rows_condition(before.xid_horizon)
         why = f"because {full_because}" if full_because else "with what changed since the batch before"
         _log.info(f"Reading a batch of {exported_at.isoformat()}: {'incremental' if condition else 'full'}, {why}.")
-        throttle.reader_pid = source.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
         with self._new_folder() as folder:
             tables = {
                 table.name: self._export(source, table, folder, condition, throttle) for table in SOURCE_TABLES.values()
@@ -238,65 +238,81 @@ class _Extract:
         self, source: SourceConnection, table: SourceTable, folder: Path, condition: str | None, throttle: Throttle
     ) -> ManifestTable:
         """Read one table, or its changed rows, into a Parquet file; without changed rows there is no file."""
+        path = folder / f"{table.name}.parquet"
+        counts: Counter[str] = Counter()
+        began = time.monotonic()
+        rows = _write_parquet(path, table, self._read(source, table, condition, throttle, counts))
+        wanted, rows_at_source = counts.pop("wanted"), counts.pop("rows_at_source")
+        _log.info(f"{table.name}: {rows:,} of {rows_at_source:,} rows read in {time.monotonic() - began:.1f} s")
+        if rows != wanted:
+            raise ExtractionError(
+                f"{source.name} counted {wanted:,} rows of {table.name} to read, but {rows:,} arrived. Nothing was "
+                "landed; look at the server's log, check the table (amcheck), and extract again."
+            )
+        if condition and not rows:
+            path.unlink()
+            return ManifestTable(rows_at_source, (), dict(counts))
+        return ManifestTable(rows_at_source, (describe_file(folder, path.name, rows),), dict(counts))
+
+    def _read(
+        self,
+        source: SourceConnection,
+        table: SourceTable,
+        condition: str | None,
+        throttle: Throttle,
+        counts: Counter[str],
+    ) -> Iterator[pa.RecordBatch]:
+        """Give the rows of one table, or its changed rows, at the pace of the throttle.
+
+        `counts` receives what the server counts: all rows, the rows wanted, and the sums of columns.
+        """
         name = qualified_name(self.settings.ticketing_schema, table.name)
-        totals = ["count(*) as rows_at_source"] + [
+        wanted = condition or "true"
+        totals = ["count(*) as rows_at_source", f"count(*) filter (where {wanted}) as wanted"] + [
             f"coalesce(sum({quoted_name(column)}), 0)::bigint as {quoted_name(column)}"
             for column in SUMMED_COLUMNS.get(table.name, ())
         ]
-        sums = source.rows(f"select {', '.join(totals)} from {name}", f"count {table.name}")[0]
-        rows_at_source: int = sums.pop("rows_at_source")
         columns = ", ".join(quoted_name(column) for column in table.column_names)
-        where = f" where {condition}" if condition else ""
-        path = folder / f"{table.name}.parquet"
-        with closing(source.batches(f"select {columns} from {name}{where}", table)) as batches:
-            rows = _write_parquet(path, table, batches, throttle, rows_at_source)
-        if condition and not rows:
-            path.unlink()
-            return ManifestTable(rows_at_source, (), sums)
-        if not condition and rows != rows_at_source:
-            raise ExtractionError(
-                f"{table.name} has {rows_at_source:,} rows at {source.name}, but {rows:,} were read in one snapshot. "
-                "Nothing was landed; look at the server's log, check its indexes (amcheck), and extract again."
-            )
-        return ManifestTable(rows_at_source, (describe_file(folder, path.name, rows),), sums)
+        slices = source.slices(name, f"measure {table.name}")
+        logged_at = time.monotonic()
+        for number, (where, size) in enumerate(slices, start=1):
+            began = time.monotonic()
+            (counted,) = source.rows(f"select {', '.join(totals)} from {name} where {where}", f"count {table.name}")
+            throttle.wait(size, time.monotonic() - began)
+            counts.update(counted)
+            # The last slice is read in any case, because the types of columns are compared there.
+            if counted["wanted"] or number == len(slices):
+                began = time.monotonic()
+                query = f"select {columns} from {name} where {where} and {wanted}"
+                with closing(source.batches(query, table)) as batches:
+                    rows = list(batches)
+                throttle.wait(size, time.monotonic() - began)
+                yield from rows
+            if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:
+                logged_at = time.monotonic()
+                _log.info(f"{table.name}: {number / len(slices):.0%} read so far")
 
 
-def _write_parquet(
-    path: Path, table: SourceTable, batches: Iterator[pa.RecordBatch], throttle: Throttle, rows_at_source: int
-) -> int:
-    """Write batches, taken at the pace of the throttle, to a Parquet file on disk, and return its rows.
+def _write_parquet(path: Path, table: SourceTable, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches to a Parquet file on disk, and return its rows.
 
     Row groups are of bounded size, because writers and readers need memory for one.
     """
-    schema = arrow_schema(table)
-    # PostgreSQL's binary COPY format adds 7 bytes to a row and 4 to a value; Arrow has as many for a text.
-    overhead = 7 + 4 * sum(column.type != "text" for column in table.columns)
-    rows = rows_in_groups = received = 0
+    rows = rows_in_groups = 0
     waiting: list[pa.RecordBatch] = []
-    began = logged_at = time.monotonic()
-
-    def log(what: str) -> None:
-        share, speed = rows / max(rows_at_source, 1), received / 1e6 / max(time.monotonic() - began, 1e-3)
-        _log.info(f"{table.name}: {rows:,} rows {what} ({share:.0%}), {received / 1e6:,.1f} MB, {speed:.1f} MB/s")
-
     # Most columns are keys and unique texts, for which dictionaries cost time and space.
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False, write_page_checksum=True) as writer:
+    with pq.ParquetWriter(
+        path, arrow_schema(table), compression="zstd", use_dictionary=False, write_page_checksum=True
+    ) as writer:
         for batch in batches:
             waiting.append(batch)
             rows += batch.num_rows
-            size = batch.nbytes + batch.num_rows * overhead
-            throttle.wait(size)
-            received += size
             if rows - rows_in_groups >= _ROWS_PER_GROUP:
                 writer.write_table(pa.Table.from_batches(waiting))
                 waiting, rows_in_groups = [], rows
-            if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:
-                logged_at = time.monotonic()
-                log("read so far")
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
     fsync_path(path)
-    log("read")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Throttle an extract: a rate limit, and pauses while buyers wait for locks or a probe query is slow."""
+"""Throttle an extract: limits of rate and of processing power, and pauses while the server is under stress."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.util.sql import qualified_name
 
-_BLIND_BYTES_PER_S = 2e6
-_CATCH_UP_SECONDS = 0.02
+# Of one processor. Buyers' latency grows with the server's load: docs/benchmarks_extraction.md.
+_SHARE_OF_PROCESSOR = 0.025
+# Even where the network makes statements look slow, or the load of the server is unknown.
+_SLOWEST_BYTES_PER_S = 1e6
+_SECONDS_BETWEEN_SIGNS = 20.0
 _PROBES = 5
 _NEWEST_TICKETS = 10_000
 _SLOW_PROBE_FACTOR = 8.0
@@ -30,9 +33,6 @@ _SIGNALS = """
     select
         (select count(*) from waiting) as lock_waits,
         (select count(*) from waiting where {reader} = any(pg_blocking_pids(pid))) as blocked_by_reader,
-        not exists (
-            select from pg_stat_activity where pid = {reader} and state <> 'active'
-        ) as is_sending,
         case
             when pg_is_in_recovery() and pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
                 then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float
@@ -62,21 +62,21 @@ class ThrottleLimits:
 
 
 class Throttle:
-    """Keep the reader of a server to a rate, and pause it while the server is under stress.
+    """Keep the reader of a server to a pace, and pause it while the server is under stress.
 
     It looks at the server through a second session. While that session cannot be opened, reading is slow.
-    `reader_pid` is the server's process of the reader, -1 while there is none.
     """
 
-    def __init__(self, dsn: str, schema: str, mb_per_s: float, limits: ThrottleLimits) -> None:
-        self.reader_pid = -1
-        self._dsn, self._limits = dsn, limits
+    def __init__(
+        self, reader: SourceConnection, dsn: str, schema: str, mb_per_s: float, limits: ThrottleLimits
+    ) -> None:
+        self._reader, self._dsn, self._limits = reader, dsn, limits
         self._tickets = qualified_name(schema, "tickets")
-        self._bytes_per_s = mb_per_s * 1e6 or math.inf
+        self._mb_per_s = mb_per_s
         self._session: SourceConnection | None = None
         self._slow_probe_ms: float | None = None
         self._is_blind = False
-        self._looked_at = self._may_read_at = -math.inf
+        self._looked_at = -math.inf
 
     def close(self) -> None:
         """End the second session."""
@@ -84,11 +84,12 @@ class Throttle:
             self._session.close()
             self._session = None
 
-    def wait(self, received: int = 0) -> None:
-        """Return when the reader, which has received this number of bytes, may continue.
+    def wait(self, size: int = 0, seconds: float = 0.0) -> None:
+        """Return when the reader, whose last statement took some seconds for some bytes of a table, may continue.
 
         Raises:
-            ExtractionError: sessions wait for a lock of the reader, or the server is under stress for too long.
+            ExtractionError: sessions wait for a lock of the reader, or the server is under stress for too long, or has
+                ended the reader's session.
         """
         began = time.monotonic()
         while (stress := self._stress()) is not None:
@@ -99,19 +100,33 @@ class Throttle:
                 )
             _log.info(f"Reading pauses: {stress}.")
             time.sleep(self._limits.seconds_between_looks)
-        bytes_per_s = min(self._bytes_per_s, _BLIND_BYTES_PER_S) if self._is_blind else self._bytes_per_s
-        now = time.monotonic()
-        # A pause is not caught up with, or a burst would follow it.
-        self._may_read_at = max(self._may_read_at, now - _CATCH_UP_SECONDS) + received / bytes_per_s
-        time.sleep(max(0.0, self._may_read_at - now))
+        resume_at = began - seconds + self._pace(size, seconds)
+        while (left := resume_at - time.monotonic()) > _SECONDS_BETWEEN_SIGNS:
+            time.sleep(_SECONDS_BETWEEN_SIGNS)
+            self._reader_pid()
+        time.sleep(max(0.0, left))
+
+    def _pace(self, size: int, seconds: float) -> float:
+        """Return how many seconds a statement may take, with the pause after it."""
+        slowest = size / _SLOWEST_BYTES_PER_S
+        if self._mb_per_s:
+            by_rate, by_share = size / (self._mb_per_s * 1e6), min(seconds / _SHARE_OF_PROCESSOR, slowest)
+            return max(by_rate, slowest if self._is_blind else by_share)
+        return slowest if self._is_blind else 0.0
+
+    def _reader_pid(self) -> int:
+        """Return the server's process of the reader; the server ends a session that is silent for a minute."""
+        pid: int = self._reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
+        return pid
 
     def _stress(self) -> str | None:
         """Return why the reader has to pause, or None; look again only after `seconds_between_looks`."""
         if time.monotonic() - self._looked_at < self._limits.seconds_between_looks:
             return None
+        reader = self._reader_pid()
         try:
             session = self._open()
-            (signals,) = session.rows(_SIGNALS.format(reader=self.reader_pid), "measure the load")
+            (signals,) = session.rows(_SIGNALS.format(reader=reader), "measure the load")
             probe_ms = self._probe(session)
         except ExtractionError as error:
             self.close()
@@ -132,14 +147,12 @@ class Throttle:
                 f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
                 "table's structure and everybody behind it. It gave way; extract again after the change."
             )
-        # Rows that were sent cost the server nothing more, and it ends a session that leaves a transaction idle.
-        if signals["is_sending"]:
-            if signals["lock_waits"] > self._limits.lock_waits:
-                return f"{signals['lock_waits']} sessions wait for locks"
-            if probe_ms > self._slow_probe_ms:
-                return f"a look-up takes {probe_ms:,.1f} ms"
-            if (signals["replay_lag"] or 0.0) > self._limits.replay_lag_seconds:
-                return f"the standby is {signals['replay_lag']:,.0f} s behind"
+        if signals["lock_waits"] > self._limits.lock_waits:
+            return f"{signals['lock_waits']} sessions wait for locks"
+        if probe_ms > self._slow_probe_ms:
+            return f"a look-up takes {probe_ms:,.1f} ms"
+        if (signals["replay_lag"] or 0.0) > self._limits.replay_lag_seconds:
+            return f"the standby is {signals['replay_lag']:,.0f} s behind"
         return None
 
     def _open(self) -> SourceConnection:

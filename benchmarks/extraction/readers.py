@@ -33,7 +33,6 @@ def _copy(server: PostgresServer) -> list[str]:
 
 READERS: Mapping[str, Command] = {
     EXTRACT: lambda server: [*_EXTRACTION],
-    "extract, 3 MB/s": lambda server: [*_EXTRACTION, "--mb-per-second", "3"],
     "extract, unthrottled": lambda server: [*_EXTRACTION, "--mb-per-second", "0"],
     "psql \\copy": _copy,
 }

@@ -116,3 +116,32 @@ def test_transaction_that_lost_its_guard_rails_is_refused(ticketing_dsn: str, ex
         with pytest.raises(ExtractionError, match=r"is read committed.*without a connection pooler") as raised:
             require_guard_rails(source)
     assert not [name for name in GUARD_RAILS if f"{name} is" in str(raised.value)]
+
+
+def test_slices_of_a_relation_hold_each_row_once_and_all_its_bytes(ticketing_dsn: str, export_dsn: str) -> None:
+    for statement in (
+        "create table halves (id int, name text) partition by range (id)",
+        "create table lower_half partition of halves for values from (0) to (20000)",
+        "create table upper_half partition of halves for values from (20000) to (maxvalue)",
+        "insert into halves select number, repeat('x', 100) from generate_series(1, 30000) as number",
+        "create view seen as select id from lower_half",
+        "grant select on halves, lower_half, seen to acl_export",
+    ):
+        execute(ticketing_dsn, statement)
+    with closing(SourceConnection(export_dsn)) as source:
+        for relation, slices_wanted, rows_wanted in (
+            ("lower_half", 6, 19_999),
+            ("halves", 6, 30_000),
+            ("seen", 1, 19_999),
+        ):
+            slices = source.slices(relation, "measure it")
+            rows = [
+                source.rows(f"select count(*) as n from {relation} where {where}", "count")[0]["n"]
+                for where, _ in slices
+            ]
+            assert (len(slices), sum(rows), min(rows) > 0) == (slices_wanted, rows_wanted, True)
+            relations = {"halves": ["lower_half", "upper_half"]}.get(relation, [relation])
+            ((size,),) = execute(
+                ticketing_dsn, "select sum(pg_relation_size(name::regclass)) from unnest(%s) as name", [relations]
+            )
+            assert size - len(slices) < sum(size for _, size in slices) <= size

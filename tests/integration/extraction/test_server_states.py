@@ -9,6 +9,7 @@ from extracts import make_export_role, merged_rows, purchase, source_rows, when_
 from postgres import QUICK, execute, server_folder
 from refreshes import SMALL, wait_until
 
+from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.extraction.throttle import Throttle, ThrottleLimits
@@ -58,8 +59,10 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
             lags = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
             wait_until(lambda: execute(replica, lags) == [(True,)], "the standby lags")
             limits = ThrottleLimits(replay_lag_seconds=0.0, probe_ms=(1e9, 1e9), longest_pause_seconds=0.0)
+            dsn = standby.dsn(user="acl_export")
             with (
-                closing(Throttle(standby.dsn(user="acl_export"), "public", 0.0, limits)) as throttle,
+                closing(SourceConnection(dsn)) as reader,
+                closing(Throttle(reader, dsn, "public", 0.0, limits)) as throttle,
                 pytest.raises(ExtractionError, match=r"the standby is .* s behind"),
             ):
                 throttle.wait()

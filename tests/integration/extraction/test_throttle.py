@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
@@ -20,19 +21,45 @@ from acl_assets.extraction.throttle import Throttle, ThrottleLimits
 pytestmark = pytest.mark.server
 
 
-def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> closing[Throttle]:
+@contextmanager
+def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> Iterator[Throttle]:
     """A throttle that looks at every call and, but for the limits given, never pauses."""
     never = {"lock_waits": 10**9, "probe_ms": (1e9, 1e9), "seconds_between_looks": 0.0, "longest_pause_seconds": 0.0}
-    return closing(Throttle(dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits})))
+    with (
+        closing(SourceConnection(dsn)) as reader,
+        closing(Throttle(reader, dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits}))) as made,
+    ):
+        yield made
 
 
-def test_reading_is_as_fast_as_the_rate_limit(export_dsn: str) -> None:
-    with throttle(export_dsn, mb_per_s=1.0) as limited:
-        limited.wait()
-        began = time.monotonic()
-        for _ in range(5):
-            limited.wait(received=200_000)
-        assert 0.7 < time.monotonic() - began < 5.0
+def seconds_of(throttled: Throttle, size: int, worked: float = 0.0) -> float:
+    began = time.monotonic()
+    throttled.wait(size, worked)
+    return time.monotonic() - began
+
+
+def test_a_statement_is_followed_by_a_pause_for_its_size_and_a_longer_one_for_its_time(export_dsn: str) -> None:
+    with throttle(export_dsn, mb_per_s=10.0) as limited:
+        assert 0.2 < seconds_of(limited, 3_000_000) < 0.8
+        assert 0.9 < seconds_of(limited, 3_000_000, worked=0.025) < 2.5
+        # However long a statement takes, reading goes on at 1 MB/s.
+        assert seconds_of(limited, 300_000, worked=0.3) < 0.5
+    with throttle(export_dsn) as unlimited:
+        assert seconds_of(unlimited, 10**9, worked=1.0) < 0.5
+
+
+def test_the_reader_gives_signs_of_life_in_a_long_pause(
+    ticketing_dsn: str, export_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends a session whose transaction is idle."""
+    monkeypatch.setattr("acl_assets.extraction.throttle._SECONDS_BETWEEN_SIGNS", 0.2)
+    execute(ticketing_dsn, "alter role acl_export set idle_in_transaction_session_timeout = '700ms'")
+    with closing(SourceConnection(export_dsn)) as reader:
+        limits = ThrottleLimits(seconds_between_looks=10.0)
+        with closing(Throttle(reader, export_dsn, "public", 1.0, limits)) as limited:
+            reader.rows("begin", "begin a transaction")
+            assert seconds_of(limited, 2_000_000) > 1.5
+            assert reader.rows("select 1 as alive", "look whether the session lives") == [{"alive": 1}]
 
 
 def test_reading_pauses_while_sessions_wait_for_locks(
@@ -66,34 +93,20 @@ def test_slow_probe_pauses_reading_and_a_long_pause_ends_it(ticketing_dsn: str, 
         slowed.wait()
 
 
-def test_reader_is_not_paused_once_all_rows_were_sent(export_dsn: str) -> None:
-    """They cost the server nothing, and it ends a session that leaves a transaction idle."""
-    with throttle(export_dsn, probe_ms=(0, 0)) as stressed, closing(SourceConnection(export_dsn)) as reader:
-        reader.rows("begin", "begin a transaction")
-        stressed.reader_pid = reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
-        stressed.wait()
-        stressed.reader_pid = -1
-        with pytest.raises(ExtractionError, match="has been under stress"):
-            stressed.wait()
-
-
 def test_reading_is_slow_while_the_server_cannot_be_looked_at(
     ticketing_dsn: str, export_dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def seconds(blind: Throttle) -> float:
-        began = time.monotonic()
-        blind.wait(received=2_000_000)
-        return time.monotonic() - began
-
-    execute(ticketing_dsn, "alter role acl_export connection limit 0")
     with throttle(export_dsn) as blind:
-        assert seconds(blind) > 0.5
+        execute(ticketing_dsn, "alter role acl_export connection limit 0")
+        assert seconds_of(blind, 1_000_000) > 0.5
         execute(ticketing_dsn, "alter role acl_export connection limit 20")
-        assert seconds(blind) < 0.5
+        assert seconds_of(blind, 1_000_000) < 0.5
         execute(
-            ticketing_dsn, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'acl_export'"
+            ticketing_dsn,
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'acl_export' "
+            "order by backend_start desc limit 1",
         )
-        assert seconds(blind) > 0.5
-        assert seconds(blind) < 0.5
+        assert seconds_of(blind, 1_000_000) > 0.5
+        assert seconds_of(blind, 1_000_000) < 0.5
     assert caplog.text.count("load cannot be measured") == 2
     assert 'too many connections for role "acl_export"' in caplog.text
