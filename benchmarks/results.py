@@ -72,7 +72,7 @@ class RefreshResult:
 
 @dataclass(frozen=True)
 class Pair:
-    """Latency percentiles of purchases, in milliseconds, in a block without a reader and in a block with it."""
+    """Latency percentiles of purchases, in milliseconds, in two blocks without a reader and in two with it."""
 
     reader: str
     round: int

@@ -25,7 +25,7 @@ GUARD_RAILS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "60s",
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
-    "synchronize_seqscans": "off",
+    "enable_tidscan": "on",
     "row_security": "off",
 }
 """Settings of the extract's transaction, those of the export role; `export_role.sql` says why."""
@@ -93,10 +93,9 @@ class SourceConnection:
             yield from reader
 
     def slices(self, relation: str, what: str) -> list[tuple[str, int]]:
-        """Return conditions that divide the rows of a relation by their pages, each with the bytes of its pages.
+        """Return conditions that divide the rows of a table by their pages, each with its share of the bytes.
 
-        The last condition has no upper end. The partitions of a table are cut at the same page numbers. What has no
-        pages, such as a view, is one slice.
+        The last condition has no upper end. Partitions are cut at the same page numbers.
         """
         query = f"""
             with parts as (
@@ -109,9 +108,7 @@ class SourceConnection:
             from parts
         """
         ((pages, size),) = [tuple(row.values()) for row in self.rows(query, what)]
-        if not pages:
-            return [("true", 0)]
-        starts = range(0, pages, _PAGES_PER_SLICE)
+        starts = range(0, max(pages, 1), _PAGES_PER_SLICE)
         ends = [f" and ctid < '({start},0)'" for start in starts[1:]] + [""]
         return [(f"ctid >= '({start},0)'{end}", size // len(starts)) for start, end in zip(starts, ends, strict=True)]
 

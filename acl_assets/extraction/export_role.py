@@ -47,7 +47,9 @@ def _require_tables(source: SourceConnection, schema: str) -> None:
         f"""
         select
             name,
-            to_regclass(qualified) is not null as is_there,
+            exists (
+                select from pg_class where oid = to_regclass(qualified) and relkind in ('r', 'p')
+            ) as is_there,
             coalesce(has_table_privilege(to_regclass(qualified), 'SELECT'), false) as is_readable
         from (values {names}) as tables (name, qualified)
         where to_regnamespace({quoted_text(quoted_name(schema))}) is not null
@@ -58,7 +60,8 @@ def _require_tables(source: SourceConnection, schema: str) -> None:
         raise ExtractionError(f"There is no schema {schema} at {source.name}; set ACL_TICKETING_SCHEMA to the tables'.")
     if missing := [table["name"] for table in found if not table["is_there"]]:
         raise ExtractionError(
-            f"Schema {schema} at {source.name} has no {', '.join(missing)}; set ACL_TICKETING_SCHEMA to the tables'."
+            f"Schema {schema} at {source.name} has no table {', '.join(missing)}; set ACL_TICKETING_SCHEMA to the "
+            "tables' schema."
         )
     if unreadable := [table["name"] for table in found if not table["is_readable"]]:
         raise ExtractionError(

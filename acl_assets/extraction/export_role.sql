@@ -24,7 +24,7 @@ alter role acl_export set default_transaction_read_only = on;
 -- Limit the wait for a table that somebody changes the structure of. A longer wait can make buyers queue behind it.
 alter role acl_export set lock_timeout = '2s';
 
--- A statement reads a small slice of a table, in milliseconds. One that is stuck must not keep vacuum waiting.
+-- A statement reads a slice of a table, in milliseconds. One that is stuck must not keep vacuum waiting.
 alter role acl_export set statement_timeout = '10min';
 
 -- An extract that hangs between two statements must not keep vacuum from removing dead rows.
@@ -34,8 +34,8 @@ alter role acl_export set idle_in_transaction_session_timeout = '60s';
 alter role acl_export set max_parallel_workers_per_gather = 0;
 alter role acl_export set jit = off;
 
--- Start every scan at the first page, even if another scan of the table runs, so that rows arrive in the order written.
-alter role acl_export set synchronize_seqscans = off;
+-- Read the pages of a slice alone. Without this kind of scan, each slice would be a scan of the whole table.
+alter role acl_export set enable_tidscan = on;
 
 -- Fail if a row-level security policy hides rows. Otherwise every figure would silently lack them.
 alter role acl_export set row_security = off;

@@ -153,7 +153,9 @@ class _Extract:
             closing(Throttle(source, dsn, schema, mb_per_s, self.limits)) as throttle,
         ):
             require_export_role(source, schema)
-            pace = f"at {mb_per_s:g} MB/s at most" if mb_per_s else "without a rate limit"
+            pace = (
+                f"at {mb_per_s:g} MB/s and a small share of a processor at most" if mb_per_s else "without a rate limit"
+            )
             _log.info(f"Extracting from {source.name}, {pace}.")
             throttle.wait()
             try:
@@ -278,7 +280,8 @@ class _Extract:
         for number, (where, size) in enumerate(slices, start=1):
             began = time.monotonic()
             (counted,) = source.rows(f"select {', '.join(totals)} from {name} where {where}", f"count {table.name}")
-            throttle.wait(size, time.monotonic() - began)
+            # A slice is scanned twice, to count and to read.
+            throttle.wait(size // 2, time.monotonic() - began)
             counts.update(counted)
             # The last slice is read in any case, because the types of columns are compared there.
             if counted["wanted"] or number == len(slices):
@@ -286,7 +289,7 @@ class _Extract:
                 query = f"select {columns} from {name} where {where} and {wanted}"
                 with closing(source.batches(query, table)) as batches:
                     rows = list(batches)
-                throttle.wait(size, time.monotonic() - began)
+                throttle.wait(size // 2, time.monotonic() - began)
                 yield from rows
             if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:
                 logged_at = time.monotonic()

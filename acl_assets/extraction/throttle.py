@@ -16,8 +16,8 @@ from acl_assets.util.sql import qualified_name
 # Of one processor. Buyers' latency grows with the server's load: docs/benchmarks_extraction.md.
 _SHARE_OF_PROCESSOR = 0.025
 # Even where the network makes statements look slow, or the load of the server is unknown.
-_SLOWEST_BYTES_PER_S = 1e6
-_SECONDS_BETWEEN_SIGNS = 20.0
+_SLOWEST_BYTES_PER_S = 0.5e6
+_LONGEST_SLEEP_SECONDS = 1.0
 _PROBES = 5
 _NEWEST_TICKETS = 10_000
 _SLOW_PROBE_FACTOR = 8.0
@@ -25,7 +25,7 @@ _QUERY_CANCELED = "57014"  # SQLSTATE
 
 _log = logging.getLogger(__name__)
 
-# Everybody may see locks. A role sees the state of its own sessions without further rights.
+# Everybody may see locks.
 _SIGNALS = """
     with waiting as (
         select distinct pid from pg_locks where not granted
@@ -64,7 +64,8 @@ class ThrottleLimits:
 class Throttle:
     """Keep the reader of a server to a pace, and pause it while the server is under stress.
 
-    It looks at the server through a second session. While that session cannot be opened, reading is slow.
+    It looks at the server through a second session, also during its pauses. While that session cannot be opened,
+    reading is slow.
     """
 
     def __init__(
@@ -91,6 +92,14 @@ class Throttle:
             ExtractionError: sessions wait for a lock of the reader, or the server is under stress for too long, or has
                 ended the reader's session.
         """
+        ended = time.monotonic()
+        self._wait_for_calm()
+        resume_at = ended - seconds + self._pace(size, seconds)
+        while (left := resume_at - time.monotonic()) > 0:
+            time.sleep(min(left, _LONGEST_SLEEP_SECONDS))
+            self._wait_for_calm()
+
+    def _wait_for_calm(self) -> None:
         began = time.monotonic()
         while (stress := self._stress()) is not None:
             if time.monotonic() - began > self._limits.longest_pause_seconds:
@@ -100,11 +109,6 @@ class Throttle:
                 )
             _log.info(f"Reading pauses: {stress}.")
             time.sleep(self._limits.seconds_between_looks)
-        resume_at = began - seconds + self._pace(size, seconds)
-        while (left := resume_at - time.monotonic()) > _SECONDS_BETWEEN_SIGNS:
-            time.sleep(_SECONDS_BETWEEN_SIGNS)
-            self._reader_pid()
-        time.sleep(max(0.0, left))
 
     def _pace(self, size: int, seconds: float) -> float:
         """Return how many seconds a statement may take, with the pause after it."""

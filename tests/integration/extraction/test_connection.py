@@ -79,7 +79,10 @@ def test_role_that_could_write_is_refused_with_its_right(ticketing_dsn: str) -> 
             r"may not read people, tickets\. Grant it with .*role\.sql",
         ),
         ("revoke usage on schema public from acl_export, public", r"permission denied for schema .* Grant .*role\.sql"),
-        ("alter table tickets rename to ticket", "Schema public at .* has no tickets"),
+        (
+            "alter table tickets rename to ticket; create view tickets as select * from ticket",
+            "Schema public at .* has no table tickets",
+        ),
         ("alter schema public rename to office", "There is no schema public at .*set ACL_TICKETING_SCHEMA"),
         ("alter table tickets alter column price type numeric", r"price is numeric, not int.*source_schema\.py"),
         (
@@ -124,15 +127,13 @@ def test_slices_of_a_relation_hold_each_row_once_and_all_its_bytes(ticketing_dsn
         "create table lower_half partition of halves for values from (0) to (20000)",
         "create table upper_half partition of halves for values from (20000) to (maxvalue)",
         "insert into halves select number, repeat('x', 100) from generate_series(1, 30000) as number",
-        "create view seen as select id from lower_half",
-        "grant select on halves, lower_half, seen to acl_export",
+        "grant select on halves, lower_half to acl_export",
     ):
         execute(ticketing_dsn, statement)
     with closing(SourceConnection(export_dsn)) as source:
         for relation, slices_wanted, rows_wanted in (
             ("lower_half", 6, 19_999),
             ("halves", 6, 30_000),
-            ("seen", 1, 19_999),
         ):
             slices = source.slices(relation, "measure it")
             rows = [
