@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
@@ -80,17 +80,15 @@ class SourceConnection:
             found: list[dict[str, Any]] = reader.read_all().to_pylist()
             return found
 
-    def batches(self, query: str, table: SourceTable) -> Generator[pa.RecordBatch, None, None]:
-        """Give the rows of a query over one table's columns in batches of the declared types.
-
-        A reader that does not take all of them must close the connection.
+    def batches(self, query: str, table: SourceTable) -> list[pa.RecordBatch]:
+        """Return the rows of a query over one table's columns, which fit into memory, in the declared types.
 
         Raises:
             ExtractionError: the server refuses the query, breaks off, or the columns have other types.
         """
         with self._result(query, f"read {table.name}", use_copy=True) as reader:
             _require_types(reader.schema, table, self.name)
-            yield from reader
+            return list(reader)
 
     def slices(self, relation: str, what: str) -> list[tuple[str, int]]:
         """Return conditions that divide the rows of a table by their pages, each with its share of the bytes.
@@ -107,10 +105,11 @@ class SourceConnection:
                 sum(pg_relation_size(part))::bigint as size
             from parts
         """
-        ((pages, size),) = [tuple(row.values()) for row in self.rows(query, what)]
-        starts = range(0, max(pages, 1), _PAGES_PER_SLICE)
+        (found,) = self.rows(query, what)
+        starts = range(0, max(found["pages"], 1), _PAGES_PER_SLICE)
+        size = found["size"] // len(starts)
         ends = [f" and ctid < '({start},0)'" for start in starts[1:]] + [""]
-        return [(f"ctid >= '({start},0)'{end}", size // len(starts)) for start, end in zip(starts, ends, strict=True)]
+        return [(f"ctid >= '({start},0)'{end}", size) for start, end in zip(starts, ends, strict=True)]
 
     @contextmanager
     def _result(self, query: str, what: str, *, use_copy: bool) -> Iterator[pa.RecordBatchReader]:

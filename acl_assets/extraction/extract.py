@@ -287,8 +287,7 @@ class _Extract:
             if counted["wanted"] or number == len(slices):
                 began = time.monotonic()
                 query = f"select {columns} from {name} where {where} and {wanted}"
-                with closing(source.batches(query, table)) as batches:
-                    rows = list(batches)
+                rows = source.batches(query, table)
                 throttle.wait(size // 2, time.monotonic() - began)
                 yield from rows
             if time.monotonic() - logged_at > _SECONDS_BETWEEN_PROGRESS:

@@ -215,7 +215,7 @@ def test_full_disk_leaves_nothing_and_the_error_says_where(
 
 def test_rows_that_do_not_arrive_are_noticed(extractable: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(SourceConnection, "batches", lambda *_: (batch for batch in ()))
+        patch.setattr(SourceConnection, "batches", lambda *_: [])
         with pytest.raises(ExtractionError, match="counted 90 rows of bands to read, but 0 arrived"):
             extract(extractable)
     assert folders(extractable) == []

@@ -21,14 +21,16 @@ from acl_assets.extraction.throttle import Throttle, ThrottleLimits
 pytestmark = pytest.mark.server
 
 
-@contextmanager
-def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> Iterator[Throttle]:
+def throttle_of(reader: SourceConnection, dsn: str, mb_per_s: float, **limits: object) -> closing[Throttle]:
     """A throttle that looks at every call and, but for the limits given, never pauses."""
     never = {"lock_waits": 10**9, "probe_ms": (1e9, 1e9), "seconds_between_looks": 0.0, "longest_pause_seconds": 0.0}
-    with (
-        closing(SourceConnection(dsn)) as reader,
-        closing(Throttle(reader, dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits}))) as made,
-    ):
+    return closing(Throttle(reader, dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits})))
+
+
+@contextmanager
+def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> Iterator[Throttle]:
+    """The throttle of a reader that does nothing."""
+    with closing(SourceConnection(dsn)) as reader, throttle_of(reader, dsn, mb_per_s, **limits) as made:
         yield made
 
 
@@ -54,26 +56,22 @@ def test_the_reader_gives_signs_of_life_in_a_long_pause(
     """The server ends a session whose transaction is idle."""
     monkeypatch.setattr("acl_assets.extraction.throttle._LONGEST_SLEEP_SECONDS", 0.2)
     execute(ticketing_dsn, "alter role acl_export set idle_in_transaction_session_timeout = '700ms'")
-    with closing(SourceConnection(export_dsn)) as reader:
-        limits = ThrottleLimits(seconds_between_looks=0.0)
-        with closing(Throttle(reader, export_dsn, "public", 1.0, limits)) as limited:
-            reader.rows("begin", "begin a transaction")
-            assert seconds_of(limited, 2_000_000) > 1.5
-            assert reader.rows("select 1 as alive", "look whether the session lives") == [{"alive": 1}]
+    with closing(SourceConnection(export_dsn)) as reader, throttle_of(reader, export_dsn, 1.0) as limited:
+        reader.rows("begin", "begin a transaction")
+        assert seconds_of(limited, 2_000_000) > 1.5
+        assert reader.rows("select 1 as alive", "look whether the session lives") == [{"alive": 1}]
 
 
 def test_a_change_of_structure_ends_an_extract_in_its_pause(ticketing_dsn: str, export_dsn: str) -> None:
-    with closing(SourceConnection(export_dsn)) as reader:
-        limits = ThrottleLimits(seconds_between_looks=0.0)
-        with closing(Throttle(reader, export_dsn, "public", 1.0, limits)) as limited:
-            reader.rows("begin", "begin a transaction")
-            reader.rows("lock table bands in access share mode", "lock")
-            altering = threading.Timer(1.0, execute, (ticketing_dsn, "alter table bands add column genre text"))
-            altering.start()
-            began = time.monotonic()
-            with pytest.raises(ExtractionError, match="It gave way"):
-                limited.wait(60_000_000)
-            assert time.monotonic() - began < 30
+    altering = threading.Timer(1.0, execute, (ticketing_dsn, "alter table bands add column genre text"))
+    with closing(SourceConnection(export_dsn)) as reader, throttle_of(reader, export_dsn, 1.0) as limited:
+        reader.rows("begin", "begin a transaction")
+        reader.rows("lock table bands in access share mode", "lock")
+        altering.start()
+        began = time.monotonic()
+        with pytest.raises(ExtractionError, match="It gave way"):
+            limited.wait(60_000_000)
+        assert time.monotonic() - began < 30
     altering.join()
 
 
