@@ -1,4 +1,4 @@
-"""Run hand_written.sql, a refresh without Dagster and dbt: `python -m benchmarks.hand_written BATCH OUTPUT`.
+"""Run hand_written.sql, a refresh without Dagster and dbt: `python -m benchmarks.hand_written BATCH OUTPUT MEMORY`.
 
 This module verifies checksums and replaces the file atomically, because SQL cannot.
 """
@@ -21,8 +21,10 @@ class CheckFailedError(RuntimeError):
     """The batch or the warehouse fails a check."""
 
 
-def build(batch: Path, output: Path) -> Path:
+def build(batch: Path, output: Path, memory_limit: str = "1GB") -> Path:
     """Build the warehouse file of a batch of Parquet files in an empty folder, and return its path.
+
+    DuckDB uses at most `memory_limit`, as it does in a refresh.
 
     Raises:
         CheckFailedError: a check failed; the folder has no warehouse file.
@@ -32,6 +34,7 @@ def build(batch: Path, output: Path) -> Path:
     building, warehouse = output / "building.duckdb", output / "acl.duckdb"
     _verify_files(batch)
     with duckdb.connect(str(building)) as connection:
+        connection.execute("set memory_limit = ?", [memory_limit])
         connection.execute("set variable batch = ?", [str(batch)])
         connection.execute("set variable source_tables = ?", [str(source_tables)])
         connection.execute(SCRIPT.read_text())
@@ -56,4 +59,4 @@ def _verify_files(batch: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]), Path(sys.argv[2]))
+    build(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
