@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import adbc_driver_postgresql.dbapi
 import duckdb
+import psutil
 import pytest
-from refreshes import SMALL
+from refreshes import SMALL, wait_until
 
 from acl_assets.settings import Settings
 from acl_assets.simulator.batch import write_batch
 from acl_assets.simulator.sales import TicketingHistory
 from benchmarks import postgres_warehouse
 from benchmarks.equality import require_equal
+from benchmarks.measuring import process_tree
 
 
 @pytest.mark.exhaustive
@@ -23,11 +28,19 @@ def test_models_in_postgres_make_the_warehouse_of_a_refresh(published: Settings,
     batch = write_batch(tmp_path, "first", TicketingHistory(SMALL, seed=20), "csv")
     output = tmp_path / "postgres"
     postgres_warehouse.prepare(output)
-    postgres_warehouse.build(output, batch)
+    building = subprocess.Popen([sys.executable, "-m", postgres_warehouse.__name__, "build", output, batch])
+    wait_until(lambda: has_server(building.pid), "the server is measured with the build")
+    assert building.wait() == 0
 
     rows = require_equal(published.published_file, copy_to_duckdb(output, published.published_file))
 
     assert rows["data_products.all_star_candidates"] > 0
+
+
+def has_server(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return any(process.name() == "postgres" for process in process_tree(pid))
+    return False
 
 
 def copy_to_duckdb(output: Path, like: Path) -> Path:
