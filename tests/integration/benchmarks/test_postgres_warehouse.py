@@ -29,7 +29,7 @@ def test_models_in_postgres_make_the_warehouse_of_a_refresh(published: Settings,
     output = tmp_path / "postgres"
     postgres_warehouse.prepare(output)
     building = subprocess.Popen([sys.executable, "-m", postgres_warehouse.__name__, "build", output, batch])
-    wait_until(lambda: has_server(building.pid), "the server is measured with the build")
+    wait_until(lambda: has_server_and_dbt(building.pid), "the server is measured with the build", 60)
     assert building.wait() == 0
 
     rows = require_equal(published.published_file, copy_to_duckdb(output, published.published_file))
@@ -37,9 +37,11 @@ def test_models_in_postgres_make_the_warehouse_of_a_refresh(published: Settings,
     assert rows["data_products.all_star_candidates"] > 0
 
 
-def has_server(pid: int) -> bool:
+def has_server_and_dbt(pid: int) -> bool:
+    """Whether both are seen at once: pg_ctl, which starts the server, ends before dbt starts."""
     with suppress(psutil.NoSuchProcess):
-        return any(process.name() == "postgres" for process in process_tree(pid))
+        commands = [" ".join(process.cmdline()) for process in process_tree(pid)]
+        return all(any(part in command for command in commands) for part in ("postgres: checkpointer", "dbt.cli.main"))
     return False
 
 
