@@ -25,7 +25,7 @@ SPARK_PORT = 15_012
 # Kinds of batches; see batches.py.
 FULL, CSV, EARLIER, INCREMENTAL = "full", "csv", "earlier", "incremental"
 # DuckDB's memory, the same for all contenders that build with DuckDB.
-MEMORY_LIMIT = str(Settings.model_fields["memory_limit"].default)
+_MEMORY_LIMIT = str(Settings.model_fields["memory_limit"].default)
 # At larger scales PostgreSQL and Spark take longer than all other contenders together.
 _LARGEST_SCALE = 10.0
 
@@ -56,7 +56,7 @@ class Arena:
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT_DIR / "dagster.yaml", home)
         folders = {"ACL_DATA_DIR": str(data), "ACL_EXPORTS_DIR": str(exports), "DAGSTER_HOME": str(home)}
-        return {**inherited, **folders, "ACL_MEMORY_LIMIT": MEMORY_LIMIT, **variables}
+        return {**inherited, **folders, "ACL_MEMORY_LIMIT": _MEMORY_LIMIT, **variables}
 
     def convert(self, scale: float, kind: str) -> None:
         """Convert the batches of a kind to source tables, without measuring."""
@@ -161,9 +161,7 @@ _ALL = (
         "build/acl.duckdb",
         starts_from=FULL,
     ),
-    Contender(
-        HAND_WRITTEN, lambda data, batch: _python("hand_written", batch, data, MEMORY_LIMIT), _remove_data, "acl.duckdb"
-    ),
+    Contender(HAND_WRITTEN, lambda data, batch: _python("hand_written", batch, data), _remove_data, "acl.duckdb"),
     Contender(
         POSTGRES,
         lambda data, batch: _python("postgres_warehouse", "build", data, batch),

@@ -1,4 +1,4 @@
-"""Run hand_written.sql, a refresh without Dagster and dbt: `python -m benchmarks.hand_written BATCH OUTPUT MEMORY`.
+"""Run hand_written.sql, a refresh without Dagster and dbt: `python -m benchmarks.hand_written BATCH OUTPUT`.
 
 This module verifies checksums and replaces the file atomically, because SQL cannot.
 """
@@ -21,7 +21,7 @@ class CheckFailedError(RuntimeError):
     """The batch or the warehouse fails a check."""
 
 
-def build(batch: Path, output: Path, memory_limit: str = "1GB") -> Path:
+def build(batch: Path, output: Path, memory_limit: str) -> Path:
     """Build the warehouse file of a batch of Parquet files in an empty folder, and return its path.
 
     DuckDB uses at most `memory_limit`, as it does in a refresh.
@@ -59,4 +59,4 @@ def _verify_files(batch: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    build(Path(sys.argv[1]), Path(sys.argv[2]), os.environ["ACL_MEMORY_LIMIT"])

@@ -84,7 +84,7 @@ def test_increments_give_the_warehouse_of_a_full_batch(published: Settings, tmp_
     assert added.success, added.errors
     assert published_batches(settings) == ["first", "second", "third"]
     full = write_batch(tmp_path, "full", Corrected())
-    require_equal(settings.published_file, build(full, tmp_path / "by_hand"))
+    require_equal(settings.published_file, build(full, tmp_path / "by_hand", "1GB"))
 
 
 def test_bad_rows_of_an_increment_are_caught(published: Settings) -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def by_hand(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the warehouse of the batch `first` with the script."""
-    return build(first_batch, tmp_path_factory.mktemp("by_hand"))
+    return build(first_batch, tmp_path_factory.mktemp("by_hand"), "1GB")
 
 
 def changed(warehouse: Path, folder: Path, statement: str) -> Path:
@@ -42,7 +42,7 @@ def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path
     batch = write_damaged(tmp_path, defect)
 
     with pytest.raises(CheckFailedError):
-        build(batch, tmp_path / "by_hand")
+        build(batch, tmp_path / "by_hand", "1GB")
 
     assert not (tmp_path / "by_hand" / "acl.duckdb").exists()
 

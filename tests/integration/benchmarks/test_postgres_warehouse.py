@@ -28,9 +28,9 @@ def test_models_in_postgres_make_the_warehouse_of_a_refresh(published: Settings,
     batch = write_batch(tmp_path, "first", TicketingHistory(SMALL, seed=20), "csv")
     output = tmp_path / "postgres"
     postgres_warehouse.prepare(output)
-    building = subprocess.Popen([sys.executable, "-m", postgres_warehouse.__name__, "build", output, batch])
-    wait_until(lambda: has_server_and_dbt(building.pid), "the server is measured with the build", 60)
-    assert building.wait() == 0
+    with subprocess.Popen([sys.executable, "-m", postgres_warehouse.__name__, "build", output, batch]) as building:
+        wait_until(lambda: has_server_and_dbt(building.pid), "the server is measured with the build", 60)
+    assert building.returncode == 0
 
     rows = require_equal(published.published_file, copy_to_duckdb(output, published.published_file))
 
