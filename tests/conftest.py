@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
+import sharing
 from browser import browser, open_page
 from dagster import DagsterInstance
 from hypothesis import settings as hypothesis_settings
@@ -25,6 +26,7 @@ from refreshes import (
     land_batch,
     refresh,
 )
+from sharing import made_once
 from xdist.scheduler import LoadScopeScheduling
 
 from acl_assets.settings import Settings
@@ -34,8 +36,8 @@ from acl_assets.simulator.sales import TicketingHistory
 
 __all__ = ["browser", "open_page"]
 
-# Folders whose tests share servers, each run by one process, and then the others, those first that take longest.
-_ONE_PROCESS_EACH = ("tests/integration/superset/", "tests/integration/spark/")
+# Folders whose tests share a server or a sample, each run by one process; then those that take longest.
+_ONE_PROCESS_EACH = ("tests/integration/superset/", "tests/integration/spark/", "tests/unit/report/")
 _FIRST = (*_ONE_PROCESS_EACH, "tests/end_to_end/", "tests/defects/")
 _END_SECONDS = 120.0
 _stderr = pytest.StashKey[TextIO]()
@@ -60,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _FilesTogether(LoadScopeScheduling):
-    """Runs the tests of a file, or of a folder that shares a server, in one process.
+    """Runs the tests of a file, or of a folder that shares something, in one process.
 
     The groups of pytest-xdist 3.8 (`--dist loadgroup`) have no effect under pytest 9.2.
     """
@@ -126,6 +128,14 @@ def settings(tmp_path: Path) -> Settings:
     return festival_settings(tmp_path / "data")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes of the test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    sharing.folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    return sharing.folder
+
+
 @pytest.fixture(scope="session")
 def first_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a simulated batch named `first`, to copy into a landing zone."""
@@ -140,12 +150,15 @@ def landed(settings: Settings, first_batch: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Festival:
-    settings = festival_settings(tmp_path_factory.mktemp("festival") / "data")
-    shutil.copytree(first_batch, settings.exports_dir / "first")
-    refreshed = refresh(settings, with_report=True)
-    assert refreshed.success, refreshed.errors
-    return Festival(settings.data_dir, refreshed)
+def festival(shared_folder: Path) -> Festival:
+    def made() -> Festival:
+        settings = festival_settings(shared_folder / "festival" / "data")
+        land_batch(settings)
+        refreshed = refresh(settings, with_report=True)
+        assert refreshed.success, refreshed.errors
+        return Festival(settings.data_dir, refreshed)
+
+    return made_once("festival", made)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from sharing import made_once
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
@@ -110,6 +111,10 @@ def compiled_manifest() -> Mapping[str, Any]:
 
     A warning of dbt is an error.
     """
+    return made_once("compiled_manifest", _compile)
+
+
+def _compile() -> dict[str, Any]:
     choices = {name: f"getvariable('{name}')" for name in _CHOICES}
     with TemporaryDirectory() as folder:
         Festival().write(Path(folder))
