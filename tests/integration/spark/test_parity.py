@@ -33,8 +33,9 @@ FACT = "star_schema.fct_ticket_sales"
 SOURCE_VIEWS = [f"festival.{table}" for table in (*SOURCE_TABLES, EXPORT_BATCHES)]
 
 
-# For some thousand rows, compiling queries takes longer than interpreting them.
+# For some thousand rows, compiling queries takes longer than interpreting them, and adapting plans than running them.
 INTERPRETED = {
+    "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.catalogImplementation": "in-memory",
@@ -45,7 +46,7 @@ INTERPRETED = {
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[str]:
     """The address of a cluster of one worker for little data."""
-    workers = Workers(count=1, cores=2, partitions_per_core=1)
+    workers = Workers(count=1, cores=1, partitions_per_core=2)
     with running_cluster(tmp_path / "cluster", workers=workers, configuration=INTERPRETED) as cluster:
         yield cluster.remote
 
@@ -82,7 +83,7 @@ def require_parity(duckdb: Settings, spark: Settings, refreshed: Refreshed) -> d
     return rows
 
 
-def test_publishes_what_duckdb_publishes(published: Settings, remote: str, tmp_path: Path) -> None:
+def test_publishes_what_duckdb_publishes(remote: str, published: Settings, tmp_path: Path) -> None:
     on_spark = using(remote, festival_settings(tmp_path / "spark"), published)
     refreshed = refresh(on_spark)
     assert refreshed.success, refreshed.errors
