@@ -65,6 +65,8 @@ def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: E
             SOURCE_TABLES_VARIABLE: engine.source_tables_location(record.state),
             # The run's output holds dbt's messages already.
             "DBT_LOG_LEVEL_FILE": "none",
+            # Nobody reads them: the manifest is that of the project, and results come with the events.
+            "DBT_WRITE_JSON": "false",
             # Dagster's UI shows codes of colours as text.
             "DBT_USE_COLORS": "false",
         }
