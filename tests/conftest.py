@@ -26,7 +26,6 @@ from refreshes import (
     land_batch,
     refresh,
 )
-from sharing import made_once
 from xdist.scheduler import LoadScopeScheduling
 
 from acl_assets.settings import Settings
@@ -129,11 +128,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that all processes of the test run share."""
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folders of the processes of a test run are in one that they share."""
     folder = tmp_path_factory.getbasetemp()
     sharing.folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    return sharing.folder
 
 
 @pytest.fixture(scope="session")
@@ -150,15 +148,15 @@ def landed(settings: Settings, first_batch: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def festival(shared_folder: Path) -> Festival:
+def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Festival:
     def made() -> Festival:
-        settings = festival_settings(shared_folder / "festival" / "data")
-        land_batch(settings)
+        settings = festival_settings(tmp_path_factory.mktemp("festival") / "data")
+        shutil.copytree(first_batch, settings.exports_dir / "first")
         refreshed = refresh(settings, with_report=True)
         assert refreshed.success, refreshed.errors
         return Festival(settings.data_dir, refreshed)
 
-    return made_once("festival", made)
+    return sharing.made_once("festival", made)
 
 
 @pytest.fixture(scope="session")

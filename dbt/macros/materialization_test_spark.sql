@@ -8,6 +8,7 @@
     {% set counted = get_test_sql(
         failing_rows, config.get('fail_calc'), config.get('warn_if'), config.get('error_if'), limit = none
     ) %}
+    {#- sqlfluff takes the text of the call for SQL, and what follows for its indentation. -#}
     {% call statement('main', fetch_result = true) %}{{ counted }}{% endcall %} {# noqa: LT02 #}
 
     {% if should_store_failures() %}

@@ -21,5 +21,6 @@ def made_once(name: str, make: Callable[[], Made]) -> Made:
     with FileLock(f"{file}.lock"):
         if not file.exists():
             file.write_bytes(pickle.dumps(make()))
+        # The file is this test run's own.
         made: Made = pickle.loads(file.read_bytes())  # noqa: S301
         return made
