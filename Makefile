@@ -148,12 +148,22 @@ demo-source: settings ## run a PostgreSQL database that sells tickets, to practi
 extract: settings ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)
 
-check: $(INSTALLED) instance ## run linters and type checks, and validate the Dagster definitions
+check: $(INSTALLED) ## run linters and type checks, and validate the Dagster definitions
+	@$(MAKE) --no-print-directory --jobs 2 check-types check-sql check-python check-definitions
+
+.PHONY: check-types check-sql check-python check-definitions
+check-types:
+	$(PY) -m mypy
+
+check-sql:
+	$(PY) -m sqlfluff lint --disable-progress-bar dbt
+
+check-python:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
-	$(PY) -m sqlfluff lint --disable-progress-bar dbt
+
+check-definitions: instance
 	@$(SET_DAGSTER_HOME) $(PY) .venv/bin/dg check defs
 
 # The browser tests need Chromium; the tests of fonts also need a CJK font. make installs both on Debian and Ubuntu for

@@ -37,6 +37,7 @@ from acl_assets.warehouse.dbt_docs import generate_docs, main
 
 pytestmark = pytest.mark.slow
 
+REFRESH = (sys.executable, "-m", "acl_assets.refresh")
 ONE_MODEL = 'key:"data_products/band_sales_by_venue"'
 FOREIGN = {
     "DBT_EMPTY": "true",
@@ -73,7 +74,7 @@ StartRefresh = Callable[..., StartedRefresh]
 
 @pytest.fixture
 def start(published: Settings, tmp_path: Path) -> Iterator[StartRefresh]:
-    """Starts a command over the published festival; as in continuous integration, there is no DAGSTER_HOME."""
+    """Starts a command over the published festival."""
     started: list[StartedRefresh] = []
 
     def run(command: Sequence[str]) -> StartedRefresh:
@@ -169,16 +170,18 @@ def test_code_on_the_page_about_the_data_runs(published: Settings, monkeypatch: 
         published_rows(published, query)
 
 
-def test_command_line_refresh_serves_readers_and_ignores_dbt_variables(
-    published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch
+def test_refresh_command_serves_readers_ignores_dbt_variables_and_prints_stages_and_answer(
+    published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """DBT_EMPTY alone would publish empty tables."""
+    """DBT_EMPTY alone would publish empty tables. What the command does not print is in the logs of the run."""
     audited = "select asset_key, check_name from publication.audit_results order by all"
     before = published_rows(published, audited)
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
+    home = dagster_home(tmp_path / "home")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
     land_batch(published, "second", exported_at=LATER, seed=21)
-    refreshing = start(materialize("*"))
+    refreshing = start(REFRESH)
     answers = set()
     while refreshing.process.poll() is None:
         answers.update(
@@ -201,27 +204,29 @@ def test_command_line_refresh_serves_readers_and_ignores_dbt_variables(
     exported = pq.read_metadata(published.data_products_link / "ticket_sales.parquet").num_rows
     assert published_rows(published, "select count(*) from data_products.ticket_sales") == [(exported,)]
 
-
-def test_refresh_command_prints_stages_and_answer_or_the_one_error(
-    published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Its runs are listed under the job `refresh`, and what it does not print is in the logs of the run."""
-    home = dagster_home(tmp_path / "home")
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    refreshing = start([sys.executable, "-m", "acl_assets.refresh"])
-    assert refreshing.process.wait() == 0, refreshing.log
     stages = [line[:5] for line in refreshing.log.splitlines() if line.startswith("[")]
     assert stages == [f"[{number}/{len(stages)}]" for number in range(1, len(stages) + 1)]
     assert "Warning: star_schema/fct_performances: performances_have_tickets: 2 rows against" in refreshing.log
-    answers = published_rows(published, "from data_products.venue_verdicts select sentence order by venue_rank")
-    assert all(sentence in refreshing.log for (sentence,) in answers)
+    verdicts = published_rows(published, "from data_products.venue_verdicts select sentence order by venue_rank")
+    assert all(sentence in refreshing.log for (sentence,) in verdicts)
     assert str(published.report_file) in refreshing.log
     assert not re.search("\x1b|WARNING|Warning:.*(supersede|deprecate|beta)|START test", refreshing.log)
+    with open_instance(home) as instance:
+        [run] = (record.dagster_run for record in instance.get_run_records())
+    assert run.job_name == "refresh"
+    assert run.tags[".dagster/repository"] == "__repository__@acl_assets.definitions"
+    assert any("START test" in log.read_text() for log in (home / "storage" / run.run_id).rglob("*.out"))
 
+
+def test_refresh_command_prints_the_one_error_and_publishes_nothing(
+    published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = dagster_home(tmp_path / "home")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
     batch = land_batch(published, "second", exported_at=LATER, seed=21)
     (batch / "bands.parquet").write_bytes(b"cut short")
     before = sha256(published.published_file)
-    failing = start([sys.executable, "-m", "acl_assets.refresh"])
+    failing = start(REFRESH)
     assert failing.process.wait() == 1
     assert "The refresh failed.\nfestival/bands: export_files_as_manifest: " in failing.log
     assert (
@@ -229,12 +234,18 @@ def test_refresh_command_prints_stages_and_answer_or_the_one_error(
     )
     assert "Traceback" not in failing.log
     assert sha256(published.published_file) == before
-
     with open_instance(home) as instance:
-        failed, succeeded = (record.dagster_run for record in instance.get_run_records())
-    assert (failed.job_name, succeeded.job_name) == ("refresh", "refresh")
-    assert succeeded.tags[".dagster/repository"] == "__repository__@acl_assets.definitions"
-    assert any("START test" in log.read_text() for log in (home / "storage" / succeeded.run_id).rglob("*.out"))
+        [run] = (record.dagster_run for record in instance.get_run_records())
+    assert run.job_name == "refresh"
+
+
+def test_dagster_asset_materialize_publishes_a_selection(published: Settings, start: StartRefresh) -> None:
+    """Without DAGSTER_HOME, as in continuous integration."""
+    run_of = "select run_id from publication.publications"
+    before = published_rows(published, run_of)
+    refreshing = start(materialize(f'{ONE_MODEL} or key:"published_warehouse"'))
+    assert refreshing.process.wait() == 0, refreshing.log
+    assert published_rows(published, run_of) != before
 
 
 def test_dbt_docs_show_the_columns_of_the_published_file_and_leave_it_alone(
