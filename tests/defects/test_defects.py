@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dagster import DagsterInstance, MarkdownMetadataValue, TableMetadataValue
 from defects.catalogue import DEFECTS, Defect
 from defects.damage import edit_rows, put
 from refreshes import LATER, Refreshed, festival_settings, land_batch, published_batches, refresh, sha256
@@ -13,6 +16,16 @@ from refreshes import LATER, Refreshed, festival_settings, land_batch, published
 from acl_assets.settings import Settings
 
 pytestmark = pytest.mark.slow
+
+WIPE = '/graphql?query=mutation{wipeAssets(assetPartitionRanges:[{assetKey:{path:["festival","bands"]}}]){__typename}}'
+HOSTILE_NAMES = [
+    f"![image]({WIPE})",
+    '<img src=x onerror="document.title=1">',
+    "[link](javascript:alert(1))",
+    "| cell | cell |",
+    "# heading\n\r\n![second](/graphql?query=mutation)\u202e\ufffe",
+]
+"""Names that are Markdown, HTML or a request, and one with line ends in it."""
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +59,45 @@ def test_every_check_finds_its_bad_rows_and_nothing_is_published(published: Sett
     require_stopped(published, good_batch, *sorted(together, key=lambda defect: not defect.needs_published))
 
 
-def test_doubtful_rows_are_published_with_warnings(
-    published: Settings, first_refresh: Refreshed, good_batch: Path
+def test_doubtful_rows_are_published_with_warnings_and_text_from_data_is_in_nothing_that_the_ui_renders(
+    published: Settings, first_refresh: Refreshed, good_batch: Path, instance: DagsterInstance
 ) -> None:
-    """A band's name with line ends in it is published too."""
+    """The UI renders Markdown metadata and the descriptions of materializations, observations and check results."""
     doubtful = [defect for defect in DEFECTS.values() if defect.outcome == "warning"]
-    lines = edit_rows("bands", put("name", "First Line\nSecond Line\r\nThird", at=0))
-    require_warned(published, first_refresh, good_batch, *doubtful, Defect("several_lines", "warning", lines, ()))
+    doubtful += [
+        Defect("hostile_name", "warning", edit_rows(table, put("name", name, at=at)), ())
+        for table in ("bands", "venues")
+        for at, name in enumerate(HOSTILE_NAMES)
+    ]
+    require_warned(published, first_refresh, good_batch, *doubtful, instance=instance)
+    rendered, tables = [], {}
+    for described in described_objects(instance):
+        rendered.append(described.description or "")
+        for name, value in described.metadata.items():
+            if isinstance(value, MarkdownMetadataValue):
+                rendered.append(value.value)
+            if isinstance(value, TableMetadataValue):
+                tables[described.asset_key.to_user_string(), name] = value
+    assert len([text for text in rendered if text.startswith("![") and "](data:image/png;base64," in text]) == 3
+    assert not [text for text in rendered if any(name[:9] in text for name in HOSTILE_NAMES)]
+    escaped = r"# heading\n\r\n![second](/graphql?query=mutation)\u202e\ufffe"
+    for table in ("bands", "venues"):
+        records = tables[f"festival/{table}", "preview"].records
+        assert [record.data["name"] for record in records] == [*HOSTILE_NAMES[:-1], escaped]
+    assert ("data_products/band_sales_by_venue", "preview") in tables
+    assert ("star_schema/fct_performances", "failing_rows") in tables
+
+
+def described_objects(instance: DagsterInstance) -> Iterator[Any]:
+    """Yield what the events of the run say of assets and checks."""
+    for entry in instance.all_logs(instance.get_runs()[0].run_id):
+        event = entry.dagster_event
+        if event and event.is_step_materialization:
+            yield event.step_materialization_data.materialization
+        elif event and event.is_asset_observation:
+            yield event.asset_observation_data.asset_observation
+        elif event and event.event_type_value == "ASSET_CHECK_EVALUATION":
+            yield event.asset_check_evaluation_data
 
 
 @pytest.mark.exhaustive
@@ -76,9 +121,11 @@ def require_stopped(settings: Settings, good_batch: Path, *defects: Defect) -> N
     assert sha256(settings.published_file) == before
 
 
-def require_warned(settings: Settings, good: Refreshed, good_batch: Path, *defects: Defect) -> None:
+def require_warned(
+    settings: Settings, good: Refreshed, good_batch: Path, *defects: Defect, instance: DagsterInstance | None = None
+) -> None:
     land_defective(settings, good_batch, *defects)
-    refreshed = refresh(settings)
+    refreshed = refresh(settings, instance=instance, with_report=instance is not None)
     assert refreshed.success, refreshed.errors
     assert published_batches(settings) == ["second"]
     expected = {check for defect in defects for check in defect.caught_by}

@@ -21,6 +21,7 @@ from refreshes import (
     dagster_home,
     environment,
     land_batch,
+    land_plain_batch,
     open_instance,
     published_batches,
     published_rows,
@@ -173,14 +174,14 @@ def test_code_on_the_page_about_the_data_runs(published: Settings, monkeypatch: 
 def test_refresh_command_serves_readers_ignores_dbt_variables_and_prints_stages_and_answer(
     published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """DBT_EMPTY alone would publish empty tables. What the command does not print is in the logs of the run."""
+    """From files without a manifest. DBT_EMPTY alone would publish empty tables; what is not printed is in the logs."""
     audited = "select asset_key, check_name from publication.audit_results order by all"
     before = published_rows(published, audited)
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
     home = dagster_home(tmp_path / "home")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    land_batch(published, "second", exported_at=LATER, seed=21)
+    land_plain_batch(published, "second", exported_at=LATER, seed=21)
     refreshing = start(REFRESH)
     answers = set()
     while refreshing.process.poll() is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from report.sample_warehouse import SampleWarehouse, sample_warehouse
+from sharing import made_once
 
 from acl_assets.report.page import ReportData, read_report_data, report_on
 
@@ -13,7 +14,7 @@ from acl_assets.report.page import ReportData, read_report_data, report_on
 @pytest.fixture(scope="session")
 def warehouse() -> SampleWarehouse:
     """The full-size sample, 2022 on sale."""
-    return sample_warehouse()
+    return made_once("sample_warehouse", sample_warehouse)
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,10 @@ def report_data(published_file: Path) -> ReportData:
 @pytest.fixture(scope="session")
 def report_file(published_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the full-size sample."""
-    target = tmp_path_factory.mktemp("report") / "index.html"
-    report_on(published_file, target, "America/Chicago")
-    return target
+
+    def made() -> Path:
+        target = tmp_path_factory.mktemp("report") / "index.html"
+        report_on(published_file, target, "America/Chicago")
+        return target
+
+    return made_once("report_file", made)

@@ -102,7 +102,12 @@ def run_dbt(data_dir: Path, *arguments: str, **variables: str) -> dict[str, str]
     folder = data_dir / "target"
     project.run_dbt(project.dbt_project(), {"ACL_DATA_DIR": str(data_dir), **variables}, folder, *arguments)
     results = json.loads((folder / "run_results.json").read_bytes())["results"]
-    return {result["unique_id"].split(".")[2]: result["status"] for result in results}
+    return {_name(result["unique_id"]): result["status"] for result in results}
+
+
+def _name(unique_id: str) -> str:
+    """The name in dbt's id of a node, in which that of its model stands before a unit test's."""
+    return unique_id.split(".")[3 if unique_id.startswith("unit_test.") else 2]
 
 
 @cache
