@@ -35,6 +35,8 @@ _NOT_HANDED_ON = ("ACL_", "DAGSTER_", "PYSPARK_", "PYTHON", "SPARK_", "SUPERSET"
 # Heap of the master and the workers, which only manage executors, and of the Spark Connect server, which plans queries.
 _DAEMON_MEMORY_MB = 256
 _DRIVER_MEMORY_MB = 1024
+# A session has a few hundred queries. Full compilation would take half of its CPU time.
+_BRIEF_LIFE = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 _START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
@@ -276,9 +278,8 @@ def _environment(folder: Path, java: Path) -> dict[str, str]:
         "SPARK_HOME": str(_spark_home()),
         "SPARK_LOCAL_IP": _HOST,
         "SPARK_LOCAL_DIRS": str(folder / "scratch"),
-        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.master.rest.enabled=false {scratch}",
-        # A session has a few hundred queries. Full compilation would take half of its CPU time.
-        "SPARK_SUBMIT_OPTS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {scratch} {metastore_log}",
+        "SPARK_DAEMON_JAVA_OPTS": f"{_BRIEF_LIFE} -Dspark.master.rest.enabled=false {scratch}",
+        "SPARK_SUBMIT_OPTS": f"{_BRIEF_LIFE} {scratch} {metastore_log}",
     }
 
 
