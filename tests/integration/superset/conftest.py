@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from refreshes import Festival, copy_installation, festival_settings
+from refreshes import Festival, festival_settings
 from superset.bundles import bundle_folder
 
 from acl_assets.settings import Settings
@@ -53,11 +53,13 @@ class SupersetUnderTest:
 
 
 @pytest.fixture(scope="session")
-def superset(festival: Festival, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
+def superset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupersetUnderTest]:
     """The Superset that all tests share, with the repository's dashboards."""
     settings = festival_settings(tmp_path_factory.mktemp("superset") / "data")
-    copy_installation(festival.data_dir, settings.data_dir)
     with running_superset(settings) as server:
+        # Requested only now, so that another process can make it while Superset is set up.
+        festival: Festival = request.getfixturevalue("festival")
+        shutil.copytree(festival.data_dir, settings.data_dir, symlinks=True, dirs_exist_ok=True)
         running = SupersetUnderTest(settings, server.url)
         with running.client() as client:
             import_bundle(client, settings)
