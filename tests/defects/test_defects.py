@@ -69,7 +69,7 @@ def test_doubtful_rows_are_published_with_warnings_and_text_from_data_is_in_noth
         for table in ("bands", "venues")
         for at, name in enumerate(HOSTILE_NAMES)
     ]
-    require_warned(published, first_refresh, good_batch, *doubtful, instance=instance)
+    require_warned(published, first_refresh, good_batch, *doubtful, instance=instance, with_report=True)
     rendered, tables = [], {}
     for described in described_objects(instance):
         rendered.append(described.description or "")
@@ -121,11 +121,9 @@ def require_stopped(settings: Settings, good_batch: Path, *defects: Defect) -> N
     assert sha256(settings.published_file) == before
 
 
-def require_warned(
-    settings: Settings, good: Refreshed, good_batch: Path, *defects: Defect, instance: DagsterInstance | None = None
-) -> None:
+def require_warned(settings: Settings, good: Refreshed, good_batch: Path, *defects: Defect, **options: Any) -> None:
     land_defective(settings, good_batch, *defects)
-    refreshed = refresh(settings, instance=instance, with_report=instance is not None)
+    refreshed = refresh(settings, **options)
     assert refreshed.success, refreshed.errors
     assert published_batches(settings) == ["second"]
     expected = {check for defect in defects for check in defect.caught_by}

@@ -110,8 +110,8 @@ def re_execute(
 
 
 def steps_of(result: JobExecutionResult) -> set[str]:
-    """The steps that were tried."""
-    return {str(event.step_key) for event in result.all_node_events if event.is_step_start}
+    """The steps that have events; one whose dependencies failed has none."""
+    return {str(event.step_key) for event in result.all_node_events}
 
 
 def failures_of(result: Any) -> str:

@@ -208,8 +208,8 @@ def _error_text(error: Any) -> str:
 
 
 def copy_installation(template: Path, data_dir: Path) -> None:
-    """Make `data_dir` a copy of another installation's data."""
-    shutil.copytree(template, data_dir, symlinks=True)
+    """Copy another installation's data into `data_dir`, beside what is there."""
+    shutil.copytree(template, data_dir, symlinks=True, dirs_exist_ok=True)
 
 
 def sha256(file: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from refreshes import Festival, festival_settings
+from refreshes import Festival, copy_installation, festival_settings
 from superset.bundles import bundle_folder
 
 from acl_assets.settings import Settings
@@ -59,7 +59,7 @@ def superset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with running_superset(settings) as server:
         # Requested only now, so that another process can make it while Superset is set up.
         festival: Festival = request.getfixturevalue("festival")
-        shutil.copytree(festival.data_dir, settings.data_dir, symlinks=True, dirs_exist_ok=True)
+        copy_installation(festival.data_dir, settings.data_dir)
         running = SupersetUnderTest(settings, server.url)
         with running.client() as client:
             import_bundle(client, settings)
