@@ -241,7 +241,7 @@ class Settings(BaseSettings):
 
     @property
     def dbt_variables(self) -> dict[str, str]:
-        """The environment variables by which the dbt project is told where the data is and how it is tuned."""
+        """Environment variables that the dbt project reads: data folder, memory limit and address of Spark."""
         address = secret_text(self.spark_remote)
         remote = {"ACL_SPARK_REMOTE": address} if address else {}
         return {"ACL_DATA_DIR": str(self.data_dir), "ACL_MEMORY_LIMIT": self.memory_limit, **remote}

@@ -1,1 +1,1 @@
-"""Documentation; the one thing in it that runs is `docs.generate`."""
+"""Documentation; `docs.generate` is its only program."""

@@ -1,7 +1,7 @@
 """Decide whether a request for chart data is one of a saved chart, filtered by plain values.
 
-A chart request may hold SQL in metrics, columns, order and filters. Whoever cannot save charts has no need to send SQL
-of their own, so their requests are compared with the saved chart or with the filter of a dashboard.
+A chart request may hold SQL in metrics, columns, order and filters. People who cannot
+save charts need no SQL of their own: their requests are compared with the saved chart or a filter of the dashboard.
 """
 
 from __future__ import annotations

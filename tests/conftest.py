@@ -103,7 +103,7 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _heeded_interrupts() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would every process that a test means to end."""
+    """Stop ignoring Ctrl-C, as background jobs of a shell do: processes that a test interrupts would inherit it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -161,7 +161,7 @@ def festival(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Fes
 
 @pytest.fixture(scope="session")
 def first_refresh(festival: Festival) -> Refreshed:
-    """What came of the refresh from the batch `first`."""
+    """The result of the refresh from the batch `first`."""
     return festival.refreshed
 
 

@@ -47,7 +47,7 @@ def facts(rows: pd.DataFrame, template: str) -> list[str]:
 
 
 def lines_of(name: str, characters: int) -> list[str]:
-    """Break a name into lines of at most so many letters, wide ones counted twice; only endless names are cut."""
+    """Break a name into lines of at most `characters`, wide ones counted twice, and cut it after the last line."""
     if any(unicodedata.east_asian_width(character) in "WF" for character in name):
         characters //= 2
     return textwrap.wrap(name, characters, max_lines=_MOST_LINES_OF_NAME, placeholder="…") or [""]

@@ -1,1 +1,1 @@
-"""A ticketing system to practise on: its schema, 20 years of sales, and defects to plant in their exports."""
+"""A ticketing system to practise on: its schema, 20 years of sales as export batches, and a live PostgreSQL."""

@@ -1,1 +1,1 @@
-"""From the published file to Apache Superset: the dashboards kept as code, and whether they tell the truth."""
+"""From the published file to Apache Superset: the dashboards as code, their import and export, and chart checks."""

@@ -1,6 +1,6 @@
 """Checks that every chart in Superset answers, shows rows, and reads the file that was published last.
 
-Whether the answers are right is checked in CI, against a query of our own for each chart.
+The tests compare the answers with a query of our own for each chart.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Named defects to plant in a finished export batch, each with what a refresh must make of it.
+"""Named defects to plant in a finished export batch, each with the expected result of a refresh.
 
 Unless a defect is about the manifest, the manifest agrees with the damaged file, so that only the check meant for the
-defect can find it. The tests of landing zone and readers have the ways in which manifests and files can be bad.
+defect can find it. The tests of landing zone and readers cover bad manifests and files.
 """
 
 from __future__ import annotations

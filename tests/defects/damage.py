@@ -47,7 +47,7 @@ def edit_rows(table: str, edit: Callable[[pa.Table], pa.Table]) -> Plant:
             (entry,) = listed["files"]
             entry.update(vars(describe_file(folder, path.name, entry["rows"] + added_rows)))
             listed["rows_at_source"] += added_rows
-            # What the edited columns add up to is no longer known; a manifest need not state it.
+            # The sums of the edited columns are no longer known; a manifest may leave them out.
             listed["sums_at_source"] = {}
 
         edit_manifest(agree)(folder)

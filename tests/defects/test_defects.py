@@ -1,4 +1,4 @@
-"""Every known way for an export to be bad: conversion refuses it, or a check stops or names it."""
+"""Every defect of the catalogue: the conversion refuses the export, or a check stops or names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The refresh as people start it, stop it, select parts of it and run two at a time."""
+"""The refresh: whole, killed, a selection of it, and two at a time."""
 
 from __future__ import annotations
 

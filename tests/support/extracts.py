@@ -90,7 +90,7 @@ def source_rows(dsn: str, table: str) -> list[Row]:
 
 
 def folders(settings: Settings) -> list[str]:
-    """What lies in the landing zone, for everybody to see."""
+    """The entries of the landing zone that are not hidden."""
     return sorted(path.name for path in settings.exports_dir.iterdir() if not path.name.startswith("."))
 
 

@@ -36,7 +36,7 @@ def server_folder() -> Iterator[Path]:
 
 @contextmanager
 def database(server: PostgresServer, template: str = "template1") -> Iterator[str]:
-    """The superuser's DSN of a new copy of a database, which is dropped in the end, whoever is connected to it."""
+    """The superuser's DSN of a new copy of a database, which is dropped at the end, also with open sessions."""
     name = f"test_{secrets.token_hex(4)}"
     execute(server.dsn(), f"create database {name} template {template}")
     try:

@@ -53,7 +53,7 @@ CheckName = tuple[str, str]
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What came of a run.
+    """The result of a run.
 
     `failed_checks` failed with severity ERROR, `warnings` with WARN. `check_results` are description and metadata of
     every evaluated check, `metadata` those of every materialized asset. `errors` are the messages of failed steps with
@@ -208,7 +208,7 @@ def _error_text(error: Any) -> str:
 
 
 def copy_installation(template: Path, data_dir: Path) -> None:
-    """Copy another installation's data into `data_dir`, beside what is there."""
+    """Copy another installation's data into `data_dir`, and keep other files there."""
     shutil.copytree(template, data_dir, symlinks=True, dirs_exist_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""`make run` prints one line per stage, and what it prints of data and checks is short and safe."""
+"""`make run` prints one line per stage, and text of data and checks short and escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings come from `ACL_*` variables, have defaults that need nothing, and name what they cannot use."""
+"""Settings come from `ACL_*` variables and have defaults; errors name the variables that cannot be used."""
 
 import traceback
 from pathlib import Path

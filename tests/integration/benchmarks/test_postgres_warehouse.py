@@ -38,7 +38,7 @@ def test_models_in_postgres_make_the_warehouse_of_a_refresh(published: Settings,
 
 
 def has_server_and_dbt(pid: int) -> bool:
-    """Whether both are seen at once: pg_ctl, which starts the server, ends before dbt starts."""
+    """Return whether both run under a process; pg_ctl, which starts the server, ends before dbt starts."""
     with suppress(psutil.NoSuchProcess):
         commands = [" ".join(process.cmdline()) for process in process_tree(pid)]
         return all(any(part in command for command in commands) for part in ("postgres: checkpointer", "dbt.cli.main"))

@@ -16,6 +16,6 @@ def export_dsn(ticketing_dsn: str) -> str:
 
 @pytest.fixture
 def extractable(settings: Settings, export_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """An installation without any data beside a ticketing database that is read as fast as it can be, in slices."""
+    """An installation without data, with a ticketing database that is read in slices, without a limit of rate."""
     monkeypatch.setattr("acl_assets.extraction.connection._PAGES_PER_SLICE", 4)
     return settings.with_changes(ticketing_dsn=export_dsn, extract_mb_per_s=0.0)

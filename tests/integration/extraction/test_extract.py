@@ -44,13 +44,13 @@ pytestmark = pytest.mark.server
 EVERY_STATEMENT = ThrottleLimits(seconds_between_looks=0.0, probe_ms=(1e9, 1e9))
 
 
-# What is landed -----------------------------------------------------------------------------------------------
+# Landed batches -----------------------------------------------------------------------------------------------
 
 
 def test_full_batch_holds_every_row_and_what_the_server_counted_and_no_password(
     extractable: Settings, ticketing_dsn: str
 ) -> None:
-    """Counts and sums are asked of the server, not taken from what arrived: they can show that something did not."""
+    """The server computes counts and sums, so they show if rows did not arrive."""
     with when_logged("Landed") as messages:
         assert extract(extractable).full_because == "no full batch has landed yet"
     batch = landed_chain(extractable).newest
@@ -144,7 +144,7 @@ def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, tick
 
 
 def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continued(extractable: Settings) -> None:
-    """A newer full batch gets past a bad one, so the extract must take one."""
+    """Only a newer full batch supersedes a bad one, so the extract must take one."""
     land_plain_batch(extractable)
     first = extract(extractable)
     assert first.full_because == "batch first records no snapshot of a PostgreSQL server to continue from"
@@ -168,7 +168,7 @@ def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) 
     assert folders(extractable) == ["another", first.batch_id]
 
 
-# What goes wrong in the middle --------------------------------------------------------------------------------
+# Interruptions ------------------------------------------------------------------------------------------------
 
 
 def assert_failed_cleanly_and_succeeds_again(extractable: Settings, dsn: str) -> None:

@@ -1,4 +1,4 @@
-"""The extract in Dagster: what it records, and how it fails."""
+"""The extract in Dagster: its metadata and its failures."""
 
 from __future__ import annotations
 

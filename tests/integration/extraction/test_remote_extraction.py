@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def remote(extractable: Settings, bucket: str) -> Settings:
-    """An installation without any data, whose landing zone is on object storage, beside a ticketing database."""
+    """An installation without data, with a ticketing database and a landing zone on object storage."""
     return extractable.with_changes(exports_dir=f"{bucket}/exports")
 
 

@@ -1,4 +1,4 @@
-"""A landing zone on object storage: what is a batch there, and what interrupted uploads leave."""
+"""A landing zone on object storage: listing, landing and interrupted uploads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as an asset: what it writes, and what its metadata holds."""
+"""The report as an asset: its file and its metadata."""
 
 from __future__ import annotations
 

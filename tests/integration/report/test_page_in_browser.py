@@ -1,4 +1,4 @@
-"""The report as people meet it: in a browser with and without JavaScript, on a phone, at night and on paper."""
+"""The report in a browser: with and without JavaScript, on a phone, in dark mode and printed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def table(opened_page: OpenedPage, name: str) -> list[list[str]]:
 
 
 def shown_charts(page: Page) -> dict[str, int]:
-    """How many labelled marks the one visible drawing of each chart has."""
+    """Return the number of labelled marks in the one visible drawing of each chart."""
     return page.locator(".chart").evaluate_all(
         """charts => Object.fromEntries(charts.map(chart => {
             const [drawing, ...others] = [...chart.children].filter(svg => svg.checkVisibility());
@@ -183,7 +183,7 @@ def rgb(colour: str) -> str:
 def test_page_and_charts_wear_the_same_colours(
     open_page: OpenPage, report_file: Path, options: dict[str, str], palette: dict[str, str]
 ) -> None:
-    """Paper is white, whatever the screen it was printed from."""
+    """A page printed from dark mode is light."""
     worn = open_page(report_file, **options).page.evaluate(
         """() => {
             const style = (selector) => getComputedStyle(document.querySelector(selector));
@@ -207,7 +207,7 @@ def test_the_page_prints_on_four_sheets_without_controls(open_page: OpenPage, re
 
 
 def test_names_that_try_to_break_out_are_shown_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
-    """Names come from whoever registers a band; in the page, in the charts and in the tooltips they are text.
+    """The page, the charts and the tooltips show names of bands as text.
 
     One without a space does not make the page wider than the screen.
     """

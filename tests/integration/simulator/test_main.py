@@ -1,4 +1,4 @@
-"""The command line writes batches where it is told to and says where they are; it runs the live database, too."""
+"""The command line of the simulator writes batches, prints their folders, and runs the live database."""
 
 import signal
 import subprocess

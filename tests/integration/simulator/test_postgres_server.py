@@ -1,4 +1,4 @@
-"""A PostgreSQL server is there when a block begins and gone when it ends, whoever runs it and however that ends."""
+"""A PostgreSQL server runs for the length of a block and ends with it, also if the process is killed."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Festival:
         return self.rows(f"select band, avg(sold), sum(sold) {shows} group by band order by avg(sold) desc")
 
     def gaps_at(self, venue: str) -> list[float]:
-        """By which share the average of each band at a venue is below the one before."""
+        """Return the share by which the average of each band at a venue is below the one before."""
         averages = [average for _, average, _ in self.bands_at(venue)]
         return [1 - lower / higher for higher, lower in pairwise(averages) if higher]
 
@@ -164,7 +164,7 @@ def test_story_is_visible_at_every_scale_and_seed(small: Festival):
 
 
 def test_rows_depend_on_the_seed_and_a_later_export_adds_to_them():
-    """How far a stream is read changes nothing: every piece has random numbers of its own."""
+    """Every piece of a stream has its own random numbers, so reading a part of it changes no row."""
     history = TicketingHistory(0.005, seed=3, exported_at=datetime(2012, 7, 1, tzinfo=UTC))
     list(islice(history.stream(), 7))
     earlier, other = tables_of(history), tables_of(TicketingHistory(0.005, seed=4, exported_at=history.exported_at))

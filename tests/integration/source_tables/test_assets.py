@@ -139,7 +139,7 @@ def test_every_bad_table_is_reported_and_the_current_tables_stay(
 
 @pytest.mark.parametrize("row", ["{},{}\n", "{},,{}\n"], ids=["good rows", "shifted columns"])
 def test_a_run_shows_no_name_of_a_buyer(row: str, settings: Settings, ephemeral: DagsterInstance) -> None:
-    """Logs, errors, check results and metadata are kept for years. What a failed run leaves is its owner's alone."""
+    """Logs, errors, check results and metadata are kept for years. The owner alone can read a failed run's files."""
     people = land_plain_batch(settings) / "people.csv"
     people.write_text("id,name\n" + "".join(row.format(number, name) for number, name in enumerate(BUYERS)))
     result = run(settings, ephemeral, source_row_counts)

@@ -87,7 +87,7 @@ def test_a_pointer_that_leads_elsewhere_is_not_followed(remote: Settings, tmp_pa
 
 
 def test_damaged_tables_on_object_storage_are_made_and_sent_again(remote: Settings, tmp_path: Path) -> None:
-    """Whether another machine meets them or, if an object is missing, the one that sent them."""
+    """Another machine replaces a damaged object; the machine that sent it replaces a missing one."""
     chain, _ = convert(remote)
     before, url = kept(remote), f"{remote.source_tables_url}/{chain.digest}/tickets.parquet"
     write_file(url, b"PAR1")

@@ -241,7 +241,7 @@ def run_saved_queries(settings: Settings) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_saved_queries_find_what_went_wrong_and_nothing_else(published: Settings) -> None:
-    """A query that says 0 whatever happens would be worse than none."""
+    """A query that always returns 0 would be worse than none."""
     sound = run_saved_queries(published)
     assert sum(sound["1"][0].values()) == sound["2"][0]["only_in_tickets"] == len(sound["6"]) == 0
     assert all(row["is_equal"] for row in [*sound["4"], *sound["5"]])

@@ -1,4 +1,4 @@
-"""Talking to a real Superset: what it answers arrives, and errors name the request, the reason and what to do."""
+"""The client of a real Superset returns its answers; errors name the request, the reason and what to do."""
 
 from __future__ import annotations
 

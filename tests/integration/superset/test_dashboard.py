@@ -161,7 +161,7 @@ def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard,
         assert tab.charts.keys() == wide.tabs[name].charts.keys()
         assert tab.width <= WIDTHS["narrow"], name
         for title, left, width, _ in tab.places:
-            # As wide as the window but for its margins: no chart stands beside another.
+            # As wide as the window but for its margins: one chart per row.
             assert left >= 0, title
             assert 300 <= width <= WIDTHS["narrow"], title
 
@@ -179,7 +179,7 @@ def test_painted_charts_ask_the_queries_that_they_carry(wide: SeenDashboard, sup
 
 
 def asks(query: dict[str, Any]) -> dict[str, Any]:
-    """What a query asks for, without where it was asked from."""
+    """Return the parts of a query that decide its rows."""
     parts = ("columns", "metrics", "filters", "orderby", "row_limit", "post_processing", "granularity", "time_range")
     return {part: query.get(part) for part in parts}
 

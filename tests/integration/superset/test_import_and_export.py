@@ -78,7 +78,7 @@ def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
 def test_an_administrator_without_the_saved_queries_exports_the_rest(
     superset: SupersetUnderTest, bundle_folder: Path
 ) -> None:
-    """Superset lists saved queries to whoever made them alone; their files stay as they are."""
+    """Superset lists saved queries only to their owner; their files stay as they are."""
     with superset.add_user("another-administrator", "Admin") as other:
         assert contents(other)["saved_query"] == {}
         assert is_imported(other, read_bundle().for_installation(superset.settings))

@@ -1,4 +1,4 @@
-"""Superset's server: how it starts and ends, what it keeps, and whom it lets do what."""
+"""Superset's server: start, stop, kept state, secrets and sign-in."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_without_superset_the_way_to_get_it_is_named(
     assert not superset_home(settings).exists()
 
 
-# What it lets in and out --------------------------------------------------------------------------------------------
+# Requests and responses ---------------------------------------------------------------------------------------------
 
 
 def test_pages_load_nothing_from_elsewhere_and_keep_the_session_to_themselves(superset: SupersetUnderTest) -> None:

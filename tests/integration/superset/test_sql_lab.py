@@ -1,6 +1,6 @@
-"""SQL Lab: what an analyst may do with SQL is look at the published data, and nothing else.
+"""SQL Lab reads the published data and can do nothing else.
 
-The administrator asks through Superset's API, as the page of SQL Lab does: nobody may do more.
+The tests use the API of SQL Lab as the administrator, who has every permission.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_no_other_file_can_be_read_nothing_written_and_no_limit_lifted(
 
 
 def test_nobody_gets_more_rows_than_the_limit(ask: Ask) -> None:
-    """However many are asked for, in the query and beside it."""
+    """Neither the limit of the query nor that of the request raises it."""
     answer = ask("select * from range(100000) as numbers (number) limit 50000", limit=50_000)
     assert len(answer["data"]) == 10_000
 

@@ -1,4 +1,4 @@
-"""How Superset's processes read the published file while it is replaced.
+"""Superset's processes read the published file while it is replaced.
 
 The module under test runs in Superset's environment, so each test is a program that Superset's Python runs.
 """

@@ -1,4 +1,4 @@
-"""Files on object storage: what moves there and back, and what is said when it cannot be used."""
+"""Files on object storage: transfer, listing and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One refresh at a time: the lock belongs to a run and goes with it, however the run ends."""
+"""One refresh at a time: the lock belongs to a run and is released when the run ends or is killed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_run_holds_the_lock_from_its_first_step_to_its_end(lock_file: Path) ->
 def test_a_waiting_run_names_the_holder_and_goes_on_when_that_is_killed(
     lock_file: Path, holder: subprocess.Popen[str]
 ) -> None:
-    """kill -9 gives a run no chance to release anything, and the next one must not need a hand."""
+    """A killed run releases nothing itself; the next run continues without manual help."""
     name = f"run other-run, process {holder.pid}"
     with pytest.raises(RefreshLockTimeoutError, match=rf"\({name}\).* Nothing was changed"):
         RefreshLock(lock_file=str(lock_file), wait_seconds=0.3).acquire("run-2", print)

@@ -1,4 +1,4 @@
-"""The figures people decide on, computed a second time in pandas from what the columns promise, not from the SQL."""
+"""Data products equal figures that pandas computes from the descriptions of the columns, without the SQL."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_rows_that_repeat_in_a_model_are_found() -> None:
 
 
 def test_sums_and_rows_that_went_missing_are_found() -> None:
-    """A dollar too many in one place at a time, and each place is told from the others."""
+    """One dollar too many in one place at a time; only the check of that place fails."""
     dollars = {
         "star_schema.fct_ticket_sales": "ticket_price",
         "data_products.ticket_sales_over_time": "revenue",

@@ -44,7 +44,7 @@ def test_every_source_declares_the_columns_it_holds() -> None:
 
 
 def test_every_check_is_described_and_shown_on_the_asset_it_is_about() -> None:
-    """Dagster runs a test that it cannot place, and shows it to nobody."""
+    """Dagster runs a test that belongs to no asset, but does not show it."""
     project = DbtProject(project_dir=DBT_PROJECT_DIR, profiles_dir=DBT_PROJECT_DIR)
     manifest = compiled_manifest()
     for test in nodes("test"):

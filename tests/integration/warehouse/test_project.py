@@ -1,4 +1,4 @@
-"""The manifest that Dagster loads is never older than the dbt project, and a project that does not parse says why."""
+"""The manifest that Dagster loads is never older than the dbt project, and errors name what does not parse."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def published_file(warehouse: SampleWarehouse, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def report_data(published_file: Path) -> ReportData:
-    """What the report reads of it."""
+    """The data that the report reads from it."""
     return read_report_data(published_file)
 
 

@@ -101,7 +101,7 @@ def levels(shows: Sequence[Show]) -> tuple[dict[int, float], dict[int, float]]:
 
 
 def uses_logarithms(ratios: np.ndarray) -> bool:
-    """Whether the ratios are more skewed than their logarithms, by Kelly's coefficient of nearest-rank deciles."""
+    """Return whether ratios are more skewed than their logarithms, by Kelly's coefficient of nearest-rank deciles."""
     ordered = np.sort(ratios)
     deciles = [max(float(ordered[math.floor(p * (len(ordered) - 1))]), FLOOR) for p in (0.1, 0.5, 0.9)]
 

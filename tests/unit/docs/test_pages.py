@@ -1,4 +1,4 @@
-"""What the pages say can be found: links, pictures, commands, settings, variables and the files of the repository."""
+"""The pages name only links, pictures, commands, settings, variables and files that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When what changed since the batch before is not enough, and a full batch has to be taken."""
+"""Conditions under which the changes since the batch before are not enough and a full batch is taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folders are batches, which batches make up the source tables, and how all others are named."""
+"""The listing of a landing zone: batches, the batch chain, and the reasons for which other folders are skipped."""
 
 import os
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_hidden_entries_and_other_files_are_ignored_and_files_like_exports_are_n
 
 @pytest.mark.parametrize("waited", [59, 60])
 def test_plain_folder_is_a_batch_once_its_files_are_unchanged_for_a_while(waited: float, zone: FolderZone) -> None:
-    """Nothing else shows that a copy is done, which may keep old modification times."""
+    """A copy may keep old modification times, so the time of the last change decides."""
     now = datetime.now(UTC).timestamp() + 1_000
     os.utime(zone.land_plain("plain", modified_at=0), (0, 0))
     assert "must be unchanged for 60 s" in zone.listing().skipped["plain"]

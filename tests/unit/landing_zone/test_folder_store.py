@@ -1,4 +1,4 @@
-"""A landing zone in a folder that others write to: what is opened, what is refused, and what only gets a name."""
+"""A landing zone in a folder that others write to: verified files are read, all others are refused or named."""
 
 import hashlib
 import os
@@ -127,7 +127,7 @@ def test_plain_file_replaced_after_it_was_listed_is_refused(zone: FolderZone) ->
 def test_file_replaced_after_it_was_hashed_is_read_as_it_was(
     people: Described, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What is read comes from the open file that was hashed, never from its name."""
+    """The reader uses the open file that was hashed and never opens the name again."""
     (tmp_path / "other.csv").write_text("id\n2\n")
     hash_file = hashlib.file_digest
 

@@ -1,4 +1,4 @@
-"""What a manifest may hold, how it is written, and how a batch's name may look."""
+"""The contract of a manifest and of a batch's name, and the writing of manifests."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""When the sensor requests a refresh: once per state of the landing zone, never for half a batch."""
+"""The sensor requests one refresh per state of the landing zone, and none for an incomplete batch."""
 
 from __future__ import annotations
 

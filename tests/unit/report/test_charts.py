@@ -1,4 +1,4 @@
-"""The pictures as specifications: what is encoded how, independent of how it is painted."""
+"""Specifications of the charts: rows, encodings and labels, without drawing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as text: what it reads, what it says, how it is written. How it looks is in `test_page_in_browser`."""
+"""The data and the words of the report, and its writing. `test_page_in_browser` tests its appearance."""
 
 from __future__ import annotations
 

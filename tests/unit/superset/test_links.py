@@ -21,7 +21,7 @@ BUNDLE = read_bundle()
 [DASHBOARD] = BUNDLE.of_kind("dashboards")
 CHARTS = BUNDLE.of_kind("charts")
 DATASETS = BUNDLE.of_kind("datasets")
-# What a column of each type of the contracts is called in DuckDB, and so by Superset.
+# Names of the types of the contracts in DuckDB and Superset.
 TYPES = {
     "int": "INTEGER",
     "bigint": "BIGINT",
@@ -99,7 +99,7 @@ def test_filters_filter_by_a_column_there_is() -> None:
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
 def test_a_chart_holds_no_sql_function(chart: Document) -> None:
-    """Superset rewrites SQL on its way to DuckDB, some of it into something else. What needs one is a column of dbt."""
+    """Superset rewrites SQL on its way to DuckDB, some of it wrongly. Functions belong into dbt models."""
     params = chart.content["params"]
     [dataset] = [dataset for dataset in DATASETS if dataset.uuid == chart.content["dataset_uuid"]]
     saved = {metric["metric_name"] for metric in dataset.content["metrics"]}

@@ -1,4 +1,4 @@
-"""The build file: how a run begins it, which run it belongs to, and that the published file stays untouched."""
+"""The build file belongs to the run that began it, and a build leaves the published file unchanged."""
 
 from __future__ import annotations
 

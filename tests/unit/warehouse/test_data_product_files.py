@@ -1,4 +1,4 @@
-"""The data products of a publication as files for people: what they hold, and which publication readers find."""
+"""The data products of a publication as files: their content, and the link that readers follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an audited build to the published file: what readers get, what they never get, and when nothing is swapped."""
+"""Publication of an audited build: the content of the published file, and the builds that are refused."""
 
 from __future__ import annotations
 
