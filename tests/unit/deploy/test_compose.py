@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ def test_a_service_starts_and_ends_as_its_systemd_unit(name: str) -> None:
     dockerfile = {"code-server": KUBERNETES / "Dockerfile", "superset": DEPLOYMENT / "superset.Dockerfile"}
     command = SERVICES[name].get("command") or json.loads(dockerfile[name].read_text().split("\nCMD ")[1])
     assert _without_addresses(" ".join(command)) == _without_addresses(settings["ExecStart"])
+    assert SERVICES[name]["image"].endswith(f":{version('acl_assets')}")
     assert SERVICES[name]["mem_limit"] == settings["MemoryMax"].lower()
     assert SERVICES[name]["stop_grace_period"] == settings.get("TimeoutStopSec", "90s").replace("min", "m")
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,7 @@ def test_a_deployment_refers_to_what_the_manifests_define(deployment: Any) -> No
         assert {volume[kind][key] for volume in pod["volumes"] if kind in volume} <= names
     for container in _containers(deployment):
         assert f"-t {container['image']} ." in DOCKERFILE
+        assert container["image"].endswith(f"/acl_assets:{version('acl_assets')}")
         assert _secrets(container) <= secrets
         assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
 
