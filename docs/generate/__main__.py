@@ -26,12 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m docs.generate", description="Write generated sections of docs/*.md."
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is outdated")
-    parser.add_argument("--docs-dir", type=Path, default=DOCS_DIR, help="folder of the pages (%(default)s)")
-    parser.add_argument("--ddl", type=Path, default=DDL_FILE, help="DDL of the source system (%(default)s)")
     options = parser.parse_args(arguments)
-    manifest = load_manifest(dbt_project())
-    sections = make_sections(options.ddl.read_text(encoding="utf-8"), manifest, checks_of(defs))
-    pages = current_pages(options.docs_dir, sections)
+    pages = current_pages(DOCS_DIR, make_sections(load_manifest(dbt_project()), checks_of(defs)))
     outdated = outdated_pages(pages)
     if options.check and outdated:
         names = ", ".join(str(path) for path in outdated)
@@ -43,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_sections(ddl: str, manifest: Mapping[str, Any], checks: Sequence[Check]) -> dict[str, str]:
+def make_sections(manifest: Mapping[str, Any], checks: Sequence[Check]) -> dict[str, str]:
     """Return every generated section as Markdown, by name."""
     return {
-        "source-system": source_system_diagram(ddl),
+        "source-system": source_system_diagram(DDL_FILE.read_text(encoding="utf-8")),
         "star-schema": star_schema_diagram(manifest),
         "lineage": lineage_diagram(manifest),
         "data-dictionary": data_dictionary(manifest, checks),

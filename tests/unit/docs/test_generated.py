@@ -9,7 +9,7 @@ import pytest
 
 from acl_assets.definitions import defs
 from acl_assets.warehouse.project import dbt_project, load_manifest
-from docs.generate.__main__ import DDL_FILE, DOCS_DIR, main, make_sections
+from docs.generate.__main__ import DOCS_DIR, main, make_sections
 from docs.generate.data_dictionary import checks_of
 from docs.generate.pages import current_pages, outdated_pages
 
@@ -20,7 +20,7 @@ def manifest() -> dict[str, Any]:
 
 
 def sections_of(manifest: dict[str, Any]) -> dict[str, str]:
-    return make_sections(DDL_FILE.read_text(encoding="utf-8"), manifest, checks_of(defs))
+    return make_sections(manifest, checks_of(defs))
 
 
 def test_committed_pages_are_current(capsys: pytest.CaptureFixture[str]) -> None:
