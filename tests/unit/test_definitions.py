@@ -161,10 +161,7 @@ for path, mode in opened:
 
 
 def test_loading_reads_the_manifest_writes_nothing_and_warns_of_no_unstable_api(tmp_path: Path) -> None:
-    """Every Dagster process loads the definitions, also where nothing can be written and no data has landed.
-
-    The definitions use no API that is deprecated, superseded, in preview or in beta, because an upgrade may remove it.
-    """
+    """Every Dagster process loads them, also without data in a read-only folder. An upgrade may remove such an API."""
     build_definitions()  # makes the manifest, should it be missing
     variables = {**os.environ, "ACL_DATA_DIR": str(tmp_path / "data"), "PYTHONDONTWRITEBYTECODE": "1"}
     loaded = subprocess.run(

@@ -207,10 +207,7 @@ def test_the_page_prints_on_four_sheets_without_controls(open_page: OpenPage, re
 
 
 def test_names_that_try_to_break_out_are_shown_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
-    """The page, the charts and the tooltips show names of bands as text.
-
-    One without a space does not make the page wider than the screen.
-    """
+    """The page, the charts and the tooltips show them as text, and one without a space does not widen the page."""
     target = tmp_path / "index.html"
     published = sample_warehouse(rename_bands=HOSTILE_NAMES).write(tmp_path / "acl.duckdb")
     report_on(published, target, "America/Chicago")

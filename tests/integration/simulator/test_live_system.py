@@ -38,10 +38,7 @@ def test_every_table_holds_the_rows_of_the_simulator(ticketing_dsn: str):
 
 
 def test_sale_continues_the_history_with_slow_payments(postgres_server: PostgresServer, ticketing_dsn: str):
-    """The machine's date would put every purchase years after the shows it is for.
-
-    A reader that remembers only the highest id would miss a slow payment.
-    """
+    """Sales follow the clock of the history. A reader that remembers only the highest id misses slow payments."""
     ((last, last_id),) = execute(ticketing_dsn, "select max(purchase_date), max(id) from purchases")
     people, tickets = count(ticketing_dsn, "people"), count(ticketing_dsn, "tickets")
     sell_at_once(postgres_server, ticketing_dsn, seconds=2, turns_per_second=100, longest_payment_seconds=1.0)
