@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     circumstances = Circumstances.now()
     with _spark_cluster(arena, SPARK in options.contenders) as cluster:
         _prepare(arena, chosen, _WARM_UP_SCALE)
-        # The first run lets dbt parse the project and Dagster create its tables. What an earlier benchmark left of them
-        # can be of another version.
+        # In the first run dbt parses the project and Dagster creates its tables. Those of an earlier benchmark may have
+        # another version.
         for contender in chosen:
             shutil.rmtree(arena.data(contender.name), ignore_errors=True)
             contender.run(arena, _WARM_UP_SCALE, "warm-up")

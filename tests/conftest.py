@@ -142,7 +142,7 @@ def first_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def landed(settings: Settings, first_batch: Path) -> Settings:
-    """An installation in which the batch `first` has landed, and nothing has happened since."""
+    """An installation in which the batch `first` has landed and is not converted yet."""
     shutil.copytree(first_batch, settings.exports_dir / "first")
     return settings
 

@@ -54,7 +54,7 @@ def test_batch_error_fails_refresh_and_publishes_nothing(published: Settings, go
 
 
 def test_every_check_finds_its_bad_rows_and_nothing_is_published(published: Settings, good_batch: Path) -> None:
-    """All bad rows together: those that keep the first tickets only go first, so that the others stay."""
+    """All bad rows in one batch: defects that keep only the first tickets are planted first, before the others."""
     together = [defect for name, defect in DEFECTS.items() if defect.outcome == "check" and name != "header_only"]
     require_stopped(published, good_batch, *sorted(together, key=lambda defect: not defect.needs_published))
 

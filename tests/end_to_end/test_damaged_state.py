@@ -1,4 +1,4 @@
-"""A refresh replaces derived files that were damaged, and names them; nobody has to delete anything."""
+"""A refresh replaces damaged derived files and names them, without manual steps."""
 
 from __future__ import annotations
 

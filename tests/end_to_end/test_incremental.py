@@ -88,7 +88,7 @@ def test_increments_give_the_warehouse_of_a_full_batch(published: Settings, tmp_
 
 
 def test_bad_rows_of_an_increment_are_caught(published: Settings) -> None:
-    """Also where the other half of what is wrong was published long ago, and a row that is there twice."""
+    """Cases include a ticket number that was published before, and a row that occurs twice."""
     before = sha256(published.published_file)
 
     def changed(table: str, rows: pa.Table) -> pa.Table:

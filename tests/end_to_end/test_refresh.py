@@ -342,7 +342,7 @@ MOMENTS: dict[str, Callable[[Settings, StartedRefresh], bool]] = {
 def test_killed_refresh_leaves_the_published_file_and_the_next_one_succeeds(
     published: Settings, start: StartRefresh, moment: str
 ) -> None:
-    """SIGKILL ends the run and orphans its dbt process; nobody has to clean up."""
+    """SIGKILL ends the run and orphans its dbt process; the next run needs no manual step."""
     land_batch(published, "second", exported_at=LATER, scale=0.01, seed=21, form="csv.gz")
     before = sha256(published.published_file)
     refreshing = start(materialize("*"))

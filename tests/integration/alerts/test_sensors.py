@@ -101,7 +101,7 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture
 def ticks(instance: DagsterInstance, webhook: Webhook) -> Ticks:
-    """Ticks of a sensor that has begun: what ended before is history."""
+    """Ticks of a sensor that has started and ignores runs that ended before."""
     refresh(instance, failing_rows(1))
     (sensor,) = build_alert_sensors(Settings(alert_urls=webhook.address, dagster_url="https://dagster.example.com/"))
     ticks = Ticks(sensor, instance)

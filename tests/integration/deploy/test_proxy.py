@@ -174,7 +174,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
 
 
 def test_the_webserver_alone_runs_a_mutation_of_any_page(proxied: Proxied) -> None:
-    """The reason for the proxy. When this fails, Dagster has closed the gap, and the rules may be simplified."""
+    """The reason for the proxy. If this fails, Dagster refuses such requests, and the rules can be simplified."""
     connection = HTTPConnection(proxied.webserver.removeprefix("http://"), timeout=30)
     for method, pool in (("GET", "link"), ("POST", "form")):
         connection.request(

@@ -53,7 +53,7 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
                 assert extraction.source_snapshot["in_recovery"] is (extractable is both)
             assert merged_rows(both, "tickets") == source_rows(source, "tickets")
 
-            # What the standby has not replayed yet is read from the primary.
+            # Rows that the standby has not replayed yet are read from the primary.
             execute(replica, "select pg_wal_replay_pause()")
             execute(source, purchase())
             lags = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"

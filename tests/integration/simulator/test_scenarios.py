@@ -1,4 +1,4 @@
-"""The scenarios of the simulator: each makes another verdict true at the top venues."""
+"""Each scenario of the simulator makes another verdict true at the top venues."""
 
 from __future__ import annotations
 

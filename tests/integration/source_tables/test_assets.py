@@ -74,7 +74,7 @@ def preview_of(described: dict[str, dict[str, Any]], table: str) -> list[dict[st
 
 
 def test_metadata_describes_what_was_converted(landed: Settings, ephemeral: DagsterInstance) -> None:
-    """Everybody who opens the UI reads it, so names of people are masked."""
+    """All users of the UI see it, so names of people are masked."""
     described = metadata_of(run(landed, ephemeral))
     tickets, converted = described["tickets"], current_file(landed, "tickets")
     rows = pq.read_metadata(converted).num_rows

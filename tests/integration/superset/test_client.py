@@ -27,7 +27,7 @@ def test_lists_are_read_to_their_end(superset: SupersetUnderTest, monkeypatch: p
 def test_this_machine_is_not_asked_through_a_proxy(
     superset: SupersetUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy would ask itself."""
+    """A proxy would take 127.0.0.1 for its own machine."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)

@@ -71,7 +71,7 @@ def run(folder: Path, program: str, limit: float = 100.0) -> Any:
 
 
 def test_a_query_after_the_replacement_sees_the_new_file_although_others_still_read_the_old(folder: Path) -> None:
-    """DuckDB alone would give all of them the old one, and under steady load for ever."""
+    """DuckDB alone would read the old file as long as any query does, under steady load without end."""
     program = """
 seen = []
 def read_slowly():
@@ -105,7 +105,7 @@ print(json.dumps(seen))
 
 
 def test_waiting_and_queries_end_when_their_time_is_over(folder: Path) -> None:
-    """A connection that is kept open for ever does not stop everybody else: an old version is better than no answer."""
+    """A connection that is never closed does not block other queries: an old version is better than no answer."""
     program = """
 opened = threading.Event()
 def keep():

@@ -108,7 +108,7 @@ def test_block_ends_without_waiting_for_calls(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_a_killed_run(tmp_path: Path) -> None:
-    """Otherwise they would go on converting during the next run."""
+    """Otherwise they would still convert during the next run."""
     file, program = tmp_path / "process_id", tmp_path / "run.py"
     program.write_text(RUN)
     with subprocess.Popen([sys.executable, str(program), str(file)]) as run:

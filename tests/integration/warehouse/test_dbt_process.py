@@ -53,7 +53,7 @@ def wait_for_lock(lock_file: Path) -> None:
 
 
 def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Path) -> None:
-    """kill -9 of a run reaches no child; an orphan would go on writing into the next run's build."""
+    """kill -9 of a run reaches no child; an orphan would continue to write into the next build."""
     with subprocess.Popen([sys.executable, "-c", RUN, str(lock_file)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         dbt = psutil.Process(int(run.stdout.readline()))

@@ -42,7 +42,7 @@ def festivals(draw: st.DrawFn) -> list[Show]:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(festivals(), st.booleans())
 def test_models_agree_with_the_reference(shows: list[Show], other_venues: bool) -> None:
-    """Also: one band of a venue is the best."""
+    """The chances to be the best at a venue add up to 1."""
     found, expected = evidence_of(shows, other_venues=other_venues), evidence(shows, other_venues=other_venues)
     assert found.keys() == expected.keys()
     for key, row in found.items():

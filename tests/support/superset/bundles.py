@@ -1,4 +1,4 @@
-"""Bundles of dashboards to compare and to change."""
+"""Bundles of dashboards for tests to compare and change."""
 
 from __future__ import annotations
 

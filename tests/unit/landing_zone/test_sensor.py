@@ -67,7 +67,7 @@ def test_batch_is_requested_once_and_the_cursor_holds_no_time(ticks: Ticks) -> N
 
 
 def test_bad_batch_is_requested_once_and_named_at_every_tick(ticks: Ticks) -> None:
-    """One failed run alerts people; the same failure twice a minute would teach them to ignore it."""
+    """One failed run alerts people; the same failure at every tick would make them ignore it."""
     manifest = ticks.zone.land("night-1") / MANIFEST_NAME
     manifest.write_text("{")
     assert ticks.requested().startswith("bad-batch:")
