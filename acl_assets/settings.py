@@ -148,15 +148,15 @@ class Settings(BaseSettings):
     spark_published_rows: int = Field(default=100_000_000, ge=0)
     """Tables that Spark built of more rows than this are left out of the published file."""
     superset_url: _WebAddress | None = Field(default=None, repr=False)
-    """Where people open Superset, such as `http://127.0.0.1:8088`, without user and password. Unset: no dashboards."""
+    """Address of Superset, such as `http://127.0.0.1:8088`, without user and password. Unset: no dashboards."""
     superset_user: str = "admin"
     """Name of an administrator of Superset."""
     superset_password: SecretStr | None = None
-    """The administrator's password. Default: the one that `make superset` made."""
+    """The administrator's password. Default: the one that `make superset` generated."""
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_addresses)] | None = None
-    """Where people hear of failures: addresses as apprise takes them, separated by spaces. Unset: no alerts."""
+    """Addresses that alerts are sent to, in the syntax of apprise, separated by spaces. Unset: no alerts."""
     dagster_url: _WebAddress = "http://127.0.0.1:3000"
-    """Where people open Dagster, for links in alerts and failures."""
+    """Address of Dagster's UI, for links in alerts and failures."""
     data_url: str | None = Field(default=None, exclude=True)
     """`ACL_DATA_DIR` where that is a URL."""
 
