@@ -1,7 +1,7 @@
-"""The one page that wires everything: assets, checks, jobs, schedule, sensor and resources.
+"""Wire everything: assets, checks, jobs, schedules, sensors and resources.
 
-`build_definitions` takes what a test or a deployment wants to replace. `defs` is what Dagster loads: these definitions
-and those in `acl_assets/defs`.
+`build_definitions` takes settings and resources to use instead of the default ones. Dagster loads `defs`: these
+definitions and those in `acl_assets/defs`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run the job `refresh` from a terminal: one line per stage, then the answer, or what failed and why.
+"""Run the job `refresh` from a terminal: print one line per stage, then the answer, or the failures.
 
 Everything else that Dagster and dbt print stays in the logs of the run; `--verbose` shows it instead of the lines.
 """
@@ -168,12 +168,12 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _error_text(event: DagsterEvent) -> str:
-    """Return what the step says of its failure, or the message of the first cause, cut and without colours."""
+    """Return the step's own words for its failure, or the message of the first cause, cut and without colours."""
     name, message = root_cause(event) or ("", "No reason was recorded.")
     text = "It was interrupted." if name == "DagsterExecutionInterruptedError" else message
     text = without_colours(failure_in_words(event) or text)
     lines = [escaped_text(line) for line in text.splitlines() if line.strip()]
-    # dbt's output lists what failed before it says why.
+    # dbt's output lists the failed nodes before the reasons.
     reasons = [number for number, line in enumerate(lines) if re.match(r"\s*\w+ Error in ", line)]
     shown = lines[reasons[0] if reasons else 0 :]
     return "\n".join([*shown[:_MAX_ERROR_LINES], *(["..."] if len(shown) > _MAX_ERROR_LINES else [])])

@@ -1,1 +1,1 @@
-"""Tell people of failed runs, failed checks and data that is too old."""
+"""Send messages about failed runs, failed checks and data that is too old."""

@@ -1,6 +1,6 @@
 """The age of the published data as a check, with a job and a schedule of its own.
 
-A refresh does not evaluate it: it fails by the clock, with nothing wrong in the run.
+A refresh does not evaluate it, because data gets old without a fault of any run.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ from dagster._serdes import deserialize_value
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """Launches runs on their code server, and asks it whether they still run."""
+    """Launches runs on their code server, and checks that it still has them."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
