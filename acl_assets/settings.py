@@ -41,10 +41,13 @@ def folder_or_url(text: str | Path) -> Path | str:
     """Return a folder of this machine, made absolute, or the URL of one on object storage.
 
     Raises:
-        ValueError: it is a file, or a URL that is more than a bucket and a folder.
+        ValueError: it is a file, in the home of an unknown user, or a URL that is more than a bucket and a folder.
     """
     if "://" not in str(text):
-        folder = Path(text).expanduser().absolute()
+        try:
+            folder = Path(text).expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("it begins with ~, but that home folder is not known. Set it to a folder") from None
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise ValueError("it is a file. Set it to a folder")
         return folder
@@ -63,14 +66,15 @@ def secret_text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _local_folder(text: str | Path) -> Path | str:
+def _local_folder(text: str | Path) -> Path:
+    folder = folder_or_url(text)
     # DuckDB puts the name of its write-ahead log before a question mark, and takes a backslash for a slash.
-    if "://" in str(text) or {"?", "\\"} & {*str(Path(text).expanduser().absolute())}:
+    if isinstance(folder, str) or {"?", "\\"} & {*str(folder)}:
         raise ValueError(
             "it is a URL, or its path contains ? or \\, where DuckDB cannot write. Set it to another folder: DuckDB "
             "files, locks and the report need one of this machine"
         )
-    return folder_or_url(text)
+    return folder
 
 
 def _connection_string(secret: SecretStr) -> SecretStr:

@@ -123,7 +123,7 @@ def full_because_of_landing_zone(chain: BatchChain, full_extract_days: float, no
         if not is_parquet or any(table.rows_at_source is None for table in tables):
             return f"batch {batch.batch_id} is not one that an extract wrote"
     last_full = chain.batches[0]
-    if now - last_full.exported_at >= timedelta(days=full_extract_days) - _SCHEDULE_JITTER:
+    if (now - last_full.exported_at + _SCHEDULE_JITTER) / timedelta(days=1) >= full_extract_days:
         days = f"{full_extract_days:g} day{'s' if full_extract_days != 1 else ''}"
         return f"the last full batch, {last_full.batch_id}, is as old as ACL_FULL_EXTRACT_DAYS allows ({days})"
     return None

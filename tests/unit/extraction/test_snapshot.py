@@ -75,6 +75,7 @@ def test_a_horizon_is_asked_for_as_the_32_bits_that_rows_carry() -> None:
         ({}, 7, SUNDAY + timedelta(days=7, minutes=-5), "the last full batch, sunday, is as old as"),
         ({}, 7, SUNDAY + timedelta(days=6, minutes=5), "None"),
         ({}, 0, SUNDAY, "the last full batch"),
+        ({}, 1e12, SUNDAY, "None"),
         ({"tables": {"tickets": CSV}}, 7, SUNDAY, "batch monday is not one that an extract wrote"),
         ({"tables": {"tickets": ManifestTable(None, ())}}, 7, SUNDAY, "batch monday is not one that an extract wrote"),
         ({"source_snapshot": None}, 7, SUNDAY, "batch monday records no snapshot of a PostgreSQL server"),
