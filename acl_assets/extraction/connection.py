@@ -93,12 +93,12 @@ class SourceConnection:
     def slices(self, relation: str, what: str) -> list[tuple[str, int]]:
         """Return conditions that divide the rows of a table by their pages, each with its share of the bytes.
 
-        The last condition has no upper end. Partitions are cut at the same page numbers.
+        The last condition has no upper end. Partitions and tables that inherit are cut at the same page numbers.
         """
         query = f"""
-            with parts as (
-                select {quoted_text(relation)}::regclass as part
-                union select relid from pg_partition_tree({quoted_text(relation)})
+            with recursive parts as (
+                select {quoted_text(relation)}::regclass::oid as part
+                union select inhrelid from pg_inherits join parts on inhparent = part
             )
             select
                 max(pg_relation_size(part)) / current_setting('block_size')::int as pages,

@@ -60,8 +60,8 @@ def _require_tables(source: SourceConnection, schema: str) -> None:
         raise ExtractionError(f"There is no schema {schema} at {source.name}; set ACL_TICKETING_SCHEMA to the tables'.")
     if missing := [table["name"] for table in found if not table["is_there"]]:
         raise ExtractionError(
-            f"Schema {schema} at {source.name} has no table {', '.join(missing)}; set ACL_TICKETING_SCHEMA to the "
-            "tables' schema."
+            f"Schema {schema} at {source.name} has no table {', '.join(missing)}, and a view is not enough; set "
+            "ACL_TICKETING_SCHEMA to the tables' schema."
         )
     if unreadable := [table["name"] for table in found if not table["is_readable"]]:
         raise ExtractionError(

@@ -66,8 +66,8 @@ _ROWS_PER_GROUP = 131_072
 _log = logging.getLogger("acl_assets.extraction.extract")
 
 
-class _RowsDeletedError(Exception):
-    """Rows were deleted at the source, so that an incremental batch is not enough."""
+class _FullBatchNeededError(Exception):
+    """The rows that were read are not enough with those that have landed; the message is the reason."""
 
 
 def extract(settings: Settings, *, full: bool = False, limits: ThrottleLimits | None = None) -> Extraction:
@@ -160,7 +160,7 @@ class _Extract:
             throttle.wait()
             try:
                 return self._land(source, throttle, self.full_because)
-            except _RowsDeletedError as reason:
+            except _FullBatchNeededError as reason:
                 _log.info(f"The incremental batch is given up, because {reason}; a full one is read in a new snapshot.")
                 return self._land(source, throttle, str(reason))
 
@@ -217,7 +217,7 @@ class _Extract:
     def _predecessor(self, chain: BatchChain, tables: dict[str, ManifestTable], folder: Path) -> Predecessor:
         """Return the batch that an incremental one continues from, after comparing counts and landing zone with it."""
         if reason := full_because_of_counts(chain, tables, folder):
-            raise _RowsDeletedError(reason)
+            raise _FullBatchNeededError(reason)
         now, _ = _find_chain(self.settings, full=False)
         if now is None or now.digest != chain.digest:
             raise ExtractionError(

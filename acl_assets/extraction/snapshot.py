@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from acl_assets.extraction.connection import SourceConnection
 from acl_assets.landing_zone.batches import BatchChain
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.util.object_storage import open_file
+from acl_assets.util.object_storage import ObjectStorageError, open_file
 
 # Transactions begun since the oldest running one, beyond which its horizon counts as stalled.
 LARGEST_HORIZON_LAG = 1_000_000
@@ -151,13 +152,17 @@ def full_because_of_source(before: SourceSnapshot, now: SourceSnapshot) -> str |
 def full_because_of_counts(chain: BatchChain, tables: Mapping[str, ManifestTable], folder: Path) -> str | None:
     """Return why the chain and an incremental batch read into `folder` lack rows of the source, or None.
 
-    The source must have the rows it had before and those whose id is new. If it has fewer, rows were deleted.
+    The source must have the rows it had before and those whose id is new. If it has fewer, rows were deleted. Without
+    the landed files this cannot be counted.
     """
     newest = chain.newest
     for name in SOURCE_TABLES:
         exported = [folder / file.path for file in tables[name].files]
         landed = [f"{batch.folder}/{file.path}" for batch in chain.batches for file in batch.tables[name].files]
-        expected = (newest.tables[name].rows_at_source or 0) + count_new_ids(exported, landed)
+        try:
+            expected = (newest.tables[name].rows_at_source or 0) + count_new_ids(exported, landed)
+        except (OSError, ObjectStorageError, pa.ArrowException) as error:
+            return f"landed files of {name} cannot be read ({error})"
         found = tables[name].rows_at_source or 0
         if found < expected:
             return f"{expected - found:,} rows of {name} have been deleted since batch {newest.batch_id}"

@@ -143,7 +143,9 @@ def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, tick
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
 
-def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continued(extractable: Settings) -> None:
+def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continued(
+    extractable: Settings, ticketing_dsn: str
+) -> None:
     """Only a newer full batch supersedes a bad one, so the extract must take one."""
     land_plain_batch(extractable)
     first = extract(extractable)
@@ -152,7 +154,13 @@ def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continue
     newest = extract(extractable.with_changes(full_extract_days=0.04))
     assert "is as old as ACL_FULL_EXTRACT_DAYS allows" in str(newest.full_because)
     (Path(newest.folder) / "manifest.json").write_text("{")
-    assert "the landing zone's state cannot be continued" in str(extract(extractable).full_because)
+    newest = extract(extractable)
+    assert "the landing zone's state cannot be continued" in str(newest.full_because)
+    for damage in (lambda file: os.truncate(file, 1_000), Path.unlink):
+        damage(Path(newest.folder) / "tickets.parquet")
+        execute(ticketing_dsn, purchase())
+        newest = extract(extractable)
+        assert "landed files of tickets cannot be read" in str(newest.full_because)
 
 
 def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) -> None:
