@@ -16,6 +16,7 @@ from acl_assets.source_tables.typed_columns import convert_values, require_colum
 
 _ROWS_AT_ONCE = 131_072
 _BYTES_AT_ONCE = 32 << 20
+_DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _open = partial(pq.ParquetFile, buffer_size=1 << 20, page_checksum_verification=True)
 
 
@@ -53,6 +54,9 @@ def _type_problem(parquet: pq.ParquetFile, column: SourceColumn) -> str | None:
     if pa.types.is_nested(found):
         # Its fields are named by the file, perhaps after people.
         return "is nested"
+    if pa.types.is_null(found):
+        # pandas writes columns without any value so, also those of a table without rows.
+        return None
     if column.type == "timestamptz":
         is_int96 = parquet.schema.column(position).physical_type == "INT96"
         # int96 has no time zone, but Spark adjusts it to UTC, and to microseconds as all of its timestamps:
@@ -63,6 +67,10 @@ def _type_problem(parquet: pq.ParquetFile, column: SourceColumn) -> str | None:
     if column.type == "int":
         is_held = pa.types.is_integer(found) or (pa.types.is_decimal(found) and found.scale == 0)
     else:
+        groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
+        if any("DELTA_BYTE_ARRAY" in group.column(position).encodings for group in groups):
+            # Texts that share beginnings: a file of a few kilobytes can hold gigabytes, and nothing in it shows that.
+            return "has the encoding DELTA_BYTE_ARRAY, not that of dictionaries or of plain texts"
         # The library would keep all texts of a dictionary column until the end of the row group.
         is_held = found in (pa.string(), pa.large_string(), pa.string_view())
     return None if is_held else f"is {found}"
@@ -86,6 +94,11 @@ def _rows_at_once(parquet: pq.ParquetFile, group: int, texts: list[str]) -> int:
     """
     metadata = parquet.metadata.row_group(group)
     bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+    texts = [
+        chunk.path_in_schema
+        for chunk in map(metadata.column, range(metadata.num_columns))
+        if chunk.path_in_schema in texts and _DICTIONARIES.intersection(chunk.encodings)
+    ]
     # Any row comes with the whole dictionary. All rows would be kept until the end of the row group.
     for column in next(parquet.iter_batches(1, row_groups=[group], columns=texts), pa.table({})).columns:
         if pa.types.is_dictionary(column.type) and len(column.dictionary):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +39,7 @@ PARQUET_TYPES: dict[str, tuple[str, pa.DataType, object]] = {
     "64 bits that fit into 32": ("band_id", pa.int64(), -(2**31)),
     "a decimal without fraction, as from Snowflake": ("band_id", pa.decimal128(38, 0), 2**31 - 1),
     "whole microseconds in nanoseconds": ("performance_start", pa.timestamp("ns", "UTC"), START),
+    "nothing, as pandas writes a column without values": ("band_id", pa.null(), None),
 }
 
 
@@ -49,10 +51,25 @@ def test_reads_types_that_lose_nothing(column: str, data_type: pa.DataType, valu
     assert [row[column] for row in landing.made()] == [value, None]
 
 
-def test_reads_texts_however_they_are_stored(bands: Landing) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        # As DuckDB writes version 2 of the format.
+        {"use_dictionary": False, "column_encoding": {"name": "DELTA_LENGTH_BYTE_ARRAY"}},
+    ],
+)
+def test_reads_texts_however_they_are_stored(options: dict[str, Any], bands: Landing) -> None:
     schema = pa.schema([("name", pa.large_string()), ("fee", pa.int16()), ("id", pa.int32())])
-    bands.convert({"bands.parquet": as_parquet([{"id": 1, "name": "½", "fee": 500}, {"id": 2}], schema)})
+    bands.convert({"bands.parquet": as_parquet([{"id": 1, "name": "½", "fee": 500}, {"id": 2}], schema, **options)})
     assert bands.made() == [{"id": 1, "name": "½", "fee": 500}, {"id": 2, "name": None, "fee": None}]
+
+
+def test_refuses_texts_that_share_beginnings(bands: Landing) -> None:
+    """A few kilobytes of them can fill the memory."""
+    options = {"use_dictionary": False, "column_encoding": {"name": "DELTA_BYTE_ARRAY"}}
+    with pytest.raises(BatchError, match="'name' has the encoding DELTA_BYTE_ARRAY, not"):
+        bands.convert({"bands.parquet": as_parquet([{"id": 1, "name": "a"}], arrow_schema(bands.table), **options)})
 
 
 @pytest.mark.parametrize(
