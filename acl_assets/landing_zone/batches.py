@@ -202,6 +202,10 @@ def _files_of_tables(entry: LandedEntry) -> list[str]:
             parts[table].append((part, name))
     if missing := [name for name, table in SOURCE_TABLES.items() if not (parts[name] or table.is_optional)]:
         raise _SkippedError(f"it has neither {MANIFEST_NAME} nor files of {', '.join(missing)}{_found_instead(entry)}")
+    # Where an export is split, other tools call the parts tickets_2.csv or tickets (2).csv.
+    table_or_part = rf"({'|'.join(SOURCE_TABLES)})[^a-z]*\.(csv(\.gz|\.zst)?|parquet)"
+    if any(re.fullmatch(table_or_part, name, re.IGNORECASE) and not parse_file_name(name) for name in entry.files):
+        raise _SkippedError(f"a file may hold rows of a table, but is not called so{_found_instead(entry)}")
     files: list[str] = []
     for table, found in parts.items():
         names = visible_text(", ".join(name for _, name in found))

@@ -128,6 +128,12 @@ def source_tables(
         for table in SOURCE_TABLES.values():
             yield from _export_files_result(context, table, error.errors.get(table.name))
         raise Failure(str(error), allow_retries=False) from None
+    except OSError as error:
+        raise Failure(
+            f"The source tables in {settings.source_tables_dir} cannot be made: {error}. Let this user write there; if "
+            "the disk is full, make room or set ACL_DATA_DIR to where there is some. Then refresh again.",
+            allow_retries=False,
+        ) from None
     for table in SOURCE_TABLES.values():
         key = source_table_key(table.name)
         path = table_file(settings.source_tables_dir / current.digest, table.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -37,8 +38,13 @@ def replace_durably(source: Path, target: Path) -> None:
 
 
 def switch_link(link: Path, folder: Path) -> str | None:
-    """Make a symbolic link point to a folder in the same folder, and return the name of the one it pointed to."""
+    """Make a symbolic link point to a folder in the same folder, and return the name of the one it pointed to.
+
+    A folder in place of the link, which a copy that follows links makes, is removed.
+    """
     previous = link.readlink().name if link.is_symlink() else None
+    if previous is None and link.is_dir():
+        shutil.rmtree(link)
     unfinished = link.with_name(f"{link.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     unfinished.symlink_to(folder.name, target_is_directory=True)

@@ -46,6 +46,7 @@ def failure_in_words(event: DagsterEvent) -> str | None:
 def root_cause(event: DagsterEvent) -> tuple[str, str] | None:
     """Return class and message of the error at the root of a failed step, None if none was recorded."""
     error = event.step_failure_data.error
-    while error and error.cause:
+    # An error of a worker process has its traceback there as cause.
+    while error and error.cause and error.cause.cls_name != "_RemoteTraceback":
         error = error.cause
     return (str(error.cls_name), error.message) if error else None

@@ -178,3 +178,12 @@ def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, e
     message = error_of(run(settings, ephemeral))
     assert f"No complete full export batch in {settings.exports_dir}" in message
     assert "Put the files of all tables" in message
+
+
+def test_a_file_that_cannot_be_written_is_one_error_with_what_to_do(
+    landed: Settings, ephemeral: DagsterInstance
+) -> None:
+    landed.source_tables_dir.mkdir()
+    (landed.source_tables_dir / REJECTS).touch()
+    message = error_of(run(landed, ephemeral))
+    assert f"The source tables in {landed.source_tables_dir} cannot be made: [Errno 20] Not a directory: '" in message

@@ -161,9 +161,11 @@ def test_damaged_tables_of_an_increment_are_made_again_from_the_full_batch(
     assert rows_of(converted) == rows
 
 
-def test_what_a_killed_refresh_left_is_removed(converted: Settings) -> None:
-    """Half a folder of tables, a link that is not in use yet, an open folder."""
-    folder = converted.source_tables_dir
+def test_what_a_killed_refresh_or_a_copy_left_is_removed(converted: Settings) -> None:
+    """Half a folder of tables, a link that is not in use yet, an open folder; a folder where the copy had a link."""
+    folder, first = converted.source_tables_dir, current_folder(converted)
+    (folder / "current").unlink()
+    shutil.copytree(first, folder / "current")
     land_batch(converted, "second", exported_at=LATER, seed=21)
     digest = newest_chain(converted).digest
     for name in (digest, "0" * 64):
@@ -171,8 +173,7 @@ def test_what_a_killed_refresh_left_is_removed(converted: Settings) -> None:
         (folder / f"{name}.unfinished" / "bands.parquet").write_bytes(b"half a file")
     (folder / "current.unfinished").symlink_to("nowhere")
     folder.chmod(0o755)
-    first = current_folder(converted)
     convert(converted)
-    assert set(folder.iterdir()) == {folder / "current", first, folder / digest}
+    assert set(folder.iterdir()) == {folder / "current", folder / digest}
     assert {path.name for path in current_folder(converted).iterdir()} == set(folder_files())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

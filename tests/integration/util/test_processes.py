@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dagster import GraphDefinition, op
 from refreshes import wait_until
 
 from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
+from acl_assets.util.runs import root_cause
 
 FUNCTIONS = """
 import os, sys, time
@@ -76,6 +78,17 @@ def test_one_worker_answers_all_calls_and_passes_lines_until_the_block_ends() ->
         assert processes.call("functions:process_id") == worker.pid != os.getpid()
     assert not worker.is_running()
     assert lines == ["halving 1", "halving 4", "halving a"]
+
+
+def test_run_that_fails_in_a_worker_has_the_error_as_its_cause() -> None:
+    @op
+    def fail() -> None:
+        with ChildProcesses() as processes:
+            processes.call("functions:halves", ["a"], log=print)
+
+    result = GraphDefinition("failing", node_defs=[fail]).execute_in_process(raise_on_error=False)
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    assert root_cause(event) == ("TypeError", "TypeError: unsupported operand type(s) for /: 'str' and 'int'\n")
 
 
 def test_death_of_a_worker_is_a_clear_error_for_this_call_and_later_ones() -> None:
