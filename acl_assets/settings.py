@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    data_dir: Annotated[_Folder, BeforeValidator(folder_or_url)] = Field(default=_DATA_DIR, validate_default=True)
+    data_dir: _Folder = Field(default=_DATA_DIR, validate_default=True)
     """Folder of exports, source tables, builds and published data, or the URL of one, such as `s3://bucket/acl`."""
     work_dir: _Folder = _DATA_DIR
     """Folder of this machine for DuckDB files, locks and the report, when `ACL_DATA_DIR` is a URL."""

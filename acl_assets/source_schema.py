@@ -40,11 +40,6 @@ class SourceTable:
         return tuple(column.name for column in self.columns)
 
     @property
-    def required_columns(self) -> tuple[str, ...]:
-        """Names of the columns that every file has."""
-        return tuple(column.name for column in self.columns if not column.is_optional)
-
-    @property
     def personal_columns(self) -> tuple[str, ...]:
         """Names of the columns that hold personal data."""
         return tuple(column.name for column in self.columns if column.is_personal)

@@ -114,9 +114,7 @@ class SourceConnection:
     @contextmanager
     def _result(self, query: str, what: str, *, use_copy: bool) -> Iterator[pa.RecordBatchReader]:
         """Run a query, and turn errors of the driver into an `ExtractionError` with advice."""
-        options = {
-            adbc_driver_postgresql.StatementOptions.USE_COPY.value: str(use_copy).lower(),
-        }
+        options = {adbc_driver_postgresql.StatementOptions.USE_COPY.value: str(use_copy).lower()}
         try:
             with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
                 statement.set_options(**options)

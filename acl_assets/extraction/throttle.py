@@ -118,16 +118,12 @@ class Throttle:
             return max(by_rate, slowest if self._is_blind else by_share)
         return slowest if self._is_blind else 0.0
 
-    def _reader_pid(self) -> int:
-        """Return the server's process of the reader; the server ends a session that is silent for a minute."""
-        pid: int = self._reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
-        return pid
-
     def _stress(self) -> str | None:
         """Return why the reader has to pause, or None; look again only after `seconds_between_looks`."""
         if time.monotonic() - self._looked_at < self._limits.seconds_between_looks:
             return None
-        reader = self._reader_pid()
+        # The server ends a session that is silent for a minute.
+        reader = self._reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
         try:
             session = self._open()
             (signals,) = session.rows(_SIGNALS.format(reader=reader), "measure the load")

@@ -32,27 +32,22 @@ from acl_assets.util.object_storage import StoredFile
 class FolderLandingZone:
     """Batches as folders of a folder; a missing folder is an empty landing zone."""
 
-    path: Path
-
-    @property
-    def location(self) -> str:
-        """The path of the landing zone."""
-        return str(self.path)
+    location: str
 
     def entries(self) -> Iterator[LandedEntry]:
         """List the folders by names and file times alone, in the order of names."""
         try:
-            names = sorted(os.listdir(self.path))
+            names = sorted(os.listdir(self.location))
         except FileNotFoundError:
             return
         except OSError as error:
             raise LandingZoneError(
-                f"The landing zone {self.path} cannot be listed ({error.strerror}). Let this user read the folder, or "
-                "correct ACL_EXPORTS_DIR."
+                f"The landing zone {self.location} cannot be listed ({error.strerror}). Let this user read the folder, "
+                "or correct ACL_EXPORTS_DIR."
             ) from None
         for name in names:
             if not name.startswith((".", "_")):
-                yield _look_into(name, os.path.join(self.path, name))
+                yield _look_into(name, os.path.join(self.location, name))
 
     def read_manifest(self, folder: str) -> bytes:
         """Return the content of a batch's manifest, or its first 16 MiB and one byte."""

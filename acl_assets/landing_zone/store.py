@@ -55,7 +55,7 @@ def landing_zone_at(location: Path | str) -> LandingZone:
     if isinstance(location, Path):
         from acl_assets.landing_zone.folder_store import FolderLandingZone
 
-        return FolderLandingZone(location)
+        return FolderLandingZone(str(location))
     from acl_assets.landing_zone.s3_store import S3LandingZone
 
     return S3LandingZone(location)

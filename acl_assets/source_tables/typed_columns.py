@@ -35,7 +35,7 @@ def require_columns(found: Sequence[str], file: OpenFile, wrong_types: Iterable[
     Names that may be personal data are not shown: a file without a header begins with its first row.
     """
     declared = file.table.column_names
-    absent = [name for name in file.table.required_columns if name not in found]
+    absent = [column.name for column in file.table.columns if column.name not in found and not column.is_optional]
     problems: list[str] = []
     for name in sorted(set(found) - set(declared)):
         plain = name.strip().lower()

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from landing_zones import chain_at
 from postgres import execute
 from psycopg2.extensions import make_dsn
 
-from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
-from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.source_schema import SOURCE_TABLES
 
@@ -65,15 +64,10 @@ def when_logged(text: str, act: Callable[[], object] = lambda: None) -> Iterator
     assert any(text in message for message in messages), messages
 
 
-def landed_chain(settings: Settings) -> BatchChain:
-    """Return the batch chain of the landing zone."""
-    return resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds))
-
-
 def merged_rows(settings: Settings, table: str) -> list[Row]:
     """Return the rows of a table after the batches of the chain, each row replacing the one with the same id."""
     rows: dict[int, Row] = {}
-    for batch in landed_chain(settings).batches:
+    for batch in chain_at(settings.exports_dir).batches:
         for file in batch.tables[table].files:
             rows |= {row[0]: row for row in parquet_rows(Path(batch.folder) / file.path)}
     return sorted(rows.values())

@@ -83,6 +83,11 @@ class FolderZone:
         return [batch.batch_id for batch in self.chain().batches]
 
 
+def chain_at(location: Path | str) -> BatchChain:
+    """Return the batch chain of a landing zone, of files without a manifest too that have just been written."""
+    return resolve_chain(list_batches(landing_zone_at(location), settle_seconds=0))
+
+
 def listed_ids(listing: Listing) -> list[str]:
     """Return the ids of the complete batches of a listing, oldest export first."""
     return [header.found.batch_id for header in listing.headers]

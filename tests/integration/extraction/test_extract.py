@@ -19,7 +19,6 @@ from extracts import (
     EXPORT_ROLE_SQL,
     PASSWORD,
     folders,
-    landed_chain,
     merged_rows,
     parquet_rows,
     purchase,
@@ -27,6 +26,7 @@ from extracts import (
     source_rows,
     when_logged,
 )
+from landing_zones import chain_at
 from postgres import execute
 from psycopg2.extensions import make_dsn
 from refreshes import environment, land_batch, land_plain_batch, wait_until
@@ -53,7 +53,7 @@ def test_full_batch_holds_every_row_and_what_the_server_counted_and_no_password(
     """The server computes counts and sums, so they show if rows did not arrive."""
     with when_logged("Landed") as messages:
         assert extract(extractable).full_because == "no full batch has landed yet"
-    batch = landed_chain(extractable).newest
+    batch = chain_at(extractable.exports_dir).newest
     for table in SOURCE_TABLES:
         rows, path = source_rows(ticketing_dsn, table), Path(batch.folder) / f"{table}.parquet"
         assert sorted(parquet_rows(path)) == rows != []
@@ -81,7 +81,7 @@ def test_values_arrive_unchanged_from_any_schema(extractable: Settings, ticketin
     assert [name for _, name, fee in parquet_rows(folder / "bands.parquet") if fee == 2147483647] == names
     assert sorted(parquet_rows(folder / "performances.parquet")) == performances
     assert parquet_rows(folder / "tickets.parquet") == []
-    assert landed_chain(extractable).newest.tables["tickets"].sums_at_source == {"price": 0}
+    assert chain_at(extractable.exports_dir).newest.tables["tickets"].sums_at_source == {"price": 0}
 
 
 def test_all_tables_are_of_one_instant(extractable: Settings, ticketing_dsn: str) -> None:
@@ -103,7 +103,7 @@ def test_the_next_batch_holds_what_changed(extractable: Settings, ticketing_dsn:
     second = extract(extractable)
     assert second.kind == "incremental"
     assert {name: table.rows for name, table in second.tables.items() if table.rows} == {"purchases": 1, "tickets": 3}
-    batch = landed_chain(extractable).newest
+    batch = chain_at(extractable.exports_dir).newest
     assert batch.continues_from is not None
     assert batch.continues_from.batch_id == first.batch_id
     assert batch.tables["bands"].files == ()
@@ -166,7 +166,7 @@ def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continue
 def test_a_batch_that_lands_meanwhile_is_not_passed_over(extractable: Settings) -> None:
     """An incremental batch continues from one certain batch; behind another one it would break every refresh."""
     first = extract(extractable)
-    instant = landed_chain(extractable).newest.exported_at + timedelta(milliseconds=1)
+    instant = chain_at(extractable.exports_dir).newest.exported_at + timedelta(milliseconds=1)
 
     def land_another() -> None:
         land_batch(extractable, "another", exported_at=instant)
@@ -204,7 +204,7 @@ def test_a_session_cut_while_rows_are_sent_leaves_nothing(
         extract(extractable)
     cutting.join()
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
-    people = pq.read_metadata(Path(landed_chain(extractable).newest.folder) / "people.parquet")
+    people = pq.read_metadata(Path(chain_at(extractable.exports_dir).newest.folder) / "people.parquet")
     assert max(people.row_group(number).num_rows for number in range(people.num_row_groups)) < 150_000
 
 

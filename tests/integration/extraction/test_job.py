@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult
-from extracts import folders, landed_chain
+from extracts import folders
+from landing_zones import chain_at
 from postgres import execute
 from refreshes import wait_until
 
@@ -47,7 +48,7 @@ def test_the_job_lands_a_batch_and_tells_what_it_saw(
     run_extract(extractable, instance)
     result = run_extract(extractable, instance, mb_per_second=0, full=True)
     assert result.success
-    batch = landed_chain(extractable).newest
+    batch = chain_at(extractable.exports_dir).newest
     told = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert any(re.fullmatch(r"tickets: ([\d,]+) of \1 rows read in .* s", message) for message in told)
     for table in SOURCE_TABLES:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from landing_zones import FolderZone
+from landing_zones import FolderZone, chain_at
 
 from acl_assets.landing_zone import s3_store
-from acl_assets.landing_zone.batches import Listing, list_batches, resolve_chain
+from acl_assets.landing_zone.batches import Listing, list_batches
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import BatchError, ExportBatch
 from acl_assets.landing_zone.s3_store import land_remotely, remove_unfinished
@@ -35,7 +35,7 @@ def listing(exports_url: str, settle_seconds: float = 0.0) -> Listing:
 
 
 def newest(exports_url: str) -> ExportBatch:
-    return resolve_chain(listing(exports_url)).newest
+    return chain_at(exports_url).newest
 
 
 def read_verified(exports_url: str, batch: ExportBatch, scratch: Path) -> bytes:

@@ -7,21 +7,16 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from landing_zones import chain_at
 from postgres import execute
 from refreshes import wait_until
 
-from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
-from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.__main__ import main
 
 pytestmark = pytest.mark.server
 
 WRITE = ("write-batch", "--scale", "0.001")
-
-
-def chain_at(location: Path | str) -> BatchChain:
-    return resolve_chain(list_batches(landing_zone_at(location), settle_seconds=0))
 
 
 def test_batch_is_written_to_the_landing_zone_and_named_after_its_export_time(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
 
 from acl_assets.source_tables import conversion
 
@@ -20,9 +18,3 @@ class Threads(ThreadPoolExecutor):
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "ChildProcesses", Threads)
-
-
-@pytest.fixture
-def ephemeral() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance

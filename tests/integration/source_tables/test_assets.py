@@ -73,9 +73,9 @@ def preview_of(described: dict[str, dict[str, Any]], table: str) -> list[dict[st
     return [dict(record.data) for record in preview.records]
 
 
-def test_metadata_describes_what_was_converted(landed: Settings, ephemeral: DagsterInstance) -> None:
+def test_metadata_describes_what_was_converted(landed: Settings, instance: DagsterInstance) -> None:
     """All users of the UI see it, so names of people are masked."""
-    described = metadata_of(run(landed, ephemeral))
+    described = metadata_of(run(landed, instance))
     tickets, converted = described["tickets"], current_file(landed, "tickets")
     rows = pq.read_metadata(converted).num_rows
     assert tickets["dagster/row_count"] == tickets["rows_of_batch"] == rows
@@ -88,23 +88,23 @@ def test_metadata_describes_what_was_converted(landed: Settings, ephemeral: Dags
 
 
 def test_a_converted_batch_is_not_converted_again_and_changed_files_are(
-    settings: Settings, ephemeral: DagsterInstance
+    settings: Settings, instance: DagsterInstance
 ) -> None:
     """At real size conversion takes long. A folder without a manifest can be filled again under its name."""
     folder = land_plain_batch(settings)
-    run(settings, ephemeral)
-    assert metadata_of(run(settings, ephemeral))["bands"]["converted_in_this_run"] is False
+    run(settings, instance)
+    assert metadata_of(run(settings, instance))["bands"]["converted_in_this_run"] is False
     with (folder / "bands.csv").open("a") as stream:
         stream.write("1000000,A Late Addition,500\n")
-    assert metadata_of(run(settings, ephemeral))["bands"]["converted_in_this_run"] is True
+    assert metadata_of(run(settings, instance))["bands"]["converted_in_this_run"] is True
     assert pq.read_table(current_file(settings, "bands"))["name"].to_pylist()[-1] == "A Late Addition"
 
 
-def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, ephemeral: DagsterInstance) -> None:
+def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, instance: DagsterInstance) -> None:
     """Models must never read the bands of one batch with the tickets of another, and the event log records all."""
-    run(landed, ephemeral)
+    run(landed, instance)
     second = land_batch(landed, "second", exported_at=LATER, seed=21)
-    result = run(landed, ephemeral, select=[source_table_key("bands")])
+    result = run(landed, instance, select=[source_table_key("bands")])
     assert result.success
     assert metadata_of(result).keys() == set(SOURCE_TABLES)
     for table in SOURCE_TABLES:
@@ -112,18 +112,16 @@ def test_a_selection_converts_all_tables_of_a_new_batch(landed: Settings, epheme
         assert pq.read_table(current_file(landed, table)).equals(exported)
 
 
-def test_every_bad_table_is_reported_and_the_current_tables_stay(
-    settings: Settings, ephemeral: DagsterInstance
-) -> None:
+def test_every_bad_table_is_reported_and_the_current_tables_stay(settings: Settings, instance: DagsterInstance) -> None:
     """Dagster's UI renders descriptions as Markdown, and its browser would send the request of an image."""
     folder, image = land_plain_batch(settings), "![i](/graphql?query=mutation)"
-    run(settings, ephemeral)
+    run(settings, instance)
     current, digest = os.readlink(settings.source_tables_dir / "current"), sha256(current_file(settings, "tickets"))
     bad = {"bands", "tickets"}
     for table in bad:
         with (folder / f"{table}.csv").open("a") as stream:
             stream.write(f"{image},1,1\n")
-    result = run(settings, ephemeral)
+    result = run(settings, instance)
     assert not result.success
     assert {table for table in SOURCE_TABLES if not check(result, table).passed} == bad
     for table in bad:
@@ -138,12 +136,12 @@ def test_every_bad_table_is_reported_and_the_current_tables_stay(
 
 
 @pytest.mark.parametrize("row", ["{},{}\n", "{},,{}\n"], ids=["good rows", "shifted columns"])
-def test_a_run_shows_no_name_of_a_buyer(row: str, settings: Settings, ephemeral: DagsterInstance) -> None:
+def test_a_run_shows_no_name_of_a_buyer(row: str, settings: Settings, instance: DagsterInstance) -> None:
     """Logs, errors, check results and metadata are kept for years. The owner alone can read a failed run's files."""
     people = land_plain_batch(settings) / "people.csv"
     people.write_text("id,name\n" + "".join(row.format(number, name) for number, name in enumerate(BUYERS)))
-    result = run(settings, ephemeral, source_row_counts)
-    events = ephemeral.all_logs(result.run_id)
+    result = run(settings, instance, source_row_counts)
+    events = instance.all_logs(result.run_id)
     assert result.success is (row == "{},{}\n")
     assert len(events) > 20
     assert names_in(*(event.to_json() for event in events), *map(str, events)) == set()
@@ -154,36 +152,36 @@ def test_a_run_shows_no_name_of_a_buyer(row: str, settings: Settings, ephemeral:
 
 
 def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
-    landed: Settings, ephemeral: DagsterInstance
+    landed: Settings, instance: DagsterInstance
 ) -> None:
     """The metadata separates the rows of the newest batch from those of the table."""
 
     def rows() -> dict[str, list[Any]]:
         return {table: pq.read_table(current_file(landed, table)).sort_by("id").to_pylist() for table in SOURCE_TABLES}
 
-    before = metadata_of(run(landed, ephemeral))["tickets"]
+    before = metadata_of(run(landed, instance))["tickets"]
     land_increment(landed)
-    after = metadata_of(run(landed, ephemeral))["tickets"]
+    after = metadata_of(run(landed, instance))["tickets"]
     assert (before["batch_id"], after["batch_id"]) == ("first", "second")
     assert 0 < after["rows_of_batch"] < before["dagster/row_count"]
     assert after["dagster/row_count"] == before["dagster/row_count"] + after["rows_of_batch"]
     one_by_one = rows()
     shutil.rmtree(landed.source_tables_dir)
-    assert run(landed, ephemeral).success
+    assert run(landed, instance).success
     assert rows() == one_by_one
 
 
-def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, ephemeral: DagsterInstance) -> None:
+def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, instance: DagsterInstance) -> None:
     """Many people see this first after cloning the repository."""
-    message = error_of(run(settings, ephemeral))
+    message = error_of(run(settings, instance))
     assert f"No complete full export batch in {settings.exports_dir}" in message
     assert "Put the files of all tables" in message
 
 
 def test_a_file_that_cannot_be_written_is_one_error_with_what_to_do(
-    landed: Settings, ephemeral: DagsterInstance
+    landed: Settings, instance: DagsterInstance
 ) -> None:
     landed.source_tables_dir.mkdir()
     (landed.source_tables_dir / REJECTS).touch()
-    message = error_of(run(landed, ephemeral))
+    message = error_of(run(landed, instance))
     assert f"The source tables in {landed.source_tables_dir} cannot be made: [Errno 20] Not a directory: '" in message

@@ -13,8 +13,9 @@ from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
+from landing_zones import chain_at
 from refreshes import LATER, copy_installation, festival_settings, land_batch, land_increment, sha256
-from source_tables.landing import convert, newest_chain
+from source_tables.landing import convert
 
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
@@ -61,7 +62,7 @@ def converted(settings: Settings, converted_template: Path) -> Settings:
 
 
 def test_current_describes_its_batches_and_its_one_file_per_table(converted: Settings) -> None:
-    chain, wanted = read_current(converted.source_tables_dir), newest_chain(converted)
+    chain, wanted = read_current(converted.source_tables_dir), chain_at(converted.exports_dir)
     folder = current_folder(converted)
     assert folder == converted.source_tables_dir / wanted.digest
     assert {path.name for path in folder.iterdir()} == set(folder_files())
@@ -113,7 +114,7 @@ def test_an_increment_links_the_tables_that_did_not_change(converted: Settings) 
     second = current_folder(converted)
     assert sha256(first / "tickets.parquet") == tickets
     linked = {table for table in SOURCE_TABLES if (second / f"{table}.parquet").samefile(first / f"{table}.parquet")}
-    changed = {table for table in SOURCE_TABLES if newest_chain(converted).newest.tables[table].rows}
+    changed = {table for table in SOURCE_TABLES if chain_at(converted.exports_dir).newest.tables[table].rows}
     assert linked == set(SOURCE_TABLES) - changed
     assert "tickets" in changed
     assert "venues" in linked
@@ -167,7 +168,7 @@ def test_what_a_killed_refresh_or_a_copy_left_is_removed(converted: Settings) ->
     (folder / "current").unlink()
     shutil.copytree(first, folder / "current")
     land_batch(converted, "second", exported_at=LATER, seed=21)
-    digest = newest_chain(converted).digest
+    digest = chain_at(converted.exports_dir).digest
     for name in (digest, "0" * 64):
         (folder / f"{name}.unfinished" / "tickets.parts").mkdir(parents=True)
         (folder / f"{name}.unfinished" / "bands.parquet").write_bytes(b"half a file")

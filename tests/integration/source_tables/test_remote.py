@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from landing_zones import chain_at
 from object_storage import remote_settings
 from refreshes import WEEKS_LATER, festival_settings, land_batch, land_increment, land_plain_batch, sha256
-from source_tables.landing import convert, newest_chain
+from source_tables.landing import convert
 
 from acl_assets.landing_zone.s3_store import land_remotely
 from acl_assets.settings import Settings
@@ -80,7 +81,7 @@ def test_a_pointer_that_leads_elsewhere_is_not_followed(remote: Settings, tmp_pa
     folder = tmp_path / "other" / "source_tables"
     for text in (b"../../../elsewhere", b"0" * 64, b"\xff" * 64, b"a" * 100_000):
         write_file(f"{remote.source_tables_url}/{CURRENT}", text)
-        fetch_prefix(str(remote.source_tables_url), folder, newest_chain(remote), held=0)
+        fetch_prefix(str(remote.source_tables_url), folder, chain_at(remote.exports_dir), held=0)
         assert not folder.exists()
     convert(remote)
     assert read_file(f"{remote.source_tables_url}/{CURRENT}", 1_000) == chain.digest.encode()

@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from landing_zones import chain_at
 
-from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import FolderLandingZone
 from acl_assets.landing_zone.manifest import ExportBatch, ManifestFile, ManifestTable, describe_file
-from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 from acl_assets.source_tables.conversion import MadeTable, convert_chain, make_table
@@ -39,15 +38,10 @@ def names_in(*texts: str) -> set[str]:
     }
 
 
-def newest_chain(settings: Settings) -> BatchChain:
-    """Return the newest batch chain of an installation's landing zone."""
-    return resolve_chain(list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds))
-
-
 def convert(settings: Settings) -> tuple[ConvertedChain, list[str]]:
     """Convert the newest chain of the landing zone; return what is current now, and what was logged."""
     messages: list[str] = []
-    converted, _ = convert_chain(settings, newest_chain(settings), log=messages.append, warn=messages.append)
+    converted, _ = convert_chain(settings, chain_at(settings.exports_dir), log=messages.append, warn=messages.append)
     return converted, messages
 
 
@@ -90,7 +84,7 @@ class Landing:
     def make(self, log: Callable[[str], None] = lambda message: None) -> MadeTable:
         """Make the table of all batches."""
         rejects = RejectLog(self.table, self.rejects_file)
-        return make_table(rejects, FolderLandingZone(self.zone), tuple(self.batches), self.target, log)
+        return make_table(rejects, FolderLandingZone(str(self.zone)), tuple(self.batches), self.target, log)
 
     def convert(self, files: Mapping[str, bytes], **options: Any) -> MadeTable:
         """Land one batch of these files and make the table of it."""

@@ -119,7 +119,7 @@ def test_plain_batch_of_the_future_is_skipped_and_named_with_its_date(
 ) -> None:
     """Some file systems store times that no calendar has."""
     zone.land_plain("plain")
-    (plain,) = FolderLandingZone(zone.folder).entries()
+    (plain,) = FolderLandingZone(str(zone.folder)).entries()
     changed = replace(plain, files=dict.fromkeys(plain.files, StoredFile(3, int(second * 1e9))))
     monkeypatch.setattr(FolderLandingZone, "entries", lambda zone: iter([changed]))
     assert f"the time of its newest file is {year}-" in zone.settled().skipped["plain"]

@@ -65,7 +65,7 @@ def test_manifest_that_cannot_be_opened_is_skipped(zone: FolderZone, monkeypatch
     """Opening a pipe in its place must not wait for somebody who writes."""
     zone.land("good")
     manifest = land_bad(zone)
-    entries = list(FolderLandingZone(zone.folder).entries())
+    entries = list(FolderLandingZone(str(zone.folder)).entries())
     turn_into_fifo(manifest)
     monkeypatch.setattr(FolderLandingZone, "entries", lambda zone: iter(entries))
     assert zone.ids() == ["good"]

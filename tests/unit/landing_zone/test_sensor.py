@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,9 +52,8 @@ class Ticks:
 
 
 @pytest.fixture
-def ticks(settings: Settings) -> Iterator[Ticks]:
-    with DagsterInstance.ephemeral() as instance:
-        yield Ticks(settings, instance)
+def ticks(settings: Settings, instance: DagsterInstance) -> Ticks:
+    return Ticks(settings, instance)
 
 
 def test_batch_is_requested_once_and_the_cursor_holds_no_time(ticks: Ticks) -> None:

@@ -8,11 +8,10 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 import pytest
+from landing_zones import chain_at
 
-from acl_assets.landing_zone.batches import list_batches, resolve_chain
 from acl_assets.landing_zone.folder_store import open_verified
-from acl_assets.landing_zone.manifest import BatchError, ExportBatch
-from acl_assets.landing_zone.store import landing_zone_at
+from acl_assets.landing_zone.manifest import BatchError
 from acl_assets.simulator.batch import (
     BATCH_FORMATS,
     BatchFormat,
@@ -45,10 +44,6 @@ def read_with_duckdb(folder: Path, table: str) -> list[tuple[object, ...]]:
         return connection.execute(f"from {source} order by id").fetchall()
 
 
-def landed_batch(exports_dir: Path) -> ExportBatch:
-    return resolve_chain(list_batches(landing_zone_at(exports_dir), settle_seconds=0)).newest
-
-
 @pytest.mark.parametrize("batch_format", [*BATCH_FORMATS, "plain"])
 def test_every_format_holds_the_same_rows_and_a_true_manifest(
     history: TicketingHistory, batch_format: BatchFormat | Literal["plain"], tmp_path: Path
@@ -59,7 +54,7 @@ def test_every_format_holds_the_same_rows_and_a_true_manifest(
         return write_batch(exports_dir, "batch", history, batch_format)
 
     folder, again = write(tmp_path), write(tmp_path / "again")
-    batch = landed_batch(tmp_path)
+    batch = chain_at(tmp_path).newest
     assert (batch.batch_id, batch.kind, batch.exported_at) == ("batch", "full", history.exported_at)
     assert batch.has_manifest is (batch_format != "plain")
     for name, table in batch.tables.items():
@@ -113,7 +108,7 @@ def test_incremental_batch_holds_what_is_new_or_changed_and_counts_the_rest(tmp_
             assert len(read_with_duckdb(second, table)) == len(expected) - len(read_with_duckdb(first, table)) + 1
             totals = len(expected), {"price": sum(row[1] for row in expected.values())}
         assert merged == expected, table
-    batch = landed_batch(tmp_path)
+    batch = chain_at(tmp_path).newest
     assert batch.continues_from is not None
     assert batch.continues_from.batch_id == "first"
     assert (batch.tables["tickets"].rows_at_source, batch.tables["tickets"].sums_at_source) == totals
