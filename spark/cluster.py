@@ -183,7 +183,7 @@ def _locked(folder: Path) -> Iterator[None]:
             stack.enter_context(held_lock(folder / "cluster.lock"))
         except LockHeldError as error:
             raise SparkClusterError(
-                f"The cluster of {folder} runs already, in process {error.holder}. Use it, or stop it with: make "
+                f"The cluster of {folder} runs already, in process {error}. Use it, or stop it with: make "
                 "spark-cluster-stop"
             ) from None
         yield

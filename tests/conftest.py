@@ -6,17 +6,19 @@ import faulthandler
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import fsspec
 import pytest
 import sharing
 from browser import browser, open_page
 from dagster import DagsterInstance
 from hypothesis import settings as hypothesis_settings
 from landing_zones import zone
-from object_storage import credentials, make_bucket, start_s3
+from object_storage import credentials, start_s3
 from postgres import QUICK, database, execute, server_folder
 from refreshes import (
     SMALL,
@@ -118,8 +120,10 @@ def s3_address() -> str:
 @pytest.fixture
 def bucket(s3_address: str) -> Iterator[str]:
     """The URL of an empty bucket of the test's own, with credentials for it in the environment."""
+    url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
     with credentials(s3_address):
-        yield make_bucket()
+        fsspec.filesystem("s3").mkdir(url)
+        yield url
 
 
 @pytest.fixture

@@ -55,8 +55,7 @@ def only_extract(settings: Settings) -> Iterator[None]:
             yield
     except LockHeldError as error:
         raise ExtractionError(
-            f"Another extract into {folder} is running (process {error.holder} holds {lock_file}). Let it end, or end "
-            "it."
+            f"Another extract into {folder} is running (process {error} holds {lock_file}). Let it end, or end it."
         ) from None
     except OSError as error:
         free = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB are free there)" if folder.is_dir() else ""

@@ -94,7 +94,7 @@ def _locked_home(settings: Settings) -> Iterator[Path]:
             yield home
     except LockHeldError as error:
         raise SupersetError(
-            f"The Superset of {home} runs already, in process {error.holder}. Use it, or run: make superset-stop"
+            f"The Superset of {home} runs already, in process {error}. Use it, or run: make superset-stop"
         ) from None
 
 

@@ -12,11 +12,7 @@ from filelock import FileLock, Timeout
 
 
 class LockHeldError(Exception):
-    """Another process holds the lock; `holder` is the text it wrote, empty while it has not yet written it."""
-
-    def __init__(self, holder: str) -> None:
-        super().__init__(holder)
-        self.holder = holder
+    """Another process holds the lock; the message is the text it wrote, empty while it has not yet written it."""
 
 
 def acquire_lock(lock_file: Path, holder: str, seconds: float = 0.0) -> FileLock:
@@ -61,7 +57,7 @@ def end_holder(lock_file: Path, seconds: float) -> bool:
     except LockHeldError as error:
         # The holder may have ended since.
         with suppress(ProcessLookupError, ValueError):
-            os.kill(int(error.holder), signal.SIGTERM)
+            os.kill(int(str(error)), signal.SIGTERM)
     else:
         return False
     try:

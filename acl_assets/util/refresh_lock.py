@@ -39,7 +39,7 @@ class RefreshLock(ConfigurableResource[Any]):
             try:
                 self._lock = acquire_lock(Path(self.lock_file), f"run {run_id}, process {os.getpid()}", wait)
             except LockHeldError as error:
-                holder = error.holder or "another process"
+                holder = str(error) or "another process"
                 wait = min(_REPORT_EVERY_SECONDS, deadline - time.monotonic())
                 if wait <= 0:
                     raise RefreshLockTimeoutError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,11 @@ def hours(number: float) -> datetime:
     return EXPORTED_AT + timedelta(hours=number)
 
 
+@dataclass
 class FolderZone:
     """A landing zone in a folder of this machine, to which batches can be added."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     def land(
         self, batch_id: str, exported_at: datetime = EXPORTED_AT, content: str = "id\n", after: str | None = None

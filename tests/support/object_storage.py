@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
 import pytest
 import requests
 from fsspec import get_filesystem_class
@@ -52,13 +50,6 @@ def credentials(address: str, **variables: str | None) -> Iterator[None]:
             yield
         finally:
             forget_clients()
-
-
-def make_bucket() -> str:
-    """Make a bucket nobody else has, and return its URL."""
-    url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
-    fsspec.filesystem("s3").mkdir(url)
-    return url
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,12 +25,9 @@ QUICK: Mapping[str, str] = {
 @contextmanager
 def server_folder() -> Iterator[Path]:
     """A short-lived folder that every user can enter, as the server's does when the tests run as root."""
-    folder = Path(tempfile.mkdtemp(prefix="acl-server-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="acl-server-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @contextmanager

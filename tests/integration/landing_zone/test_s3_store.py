@@ -34,10 +34,6 @@ def listing(exports_url: str, settle_seconds: float = 0.0) -> Listing:
     return list_batches(landing_zone_at(exports_url), settle_seconds)
 
 
-def newest(exports_url: str) -> ExportBatch:
-    return chain_at(exports_url).newest
-
-
 def read_verified(exports_url: str, batch: ExportBatch, scratch: Path) -> bytes:
     """Return the verified content of the file of bands, as a refresh reads it."""
     (file,) = batch.tables["bands"].files
@@ -54,7 +50,7 @@ def test_landed_batch_is_read_and_has_the_digest_of_the_same_batch_in_a_folder(
 ) -> None:
     """The digest names the content, wherever it lies; copies exist while they are used."""
     assert land_remotely(first, exports_url) == f"{exports_url}/first"
-    landed, here = newest(exports_url), zone.chain().newest
+    landed, here = chain_at(exports_url).newest, zone.chain().newest
     assert (landed.digest, landed.tables) == (here.digest, here.tables)
     assert landed.folder == f"{exports_url}/first"
     assert read_verified(exports_url, landed, tmp_path / "scratch") == b"id\n1\n"
@@ -82,7 +78,7 @@ def test_plain_files_are_a_batch_once_they_are_complete_and_settled(
     assert "neither manifest.json nor files of tickets" in listing(exports_url).skipped["plain"]
     write_file(f"{exports_url}/plain/tickets.csv", b"id\n")
     assert "must be unchanged for 3600 s" in listing(exports_url, settle_seconds=3600).skipped["plain"]
-    batch = newest(exports_url)
+    batch = chain_at(exports_url).newest
     assert read_verified(exports_url, batch, tmp_path / "scratch") == b"id\n"
     # Sizes and times are all that is known of the files, so new ones are another batch.
     write_file(f"{exports_url}/plain/bands.csv", b"id\n5000\n")
@@ -94,7 +90,7 @@ def test_hidden_folders_are_ignored_and_other_objects_are_named(exports_url: str
     for path in ("_hidden/manifest.json", "manifest.json", "deep/er/manifest.json", "a.txt"):
         write_file(f"{exports_url}/{path}", b"{")
     land_remotely(first, exports_url)
-    assert newest(exports_url).batch_id == "first"
+    assert chain_at(exports_url).newest.batch_id == "first"
     skipped = listing(exports_url).skipped
     assert sorted(skipped) == ["deep", "manifest.json"]
     assert "found instead: er (not a regular file)" in skipped["deep"]
@@ -105,7 +101,7 @@ def test_broken_manifest_fails_the_refresh(exports_url: str, first: Path) -> Non
     for content in (bytes((16 << 20) + 1), b""):
         write_file(f"{exports_url}/bad/manifest.json", content)
         with pytest.raises(BatchError, match=rf"^{exports_url}/bad/manifest\.json: "):
-            newest(exports_url)
+            chain_at(exports_url)
 
 
 def test_unreadable_manifest_stops_no_other_batch_and_a_silent_server_stops_all(
@@ -123,11 +119,11 @@ def test_unreadable_manifest_stops_no_other_batch_and_a_silent_server_stops_all(
     land_remotely(first, exports_url)
     write_file(f"{exports_url}/bad/manifest.json", b"{}")
     cause: OSError = PermissionError("Access Denied")
-    assert newest(exports_url).batch_id == "first"
+    assert chain_at(exports_url).newest.batch_id == "first"
     assert "cannot be read (Access Denied)" in listing(exports_url).skipped["bad"]
     cause = ConnectionError("no route")
     with pytest.raises(ObjectStorageError):
-        newest(exports_url)
+        chain_at(exports_url)
 
 
 def test_interrupted_upload_is_no_batch_and_leaves_nothing(

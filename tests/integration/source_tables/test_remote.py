@@ -36,11 +36,6 @@ def kept(settings: Settings) -> dict[str, int]:
     return {path: file.size for path, file in list_files(str(settings.source_tables_url)).items()}
 
 
-def remove_exports(settings: Settings) -> None:
-    """Remove the files of the batch `first`, so that a machine that converts it fails."""
-    remove(f"{settings.exports_dir}/first/{table}.parquet" for table in SOURCE_TABLES)
-
-
 def test_plain_files_give_the_tables_they_give_on_this_machine(bucket: str, tmp_path: Path, first_batch: Path) -> None:
     """They are verified by the times of their objects."""
     settings = remote_settings(tmp_path / "data", f"{bucket}/acl")
@@ -58,7 +53,7 @@ def test_another_machine_fetches_what_was_converted_and_adds_an_increment(remote
     assert read_file(f"{remote.source_tables_url}/{CURRENT}", 1_000) == chain.digest.encode()
     sent = {f"{chain.digest}/{file.name}": file.stat().st_size for file in folder.iterdir()}
     assert kept(remote) == {CURRENT: 64, **sent}
-    remove_exports(remote)
+    remove(f"{remote.exports_dir}/first/{table}.parquet" for table in SOURCE_TABLES)
     other = remote.with_changes(data_dir=tmp_path / "other")
     assert convert(other)[0] == chain
     for table in SOURCE_TABLES:

@@ -68,16 +68,6 @@ def test_reads_what_the_contract_allows(content: bytes, rows: list[Row], path: P
     assert read(path, content) == (rows, [])
 
 
-def test_rejects_numbers_that_are_not_in_plain_digits(path: Path) -> None:
-    """Lenient parsers round 24.99 to 25 and read 0x1F as 31, 1e2 as 100 and 1_000 as 1000."""
-    numbers = ["24.99", "1e2", "0x1F", "1_000", '"1,000"', " 5", "007", '""', "NULL", "٣", "2147483648"]
-    _, rejects = read(path, HEADER + b"1,fine,\n" + "".join(f"{number},b,\n" for number in numbers).encode())
-    texts = [number.strip('"') for number in numbers]
-    assert [(reject.line, reject.text) for reject in rejects] == list(enumerate(texts, start=3))
-    reason = "is not a whole number of 32 bits in plain digits, such as 25 or -3"
-    assert {(reject.file, reject.column, reject.reason) for reject in rejects} == {("visits.csv", "id", reason)}
-
-
 ACCEPTED_INSTANTS = {
     "2021-10-01 19:30:00+00": "2021-10-01T19:30:00+00:00",
     "2021-10-01T19:30:00Z": "2021-10-01T19:30:00+00:00",
@@ -99,14 +89,25 @@ def test_reads_timestamps_with_any_offset(path: Path) -> None:
     assert read(path, HEADER + body.encode())[0] == [(1, None, instant) for instant in instants.values()]
 
 
-def test_rejects_timestamps_without_a_date_a_time_and_an_offset(path: Path) -> None:
-    instants = ["2021-10-01 19:30:00", "10/01/2021 19:30:00+00", "2021-10-01 19:30:00 GMT", "1633116600"]
-    instants += ["2021-10-01 19:30:00.1234567+00", "2021-02-30 19:30:00+00", "2021-10-01 19:30:00+24"]
-    instants += ["0001-01-01 00:00:00+05", "12021-10-01 19:30:00+00", "infinity"]
-    body = "".join(f"2,b,{text}\n" for text in instants)
-    _, rejects = read(path, HEADER + b"1,fine,2021-10-01 19:30:00+00\n" + body.encode())
-    assert [(reject.line, reject.text) for reject in rejects] == list(enumerate(instants, start=3))
-    assert all(reject.column == "at" and "with an offset from UTC" in reject.reason for reject in rejects)
+NUMBERS = ["24.99", "1e2", "0x1F", "1_000", '"1,000"', " 5", "007", '""', "NULL", "٣", "2147483648"]
+INSTANTS = ["2021-10-01 19:30:00", "10/01/2021 19:30:00+00", "2021-10-01 19:30:00 GMT", "1633116600"]
+INSTANTS += ["2021-10-01 19:30:00.1234567+00", "2021-02-30 19:30:00+00", "2021-10-01 19:30:00+24"]
+INSTANTS += ["0001-01-01 00:00:00+05", "12021-10-01 19:30:00+00", "infinity"]
+
+
+@pytest.mark.parametrize(
+    ("column", "line", "texts", "reason"),
+    [
+        ("id", "{},b,\n", NUMBERS, "is not a whole number of 32 bits in plain digits, such as 25 or -3"),
+        ("at", "2,b,{}\n", INSTANTS, "is not an instant of the years 1 to 9999 with an offset from UTC"),
+    ],
+)
+def test_rejects_what_lenient_parsers_change(column: str, line: str, texts: list[str], reason: str, path: Path) -> None:
+    """They round 24.99 to 25, read 0x1F as 31, 1e2 as 100 and 1_000 as 1000, and take any time zone."""
+    _, rejects = read(path, HEADER + b"1,fine,2021-10-01 19:30:00+00\n" + "".join(map(line.format, texts)).encode())
+    found = [(reject.file, reject.line, reject.column, reject.text) for reject in rejects]
+    assert found == [("visits.csv", number, column, text.strip('"')) for number, text in enumerate(texts, start=3)]
+    assert all(reject.reason.startswith(reason) for reject in rejects)
 
 
 def test_rejects_texts_that_are_not_utf_8(path: Path) -> None:
