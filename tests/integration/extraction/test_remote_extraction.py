@@ -11,7 +11,7 @@ from acl_assets.landing_zone.batches import list_batches
 from acl_assets.landing_zone.manifest import begin_batch
 from acl_assets.landing_zone.store import landing_zone_at
 from acl_assets.settings import Settings
-from acl_assets.util.object_storage import list_files, write_file
+from acl_assets.util.object_storage import list_files, remove, write_file
 
 pytestmark = pytest.mark.server
 
@@ -37,6 +37,9 @@ def test_batches_are_landed_and_what_killed_extracts_left_is_removed(remote: Set
     assert [header.found.batch_id for header in listing.headers] == [full.batch_id, changes.batch_id]
     assert (listing.broken, listing.skipped) == ((), {})
     assert [path.name for path in remote.extracts_dir.iterdir()] == [".extract.lock"]
+    remove([f"{full.folder}/bands.parquet"])
+    execute(ticketing_dsn, "insert into bands (name, fee) values ('Later', 1)")
+    assert "landed files of bands cannot be read" in str(extract(remote).full_because)
     execute(ticketing_dsn, "delete from bands where id not in (select band_id from performances)")
     assert "rows of bands have been deleted" in str(extract(remote).full_because)
 
