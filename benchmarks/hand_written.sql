@@ -477,6 +477,7 @@ venues as (
         coalesce(array_to_string(
             (list(band_name order by p_top_group desc, p_best desc, band_id) filter (is_named))[:8], '; '
         ), '') as band_names,
+        band_names || if(bands > 8, format(' and {} more', bands - 8), '') as named_bands,
         max(p_best) as highest_p_best
     from named
     group by all
@@ -485,12 +486,12 @@ select
     venue_rank, venue_id, venue_name, verdict, bands, band_names, highest_p_best, case verdict
         when 'must invite' then 'Invite ' || band_names || ': the chance that no other band sells more here is '
             || if(highest_p_best >= 0.995, 'over 99', cast(cast(round(100 * highest_p_best) as int) as varchar)) || ' %.'
-        when 'near-equals' then bands || ' bands share the lead, so any of them will do: ' || band_names || '.'
+        when 'near-equals' then bands || ' bands share the lead, so any of them will do: ' || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'
         else 'The records cannot tell the ' || all_bands
             || ' bands apart; more performances of the leaders would.'
-            || if(bands > 0, ' Safe to invite: ' || band_names || '.', ' None is safe to invite yet.')
+            || if(bands > 0, ' Safe to invite: ' || named_bands || '.', ' None is safe to invite yet.')
     end as sentence
 from venues;
 

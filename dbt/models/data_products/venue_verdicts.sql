@@ -1,3 +1,5 @@
+{%- set most_named = 8 -%}
+
 with
 
 bands as (
@@ -39,9 +41,19 @@ venues as (
         count(*) as all_bands,
         cast(sum(case when is_named then 1 else 0 end) as bigint) as bands,
         max(p_best) as highest_p_best,
-        {{ joined_names('band_name', 'case when is_named then place end', 8) }} as band_names
+        {{ joined_names('band_name', 'case when is_named then place end', most_named) }} as band_names
     from placed_bands
     group by venue_rank, venue_id, venue_name, venue_verdict
+),
+
+counted_venues as (
+    select
+        *,
+        band_names || case
+            when bands > {{ most_named }} then ' and ' || cast(bands - {{ most_named }} as string) || ' more'
+            else ''
+        end as named_bands
+    from venues
 )
 
 select
@@ -61,12 +73,12 @@ select
                     else cast(cast(round(100 * highest_p_best) as int) as string)
                 end || ' %.'
         when 'near-equals'
-            then cast(bands as string) || ' bands share the lead, so any of them will do: ' || band_names || '.'
+            then cast(bands as string) || ' bands share the lead, so any of them will do: ' || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'
         else
             'The records cannot tell the ' || cast(all_bands as string)
             || ' bands apart; more performances of the leaders would.'
-            || case when bands > 0 then ' Safe to invite: ' || band_names || '.' else ' None is safe to invite yet.' end
+            || case when bands > 0 then ' Safe to invite: ' || named_bands || '.' else ' None is safe to invite yet.' end
     end as sentence
-from venues
+from counted_venues
