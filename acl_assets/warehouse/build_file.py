@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from acl_assets.settings import Settings
 from acl_assets.util.atomic_write import write_atomically
 
+MIXED_STATES = (
+    "Only some models are selected, and the source tables have moved on since the published ones were: together they "
+    "would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
+)
+
 
 class BuildError(Exception):
     """The models cannot be built, copied or published; the message says why and what to do."""

@@ -15,7 +15,7 @@ from acl_assets.source_tables.current_state import DamagedStateError, read_curre
 from acl_assets.util.locks import held_lock
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import selected_assets
-from acl_assets.warehouse.build_file import BuildError, BuildRecord, begin_build
+from acl_assets.warehouse.build_file import MIXED_STATES, BuildError, BuildRecord, begin_build
 from acl_assets.warehouse.dbt_events import DbtEvent, described_events
 from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment
 from acl_assets.warehouse.engine import Engine
@@ -100,6 +100,11 @@ def _begin_build(
         context.log.warning(str(error))
     try:
         state = read_current(settings.source_tables_dir).digest
+        is_mixed = not complete and published_state not in (None, state)
+        checked = {check.asset_key for check in context.selected_asset_check_keys}
+        if is_mixed and any(models.asset_deps[model] - models.keys for model in (selected | checked) & models.keys):
+            # Checks would compare models of one state with models or source tables of another.
+            raise BuildError(MIXED_STATES)
         engine.begin_build(complete=complete)
         record = BuildRecord(
             run_id=context.run.run_id,

@@ -17,7 +17,7 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import ConvertedChain, DamagedStateError, read_current
 from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.util.sql import qualified_name, quoted_text
-from acl_assets.warehouse.build_file import BuildError, BuildRecord
+from acl_assets.warehouse.build_file import MIXED_STATES, BuildError, BuildRecord
 from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
 
 CheckName = tuple[str, str]
@@ -107,10 +107,7 @@ def require_publishable(
             "this build. Refresh again."
         )
     if not record.complete and record.published_state != record.state:
-        raise BuildError(
-            "Only some models were built, and the source tables have moved on since the published ones were: together "
-            "they would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
-        )
+        raise BuildError(MIXED_STATES)
     newest = {(result.asset_key, result.check_name): result for result in results}
     if missing := sorted(set(required) - newest.keys()):
         raise BuildError(
