@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,8 @@ from acl_assets.warehouse.project import relation_name
 
 _SHOWN_ROWS = 10
 _PREVIEWED = (f"{DATA_PRODUCTS_PREFIX}.", f"{STAR_SCHEMA_PREFIX}.dim_")
+# dbt's lines of progress, such as "8 of 9 ERROR creating ... in 0.47s", differ in runs that fail for the same reason.
+_PROGRESS = re.compile(r"^\d+ of \d+ .*\n+", re.MULTILINE)
 DbtEvent = Output[Any] | AssetMaterialization | AssetObservation | AssetCheckResult | AssetCheckEvaluation
 
 
@@ -80,15 +83,18 @@ def described_events(
 
 def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult], dagster_url: str) -> Failure:
     links: dict[str, MetadataValue[Any]] = {}
-    for result in failed:
+    # Tests end in no certain order.
+    for result in sorted(failed, key=lambda result: str(result.check_name)):
         if result.asset_key and result.severity is AssetCheckSeverity.ERROR:
             asset, rows = result.asset_key.to_user_string(), result.metadata.get("dagster_dbt/failed_row_count")
             check = f"{asset}: {result.check_name}{f' (failing rows: {rows.value})' if rows else ''}"
             page = f"{dagster_url}/assets/{asset}?view=checks&checkDetail={result.check_name}"
             links[check] = MetadataValue.url(page)
-    reported = without_colours(str(error.description))
+    # dagster-dbt writes its command before dbt's errors.
+    errors = without_colours(str(error.description)).rpartition("Errors parsed from dbt logs:\n\n")[2]
+    reported = _PROGRESS.sub("", errors)
     if not links:
-        return Failure(reported, allow_retries=False)
+        return Failure(f"dbt failed; all of its output is in the logs of this step.\n\n{reported}", allow_retries=False)
     return Failure(
         f"Blocking checks failed: {', '.join(links)}. The links below lead to their failing rows. Correct the export "
         f"or the models and refresh again.\n\n{reported}",

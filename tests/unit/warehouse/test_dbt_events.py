@@ -31,15 +31,19 @@ MANIFEST = {
 
 
 def failing_dbt() -> Iterator[Output[Any] | AssetCheckResult]:
-    """The events of a dbt process that builds a model, finds a failing row and fails."""
+    """The events of a dbt process that builds a model, finds failing rows twice and fails."""
     yield Output(None, output_name="dim_bands", metadata={"unique_id": "model.bands"})
-    yield AssetCheckResult(
-        passed=False,
-        asset_key=AssetKey(["star_schema", "dim_bands"]),
-        check_name="bands_have_names",
-        metadata={"unique_id": "test.bands", "dagster_dbt/failed_row_count": 7},
+    for name in ("bands_have_names", "bands_have_fees"):
+        yield AssetCheckResult(
+            passed=False,
+            asset_key=AssetKey(["star_schema", "dim_bands"]),
+            check_name=name,
+            metadata={"unique_id": "test.bands", "dagster_dbt/failed_row_count": 7},
+        )
+    raise DagsterDbtCliRuntimeError(
+        "The command failed.\n\nErrors parsed from dbt logs:\n\n"
+        "8 of 9 FAIL 7 bands_have_names .. [\x1b[31mFAIL 7\x1b[0m in 0.47s]\n\ndbt says \x1b[31mwhy\x1b[0m it failed"
     )
-    raise DagsterDbtCliRuntimeError("dbt says \x1b[31mwhy\x1b[0m it failed")
 
 
 class GoneEngine(DuckDBEngine):
@@ -52,7 +56,7 @@ class GoneEngine(DuckDBEngine):
 def test_failure_links_to_the_failed_checks_also_when_the_results_cannot_be_copied(settings: Settings) -> None:
     """People look for the rows that failed; dbt's message names files of compiled SQL, in colours.
 
-    Models that cannot be copied are not called built.
+    Models that cannot be copied are not called built. The text is the same when the run fails again.
     """
     log: list[str] = []
     context = cast(AssetExecutionContext, SimpleNamespace(log=SimpleNamespace(warning=log.append)))
@@ -61,14 +65,19 @@ def test_failure_links_to_the_failed_checks_also_when_the_results_cannot_be_copi
     )
     settings = settings.with_changes(dagster_url="https://dagster.example.org/")
     events: list[Any] = []
-    with pytest.raises(Failure, match="dbt says why it failed") as raised:
+    with pytest.raises(Failure) as raised:
         events.extend(described_events(context, GoneEngine(settings), MANIFEST, invocation))
-    assert [event.check_name for event in events] == ["bands_have_names"]
+    assert [event.check_name for event in events] == ["bands_have_names", "bands_have_fees"]
     assert log == ["What dbt had built when it failed was not copied from duckdb: the engine is gone"]
-    assert "star_schema/dim_bands: bands_have_names (failing rows: 7)" in str(raised.value.description)
+    names = [f"star_schema/dim_bands: {name} (failing rows: 7)" for name in ("bands_have_fees", "bands_have_names")]
+    assert raised.value.description == (
+        f"Blocking checks failed: {', '.join(names)}. The links below lead to their failing rows. Correct the export "
+        "or the models and refresh again.\n\ndbt says why it failed"
+    )
+    page = "https://dagster.example.org/assets/star_schema/dim_bands?view=checks&checkDetail="
     assert {name: link.value for name, link in raised.value.metadata.items()} == {
-        "star_schema/dim_bands: bands_have_names (failing rows: 7)": "https://dagster.example.org/assets/star_schema/dim_bands"
-        "?view=checks&checkDetail=bands_have_names"
+        names[0]: f"{page}bands_have_fees",
+        names[1]: f"{page}bands_have_names",
     }
 
 
