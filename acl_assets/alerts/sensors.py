@@ -50,25 +50,25 @@ def build_alert_sensors(settings: Settings) -> list[SensorDefinition]:
     if settings.alert_urls is None:
         return []
     # Only installations that send alerts load the library.
-    from acl_assets.util.notifications import kind_of, services_at
+    from acl_assets.util.notifications import services_at
 
     names: Counter[str] = Counter()
     sensors = []
     for service in services_at(settings.alert_urls.get_secret_value()):
-        name = "alerts_to_" + re.sub(r"\W+", "_", kind_of(service).lower()).strip("_")
+        name = "alerts_to_" + re.sub(r"\W+", "_", str(service.service_name).lower()).strip("_")
         names[name] += 1
         sensors.append(_alert_sensor(f"{name}_{names[name]}" if names[name] > 1 else name, service, settings))
     return sensors
 
 
 def _alert_sensor(name: str, service: NotifyBase, settings: Settings) -> SensorDefinition:
-    from acl_assets.util.notifications import kind_of, send
+    from acl_assets.util.notifications import send
 
     @sensor(
         name=name,
         default_status=DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description=f"Sends failed runs and failed checks to {kind_of(service)}, once until they pass or change.",
+        description=f"Sends failed runs and failed checks to {service.service_name}, once until they pass or change.",
     )
     def alert_sensor(context: SensorEvaluationContext) -> SensorResult:
         """Send at most one message per tick: a failed delivery keeps the cursor, so nothing is lost or repeated."""

@@ -38,11 +38,6 @@ def services_at(addresses: str) -> list[NotifyBase]:
     return services
 
 
-def kind_of(service: NotifyBase) -> str:
-    """Return the kind of a service, such as Slack or E-Mail."""
-    return str(service.service_name)
-
-
 def send(service: NotifyBase, title: str, body: str) -> None:
     """Send a plain text, which apprise escapes for services that render it.
 
@@ -53,6 +48,6 @@ def send(service: NotifyBase, title: str, body: str) -> None:
     notifier.add(service)
     if not notifier.notify(title=title, body=body, body_format=NotifyFormat.TEXT):
         raise DeliveryError(
-            f"{kind_of(service)} did not take the alert '{title}'. The next tick sends it again. If that fails "
+            f"{service.service_name} did not take the alert '{title}'. The next tick sends it again. If that fails "
             "too, check the address of this service in ACL_ALERT_URLS, and that this machine reaches it."
         )

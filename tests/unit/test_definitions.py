@@ -186,7 +186,6 @@ def test_loading_reads_the_manifest_writes_nothing_and_warns_of_no_unstable_api(
     assert [line for line in loaded.stderr.splitlines() if any(text in line for text in unstable)] == []
 
 
-@pytest.mark.slow
 def test_scaffolded_definition_is_loaded_with_the_others(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for name in ("acl_assets", "dbt"):

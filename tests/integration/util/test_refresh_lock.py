@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,17 +30,6 @@ def lock_file(tmp_path: Path) -> Path:
     return tmp_path / "build" / "refresh.lock"
 
 
-@pytest.fixture
-def holder(lock_file: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lock until its input ends."""
-    command = [sys.executable, "-c", HOLD, str(lock_file)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
-
-
 def test_a_run_holds_the_lock_from_its_first_step_to_its_end(lock_file: Path) -> None:
     """The first refresh of a fresh clone finds no data folder. A daemon runs several refreshes in one process."""
     held, other = (RefreshLock(lock_file=str(lock_file), wait_seconds=0) for _ in range(2))
@@ -54,21 +42,23 @@ def test_a_run_holds_the_lock_from_its_first_step_to_its_end(lock_file: Path) ->
     other.acquire("run-2", print)
 
 
-def test_a_waiting_run_names_the_holder_and_goes_on_when_that_is_killed(
-    lock_file: Path, holder: subprocess.Popen[str]
-) -> None:
+def test_a_waiting_run_names_the_holder_and_goes_on_when_that_is_killed(lock_file: Path) -> None:
     """A killed run releases nothing itself; the next run continues without manual help."""
-    name = f"run other-run, process {holder.pid}"
-    with pytest.raises(RefreshLockTimeoutError, match=rf"\({name}\).* Nothing was changed"):
-        RefreshLock(lock_file=str(lock_file), wait_seconds=0.3).acquire("run-2", print)
-    messages: list[str] = []
-    waited = RefreshLock(lock_file=str(lock_file))
-    waiting = threading.Thread(target=waited.acquire, args=("run-2", messages.append))
-    waiting.start()
-    waiting.join(timeout=1)
-    assert waiting.is_alive()
-    assert messages == [f"Waiting for another refresh to end ({name})."]
-    holder.kill()
+    command = [sys.executable, "-c", HOLD, str(lock_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        name = f"run other-run, process {holder.pid}"
+        with pytest.raises(RefreshLockTimeoutError, match=rf"\({name}\).* Nothing was changed"):
+            RefreshLock(lock_file=str(lock_file), wait_seconds=0.3).acquire("run-2", print)
+        messages: list[str] = []
+        waited = RefreshLock(lock_file=str(lock_file))
+        waiting = threading.Thread(target=waited.acquire, args=("run-2", messages.append))
+        waiting.start()
+        waiting.join(timeout=1)
+        assert waiting.is_alive()
+        assert messages == [f"Waiting for another refresh to end ({name})."]
+        holder.kill()
     waiting.join(timeout=30)
     assert not waiting.is_alive()
     assert lock_file.read_text().startswith("run run-2,")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from refreshes import wait_until
 
-from acl_assets.util.locks import LockHeldError, acquire_lock, held_lock
+from acl_assets.util.locks import LockHeldError, acquire_lock
 from acl_assets.warehouse.dbt_process import applied_dbt_environment
 
 pytestmark = pytest.mark.slow
@@ -34,11 +34,6 @@ dbt.wait()
 """
 
 
-@pytest.fixture
-def lock_file(tmp_path: Path) -> Path:
-    return tmp_path / "dbt.lock"
-
-
 def is_locked(lock_file: Path) -> bool:
     try:
         acquire_lock(lock_file, "").release()
@@ -47,19 +42,15 @@ def is_locked(lock_file: Path) -> bool:
     return False
 
 
-def wait_for_lock(lock_file: Path) -> None:
-    with held_lock(lock_file, seconds=-1):
-        pass
-
-
-def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(lock_file: Path) -> None:
+def test_next_run_waits_for_dbt_which_ends_when_its_run_is_killed(tmp_path: Path) -> None:
     """kill -9 of a run reaches no child; an orphan would continue to write into the next build."""
+    lock_file = tmp_path / "dbt.lock"
     with subprocess.Popen([sys.executable, "-c", RUN, str(lock_file)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         dbt = psutil.Process(int(run.stdout.readline()))
         wait_until(lambda: is_locked(lock_file), "dbt took its lock")
         dbt.send_signal(signal.SIGSTOP)
-        waiting = threading.Thread(target=wait_for_lock, args=(lock_file,))
+        waiting = threading.Thread(target=lambda: acquire_lock(lock_file, "", -1).release())
         waiting.start()
         waiting.join(timeout=0.5)
         assert waiting.is_alive()

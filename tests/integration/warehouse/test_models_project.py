@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from sqlglot import exp, parse_one
 from warehouse.dbt_festivals import Festival, compiled_manifest, nodes
 
-from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.warehouse.project import dbt_project
 from acl_assets.warehouse.translator import FestivalDbtTranslator
 
 pytestmark = pytest.mark.slow
@@ -45,11 +44,10 @@ def test_every_source_declares_the_columns_it_holds() -> None:
 
 def test_every_check_is_described_and_shown_on_the_asset_it_is_about() -> None:
     """Dagster runs a test that belongs to no asset, but does not show it."""
-    project = DbtProject(project_dir=DBT_PROJECT_DIR, profiles_dir=DBT_PROJECT_DIR)
     manifest = compiled_manifest()
     for test in nodes("test"):
         assert test["description"], test["name"]
-        key = get_asset_check_key_for_test(manifest, FestivalDbtTranslator("duckdb"), test["unique_id"], project)
+        key = get_asset_check_key_for_test(manifest, FestivalDbtTranslator("duckdb"), test["unique_id"], dbt_project())
         assert key, test["name"]
         read = {manifest["sources"].get(parent, {}).get("name") for parent in test["depends_on"]["nodes"]}
         layer, name = key.asset_key.path

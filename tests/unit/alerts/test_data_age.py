@@ -23,19 +23,6 @@ def published_again() -> None:
     pass
 
 
-def publish(settings: Settings, exported_at: datetime) -> None:
-    """Publish two batches; the older one comes last."""
-    settings.published_file.parent.mkdir(parents=True, exist_ok=True)
-    rows = [("night-2", exported_at), ("night-1", exported_at - timedelta(days=1))]
-    with duckdb.connect(str(settings.published_file)) as connection:
-        connection.execute("create schema publication")
-        connection.execute("create table publication.export_batches (batch_id varchar, exported_at timestamp)")
-        connection.executemany(
-            "insert into publication.export_batches values (?, ?)",
-            [(batch, moment.replace(tzinfo=None)) for batch, moment in rows],
-        )
-
-
 def evaluate(settings: Settings, published: Any, job: str = "check_data_age") -> ExecuteInProcessResult:
     definitions = Definitions(
         assets=[published], asset_checks=[data_age], jobs=[check_data_age], resources={"settings": settings}
@@ -63,8 +50,15 @@ def test_age_counts_from_the_export_and_its_reason_stays_the_same_for_hours(
 
 
 def test_publishing_an_old_batch_again_leaves_the_data_too_old(tmp_path: Path) -> None:
+    """The newest of the published batches counts."""
     settings = Settings(data_dir=tmp_path)
-    publish(settings, datetime(2022, 8, 1, 6, tzinfo=UTC))
+    settings.published_file.parent.mkdir()
+    with duckdb.connect(str(settings.published_file)) as connection:
+        connection.execute("create schema publication")
+        connection.execute(
+            "create table publication.export_batches as select 'night-' || night as batch_id, "
+            "timestamp '2022-07-30 06:00' + to_days(night) as exported_at from (values (2), (1)) as nights (night)"
+        )
     (evaluation,) = evaluate(settings, AssetSpec(PUBLISHED_WAREHOUSE)).get_asset_check_evaluations()
     assert (evaluation.passed, evaluation.severity.value) == (False, "ERROR")
     assert str(evaluation.description).startswith("The newest published batch was exported on 2022-08-01 at 06:00 UTC")
