@@ -25,15 +25,13 @@ class Defect:
     """One way in which a batch can be unlike a good one.
 
     A `batch error` holds all texts of `caught_by` and publishes nothing. A `check` blocks publication, and a `warning`
-    does not; `caught_by` names checks that must find it, among others. `needs_published` says that it shows only when
-    a good state has been published before.
+    does not; `caught_by` names checks that must find it, among others.
     """
 
     name: str
     outcome: Literal["batch error", "check", "warning"]
     plant: Plant = field(repr=False)
     caught_by: tuple[str, ...]
-    needs_published: bool = False
 
 
 def _instant(year: int, month: int, day: int, hour: int, minute: int = 0) -> datetime:
@@ -82,8 +80,8 @@ _DUPLICATES: list[tuple[str, str, dict[str, object]]] = [
 
 
 def _row_defects() -> list[Defect]:
-    def check(name: str, plant: Plant, caught_by: str, *, needs_published: bool = False) -> Defect:
-        return Defect(name, "check", plant, (caught_by,), needs_published=needs_published)
+    def check(name: str, plant: Plant, caught_by: str) -> Defect:
+        return Defect(name, "check", plant, (caught_by,))
 
     def warning(name: str, plant: Plant, caught_by: str) -> Defect:
         return Defect(name, "warning", plant, (caught_by,))
@@ -109,8 +107,8 @@ def _row_defects() -> list[Defect]:
             for row, (name, table, column, value, caught_by) in enumerate(_BAD_VALUES + instants)
         ),
         check("duplicate_ticket_number", edit_rows("tickets", _repeat_ticket_number), "ticketnum_is_unique"),
-        check("lost_tickets", keep(0.4), "volume_against_published", needs_published=True),
-        check("header_only", keep(0), "volume_against_published", needs_published=True),
+        check("lost_tickets", keep(0.4), "volume_against_published"),
+        check("header_only", keep(0), "volume_against_published"),
         warning("purchase_after_the_show", edit_rows("purchases", late), "tickets_bought_before_the_show"),
         warning(
             "sold_above_capacity",
