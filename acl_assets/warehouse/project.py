@@ -13,6 +13,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dagster_dbt import DbtProject
 
@@ -75,9 +76,19 @@ def relation_name(node: Mapping[str, Any]) -> str:
 
 
 def festival_timezone(manifest: Mapping[str, Any]) -> str:
-    """Return the time zone of the festival, which `dbt_project.yml` copies from its var into the meta of the models."""
+    """Return the time zone of the festival, which `dbt_project.yml` copies from its var into the meta of the models.
+
+    Raise DbtProjectError if there is no such time zone.
+    """
     models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
-    return str(next(models)["meta"]["festival_timezone"])
+    name = str(next(models)["meta"]["festival_timezone"])
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        raise DbtProjectError(
+            f"{name} is no time zone. Set the var festival_timezone in dbt_project.yml to one such as America/Chicago."
+        ) from None
+    return name
 
 
 def load_manifest(project: DbtProject, variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ import acl_assets.definitions
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.warehouse.dbt_assets import build_dbt_assets
-from acl_assets.warehouse.project import dbt_project, load_manifest
+from acl_assets.warehouse.project import DbtProjectError, dbt_project, festival_timezone, load_manifest
 from acl_assets.warehouse.spark_engine import SparkEngine
 
 pytestmark = pytest.mark.slow
@@ -132,12 +132,11 @@ def test_models_show_their_engine_their_columns_and_the_severity_of_their_tests(
     }
 
 
-def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The models copy it into their meta."""
-    manifest = json.loads(json.dumps(load_manifest(dbt_project())).replace("America/Chicago", "Asia/Kolkata"))
-    monkeypatch.setattr(acl_assets.definitions, "load_manifest", lambda project, variables: manifest)
+    manifest = json.dumps(load_manifest(dbt_project()))
+    found = {zone: json.loads(manifest.replace("America/Chicago", zone)) for zone in ("Asia/Kolkata", "Asia", "None")}
+    monkeypatch.setattr(acl_assets.definitions, "load_manifest", lambda project, variables: found["Asia/Kolkata"])
     zones: list[str] = []
     build_report = acl_assets.definitions.build_all_stars_report
     monkeypatch.setattr(
@@ -146,6 +145,9 @@ def test_time_zone_of_the_dbt_project_is_that_of_schedule_and_report(
     definitions = build_definitions()
     assert definitions.resolve_schedule_def("nightly_extract").execution_timezone == "Asia/Kolkata"
     assert zones == ["Asia/Kolkata"]
+    for zone in ("Asia", "None"):
+        with pytest.raises(DbtProjectError, match=rf"^{zone} is no time zone\. Set the var festival_timezone"):
+            festival_timezone(found[zone])
 
 
 WATCH_OPENED_FILES = """
