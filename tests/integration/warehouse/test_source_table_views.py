@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 from jinja2 import Environment
-from warehouse.dbt_festivals import Festival, instant, run_dbt, warehouse
+from warehouse.dbt_festivals import Festival, instant, run_dbt
 
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.warehouse.project import DbtProjectError
@@ -38,7 +39,7 @@ def test_models_are_built_in_and_from_the_named_folder(tmp_path: Path) -> None:
     with pytest.raises(DbtProjectError, match="unit for memory: 'horses'"):
         run_dbt(tmp_path / FOLDER, "run", "--select", "dim_venues", ACL_MEMORY_LIMIT="300 horses")
     run_dbt(tmp_path / FOLDER, "run", "--select", "dim_venues", "dim_bands")
-    with warehouse(tmp_path / FOLDER) as connection:
+    with duckdb.connect(str(tmp_path / FOLDER / "build" / "acl.duckdb"), read_only=True) as connection:
         assert connection.execute("select venue_name from star_schema.dim_venues").fetchall() == [("Ours",)]
         bands = connection.execute("select band_name from star_schema.dim_bands order by band_id").fetchall()
     assert [name for (name,) in bands] == NAMES

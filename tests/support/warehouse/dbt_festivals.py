@@ -150,16 +150,11 @@ def source_tables_in_memory(festival: Festival) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-@cache
-def _project_vars() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
-    return found
-
-
 def set_choices(connection: duckdb.DuckDBPyConnection, **choice: float) -> None:
     """Set the variables that stand for dbt vars in the compiled SQL, those of the project unless given."""
+    of_project = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
     for name in _CHOICES:
-        connection.execute(f"set variable {name} = {choice.get(name, _project_vars()[name])}")
+        connection.execute(f"set variable {name} = {choice.get(name, of_project[name])}")
 
 
 def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConnection:
@@ -205,8 +200,3 @@ def failing_rows(
         if of_sources is None or of_sources == reads_sources:
             found[test["name"]] = sorted(connection.execute(test["compiled_code"]).fetchall(), key=repr)
     return {name: rows for name, rows in found.items() if rows}
-
-
-def warehouse(data_dir: Path) -> duckdb.DuckDBPyConnection:
-    """A connection to the file dbt built."""
-    return duckdb.connect(str(data_dir / "build" / "acl.duckdb"), read_only=True)
