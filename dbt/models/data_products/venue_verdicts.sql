@@ -79,6 +79,9 @@ select
         else
             'The records cannot tell the ' || cast(all_bands as string)
             || ' bands apart; more performances of the leaders would.'
-            || case when bands > 0 then ' Safe to invite: ' || named_bands || '.' else ' None is safe to invite yet.' end
+            || case
+                when bands > 0 then ' Safe to invite: ' || named_bands || '.'
+                else ' None is safe to invite yet.'
+            end
     end as sentence
 from counted_venues
