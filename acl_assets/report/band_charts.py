@@ -22,7 +22,7 @@ from acl_assets.report.drawing import (
 NAMED_VERDICTS = ("must invite", "near-equals", "leads on one show")
 """Verdicts of the bands that the verdict of their venue names."""
 
-_ROW_HEIGHT = 54
+_ROW_HEIGHT = 50
 _NAME_LINE = 15
 _LETTERS_OF_NAME = 30  # on a line, next to the average
 _SURELY = 0.995  # rounds to 100 %, which no evidence gives

@@ -117,7 +117,7 @@ def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     names = [lines_of(f"{venue.venue_rank}. {venue.venue_name}", width // 9) for venue in venues.itertuples()]
     line = 16
     # The row of a venue: the lines of its name, then its bar with the figures.
-    heights = pd.Series([line * len(lines) + 26 for lines in names], dtype=int)
+    heights = pd.Series([line * len(lines) + 28 for lines in names], dtype=int)
     top = heights.cumsum() - heights
     label = (
         "{venue_name}\nRank: {venue_rank}\nTickets: {total_tickets_sold:,}\n"

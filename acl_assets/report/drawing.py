@@ -83,7 +83,7 @@ def layered(layers: list[alt.Chart], width: int, height: int) -> alt.LayerChart:
         layer=layers,
         width=width,
         height=height,
-        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
         config=alt.Config(background="transparent", font="sans-serif", padding=2, view=view, axis=axes),
     )
 

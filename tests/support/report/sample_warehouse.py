@@ -21,7 +21,7 @@ VENUES = [
     ("Live Oak Meadow", 3000, 15, 0.93),
     ("Zilker Bend Stage", 3000, 13, 0.90),
     ("Barton Creek Amphitheatre", 2800, 13, 0.92),
-    ("Pecan Street Yard", 2200, 11, 0.72),
+    ("Pecan Street  Yard", 2200, 11, 0.72),
     ("La Peña, Eastside", 2000, 11, 0.70),
     ("The Moonlight Tower", 1800, 11, 0.71),
     ("Saxon's Ballroom", 1500, 11, 0.74),

@@ -159,6 +159,9 @@ def test_a_row_is_as_high_as_the_name_of_its_band_needs(bands: pd.DataFrame) -> 
     assert [upper["bottom"] for upper in rows[:-1]] == [lower["top"] for lower in rows[1:]]
     heights = {len(row["name"]): row["bottom"] - row["top"] for row in rows}
     assert heights[3] - heights[1] == 30
+    # Lines of text have a fixed height, so nothing else may be scaled to make room for the axis.
+    drawn = svg_of(band_sales_chart(bands[bands.venue_id.eq(3) & bands.rank_in_venue.eq(1)], 3))
+    assert re.findall(r'aria-label=.*? d="M0,0h316v([0-9.]+)h', drawn) == [f"{heights[1]}"]
 
 
 def test_every_mark_is_labelled_with_a_name_and_its_figures_as_text(by_venue: pd.DataFrame) -> None:

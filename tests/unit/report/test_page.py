@@ -196,5 +196,7 @@ def test_with_little_data_the_page_still_makes_sense(
     assert page.count('<div class="chart"') == charts
     assert f"<h1>{headline}" in page
     assert ("is still on sale." in page) == is_on_sale
+    assert ("shown, marked, in picture 1;" in page) == is_on_sale
+    assert ("Every one of them sold tickets." in page) == (headline == "One venue sold 100% of all tickets:")
     words = re.sub(r"<(style|script).*?</\1>|<.*?>", "", page, flags=re.DOTALL)
     assert not re.search(r"\b(nan|NaN|None|undefined|Infinity)\b", words)
