@@ -133,8 +133,8 @@ def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
         figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
         facts=facts(venues, label),
     )
-    height = int(heights.sum()) or 1
-    most = max(1, int(venues.total_tickets_sold.max())) if len(venues) else 1
+    height = int(heights.sum())
+    most = max(1, int(venues.total_tickets_sold.max()))
     tickets = alt.X(
         "total_tickets_sold:Q", axis=None, scale=alt.Scale(domain=[0, most], range=[0, width - 120], nice=False)
     )
@@ -231,12 +231,12 @@ def venue_standings(sales: pd.DataFrame) -> pd.DataFrame:
 def _every_year(sales: pd.DataFrame) -> list[int]:
     """Return the years from the first festival to the last, including those without a festival."""
     years = sales.festival_year
-    return list(range(int(years.min()), int(years.max()) + 1)) if len(years) else []
+    return list(range(int(years.min()), int(years.max()) + 1))
 
 
 def _sale_months_axis(months: pd.Series) -> alt.X:
     """Return the axis of sale months, with a tick at every month or, over many years, at every year."""
-    has_many_years = len(months) and months.max() - months.min() > _MOST_DAYS_BY_MONTH
+    has_many_years = months.max() - months.min() > _MOST_DAYS_BY_MONTH
     # The first year begins before its first sale, and its label would be left out.
     start = alt.ExprRef(f"utc({months.min().year}, 0, 1)") if has_many_years else alt.Undefined
     # Bars begin at the tick of their month; the last tick is where the last month ends.

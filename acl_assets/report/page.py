@@ -211,9 +211,8 @@ def sales_finding(festivals: pd.DataFrame) -> str:
     `festivals` is that of `charts.festival_totals`. With fewer than six completed festivals there is no finding.
     """
     tickets = festivals[festivals.is_completed].set_index("festival_year").tickets_sold.sort_index()
-    three_before = tickets.rolling(3).sum().shift()
-    three_from = tickets[::-1].rolling(3).sum()[::-1]
-    steps = (three_from / three_before.clip(lower=1)).dropna()
+    of_three = tickets.rolling(3).sum()
+    steps = (of_three.shift(-2) / of_three.shift().clip(lower=1)).dropna()
     if steps.empty:
         return ""
     year, factor = max(steps.items(), key=lambda step: abs(math.log(max(step[1], 1e-9))))

@@ -69,9 +69,9 @@ QUERIES = {
     "Sold nothing": f"select count(*) {ATTENDANCE} and tickets_sold = 0",
     "Tickets by festival": "select make_date(festival_year, 1, 1), sales_status, sum(tickets_sold) "
     f"{OVER_TIME} group by festival_year, sales_status",
-    "Ticket prices by festival": f"select festival_year, 'Highest price', highest_ticket_price {FESTIVALS} union all "
-    f"select festival_year, 'Average price', avg_ticket_price {FESTIVALS} union all "
-    f"select festival_year, 'Lowest price', lowest_ticket_price {FESTIVALS}",
+    "Ticket prices by festival": "unpivot (select make_date(festival_year, 1, 1), highest_ticket_price as "
+    "'Highest price', avg_ticket_price as 'Average price', lowest_ticket_price as 'Lowest price' "
+    f"{FESTIVALS} where is_completed) on columns('price')",
     "Tickets by month of sale": "select date_trunc('month', sale_month)::date, sales_status, sum(tickets_sold) "
     f"{OVER_TIME} group by all",
     "Tickets by venue": f"select distinct venue_name, venue_standing, total_tickets_sold {BY_VENUE}",

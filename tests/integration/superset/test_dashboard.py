@@ -51,9 +51,10 @@ LOOK = """chart => {
     const { texts, colours } = chart.querySelector("canvas") ?? {};
     return { text: chart.innerText, cells, texts, colours };
 }"""
-# Left edge, width and lower edge of every place of a chart.
+# Left edge, width of the widest part, and lower edge of every place of a chart.
 PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
-    const { left, width, bottom } = chart.getBoundingClientRect();
+    const { left, bottom } = chart.getBoundingClientRect();
+    const width = Math.max(...[chart, ...chart.querySelectorAll("div")].map(part => part.clientWidth));
     return [chart.dataset.testChartName, left, width, bottom];
 })"""
 

@@ -21,8 +21,6 @@ from acl_assets.superset.client import SupersetClient, SupersetError
 
 pytestmark = pytest.mark.server
 
-GIGABYTE = 1024**3
-
 
 @pytest.fixture(scope="module")
 def analyst(superset: SupersetUnderTest) -> Iterator[SupersetClient]:
@@ -135,7 +133,7 @@ def test_query_that_needs_too_much_memory_fails_alone(superset: SupersetUnderTes
     """DuckDB's memory limit does not cover `repeat()`."""
     ask = sql_lab(analyst)
     workers = [child for child in psutil.Process().children(recursive=True) if "gunicorn" in " ".join(child.cmdline())]
-    assert {worker.rlimit(psutil.RLIMIT_AS)[0] for worker in workers if worker.parent() in workers} == {4 * GIGABYTE}
+    assert {worker.rlimit(psutil.RLIMIT_AS)[0] for worker in workers if worker.parent() in workers} == {4 * 1024**3}
     for size in (3_000_000_000, 18_000_000_000):
         with pytest.raises(SupersetError):
             ask(f"select length(repeat('x', {size})), length(repeat('y', {size}))")

@@ -23,22 +23,18 @@ def rendered(data: ReportData) -> str:
     return report.render_report(data, report.venue_answers(data), defaultdict(list), TIME_ZONE)
 
 
-def published_without(warehouse: SampleWarehouse, folder: Path, statement: str) -> Path:
-    published = warehouse.write(folder / "acl.duckdb")
-    with duckdb.connect(published) as connection:
-        connection.execute(statement)
-    return published
-
-
 def test_a_file_that_cannot_be_reported_on_is_named_with_what_to_do(warehouse: SampleWarehouse, tmp_path: Path) -> None:
     with pytest.raises(ReportDataError, match=r"acl\.duckdb does not exist; materialize published_warehouse first"):
         report.read_report_data(tmp_path / "acl.duckdb")
-    file = published_without(warehouse, tmp_path / "1", "delete from publication.publications")
-    with pytest.raises(ReportDataError, match="was never published"):
-        report.read_report_data(file)
-    file = published_without(warehouse, tmp_path / "2", "drop table data_products.all_star_candidates")
-    with pytest.raises(ReportDataError, match="all_star_candidates"):
-        report.read_report_data(file)
+    file = warehouse.write(tmp_path / "acl.duckdb")
+    for statement, complaint in {
+        "delete from publication.publications": "was never published",
+        "drop table data_products.all_star_candidates": "all_star_candidates",
+    }.items():
+        with duckdb.connect(file) as connection:
+            connection.execute(statement)
+        with pytest.raises(ReportDataError, match=complaint):
+            report.read_report_data(file)
 
 
 # The answer ----------------------------------------------------------------------------------------------------------
