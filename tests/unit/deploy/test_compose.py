@@ -21,6 +21,14 @@ COMPOSE = yaml.safe_load((DEPLOYMENT / "compose.yaml").read_text(encoding="utf-8
 SERVICES: dict[str, Any] = COMPOSE["services"]
 DAGSTER = {name: service for name, service in SERVICES.items() if service["image"].startswith("acl_assets:")}
 SETTINGS = environment_file(DEPLOYMENT / "settings.env")
+IN_PODS = {
+    container["name"]: container.get("command")
+    for manifest in yaml.safe_load_all((KUBERNETES / "acl_assets.yaml").read_text(encoding="utf-8"))
+    if manifest["kind"] == "Deployment"
+    for containers in ("initContainers", "containers")
+    for container in manifest["spec"]["template"]["spec"].get(containers, [])
+}
+"""The commands of the containers on Kubernetes, None where it is the image's."""
 
 
 def _volumes(service: str) -> dict[str, tuple[str, bool]]:
@@ -62,7 +70,8 @@ def test_a_service_starts_and_ends_as_its_systemd_unit(name: str) -> None:
     settings = unit(SYSTEMD / "systemd" / f"acl-assets-{name}.service")["Service"]
     dockerfile = {"code-server": KUBERNETES / "Dockerfile", "superset": DEPLOYMENT / "superset.Dockerfile"}
     command = SERVICES[name].get("command") or json.loads(dockerfile[name].read_text().split("\nCMD ")[1])
-    assert _without_addresses(" ".join(command)) == _without_addresses(settings["ExecStart"])
+    for started in (command, IN_PODS.get(name) or command):
+        assert _without_addresses(" ".join(started)) == _without_addresses(settings["ExecStart"])
     assert SERVICES[name]["image"].endswith(f":{version('acl_assets')}")
     assert SERVICES[name]["mem_limit"] == settings["MemoryMax"].lower()
     assert SERVICES[name]["stop_grace_period"] == settings.get("TimeoutStopSec", "90s").replace("min", "m")
