@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         return 0
-    except (BatchError, ObjectStorageError, LiveSystemError, PostgresError, psycopg2.Error, ValueError) as error:
+    except (
+        *(BatchError, ObjectStorageError, LiveSystemError, PostgresError, psycopg2.Error),
+        *(OSError, OverflowError, ValueError),
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

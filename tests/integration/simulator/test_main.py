@@ -74,3 +74,7 @@ def test_what_cannot_be_done_is_said_without_traceback_or_secret(tmp_path: Path,
     (tmp_path / "letter.txt").touch()
     assert main(["live", "--data-dir", str(tmp_path), "--scale", "0.001"]) == 1
     assert "no data directory of PostgreSQL" in capsys.readouterr().err
+    assert main([*WRITE, "--exports-dir", str(tmp_path / "letter.txt" / "exports")]) == 1
+    assert "Not a directory" in capsys.readouterr().err
+    assert main([*WRITE, "--exports-dir", str(tmp_path), "--exported-at", "9999-12-31T23:59:59-05:00"]) == 1
+    assert "out of range" in capsys.readouterr().err
