@@ -20,6 +20,8 @@ SPARK_CLUSTER := spark/.venv/installed
 # Additional requirements of a refresh, depending on its engine
 ENGINE := $(if $(filter spark,$(ACL_DBT_TARGET)),$(SPARK_CLIENT))
 SUPERSET := $(PY) -m acl_assets.superset
+# Trust the authorities of the system, as pip does: the network of a company may have one of its own.
+export UV_SYSTEM_CERTS ?= true
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 # Dagster requires an absolute DAGSTER_HOME.
 SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
@@ -161,7 +163,7 @@ check-sql:
 check-python:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	.venv/bin/lint-imports --no-cache
+	$(PY) .venv/bin/lint-imports --no-cache --no-logo
 
 check-definitions: instance
 	@$(SET_DAGSTER_HOME) $(PY) .venv/bin/dg check defs
