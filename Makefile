@@ -23,8 +23,11 @@ SUPERSET := $(PY) -m acl_assets.superset
 # Trust the authorities of the system, as pip does: the network of a company may have one of its own.
 export UV_SYSTEM_CERTS ?= true
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
-# Dagster requires an absolute DAGSTER_HOME.
-SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; [[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME";
+# Dagster requires an absolute DAGSTER_HOME that exists.
+SET_DAGSTER_HOME := export DAGSTER_HOME="$${DAGSTER_HOME:-.dagster}"; \
+	[[ "$$DAGSTER_HOME" != "~/"* ]] || DAGSTER_HOME="$$HOME/$${DAGSTER_HOME:2}"; \
+	[[ "$$DAGSTER_HOME" == /* ]] || DAGSTER_HOME="$$PWD/$$DAGSTER_HOME"; \
+	[ -d "$$DAGSTER_HOME" ] || { mkdir -p "$$DAGSTER_HOME"; cp dagster.yaml "$$DAGSTER_HOME"; };
 # Check the settings, and print one if it is named: $(SETTINGS) exports_dir
 SETTINGS := $(PY) -m acl_assets.settings
 # Variables of the simulator that the caller has set

@@ -121,17 +121,19 @@ def test_run_simulates_only_where_no_export_has_landed_and_says_when_a_scale_is_
     made = make(project, "run", "SCALE=0.01")
     assert (made.returncode, made.stderr) == (0, "")
     assert "Not used" not in made.stdout
-    assert (project / ".dagster" / "dagster.yaml").read_bytes() == (project / "dagster.yaml").read_bytes()
     write(tmp_path / "landing zone" / "first" / "tickets.csv")
     exports_dir = str(tmp_path / "landing zone")
     made = make(project, "run", "SCALE=2", SEED="3", ACL_EXPORTS_DIR=exports_dir, DAGSTER_HOME="my home", VERBOSE="1")
     assert f"Not used: SCALE SEED. There is an export in {exports_dir}." in made.stdout
-    assert "Not used" not in make(project, "run", ACL_EXPORTS_DIR=exports_dir).stdout
+    for home in (".dagster", "my home"):
+        assert (project / home / "dagster.yaml").read_bytes() == (project / "dagster.yaml").read_bytes()
+    made = make(project, "run", ACL_EXPORTS_DIR=exports_dir, DAGSTER_HOME="~/dagster", HOME=str(tmp_path))
+    assert "Not used" not in made.stdout
     assert calls(project) == [
         [None, *shlex.split(simulate)],
         [str(project / ".dagster"), *refresh],
         [str(project / "my home"), *refresh, "--verbose"],
-        [str(project / ".dagster"), *refresh],
+        [str(tmp_path / "dagster"), *refresh],
     ]
 
 
