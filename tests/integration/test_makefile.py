@@ -30,8 +30,16 @@ if [ "$2" = acl_assets.settings ]; then exec "$python" "$@"; fi
 """
 
 
-def copy_project(folder: Path) -> Path:
-    """Copy what make needs, and set up stubs of the environments."""
+def write(file: Path, text: str = "") -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """What make needs in a folder with an awkward name, with stubs of the environments."""
+    folder = tmp_path / AWKWARD
     shutil.copytree(PROJECT_DIR / "acl_assets", folder / "acl_assets", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "dagster.yaml", "pyproject.toml", "requirements.lock"):
         shutil.copy(PROJECT_DIR / name, folder / name)
@@ -43,18 +51,6 @@ def copy_project(folder: Path) -> Path:
     write(folder / ".venv" / "installed")
     write(folder / ".venv" / "spark_client_installed")
     return folder
-
-
-def write(file: Path, text: str = "") -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    return file
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project in a folder with an awkward name."""
-    return copy_project(tmp_path / AWKWARD)
 
 
 def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +86,7 @@ def test_clean_removes_what_was_built_and_nothing_else(project: Path, tmp_path: 
     assert files(tmp_path) == before - environments | {str(file.relative_to(tmp_path)) for file in kept}
 
 
-@pytest.mark.parametrize("data_dir", ["../my data", "-rf", "s3://bucket/acl"])
+@pytest.mark.parametrize("data_dir", ["../my data", "~/my data", "-rf", "s3://bucket/acl"])
 def test_clean_removes_the_build_folder_of_any_data_folder_and_no_neighbour(
     project: Path, tmp_path: Path, data_dir: str
 ) -> None:
