@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         try:
             server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=folder))
-        except OSError as error:
-            reason = f"{error.strerror}. Name another, such as PORT=8081"
-            print(f"Port {port} of 127.0.0.1 cannot be used: {reason}.", file=sys.stderr)
+        except (OSError, OverflowError) as error:
+            advice = "Name another, such as PORT=8081."
+            print(f"Port {port} of 127.0.0.1 cannot be used: {str(error).rstrip('.')}. {advice}", file=sys.stderr)
             return 1
         with server, suppress(KeyboardInterrupt):
             try:

@@ -260,12 +260,14 @@ def test_dbt_docs_show_the_columns_of_the_published_file_and_leave_it_alone(
     assert sha256(published.published_file) == before
 
 
-def test_dbt_docs_name_the_missing_published_file(
+def test_dbt_docs_name_the_missing_published_file_and_a_port_that_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACL_DATA_DIR", str(tmp_path))
     assert main(["--port", "0"]) == 1
     assert f"There is no published file {tmp_path}/published/acl.duckdb. Run the job refresh" in capsys.readouterr().err
+    assert main(["--port", "99999"]) == 1
+    assert "Port 99999 of 127.0.0.1 cannot be used: bind(): port must be 0-65535." in capsys.readouterr().err
 
 
 def test_selection_that_matches_nothing_fails_and_publishes_nothing(published: Settings, start: StartRefresh) -> None:
