@@ -21,6 +21,7 @@ import psycopg2
 import yaml
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 # a class under a lower-case name
 
+from acl_assets.simulator.live_system import execute
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.source_schema import SOURCE_TABLES
 from benchmarks.contenders import dbt_build
@@ -55,15 +56,6 @@ def running_warehouse(output: Path) -> Iterator[PostgresServer]:
         yield server
 
 
-@contextmanager
-def connected(server: PostgresServer, database: str = "warehouse") -> Iterator[Cursor]:
-    """Connect to a database of the server and yield a cursor that commits every statement."""
-    with closing(psycopg2.connect(server.dsn(database))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            yield cursor
-
-
 def prepare(output: Path) -> None:
     """Create an empty database, and a copy of the dbt project with the overlay for PostgreSQL."""
     project = output / "dbt"
@@ -74,11 +66,9 @@ def prepare(output: Path) -> None:
     settings["models"]["acl_assets"]["+post-hook"] = "analyze {{ this }}"
     (project / "dbt_project.yml").write_text(yaml.safe_dump(settings))
     with running_warehouse(output) as server:
-        with connected(server, "postgres") as cursor:
-            cursor.execute("drop database if exists warehouse")
-            cursor.execute("create database warehouse")
-        with connected(server) as cursor:
-            cursor.execute((_HERE / "postgres_warehouse.sql").read_text())
+        execute(server.dsn(), "drop database if exists warehouse")
+        execute(server.dsn(), "create database warehouse")
+        execute(server.dsn("warehouse"), (_HERE / "postgres_warehouse.sql").read_text())
 
 
 def build(output: Path, batch: Path) -> None:
@@ -88,7 +78,8 @@ def build(output: Path, batch: Path) -> None:
         CalledProcessError: a model or a test failed; the output of dbt names it.
     """
     with running_warehouse(output) as server:
-        with connected(server) as cursor:
+        with closing(psycopg2.connect(server.dsn("warehouse"))) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
             _load(cursor, batch)
         environment = {**os.environ, "BENCHMARK_POSTGRES_PORT": str(server.port)}
         subprocess.run(dbt_build(output / "dbt", output / "target"), env=environment, check=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -14,8 +12,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pandas as pd
 
-from acl_assets.settings import DBT_PROJECT_DIR
-from acl_assets.warehouse.project import dbt_command
+from acl_assets.warehouse.project import dbt_project, run_dbt
 from benchmarks.decisions.worlds import World
 
 _TIER_GAP = 0.10
@@ -38,13 +35,7 @@ def evidence_models() -> tuple[tuple[str, str], ...]:
     with TemporaryDirectory() as folder:
         # dbt connects to the build file before it compiles.
         (Path(folder) / "build").mkdir()
-        command = [*dbt_command(), "--quiet", "compile", "--select", "path:models/evidence", "--target-path", folder]
-        subprocess.run(
-            [*command, "--log-path", folder, "--profiles-dir", str(DBT_PROJECT_DIR)],
-            cwd=DBT_PROJECT_DIR,
-            env={**os.environ, "ACL_DATA_DIR": folder},
-            check=True,
-        )
+        run_dbt(dbt_project(), {"ACL_DATA_DIR": folder}, folder, "compile", "--select", "path:models/evidence")
         nodes = json.loads((Path(folder) / "manifest.json").read_bytes())["nodes"]
     models = {key: node for key, node in nodes.items() if node.get("schema") == "evidence" and "compiled_code" in node}
     order = TopologicalSorter({key: node["depends_on"]["nodes"] for key, node in models.items()}).static_order()
