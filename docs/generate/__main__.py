@@ -12,7 +12,7 @@ from typing import Any
 from acl_assets.definitions import defs
 from acl_assets.settings import PROJECT_DIR, variables
 from acl_assets.warehouse.project import dbt_project, load_manifest
-from docs.generate.data_dictionary import Check, checks_of, data_dictionary
+from docs.generate.data_dictionary import Check, checks_of, data_dictionary, markdown_table
 from docs.generate.diagrams import lineage_diagram, source_system_diagram, star_schema_diagram
 from docs.generate.pages import current_pages, outdated_pages
 
@@ -53,8 +53,8 @@ def make_sections(manifest: Mapping[str, Any], checks: Sequence[Check]) -> dict[
 
 def settings_table() -> str:
     """Return the environment variables with defaults and meanings, as a Markdown table."""
-    rows = [f"| `{name}` | {_default(field.default)} | {field.description} |" for name, field in variables().items()]
-    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+    rows = [(f"`{name}`", _default(field.default), str(field.description)) for name, field in variables().items()]
+    return markdown_table(("variable", "default", "meaning"), rows)
 
 
 def _default(value: object) -> str:
@@ -68,9 +68,7 @@ def _default(value: object) -> str:
 def commands_table(makefile: str) -> str:
     """Return the targets of the Makefile that have a description, as a Markdown table."""
     targets = re.findall(r"^([a-z-]+):.*?## (.*)$", makefile, flags=re.MULTILINE)
-    return "\n".join(
-        ["| command | what it does |", "|---|---|", *(f"| `make {name}` | {what} |" for name, what in targets)]
-    )
+    return markdown_table(("command", "what it does"), [(f"`make {name}`", what) for name, what in targets])
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def _table_blocks(table: Mapping[str, Any], checks: Iterable[Check]) -> Iterator
         kind = f" ({table['config']['materialized']})"
     yield f"### {table['name']}{kind}"
     yield _cell(table["description"])
-    yield _markdown_table(
+    yield markdown_table(
         ("column", "type", "meaning"),
         ((f"`{name}`", column["data_type"], column["description"]) for name, column in table["columns"].items()),
     )
@@ -68,7 +68,7 @@ def _table_blocks(table: Mapping[str, Any], checks: Iterable[Check]) -> Iterator
 
 
 def _checks_table(checks: Iterable[Check]) -> str:
-    return _markdown_table(
+    return markdown_table(
         ("check", "on failure", "rule"),
         (
             (f"`{check.name}`", "stops the refresh" if check.is_blocking else "warns", check.description)
@@ -77,7 +77,8 @@ def _checks_table(checks: Iterable[Check]) -> str:
     )
 
 
-def _markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table as Markdown; a pipe in a cell is escaped."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
 
