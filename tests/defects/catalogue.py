@@ -34,8 +34,8 @@ class Defect:
     caught_by: tuple[str, ...]
 
 
-def _instant(year: int, month: int, day: int, hour: int, minute: int = 0) -> datetime:
-    return datetime(year, month, day, hour, minute, tzinfo=UTC)
+def _instant(year: int, month: int, day: int, hour: int) -> datetime:
+    return datetime(year, month, day, hour, tzinfo=UTC)
 
 
 # Rows ---------------------------------------------------------------------------------------------------------

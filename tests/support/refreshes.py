@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -271,8 +271,3 @@ def wait_until(
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {at_most_seconds:.0f} s in vain until {what}")
         time.sleep(every_seconds)
-
-
-def instant(year: int, month: int, day: int, hour: int = 0) -> datetime:
-    """An instant in UTC."""
-    return datetime(year, month, day, hour, tzinfo=UTC)

@@ -8,10 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from defects.catalogue import DEFECTS
-from refreshes import SMALL
 
-from acl_assets.simulator.batch import write_batch
-from acl_assets.simulator.sales import TicketingHistory
 from benchmarks.equality import WarehousesDifferError, require_equal
 from benchmarks.hand_written import CheckFailedError, build
 
@@ -24,22 +21,10 @@ def by_hand(first_batch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return build(first_batch, tmp_path_factory.mktemp("by_hand"), "1GB")
 
 
-def changed(warehouse: Path, folder: Path, statement: str) -> Path:
-    other = Path(shutil.copy(warehouse, folder / "other.duckdb"))
-    with duckdb.connect(str(other)) as connection:
-        connection.execute(statement)
-    return other
-
-
-def write_damaged(folder: Path, defect: str) -> Path:
-    batch = write_batch(folder, "bad", TicketingHistory(SMALL, seed=20))
-    DEFECTS[defect].plant(batch)
-    return batch
-
-
 @pytest.mark.parametrize("defect", ["orphan_ticket", "negative_price", "wrong_checksum"])
-def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path) -> None:
-    batch = write_damaged(tmp_path, defect)
+def test_script_stops_at_defects_that_stop_a_refresh(defect: str, first_batch: Path, tmp_path: Path) -> None:
+    batch = Path(shutil.copytree(first_batch, tmp_path / "bad"))
+    DEFECTS[defect].plant(batch)
 
     with pytest.raises(CheckFailedError):
         build(batch, tmp_path / "by_hand", "1GB")
@@ -57,7 +42,9 @@ def test_script_stops_at_defects_that_stop_a_refresh(defect: str, tmp_path: Path
     ],
 )
 def test_comparison_finds_a_difference(by_hand: Path, tmp_path: Path, change: str, table: str) -> None:
-    other = changed(by_hand, tmp_path, change)
+    other = Path(shutil.copy(by_hand, tmp_path / "other.duckdb"))
+    with duckdb.connect(str(other)) as connection:
+        connection.execute(change)
 
     with pytest.raises(WarehousesDifferError, match=table):
         require_equal(by_hand, other)

@@ -40,7 +40,7 @@ def batch(
     )
 
 
-def chain(batches: Sequence[ConvertedBatch], rows: int = 3, revenue: int = 60) -> ConvertedChain:
+def chain(batches: Sequence[ConvertedBatch], rows: int = 3) -> ConvertedChain:
     """Return the source tables that were made of batches; every table has the same rows."""
-    file = TableFile(bytes=1, rows=rows, sums={"price": revenue})
+    file = TableFile(bytes=1, rows=rows, sums={"price": 60})
     return ConvertedChain(batches=tuple(batches), tables=dict.fromkeys((*SOURCE_TABLES, EXPORT_BATCHES), file))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from refreshes import instant
 
 from acl_assets.extraction.snapshot import (
     LARGEST_HORIZON_LAG,
@@ -37,7 +36,7 @@ BEFORE = SourceSnapshot(
     next_xid=5_000_000_010,
 )
 LATER = replace(BEFORE, wal_position=BEFORE.wal_position + 1, xid_horizon=5_000_000_500, next_xid=5_000_000_500)
-SUNDAY = instant(2022, 7, 3, 4)
+SUNDAY = datetime(2022, 7, 3, 4, tzinfo=UTC)
 CSV = ManifestTable(10, (ManifestFile("tickets.csv", bytes=1, sha256="0" * 64, rows=10),))
 
 
