@@ -147,8 +147,8 @@ spark-parity: $(SPARK_CLIENT) $(SPARK_CLUSTER) java ## run a refresh on both eng
 
 spark-cluster-install: $(SPARK_CLUSTER) ## install spark/cluster.lock into spark/.venv
 
-demo-source: settings ## run a PostgreSQL database that sells tickets, to practise extracts on, until Ctrl-C
-	$(PY) -m acl_assets.simulator live --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)"
+demo-source: settings ## run a PostgreSQL database that sells tickets on 127.0.0.1:54321, to practise extracts on, until Ctrl-C
+	$(PY) -m acl_assets.simulator live --port "$(or $(PORT),54321)" --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)"
 
 extract: settings ## extract the ticketing database (ACL_TICKETING_DSN) into the landing zone
 	$(PY) -m acl_assets.extraction.extract $(if $(FULL),--full)

@@ -133,6 +133,13 @@ def test_run_simulates_only_where_no_export_has_landed_and_says_when_a_scale_is_
     ]
 
 
+def test_every_server_listens_on_the_port_that_is_named(project: Path) -> None:
+    write(project / "data" / "published" / "acl.duckdb")
+    servers = ["dev", "dbt-docs", "superset", "demo-source"]
+    assert make(project, *servers, PORT="18099").returncode == 0
+    assert sum("18099" in call for call in calls(project)) == len(servers)
+
+
 @pytest.mark.parametrize("target", ["run", "dev", "extract", "superset", "dbt-docs"])
 def test_bad_setting_stops_every_command_before_it_starts(project: Path, target: str) -> None:
     made = make(project, target, ACL_MEMORY_LIMIT="lots", ACL_SETLE_SECONDS="5")
