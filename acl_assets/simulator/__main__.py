@@ -23,6 +23,7 @@ from acl_assets.simulator.postgres_server import PostgresError, running_postgres
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.util.object_storage import ObjectStorageError
 
+_OWN_ERRORS = (BatchError, LiveSystemError, ObjectStorageError, PostgresError)
 _say = partial(print, flush=True)
 
 
@@ -32,10 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         return 0
-    except (
-        *(BatchError, ObjectStorageError, LiveSystemError, PostgresError, psycopg2.Error),
-        *(OSError, OverflowError, ValueError),
-    ) as error:
+    except (*_OWN_ERRORS, psycopg2.Error, OSError, OverflowError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
