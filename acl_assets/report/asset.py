@@ -29,10 +29,10 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
         with ChildProcesses() as writer:
             pictures = writer.call("acl_assets.report.page:report_on", settings.published_file, file, time_zone)
         context.log.info(f"The report is in {file}.")
-        # Only Markdown shows pictures in Dagster's UI; text from data is in them as pixels alone.
+        # Only Markdown shows pictures in Dagster's UI. Text from data is encoded, and a picture runs no code.
         previews = {
-            name: MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
-            for name, png in pictures.items()
+            name: MetadataValue.md(f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+            for name, svg in pictures.items()
         }
         return MaterializeResult(
             metadata={

@@ -1,4 +1,4 @@
-"""Colours, sizes and other parts that all charts share, and how a chart becomes a static SVG or PNG."""
+"""Colours, sizes and other parts that all charts share, and how a chart becomes a static SVG."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def svg_of(chart: alt.LayerChart) -> str:
     return svg.replace('class="marks"', f'class="{_SIZES[chart.width]}"', 1)
 
 
-def png_of(drawings: dict[str, str]) -> bytes:
-    """Return SVGs of equal width by their titles as one PNG: side by side on white, each below its title."""
+def picture_of(drawings: dict[str, str]) -> str:
+    """Return SVGs of equal width by their titles as one SVG: side by side on white, each below its title."""
     gap = 24
     sizes = [re.findall(r'viewBox="0 0 (\S+) (\S+)"', svg)[0] for svg in drawings.values()]
     step = gap + int(float(sizes[0][0]))
@@ -109,5 +109,4 @@ def png_of(drawings: dict[str, str]) -> bytes:
     picture = f'{root} font-family="sans-serif">{"".join(parts)}</svg>'
     for name, colour in PAPER.items():
         picture = picture.replace(INK[name], colour)
-    png: bytes = vl_convert.svg_to_png(picture)
-    return png
+    return picture

@@ -19,7 +19,7 @@ import jinja2
 import pandas as pd
 
 from acl_assets.report import band_charts, charts
-from acl_assets.report.drawing import DARK, MEDIUM, NARROW, PAPER, WIDE, png_of, svg_of, venue_colour
+from acl_assets.report.drawing import DARK, MEDIUM, NARROW, PAPER, WIDE, picture_of, svg_of, venue_colour
 from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -65,7 +65,7 @@ class ReportDataError(RuntimeError):
     """The published file cannot be reported on; the message names the file and what to do."""
 
 
-def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, bytes]:
+def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, str]:
     """Write the report on a published file to `target`, and return its pictures as `previews`.
 
     The page shows instants in UTC and in the time zone.
@@ -143,8 +143,8 @@ def draw_charts(data: ReportData, answers: list[Answer]) -> dict[str, list[str]]
     return drawings
 
 
-def previews(answers: list[Answer], drawings: dict[str, list[str]]) -> dict[str, bytes]:
-    """Return the three pictures as PNG, by the name of the data product each is drawn from."""
+def previews(answers: list[Answer], drawings: dict[str, list[str]]) -> dict[str, str]:
+    """Return the three pictures as SVG, by the name of the data product each is drawn from."""
     bands = {f"bands-at-venue-{row['venue_rank']}": f"{row['venue_rank']}. {row['venue_name']}" for row in answers}
     pictures = {
         "ticket_sales_over_time": {"sales-by-festival": "Tickets per festival"},
@@ -152,7 +152,7 @@ def previews(answers: list[Answer], drawings: dict[str, list[str]]) -> dict[str,
         "band_sales_by_venue": bands,
     }
     return {
-        name: png_of({title: drawings[chart][-1] for chart, title in titles.items()})
+        name: picture_of({title: drawings[chart][-1] for chart, title in titles.items()})
         for name, titles in pictures.items()
         if titles and titles.keys() <= drawings.keys()
     }
