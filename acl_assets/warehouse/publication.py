@@ -221,10 +221,9 @@ def _write_audit_results(
         "primary key (asset_key, check_name))"
     )
     if results:
-        # In one transaction: DuckDB makes each one durable by itself.
-        connection.begin()
-        connection.executemany("insert or replace into publication.audit_results values (?, ?, ?, ?, ?, ?, ?)", results)
-        connection.commit()
+        newest = {(result.asset_key, result.check_name): result._asdict() for result in results}
+        rows = "select unnest(?, recursive := true)"
+        connection.execute(f"insert or replace into publication.audit_results {rows}", [[*newest.values()]])
 
 
 def _write_summary(connection: duckdb.DuckDBPyConnection, time_zone: str, changes_since: str | None) -> None:
