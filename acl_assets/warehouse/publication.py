@@ -108,7 +108,7 @@ def require_publishable(
         )
     if not record.complete and record.published_state != record.state:
         raise BuildError(MIXED_STATES)
-    newest = {(result.asset_key, result.check_name): result for result in results}
+    newest = _newest_results(results)
     if missing := sorted(set(required) - newest.keys()):
         raise BuildError(
             f"{len(missing)} of {len(required)} blocking checks have no result from this run, so the build was not "
@@ -120,6 +120,11 @@ def require_publishable(
     if failed:
         raise BuildError(f"The build failed its audit and was not published: {_named(failed)}.")
     return chain
+
+
+def _newest_results(results: Sequence[AuditResult]) -> dict[CheckName, AuditResult]:
+    """Return the newest result of every check; `results` are the oldest first."""
+    return {(result.asset_key, result.check_name): result for result in results}
 
 
 def _named(checks: Sequence[CheckName]) -> str:
@@ -221,9 +226,9 @@ def _write_audit_results(
         "primary key (asset_key, check_name))"
     )
     if results:
-        newest = {(result.asset_key, result.check_name): result._asdict() for result in results}
-        rows = "select unnest(?, recursive := true)"
-        connection.execute(f"insert or replace into publication.audit_results {rows}", [[*newest.values()]])
+        rows = [result._asdict() for result in _newest_results(results).values()]
+        query = "select unnest(?, recursive := true)"
+        connection.execute(f"insert or replace into publication.audit_results {query}", [rows])
 
 
 def _write_summary(connection: duckdb.DuckDBPyConnection, time_zone: str, changes_since: str | None) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 from dagster import DagsterInstance, MarkdownMetadataValue, TableMetadataValue
@@ -82,8 +82,8 @@ def test_doubtful_rows_are_published_with_warnings_and_text_from_data_is_in_noth
                 tables[described.asset_key.to_user_string(), name] = value
     pictures = [text.partition(";base64,")[2].removesuffix(")") for text in rendered if "](data:image/svg+xml" in text]
     assert len(pictures) == 3
-    drawings = [ET.fromstring(base64.b64decode(picture)) for picture in pictures]  # noqa: S314 # of the report itself
-    elements = {element.tag.rpartition("}")[2] for drawing in drawings for element in drawing.iter()}
+    drawings = [base64.b64decode(picture).decode() for picture in pictures]
+    elements = {name for drawing in drawings for name in re.findall(r"</?([^\s/>]*)", drawing)}
     assert elements <= {"svg", "defs", "clipPath", "g", "path", "rect", "line", "text", "tspan"}
     assert not [text for text in rendered if any(name[:9] in text for name in HOSTILE_NAMES)]
     escaped = r"# heading\n\r\n![second](/graphql?query=mutation)\u202e\ufffe"

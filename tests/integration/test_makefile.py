@@ -38,7 +38,7 @@ def write(file: Path, text: str = "") -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What make needs in a folder with an awkward name, with stubs of the environments."""
+    """A copy of the files that make needs, in a folder with an awkward name, with stubs of the environments."""
     folder = tmp_path / AWKWARD
     shutil.copytree(PROJECT_DIR / "acl_assets", folder / "acl_assets", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "dagster.yaml", "pyproject.toml", "requirements.lock"):

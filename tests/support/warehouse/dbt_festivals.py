@@ -150,11 +150,16 @@ def source_tables_in_memory(festival: Festival) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+@cache
+def _project_vars() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
+    return found
+
+
 def set_choices(connection: duckdb.DuckDBPyConnection, **choice: float) -> None:
     """Set the variables that stand for dbt vars in the compiled SQL, those of the project unless given."""
-    of_project = yaml.safe_load((DBT_PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
     for name in _CHOICES:
-        connection.execute(f"set variable {name} = {choice.get(name, of_project[name])}")
+        connection.execute(f"set variable {name} = {choice.get(name, _project_vars()[name])}")
 
 
 def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConnection:
