@@ -1,7 +1,7 @@
 -- The work of a refresh, written by hand for DuckDB alone and for speed. It has no support for other engines, no tests of
 -- single models and no stored failing rows. It skips every check that follows from another one.
--- hand_written.py sets the variables batch (folder of the export) and source_tables (folder for the typed tables), and
--- reads the table failures at the end.
+-- hand_written.py sets the variables batch (folder of the export) and source_tables (folder for the typed tables), reads
+-- the table failures at the end, and writes the data products as files.
 
 -- Settings -----------------------------------------------------------------------------------------------------------
 set preserve_insertion_order = false;

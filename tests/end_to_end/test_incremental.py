@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -84,7 +85,9 @@ def test_increments_give_the_warehouse_of_a_full_batch(published: Settings, tmp_
     assert added.success, added.errors
     assert published_batches(settings) == ["first", "second", "third"]
     full = write_batch(tmp_path, "full", Corrected())
-    require_equal(settings.published_file, build(full, tmp_path / "by_hand", "1GB"))
+    by_hand = build(full, tmp_path / "by_hand", "1GB")
+    require_equal(settings.published_file, by_hand)
+    assert {*os.listdir(settings.data_products_link)} == {*os.listdir(by_hand.parent / "data_products")}
 
 
 def test_bad_rows_of_an_increment_are_caught(published: Settings) -> None:
