@@ -22,6 +22,7 @@ from acl_assets.landing_zone.batches import BatchChain
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.object_storage import ObjectStorageError, open_file
+from acl_assets.util.sql import qualified_name, quoted_text
 
 # Transactions begun since the oldest running one, beyond which its horizon counts as stalled.
 LARGEST_HORIZON_LAG = 1_000_000
@@ -34,6 +35,7 @@ _IDENTITY = {
     "database": "the database",
     "database_oid": "the database's oid",
     "schema": "the schema",
+    "columns": "the digest of the tables and columns",
 }
 _SCHEDULE_JITTER = timedelta(hours=1)
 
@@ -43,7 +45,8 @@ class SourceSnapshot:
     """One instant of a PostgreSQL server, as the manifest records it.
 
     `timeline` counts failovers and recoveries; `wal_position` is in bytes; transaction ids have 64 bits, so that a
-    wrap-around shows. Every transaction before `xid_horizon` had ended; `next_xid` had not begun.
+    wrap-around shows. Every transaction before `xid_horizon` had ended; `next_xid` had not begun. `columns` tells tables
+    and columns from others of the same name, because renaming writes no rows.
     """
 
     system_identifier: str
@@ -52,6 +55,7 @@ class SourceSnapshot:
     database: str
     database_oid: int
     schema: str
+    columns: str
     in_recovery: bool
     wal_position: int
     snapshot: str
@@ -80,6 +84,11 @@ _SNAPSHOT_QUERY = """
         current_setting('server_version') as server_version,
         current_database()::text as database,
         (select oid::text::bigint from pg_database where datname = current_database()) as database_oid,
+        (
+            select md5(string_agg(concat_ws('.', attrelid, attnum, attname), ' ' order by attrelid, attnum))
+            from pg_attribute
+            where attrelid = any(array[{tables}]::regclass[]) and attname = any(array[{columns}])
+        ) as columns,
         pg_is_in_recovery() as in_recovery,
         pg_wal_lsn_diff(
             case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, '0/0'
@@ -100,7 +109,12 @@ def read_snapshot(source: SourceConnection, schema: str) -> tuple[SourceSnapshot
 
     On a standby that has not replayed all it received, the instant is that of the last replayed commit.
     """
-    row = source.rows(_SNAPSHOT_QUERY, "take a snapshot")[0]
+    columns = {column for table in SOURCE_TABLES.values() for column in table.column_names}
+    query = _SNAPSHOT_QUERY.format(
+        tables=", ".join(quoted_text(qualified_name(schema, table)) for table in SOURCE_TABLES),
+        columns=", ".join(map(quoted_text, sorted(columns))),
+    )
+    row = source.rows(query, "take a snapshot")[0]
     taken_at: datetime = row.pop("taken_at").astimezone(UTC)
     return SourceSnapshot(schema=schema, **row), taken_at
 
@@ -176,8 +190,6 @@ def count_new_ids(exported: Iterable[Path | str], landed: Iterable[Path | str]) 
     new = np.concatenate([np.empty(0, np.int32), *_ids(exported)])
     for known in _ids(landed):
         new = new[~np.isin(new, known)]
-        if not len(new):
-            break
     return len(new)
 
 

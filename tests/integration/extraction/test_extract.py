@@ -143,6 +143,32 @@ def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, tick
     assert merged_rows(extractable, "tickets") == source_rows(ticketing_dsn, "tickets")
 
 
+@pytest.mark.parametrize(
+    ("prepare", "change"),
+    [
+        (
+            "alter table bands add column dollars int; update bands set dollars = fee + 1",
+            "alter table bands drop column fee; alter table bands rename column dollars to fee",
+        ),
+        (
+            "create table acts as select id, name, fee + 1 as fee from bands; grant select on acts to acl_export",
+            "alter table bands rename to former_bands; alter table acts rename to bands",
+        ),
+        ("select 1", "alter table bands drop column fee; alter table bands add column fee int default 77"),
+    ],
+    ids=["renamed column", "renamed table", "column with a default"],
+)
+def test_replaced_columns_make_the_next_batch_a_full_one(
+    extractable: Settings, ticketing_dsn: str, prepare: str, change: str
+) -> None:
+    """The values of rows change, but no row is written after the batch before."""
+    execute(ticketing_dsn, prepare)
+    extract(extractable)
+    execute(ticketing_dsn, change)
+    assert "the digest of the tables and columns is" in str(extract(extractable).full_because)
+    assert merged_rows(extractable, "bands") == source_rows(ticketing_dsn, "bands")
+
+
 def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continued(
     extractable: Settings, ticketing_dsn: str
 ) -> None:

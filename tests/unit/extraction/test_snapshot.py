@@ -29,6 +29,7 @@ BEFORE = SourceSnapshot(
     database="ticketing",
     database_oid=16384,
     schema="public",
+    columns="d41d8cd98f00b204e9800998ecf8427e",
     in_recovery=False,
     wal_position=2_655_327_560,
     snapshot="5000000000:5000000010:",
@@ -107,3 +108,5 @@ def test_new_ids_are_those_that_no_landed_file_holds(tmp_path: Path) -> None:
     assert count_new_ids([exported], landed) == 3
     assert count_new_ids([exported], []) == 6
     assert count_new_ids([], landed) == 0
+    with pytest.raises(FileNotFoundError):
+        count_new_ids([], [*landed, tmp_path / "removed"])
