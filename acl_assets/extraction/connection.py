@@ -40,8 +40,10 @@ _CONNECTION_DEFAULTS = {
 # The throttle pauses after every slice. Small ones keep the server from working for the extract in bursts.
 _PAGES_PER_SLICE = 64
 
-# By SQLSTATE. The driver gives none for an error in the middle of the rows.
+_SCHEMA_ADVICE = "Nothing was landed; change acl_assets/source_schema.py together with the table."
+# By SQLSTATE or its class. The driver gives none for an error in the middle of the rows.
 _ADVICE = {
+    "42": _SCHEMA_ADVICE,
     "42501": f"Grant the export role what it needs again with {EXPORT_ROLE_SQL}.",
     "55P03": "Somebody changes the table's structure or locks it; extract again when that is done.",
 }
@@ -123,7 +125,7 @@ class SourceConnection:
                     yield reader
         except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
             state: str | None = getattr(error, "sqlstate", None)
-            advice = _ADVICE.get(state or "", _GENERAL_ADVICE)
+            advice = _ADVICE.get(state or "") or _ADVICE.get((state or "")[:2], _GENERAL_ADVICE)
             message = f"Failed to {what} at {self.name}: {_server_message(error)}. {advice}"
             raise ExtractionError(message, sqlstate=state) from None
 
@@ -171,7 +173,7 @@ def _require_types(found: pa.Schema, table: SourceTable, name: str) -> None:
     if wrong:
         raise ExtractionError(
             f"Table {table.name} at {name} has other types than the source schema declares: {'; '.join(wrong)}. "
-            "Nothing was landed; change acl_assets/source_schema.py together with the table."
+            f"{_SCHEMA_ADVICE}"
         )
 
 

@@ -84,6 +84,8 @@ def test_role_that_could_write_is_refused_with_its_right(ticketing_dsn: str) -> 
             "Schema public at .* has no table tickets, and a view is not enough",
         ),
         ("alter schema public rename to office", "There is no schema public at .*set ACL_TICKETING_SCHEMA"),
+        ("alter table tickets rename ticketnum to number", r'column "ticketnum" does not exist.*source_schema\.py'),
+        ("alter table tickets rename column price to dollars", r'column "price" does not exist.*source_schema\.py'),
         ("alter table tickets alter column price type numeric", r"price is numeric, not int.*source_schema\.py"),
         (
             "alter role acl_export reset row_security; alter table tickets enable row level security; "
