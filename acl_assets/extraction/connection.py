@@ -14,6 +14,7 @@ import psycopg2.extensions
 import pyarrow as pa
 
 from acl_assets.extraction.extracted_batch import ExtractionError, SourceUnusableError
+from acl_assets.landing_zone.values import REASONS, convert_values, failing_rows
 from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, SourceTable
 from acl_assets.util.sql import qualified_name, quoted_text
 
@@ -86,11 +87,14 @@ class SourceConnection:
         """Return the rows of a query over one table's columns, which fit into memory, in the declared types.
 
         Raises:
-            ExtractionError: the server refuses the query, breaks off, or the columns have other types.
+            ExtractionError: the server refuses the query, breaks off, or columns or values have other types.
         """
         with self._result(query, f"read {table.name}", use_copy=True) as reader:
             _require_types(reader.schema, table, self.name)
-            return list(reader)
+            found = list(reader)
+        for batch in found:
+            _require_values(batch, table, self.name)
+        return found
 
     def slices(self, relation: str, what: str) -> list[tuple[str, int]]:
         """Return conditions that divide the rows of a table by their pages, each with its share of the bytes.
@@ -175,6 +179,16 @@ def _require_types(found: pa.Schema, table: SourceTable, name: str) -> None:
             f"Table {table.name} at {name} has other types than the source schema declares: {'; '.join(wrong)}. "
             f"{_SCHEMA_ADVICE}"
         )
+
+
+def _require_values(batch: pa.RecordBatch, table: SourceTable, name: str) -> None:
+    """Refuse what no refresh could read, such as the timestamp infinity, while it can still be corrected."""
+    for column in table.columns:
+        if (row := next(failing_rows(batch.column(column.name), convert_values, column.type), None)) is not None:
+            raise ExtractionError(
+                f"Table {table.name} at {name}: {column.name} of the row with id {batch.column('id')[row]} "
+                f"{REASONS[column.type]}. Nothing was landed; correct the value at the source and extract again."
+            )
 
 
 def begin_reading(source: SourceConnection, schema: str) -> None:

@@ -45,8 +45,8 @@ class SourceSnapshot:
     """One instant of a PostgreSQL server, as the manifest records it.
 
     `timeline` counts failovers and recoveries; `wal_position` is in bytes; transaction ids have 64 bits, so that a
-    wrap-around shows. Every transaction before `xid_horizon` had ended; `next_xid` had not begun. `columns` tells tables
-    and columns from others of the same name, because renaming writes no rows.
+    wrap-around shows. Every transaction before `xid_horizon` had ended; `next_xid` had not begun. `columns` tells
+    tables and columns from others of the same name, because renaming writes no rows.
     """
 
     system_identifier: str

@@ -7,26 +7,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
-from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.landing_zone.values import REASONS, Convert, Values, convert_values, failing_rows
 from acl_assets.source_schema import ARROW_TYPES, ColumnType, SourceColumn
 from acl_assets.source_tables.rejects import MOST_REJECTS, OpenFile
 
-_MOST_VALUE_BYTES = 1 << 20
 _PANDAS_INDEX = re.compile(r"|Unnamed: \d{1,9}|__index_level_\d{1,9}__", re.ASCII)
-_REASONS: dict[ColumnType, str] = {
-    "int": "is not a whole number of 32 bits in plain digits, such as 25 or -3",
-    "text": "is not UTF-8, or is longer than 1 MiB",
-    "timestamptz": "is not an instant of the years 1 to 9999 with an offset from UTC and at most six digits of a "
-    "second, such as 2021-10-01 19:30:00+00",
-}
-
-Values: TypeAlias = pa.Array | pa.ChunkedArray
-Convert: TypeAlias = Callable[[Values, ColumnType], Values]
 
 
 def require_columns(found: Sequence[str], file: OpenFile, wrong_types: Iterable[str] = ()) -> None:
@@ -74,14 +64,14 @@ def typed_rows(
         try:
             typed[column.name] = convert(values, column.type)
         except pa.ArrowInvalid:
-            failing += [(row, column) for row in islice(_failing_rows(values, convert, column.type), MOST_REJECTS)]
+            failing += [(row, column) for row in islice(failing_rows(values, convert, column.type), MOST_REJECTS)]
     if not failing:
         yield pa.table(typed)
         return
     numbers = lines()
     for row, column in sorted(failing, key=itemgetter(0)):
         text = _text(found.column(column.name)[row])
-        file.rejects.add(file.name, numbers[row], column.name, text, _REASONS[column.type])
+        file.rejects.add(file.name, numbers[row], column.name, text, REASONS[column.type])
 
 
 def convert_texts(values: Values, column_type: ColumnType) -> Values:
@@ -106,40 +96,6 @@ def convert_texts(values: Values, column_type: ColumnType) -> Values:
     if not pc.cast(numbers, pa.string()).equals(texts):
         raise pa.ArrowInvalid("not plain digits")
     return numbers
-
-
-def convert_values(values: Values, column_type: ColumnType) -> Values:
-    """Convert the values of a Parquet column to the column's declared type without loss.
-
-    Raises:
-        pyarrow.ArrowInvalid: a value does not fit the declared type, or a text is longer than 1 MiB.
-    """
-    converted = pc.cast(values, ARROW_TYPES[column_type])
-    if column_type == "timestamptz":
-        try:
-            # Arrow's calendar goes beyond Python's, which ends at the years 1 and 9999.
-            pc.min_max(converted).as_py()
-        except (OverflowError, ValueError) as error:
-            raise pa.ArrowInvalid(str(error)) from None
-    if column_type == "text":
-        converted.validate(full=True)
-        longest = pc.max(pc.binary_length(converted)).as_py()
-        if longest is not None and longest > _MOST_VALUE_BYTES:
-            raise pa.ArrowInvalid("longer than 1 MiB")
-    return converted
-
-
-def _failing_rows(values: Values, convert: Convert, column_type: ColumnType, first_row: int = 0) -> Iterator[int]:
-    """Yield the rows that make `convert` raise `ArrowInvalid`, in order; they are found by halving."""
-    try:
-        convert(values, column_type)
-    except pa.ArrowInvalid:
-        if len(values) == 1:
-            yield first_row
-            return
-        middle = len(values) // 2
-        yield from _failing_rows(values.slice(0, middle), convert, column_type, first_row)
-        yield from _failing_rows(values.slice(middle), convert, column_type, first_row + middle)
 
 
 def _text(value: pa.Scalar) -> str:

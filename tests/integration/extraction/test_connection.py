@@ -84,6 +84,10 @@ def test_role_that_could_write_is_refused_with_its_right(ticketing_dsn: str) -> 
             "Schema public at .* has no table tickets, and a view is not enough",
         ),
         ("alter schema public rename to office", "There is no schema public at .*set ACL_TICKETING_SCHEMA"),
+        (
+            "update purchases set purchase_date = 'infinity' where id = 3",
+            "purchase_date of the row with id 3 is not an instant of the years 1 to 9999.*correct the value",
+        ),
         ("alter table tickets rename ticketnum to number", r'column "ticketnum" does not exist.*source_schema\.py'),
         ("alter table tickets rename column price to dollars", r'column "price" does not exist.*source_schema\.py'),
         ("alter table tickets alter column price type numeric", r"price is numeric, not int.*source_schema\.py"),
