@@ -37,6 +37,7 @@ _CONNECTION_DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
 }
 # The throttle pauses after every slice. Small ones keep the server from working for the extract in bursts.
 _PAGES_PER_SLICE = 64

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from acl_assets.landing_zone.manifest import contract_breach
+from acl_assets.landing_zone.values import convert_values
 from acl_assets.source_schema import SourceColumn
 from acl_assets.source_tables.rejects import OpenFile
-from acl_assets.source_tables.typed_columns import convert_values, require_columns, typed_rows
+from acl_assets.source_tables.typed_columns import require_columns, typed_rows
 
 _ROWS_AT_ONCE = 131_072
 _BYTES_AT_ONCE = 32 << 20
