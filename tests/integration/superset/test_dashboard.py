@@ -24,16 +24,20 @@ pytestmark = pytest.mark.server
 TABS = ["All stars", "Sales over time", "Venues", "Bands", "Bands and revenue", "Attendance"]
 ERRORS = "[role='alert'], .ant-alert, .ant-empty"
 COLOURS: dict[str, str] = read_bundle().of_kind("dashboards")[0].content["metadata"]["label_colors"]
-# Keep every text with its place in pixels, and every colour that fills a shape, since a canvas was last cleared.
+# Keep every text with its place in pixels, and every colour of shapes and of lines, since a canvas was last cleared.
 RECORD_DRAWING = """(() => {
-    const context = CanvasRenderingContext2D.prototype, { clearRect, fill, fillText } = context;
+    const context = CanvasRenderingContext2D.prototype, { clearRect, fill, fillText, stroke } = context;
     context.clearRect = function (...area) {
-        Object.assign(this.canvas, { texts: [], colours: [] });
+        Object.assign(this.canvas, { texts: [], colours: [], lines: [] });
         return clearRect.apply(this, area);
     };
     context.fill = function (...path) {
         this.canvas.colours?.push(this.fillStyle);
         return fill.apply(this, path);
+    };
+    context.stroke = function (...path) {
+        this.canvas.lines?.push(this.strokeStyle);
+        return stroke.apply(this, path);
     };
     context.fillText = function (text, x, y, ...rest) {
         const size = this.measureText(text), transform = this.getTransform();
@@ -48,8 +52,8 @@ RECORD_DRAWING = """(() => {
 LOOK = """chart => {
     const cells = [...chart.querySelectorAll("tbody tr")].map(row => [...row.cells].map(
         cell => [cell.innerText.trim(), getComputedStyle(cell).backgroundColor]));
-    const { texts, colours } = chart.querySelector("canvas") ?? {};
-    return { text: chart.innerText, cells, texts, colours };
+    const { texts, colours, lines } = chart.querySelector("canvas") ?? {};
+    return { text: chart.innerText, cells, texts, colours, lines };
 }"""
 # Left edge, width of the widest part, and lower edge of every place of a chart.
 PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
@@ -226,6 +230,19 @@ def assert_bars(chart: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
         assert above <= min(line["top"] for line in label), name
         assert min(line["left"] for line in label) >= 0, f"{name} is cut off"
         above = max(line["bottom"] for line in label)
+
+
+def test_lines_have_the_colours_of_what_they_show(wide: SeenDashboard) -> None:
+    """Superset finds the colour of a series by the name of the column or metric that has its label."""
+    for tab, chart, names in (
+        ("Attendance", "Fill by festival", ("fill", "fullest_performance")),
+        (
+            "Bands and revenue",
+            "Ticket prices by festival",
+            ("avg_ticket_price", "highest_ticket_price", "lowest_ticket_price"),
+        ),
+    ):
+        assert {COLOURS.get(name) for name in names} <= set(wide.tabs[tab].charts[chart]["lines"]), chart
 
 
 def test_the_candidates_are_listed_in_order_with_their_verdicts_in_colour(
