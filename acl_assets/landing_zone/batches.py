@@ -205,7 +205,7 @@ def _files_of_tables(entry: LandedEntry) -> list[str]:
     # Where an export is split, other tools call the parts tickets_2.csv or tickets (2).csv.
     table_or_part = rf"({'|'.join(SOURCE_TABLES)})[^a-z]*\.(csv(\.gz|\.zst)?|parquet)"
     if any(re.fullmatch(table_or_part, name, re.IGNORECASE) and not parse_file_name(name) for name in entry.files):
-        raise _SkippedError(f"a file may hold rows of a table, but is not called so{_found_instead(entry)}")
+        raise _SkippedError(f"a file that may hold rows of a table is not named as expected{_found_instead(entry)}")
     files: list[str] = []
     for table, found in parts.items():
         names = visible_text(", ".join(name for _, name in found))

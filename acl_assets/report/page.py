@@ -24,7 +24,7 @@ from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_LEAST_STEP = 1.2  # a smaller change of sales is called level
+_LEAST_STEP = math.log(1.2)  # a smaller change of sales is called level
 # Characters outside XML 1.0, on which vl-convert aborts its process: https://www.w3.org/TR/xml/#charsets
 _OUTSIDE_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,7 +35,7 @@ _QUERIES = {
     "band_sales": "from data_products.band_sales_by_venue order by venue_id, rank_in_venue",
     "candidates": "from data_products.all_star_candidates order by venue_rank, rank_in_venue",
     "verdicts": "from data_products.venue_verdicts order by venue_rank",
-    "unsold_performances": "from data_products.performance_attendance where is_completed and tickets_sold = 0",
+    "performances": "from data_products.performance_attendance where is_completed",
     "export_batches": "from publication.export_batches order by exported_at, batch_id",
     "audit_results": (
         "select *, case when passed then 'passed' when severity = 'WARN' then 'warning' else 'failed' end as outcome "
@@ -171,7 +171,7 @@ def render_report(data: ReportData, answers: list[Answer], drawings: dict[str, l
         count=lambda number: f"{number:,.0f}",
         dollars=lambda number: f"${number:,.0f}",
         percent=lambda share: f"{share:.1%}",
-        change=lambda share: "" if share is None else f"{share:+.0%}",
+        change=lambda share: "" if share is None else f"{share:+.0%}" if abs(share) >= 0.005 else "0%",
         instant=lambda moment: _instant(moment, time_zone),
         number_word=_number_word,
         chance=band_charts.chance_text,
@@ -196,8 +196,9 @@ def headline(answers: list[Answer]) -> str:
         return "There are no completed performances to judge by yet."
     venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
     verdicts = [answer["verdict"] for answer in answers]
+    alone = {1: "it", 2: "both"}.get(len(answers), f"all {_number_word(len(answers))}")
     parts = [
-        text.format(_number_word(count), "has" if count == 1 else "have")
+        text.format(alone if count == len(answers) else _number_word(count), "has" if count == 1 else "have")
         for verdict, text in _HEADLINES.items()
         if (count := verdicts.count(verdict))
     ]
@@ -206,23 +207,30 @@ def headline(answers: list[Answer]) -> str:
 
 
 def sales_finding(festivals: pd.DataFrame) -> str:
-    """Return the largest step in the sales of completed festivals, between the three before and the three after it.
+    """Return the largest step in the sales of completed festivals, from three to the next three.
 
-    `festivals` is that of `charts.festival_totals`. With fewer than six completed festivals there is no finding.
+    If every step is small, return the change from the first three to the last, because small steps add up. `festivals`
+    is that of `charts.festival_totals`. With fewer than six completed festivals there is no finding.
     """
-    tickets = festivals[festivals.is_completed].set_index("festival_year").tickets_sold.sort_index()
-    of_three = tickets.rolling(3).sum()
-    steps = (of_three.shift(-2) / of_three.shift().clip(lower=1)).dropna()
-    if steps.empty:
+    festivals = festivals[festivals.is_completed].sort_values("festival_year")
+    years, tickets = list(festivals.festival_year), list(festivals.tickets_sold)
+    of_three = [max(1, sum(tickets[at : at + 3])) for at in range(len(years) - 2)]
+    if len(of_three) < 4:
         return ""
-    year, factor = max(steps.items(), key=lambda step: abs(math.log(max(step[1], 1e-9))))
-    if 1.85 <= factor < 2.25:
-        return f"doubled from {year}"
-    if factor >= _LEAST_STEP:
-        return f"rose by {factor - 1:.0%} from {year}"
-    if factor <= 1 / _LEAST_STEP:
-        return f"fell by {1 - factor:.0%} from {year}"
-    return f"about level from {tickets.index[0]} to {tickets.index[-1]}"
+
+    def size(step: tuple[int, int]) -> float:
+        before, after = step
+        return abs(math.log(of_three[after] / of_three[before]))
+
+    step = max(((at, at + 3) for at in range(len(of_three) - 3)), key=size)
+    if size(step) < _LEAST_STEP:
+        step = (0, len(of_three) - 1)
+    if size(step) < _LEAST_STEP:
+        is_level = math.log(max(of_three) / min(of_three)) < _LEAST_STEP
+        return f"about level from {years[0]} to {years[-1]}" if is_level else ""
+    change = of_three[step[1]] / of_three[step[0]] - 1
+    before, after = (f"{years[at]}-{years[at + 2]}" for at in step)
+    return f"{'rose' if change > 0 else 'fell'} by {abs(change):.0%} from {before} to {after}"
 
 
 def changes_by_venue(changes: pd.DataFrame) -> list[tuple[str, list[str]]]:
@@ -252,7 +260,14 @@ def _figures(data: ReportData, answers: list[Answer]) -> dict[str, Any]:
     # A festival on sale is not over, and a first one has none before it.
     change = festivals.tickets_sold.pct_change().where(festivals.is_completed)
     festivals = festivals.assign(change=change.replace(math.inf, math.nan))
-    years = festivals.festival_year[festivals.is_completed].astype(str).tolist()
+    # A festival on sale may have begun, and its performances that have started count.
+    counted = (
+        data["performances"]
+        .groupby("festival_year")
+        .tickets_sold.agg(counted_performances="size", counted_tickets="sum")
+    )
+    festivals = festivals.join(counted, on="festival_year")
+    years = [str(year) for year in counted.index]
     audit = data["audit_results"]
     return {
         "headline": headline(answers),
@@ -269,7 +284,7 @@ def _figures(data: ReportData, answers: list[Answer]) -> dict[str, Any]:
             "festivals": len(years),
         },
         "period": " to ".join(dict.fromkeys([*years[:1], *years[-1:]])) or "no festival yet",
-        "unsold_performances": len(data["unsold_performances"]),
+        "unsold_performances": int((data["performances"].tickets_sold == 0).sum()),
         "export_batches": _records(data["export_batches"]),
         "audit_results": _records(audit),
         "warnings": _records(audit[audit.outcome != "passed"]),

@@ -73,12 +73,14 @@ select
                     else cast(cast(round(100 * highest_p_best) as int) as string)
                 end || ' %.'
         when 'near-equals'
-            then cast(bands as string) || ' bands share the lead, so any of them will do: ' || named_bands || '.'
+            then
+                cast(bands as string) || ' bands share the lead, each probably within 10 % of the best: '
+                || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'
         else
-            'The records cannot tell the ' || cast(all_bands as string)
-            || ' bands apart; more performances of the leaders would.'
+            'The records cannot tell which of ' || cast(all_bands as string)
+            || ' bands is the best; more performances of the leaders might.'
             || case
                 when bands > 0 then ' Safe to invite: ' || named_bands || '.'
                 else ' None is safe to invite yet.'

@@ -86,7 +86,7 @@ REASONS: dict[str, tuple[list[str], str]] = {
     "gap": (named("tickets", instead=("tickets-1.csv", "tickets-3.csv")), "are not numbered without a gap"),
     "missing": (named("people", "tickets"), "it has neither manifest.json nor files of people, tickets"),
     "another name": (named("bands", instead=("Bands.csv",)), "files of bands; found instead: Bands.csv; expected are "),
-    "a part of DBeaver": (named(instead=("tickets_2.csv",)), "may hold rows of a table, but is not called so; found "),
+    "a part of DBeaver": (named(instead=("tickets_2.csv",)), "rows of a table is not named as expected; found "),
     "a copy of Windows": (named(instead=("Tickets (1).CSV",)), "found instead: Tickets (1).CSV; expected are "),
     "empty": ([], "it is empty"),
 }

@@ -13,6 +13,7 @@ import pytest
 from report.sample_warehouse import SampleWarehouse, invented_performances, sample_warehouse
 
 from acl_assets.report import page as report
+from acl_assets.report.band_charts import chance_text
 from acl_assets.report.page import ReportData, ReportDataError
 
 TIME_ZONE = "America/Chicago"
@@ -59,7 +60,9 @@ def test_bands_outside_the_picture_that_are_likelier_are_named_below_it(report_d
     ("verdicts", "words"),
     [
         ([], "There are no completed performances to judge by yet."),
-        (["must invite"], "One venue sold 25% of all tickets: one has a must-invite."),
+        (["must invite"], "One venue sold 25% of all tickets: it has a must-invite."),
+        (["near-equals"] * 2, "Two venues sold 50% of all tickets: both have near-equals."),
+        (["no clear lead"] * 3, "Three venues sold 75% of all tickets: all three have no clear lead."),
         (
             ["no clear lead", "near-equals", "leads on one show", "near-equals"],
             "Four venues sold 100% of all tickets: two have near-equals, one has a leader that played once and "
@@ -74,15 +77,17 @@ def test_the_headline_says_what_the_records_show(verdicts: list[str], words: str
 @pytest.mark.parametrize(
     ("tickets", "finding"),
     [
-        ([100, 90, 110, 200, 210, 190], "doubled from 2013"),
-        ([100, 100, 100, 140, 140, 140, 150], "rose by 40% from 2013"),
-        ([200, 200, 200, 100, 100, 100], "fell by 50% from 2013"),
+        ([100, 90, 110, 200, 210, 190], "rose by 100% from 2010-2012 to 2013-2015"),
+        ([100, 100, 100, 140, 140, 140, 150], "rose by 40% from 2010-2012 to 2013-2015"),
+        ([200, 200, 200, 100, 100, 100], "fell by 50% from 2010-2012 to 2013-2015"),
         ([100, 105, 100, 95, 100, 104], "about level from 2010 to 2015"),
+        ([100, 105, 110, 116, 122, 128, 134, 141], "rose by 28% from 2010-2012 to 2015-2017"),
+        ([100, 104, 108, 112, 117, 122, 127, 127, 122, 117, 112, 108, 104, 100], ""),
         ([100, 200], ""),
     ],
 )
 def test_the_title_of_picture_1_names_the_largest_step(tickets: list[int], finding: str) -> None:
-    """A festival on sale is no step."""
+    """A festival on sale is no step. Many small steps are no level, even if they end where they began."""
     festivals = pd.DataFrame({"festival_year": range(2010, 2010 + len(tickets)), "tickets_sold": tickets})
     on_sale = pd.DataFrame({"festival_year": [2030], "tickets_sold": [1], "is_completed": [False]})
     assert report.sales_finding(pd.concat([festivals.assign(is_completed=True), on_sale])) == finding
@@ -155,16 +160,34 @@ def test_tickets_are_compared_with_those_of_the_festival_before(report_data: Rep
     """Neither the first festival nor one still on sale can be compared."""
     sales = pd.DataFrame(
         {
-            "festival_year": [2018, 2019, 2021, 2022],
+            "festival_year": [2018, 2019, 2021, 2022, 2023],
             "sale_month": pd.Timestamp("2018-09-01"),
-            "tickets_sold": [200, 250, 125, 10],
+            "tickets_sold": [1000, 1250, 625, 624, 10],
             "revenue": 1,
-            "is_completed": [True, True, True, False],
+            "is_completed": [True, True, True, True, False],
         }
     )
     table = rendered(report_data | {"sales_over_time": sales}).split('id="festivals-table"')[1].split("</table>")[0]
     cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
-    assert [row[1] for row in cells] == ["", "+25%", "-50%", ""]
+    assert [row[1] for row in cells] == ["", "+25%", "-50%", "0%", ""]
+
+
+def test_performances_of_a_festival_on_sale_that_have_started_are_said_to_count(report_data: ReportData) -> None:
+    shows = report_data["performances"]
+    on_sale = report_data["sales_over_time"].query("not is_completed").festival_year.iloc[0]
+    begun = shows.head(2).assign(festival_year=on_sale, tickets_sold=[300, 400])
+    page = " ".join(rendered(report_data | {"performances": pd.concat([shows, begun])}).split())
+    assert "only its 2 performances that have started count in totals and averages, with 700 tickets." in page
+    assert f"Completed performances only, 2002 to {on_sale}." in page
+
+
+def test_near_equals_are_described_by_their_chances(report_data: ReportData) -> None:
+    bands = report_data["band_sales"]
+    named = bands[(bands.venue_rank == 2) & (bands.verdict == "near-equals")]
+    words = (
+        f"sure that the best band here is one of these {report.NUMBER_WORDS[len(named)]}; each is probably within 10 %"
+    )
+    assert f"{chance_text(named.p_best.sum()).capitalize()} {words}" in rendered(report_data)
 
 
 @pytest.mark.slow
