@@ -486,7 +486,8 @@ select
     venue_rank, venue_id, venue_name, verdict, bands, band_names, highest_p_best, case verdict
         when 'must invite' then 'Invite ' || band_names || ': the chance that no other band sells more here is '
             || if(highest_p_best >= 0.995, 'over 99', cast(cast(round(100 * highest_p_best) as int) as varchar)) || ' %.'
-        when 'near-equals' then bands || ' bands share the lead, each probably within 10 % of the best: ' || named_bands || '.'
+        when 'near-equals'
+            then bands || ' bands share the lead, each probably within 10 % of the best: ' || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'
         else 'The records cannot tell which of ' || all_bands
