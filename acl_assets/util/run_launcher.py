@@ -1,14 +1,16 @@
 """Dagster's default run launcher, extended by a health check for run monitoring.
 
 A code server notices when a process of its runs dies, but not its own end. Dagster's launcher has no health check, so
-such a run would count as started for ever, hold its pool and block the next refresh. This launcher asks the code
-server, with private members of Dagster that `tests/unit/util/test_run_launcher.py` names.
-`deploy/postgres/dagster.yaml` configures it.
+such a run would count as started for ever, hold its pool and block the next refresh. These launchers have one, with
+private members of Dagster that `tests/unit/util/test_run_launcher.py` names: `deploy/postgres/dagster.yaml` configures
+`WatchedRunLauncher`, the `dagster.yaml` of `make dev` configures `LocalRunLauncher`.
 """
 
 from __future__ import annotations
 
-from dagster import DagsterRun, DefaultRunLauncher
+import os
+
+from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import GetCurrentRunsResult
@@ -40,3 +42,17 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(
             WorkerStatus.NOT_FOUND, "the code server has been restarted since and has no such run"
         )
+
+
+class LocalRunLauncher(WatchedRunLauncher):
+    """Launches runs, and checks that their processes exist on this machine, also those of runs by `make run`."""
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Return whether the process that started a run still exists."""
+        (started,) = self._instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)
+        process = started.get_dagster_event().pid
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {process} of the run has ended")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
