@@ -159,6 +159,8 @@ def publish_build(
         connection.execute("checkpoint")
     fsync_path(settings.build_file)
     write_data_products(settings, settings.build_file)
+    # DuckDB does not open a file next to the log of another one, which a program that wrote into it can leave.
+    settings.published_file.with_name(f"{settings.published_file.name}.wal").unlink(missing_ok=True)
     replace_durably(settings.build_file, settings.published_file)
     switch_data_products(settings)
 

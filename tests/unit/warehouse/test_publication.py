@@ -72,6 +72,19 @@ def test_published_file_has_its_provenance_and_nothing_that_is_not_for_readers(s
     assert [path.name for path in settings.published_file.parent.glob("acl*")] == ["acl.duckdb"], "no log of writes"
 
 
+def test_log_of_a_program_that_wrote_into_the_published_file_stops_no_reader_of_the_next_one(
+    settings: Settings,
+) -> None:
+    publish(settings, build(settings))
+    log = settings.published_file.with_name("acl.duckdb.wal")
+    with duckdb.connect(str(settings.published_file)) as connection:
+        connection.execute("create table notes as select 'Ask again' as note")
+        left_when_killed = log.read_bytes()
+    log.write_bytes(left_when_killed)
+    publish(settings, build(settings, "run-2"))
+    assert published_rows(settings, "select run_id from publication.publications") == [("run-2",)]
+
+
 def test_newest_result_of_every_check_is_kept_and_counted_in_the_summary(settings: Settings) -> None:
     """A re-execution, and a partial build, evaluate some checks again and keep the results of the others.
 
