@@ -148,8 +148,9 @@ def begin_folder(source_tables_dir: Path, digest: str) -> Path:
     """Return an empty folder in which the tables of a chain are made; only its owner may look into it."""
     source_tables_dir.mkdir(parents=True, exist_ok=True)
     source_tables_dir.chmod(0o700)
+    for left in source_tables_dir.glob("*.unfinished"):
+        shutil.rmtree(left, ignore_errors=True)
     unfinished = source_tables_dir / f"{digest}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     return unfinished
 

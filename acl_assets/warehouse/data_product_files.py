@@ -37,8 +37,9 @@ def write_data_products(settings: Settings, file: Path) -> Path:
         ((digest,),) = connection.execute(f"select {publication} from publication.publications").fetchall()
         folder = settings.data_products_link.with_name(f"{_SCHEMA}.{digest}")
         if not folder.exists():
+            for left in folder.parent.glob(f"{_SCHEMA}.*.unfinished"):
+                shutil.rmtree(left, ignore_errors=True)
             unfinished = folder.with_suffix(f".{digest}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             query = "select table_name from information_schema.tables where table_schema = ?"
             for (name,) in connection.execute(query, [_SCHEMA]).fetchall():

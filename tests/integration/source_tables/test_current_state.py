@@ -22,6 +22,7 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import (
     CHAIN_FILE,
     DamagedStateError,
+    begin_folder,
     folder_files,
     read_current,
     switch_current,
@@ -160,6 +161,13 @@ def test_damaged_tables_of_an_increment_are_made_again_from_the_full_batch(
     assert sum("made again" in message for message in messages) == 2
     assert after.batches == before.batches
     assert rows_of(converted) == rows
+
+
+def test_only_the_last_of_several_failed_conversions_leaves_files(tmp_path: Path) -> None:
+    """On a full disk each would leave less room to the next one."""
+    for digest in ("first", "second"):
+        begin_folder(tmp_path, digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["second.unfinished"]
 
 
 def test_what_a_killed_refresh_or_a_copy_left_is_removed(converted: Settings) -> None:

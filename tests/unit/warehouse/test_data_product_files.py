@@ -7,8 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+import pytest
 
 from acl_assets.settings import Settings
+from acl_assets.warehouse import data_product_files
 from acl_assets.warehouse.data_product_files import switch_data_products, write_data_products
 
 NAMES = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\uff1dx", 'Björk, "live"', "'68", "NULL", "a=b", None]
@@ -76,3 +78,20 @@ def test_link_and_files_that_a_kill_left_behind_are_made_later(settings: Setting
     written.rename(written.with_suffix(f"{written.suffix}.unfinished"))
     switch_data_products(settings)
     assert run_shown(settings) == {"run-2"}
+
+
+def test_only_the_last_of_several_failed_publications_leaves_files(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk each would leave less room to the next one."""
+
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    published = publish(settings, "run-1")
+    monkeypatch.setattr(data_product_files, "_write_data_product", fail)
+    for run_id in ("run-2", "run-3"):
+        with pytest.raises(OSError, match="No space left"):
+            publish(settings, run_id)
+        settings.build_file.unlink()
+    assert len(folders(settings) - {published}) == 1
