@@ -50,7 +50,7 @@ class LocalRunLauncher(WatchedRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Return whether the process that started a run still exists."""
         (started,) = self._instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)
-        process = started.get_dagster_event().pid
+        process = started.get_dagster_event().pid or os.getpid()
         try:
             os.kill(process, 0)
         except ProcessLookupError:
