@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def refresh() -> None:
 
 
 def test_make_dev_learns_that_a_run_was_killed(tmp_path: Path) -> None:
-    ended = subprocess.Popen("true")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     with open_instance(dagster_home(tmp_path / "home")) as instance:
         health = []
