@@ -174,7 +174,7 @@ def make_table(
     shutil.rmtree(scratch)
     file = _described(target, table)
     seconds = time.perf_counter() - started
-    log(f"{table.name}: {len(batches)} batches converted in {seconds:.2f} s, {file.rows:,} rows ({file.bytes:,} bytes)")
+    log(f"{table.name}: converted in {seconds:.2f} s, {file.rows:,} rows ({file.bytes:,} bytes)")
     return MadeTable(rows_by_file, file)
 
 
@@ -204,7 +204,7 @@ def _convert_batch(rejects: RejectLog, batch: ExportBatch, folder: Path, target:
                     writer.write_table(piece)
             rows_by_file[file.path] = rows
             log(f"{file.path}: {rows:,} rows read")
-        rejects.raise_for_rejects()
+        rejects.raise_for_rejects(batch.folder)
     return rows_by_file
 
 

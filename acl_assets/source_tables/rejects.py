@@ -52,8 +52,8 @@ class RejectLog:
         if not self.is_full:
             self.rejects.append(Reject(file, line, column, text[:_STORED_TEXT], reason))
 
-    def raise_for_rejects(self) -> None:
-        """Store the rejects and raise BatchError with the first of them; without rejects do nothing."""
+    def raise_for_rejects(self, folder: str) -> None:
+        """Store the rejects of a batch's folder and raise BatchError with the first of them; without any do nothing."""
         if not self.rejects:
             return
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class RejectLog:
         if len(self.rejects) == 1:
             count = "1 line or value is"
         shown = "\n  ".join(_describe(reject, self.table) for reject in self.rejects[:_REPORTED_REJECTS])
-        raise contract_breach(self.table.name, f"{count} rejected:\n  {shown}\nSee {self.file}")
+        raise contract_breach(self.table.name, f"{count} rejected in {folder}:\n  {shown}\nSee {self.file}")
 
 
 def _describe(reject: Reject, table: SourceTable) -> str:
@@ -71,7 +71,7 @@ def _describe(reject: Reject, table: SourceTable) -> str:
     column = f", column {reject.column}" if reject.column else ""
     # Where columns are shifted, a name can stand in any of them.
     found = "(personal data)" if table.personal_columns else repr(reject.text[:_REPORTED_TEXT])
-    return f"{reject.file} {place} {reject.line}{column}: {found} {reject.reason}"
+    return f"{reject.file} {place} {reject.line}{column}: {found} {reject.reason}."
 
 
 class OpenFile(NamedTuple):

@@ -145,8 +145,10 @@ def test_reports_the_first_rejects_and_stores_all_of_them_until_the_next_refresh
     with pytest.raises(BatchError) as raised:
         landing.make()
     message = str(raised.value)
-    assert message.startswith("performances: 8 lines or values are rejected")
-    assert "performances-1.csv line 12, column id: 'x' is not a whole number of 32 bits in plain digits" in message
+    assert message.startswith(f"performances: 8 lines or values are rejected in {folder}:\n  performances-1.csv line 12")
+    # Dagster's UI shows line breaks as spaces, so every line is a sentence.
+    reason = "'x' is not a whole number of 32 bits in plain digits, such as 25 or -3"
+    assert f"line 12, column id: {reason}.\n" in message
     assert "line 16" in message
     assert "line 17" not in message
     assert str(landing.rejects_file) in message
@@ -165,5 +167,5 @@ def test_reports_the_first_rejects_and_stores_all_of_them_until_the_next_refresh
 
 
 def test_one_reject_is_counted_as_one(landing: Landing) -> None:
-    with pytest.raises(BatchError, match=r"performances: 1 line or value is rejected:"):
+    with pytest.raises(BatchError, match=r"performances: 1 line or value is rejected in /"):
         landing.convert({"performances.csv": FINE + b"x\n"})
