@@ -110,7 +110,8 @@ run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chai
 
 # Python runs the script: its first line breaks when the folder is moved.
 dev: settings $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
-	@$(SET_DAGSTER_HOME) exec $(PY) .venv/bin/dg dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
+	@export ACL_DAGSTER_URL="$${ACL_DAGSTER_URL:-http://127.0.0.1:$(or $(PORT),3000)}"; $(SET_DAGSTER_HOME) \
+	exec $(PY) .venv/bin/dg dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
 dbt-docs: settings ## serve dbt's documentation of the published file on 127.0.0.1:8080, until Ctrl-C
 	@$(PY) -m acl_assets.warehouse.dbt_docs --port "$(or $(PORT),8080)"

@@ -22,7 +22,10 @@ AWKWARD = 'acl it\'s $HOME & ; "x" *[ä] (1)'
 LOCK = "run 0b3c, process 1"
 
 # Stands in for .venv/bin/python: writes down how it was called, and answers what the Makefile asks of the settings.
-RECORD = 'import json, os, sys; print(json.dumps([os.environ.get("DAGSTER_HOME"), *sys.argv[1:]]))'
+RECORD = (
+    "import json, os, sys; read = os.environ.get; "
+    'print(json.dumps([read("DAGSTER_HOME"), *sys.argv[1:], *filter(None, [read("ACL_DAGSTER_URL")])]))'
+)
 STUB = f"""#!/bin/bash
 python={shlex.quote(sys.executable)}
 if [ "$2" = acl_assets.settings ]; then exec "$python" "$@"; fi
@@ -62,7 +65,7 @@ def make(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 
 def calls(project: Path) -> list[list[str]]:
-    """DAGSTER_HOME and arguments of every call of the stub."""
+    """DAGSTER_HOME, arguments, and ACL_DAGSTER_URL if it is set, of every call of the stub."""
     return [json.loads(line) for line in (project / "calls").read_text().splitlines()]
 
 
@@ -138,6 +141,19 @@ def test_every_server_listens_on_the_port_that_is_named(project: Path) -> None:
     servers = ["dev", "dbt-docs", "superset", "demo-source"]
     assert make(project, *servers, PORT="18099").returncode == 0
     assert sum("18099" in call for call in calls(project)) == len(servers)
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "http://127.0.0.1:3000"),
+        ({"PORT": "18099"}, "http://127.0.0.1:18099"),
+        ({"PORT": "18099", "ACL_DAGSTER_URL": "https://dagster.example.org"}, "https://dagster.example.org"),
+    ],
+)
+def test_links_in_failures_lead_to_the_port_of_dagsters_ui(project: Path, variables: dict[str, str], url: str) -> None:
+    assert make(project, "dev", **variables).returncode == 0
+    assert calls(project)[-1][-1] == url
 
 
 @pytest.mark.parametrize("target", ["run", "dev", "extract", "superset", "dbt-docs"])
