@@ -173,7 +173,7 @@ class _Results:
         with duckdb.connect(str(self.engine.settings.build_file), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
             for relation in relations:
-                cursor = connection.execute(f"select * from {relation} limit {_SHOWN_ROWS}")
+                cursor = connection.execute(f"select * from {relation} order by all limit {_SHOWN_ROWS}")
                 tables.append(metadata_table([column[0] for column in cursor.description], cursor.fetchall()))
         return tables
 

@@ -143,6 +143,11 @@ def test_data_products_and_dimensions_show_their_first_rows(first_refresh: Refre
     people = previews["star_schema/dim_people"].records
     assert len(people) == 10
     assert {column for row in people for column in row.data} == {"person_id"}
+    candidates = [row.data for row in previews["data_products/all_star_candidates"].records]
+    assert [(row["venue_rank"], row["rank_in_venue"]) for row in candidates] == [
+        *((1, rank) for rank in range(1, 9)),
+        *((2, rank) for rank in range(1, 3)),
+    ]
 
 
 def test_every_check_is_stored_with_its_result(published: Settings, first_refresh: Refreshed) -> None:
