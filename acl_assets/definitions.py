@@ -39,8 +39,8 @@ from acl_assets.warehouse.project import dbt_project, festival_timezone, load_ma
 from acl_assets.warehouse.publication_asset import build_published_warehouse
 from acl_assets.warehouse.spark_engine import SparkEngine
 
-# For the selection `*` Dagster passes a beta parameter to its own function, and warns of that.
-warnings.filterwarnings("ignore", "Parameter `include_sources` of function `AssetSelection.all`", BetaWarning)
+# For selections such as `*` or `group:` Dagster passes a beta parameter to its own functions, and warns of that.
+warnings.filterwarnings("ignore", r"Parameter `include_sources` of function `AssetSelection\.", BetaWarning)
 
 _ENGINES = {engine.name: engine for engine in (DuckDBEngine, SparkEngine)}
 

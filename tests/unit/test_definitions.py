@@ -188,6 +188,19 @@ def test_loading_reads_the_manifest_writes_nothing_and_warns_of_no_unstable_api(
     assert [line for line in loaded.stderr.splitlines() if any(text in line for text in unstable)] == []
 
 
+def test_selections_of_assets_warn_of_nothing(tmp_path: Path) -> None:
+    select = (
+        "from dagster import AssetSelection; from acl_assets.definitions import defs\n"
+        "for text in ('*', 'group:evidence', 'tag:pii', 'owner:\"team:festival-data\"', 'kind:duckdb'):\n"
+        "    assert AssetSelection.from_string(text).resolve(defs.resolve_asset_graph())"
+    )
+    variables = {**os.environ, "ACL_DATA_DIR": str(tmp_path / "data")}
+    ran = subprocess.run(
+        [sys.executable, "-c", select], cwd=PROJECT_DIR, env=variables, capture_output=True, text=True, check=True
+    )
+    assert "BetaWarning" not in ran.stderr
+
+
 def test_scaffolded_definition_is_loaded_with_the_others(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for name in ("acl_assets", "dbt"):
