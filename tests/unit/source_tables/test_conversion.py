@@ -145,7 +145,9 @@ def test_reports_the_first_rejects_and_stores_all_of_them_until_the_next_refresh
     with pytest.raises(BatchError) as raised:
         landing.make()
     message = str(raised.value)
-    assert message.startswith(f"performances: 8 lines or values are rejected in {folder}:\n  performances-1.csv line 12")
+    assert message.startswith(
+        f"performances: 8 lines or values are rejected in {folder}:\n  performances-1.csv line 12"
+    )
     # Dagster's UI shows line breaks as spaces, so every line is a sentence.
     reason = "'x' is not a whole number of 32 bits in plain digits, such as 25 or -3"
     assert f"line 12, column id: {reason}.\n" in message
