@@ -58,7 +58,8 @@ class Progress:
     def __init__(self, stream: TextIO | None, steps: int) -> None:
         self.warnings: list[str] = []
         self.failures: list[str] = []
-        self.is_published = self._is_running = False
+        self.succeeded: set[str] = set()
+        self._is_running = False
         self._stream, self._steps, self._number = stream, steps, 0
         self._is_live = stream is not None and stream.isatty()
 
@@ -96,7 +97,7 @@ class Progress:
                 self.failures.append(_error_text(event))
         else:
             summary = stage_summary(self._made, self._checks) or escaped_text(self._said)
-        self.is_published |= event.step_key == "published_warehouse" and not event.is_step_failure
+            self.succeeded.add(str(event.step_key))
         self._print(_stage_line(self._number, self._steps, str(event.step_key), seconds, summary))
 
     def _show(self, line: str) -> None:
@@ -190,16 +191,19 @@ def refresh(settings: Settings, *, verbose: bool) -> int:
         result = job.execute_in_process(instance=instance, run_id=run_id, raise_on_error=False, tags=_TAGS)
     if progress.warnings:
         _say("", *(f"Warning: {warning}" for warning in progress.warnings))
-    if progress.is_published:
+    is_published = "published_warehouse" in progress.succeeded
+    if is_published:
         with open_published(settings) as published:
             query = "select venue_rank, venue_name, verdict, sentence from data_products.venue_verdicts order by all"
             verdicts = published.execute(query).fetchall()
             ((age,),) = published.execute("select statement from publication.summary").fetchall()
-        _say("", f"{age}.", "", *answer_lines(verdicts), "", f"The report:    {settings.report_file}")
+        _say("", f"{age}.", "", *answer_lines(verdicts), "")
+        if "all_stars_report" in progress.succeeded:
+            _say(f"The report:    {settings.report_file}")
         _say(f"The warehouse: {settings.published_file}")
     if result.success:
         return 0
-    kept = "The warehouse was published nevertheless." if progress.is_published else "Nothing was published."
+    kept = "The warehouse was published nevertheless." if is_published else "Nothing was published."
     _say("", "The refresh failed.", *progress.failures, "", kept, stream=sys.stderr)
     _say(f"More: VERBOSE=1 make run, or make dev and {settings.dagster_url}/runs/{run_id}", stream=sys.stderr)
     return 1

@@ -93,6 +93,8 @@ def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult
     # dagster-dbt writes its command before dbt's errors.
     errors = without_colours(str(error.description)).rpartition("Errors parsed from dbt logs:\n\n")[2]
     reported = _PROGRESS.sub("", errors)
+    if "exit code `-9`" in errors:
+        reported = "dbt was killed. If memory was short, lower ACL_MEMORY_LIMIT or give it more. Refresh again."
     if not links:
         return Failure(f"dbt failed; all of its output is in the logs of this step.\n\n{reported}", allow_retries=False)
     return Failure(

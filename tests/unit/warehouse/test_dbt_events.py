@@ -81,6 +81,19 @@ def test_failure_links_to_the_failed_checks_also_when_the_results_cannot_be_copi
     }
 
 
+def test_failure_says_what_to_do_when_dbt_was_killed(settings: Settings) -> None:
+    """As the kernel does when memory is short; dbt's own output has no reason then."""
+
+    def killed_dbt() -> Iterator[Output[Any]]:
+        yield from ()
+        raise DagsterDbtCliRuntimeError("The dbt CLI process with command\n\n`dbt`\n\nfailed with exit code `-9`.")
+
+    invocation = cast(DbtCliInvocation, SimpleNamespace(stream=killed_dbt))
+    context = cast(AssetExecutionContext, None)
+    with pytest.raises(Failure, match="dbt was killed. If memory was short, lower ACL_MEMORY_LIMIT"):
+        list(described_events(context, DuckDBEngine(settings), MANIFEST, invocation))
+
+
 @pytest.mark.parametrize("member", ["_cli_version", "_initialize_dbt_core_adapter"])
 def test_private_members_of_dagster_dbt_exist(member: str) -> None:
     assert hasattr(DbtCliResource, member), (
