@@ -24,7 +24,8 @@ class CheckFailedError(RuntimeError):
 def build(batch: Path, output: Path, memory_limit: str) -> Path:
     """Build the warehouse file of a batch of Parquet files in an empty folder, and return its path.
 
-    The data products are also written as files, in the folder `data_products` next to it. DuckDB uses at most `memory_limit`, as it does in a refresh.
+    The data products are also written as files, in the folder `data_products` next to it. DuckDB uses at most
+    `memory_limit`, as it does in a refresh.
 
     Raises:
         CheckFailedError: a check failed; the folder has no warehouse file.
