@@ -487,11 +487,11 @@ select
         when 'must invite' then 'Invite ' || band_names || ': the chance that no other band sells more here is '
             || if(highest_p_best >= 0.995, 'over 99', cast(cast(round(100 * highest_p_best) as int) as varchar)) || ' %.'
         when 'near-equals'
-            then bands || ' bands share the lead, each probably within 10 % of the best: ' || named_bands || '.'
+            then bands || ' bands are probably within 10 % of the best: ' || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'
         else 'The records cannot tell which of ' || all_bands
-            || ' bands is the best; more performances of the leaders might.'
+            || ' bands is best; more performances might.'
             || if(bands > 0, ' Safe to invite: ' || named_bands || '.', ' None is safe to invite yet.')
     end as sentence
 from venues;

@@ -74,13 +74,13 @@ select
                 end || ' %.'
         when 'near-equals'
             then
-                cast(bands as string) || ' bands share the lead, each probably within 10 % of the best: '
+                cast(bands as string) || ' bands are probably within 10 % of the best: '
                 || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'
         else
             'The records cannot tell which of ' || cast(all_bands as string)
-            || ' bands is the best; more performances of the leaders might.'
+            || ' bands is best; more performances might.'
             || case
                 when bands > 0 then ' Safe to invite: ' || named_bands || '.'
                 else ' None is safe to invite yet.'
