@@ -17,7 +17,7 @@ REASONS: dict[ColumnType, str] = {
     "timestamptz": "is not an instant of the years 1 to 9999 with an offset from UTC and at most six digits of a "
     "second, such as 2021-10-01 19:30:00+00",
 }
-"""Why a value does not fit a declared type, to continue a sentence that begins with the value."""
+"""By declared type, what is wrong with a value that does not fit it. Messages put the value in front."""
 
 Values: TypeAlias = pa.Array | pa.ChunkedArray
 Convert: TypeAlias = Callable[[Values, ColumnType], Values]
