@@ -151,7 +151,7 @@ def _rows(check: AssetCheckEvaluation) -> int | None:
 def answer_lines(verdicts: Sequence[tuple[int, str, str, str]]) -> list[str]:
     """Return a line per top venue from rank, name, verdict and sentence of `data_products.venue_verdicts`."""
     if not verdicts:
-        return ["There are no completed performances to judge by yet."]
+        return ["No completed performance has sold tickets to judge by yet."]
     return [
         f"{rank}. {escaped_text(venue)}: {verdict}. {escaped_text(sentence)}"
         for rank, venue, verdict, sentence in verdicts

@@ -206,13 +206,14 @@ create temp macro log_level_cdf(x, m0, d0, m1, d1, w) as ln(greatest(
 create temp table shows as
 select performance_id, venue_id, band_id, festival_year, cast(tickets_sold as double) as sold, capacity
 from star_schema.fct_performances
-where is_completed;
+where is_completed
+qualify sum(tickets_sold) over (partition by festival_year) > 0;
 
 create temp table festival_levels as
 with recursive fit as (
     select 0 as round, festival_year, cast(1 as double) as level from shows group by festival_year
     union all
-    select any_value(fit_round) + 1, festival_year, greatest(sum(sold) / sum(venue_level), 1e-9)
+    select any_value(fit_round) + 1, festival_year, sum(sold) / sum(venue_level)
     from (
         select
             shows.festival_year, sold, fit.round as fit_round,
@@ -432,19 +433,21 @@ with totals as (
 )
 select
     venue_id, venue_name, venue_rank, band_id, band_name, performances, festivals, first_festival_year,
-    last_festival_year, tickets_sold, revenue, avg_tickets_per_performance, sold_out_performances,
+    last_festival_year, tickets_sold, revenue, avg_tickets_per_performance,
+    coalesce(sold_out_performances, 0) as sold_out_performances,
     round(venue_levels.m * if(is_log, exp(mu), greatest(mu, 0)), 3) as expected_tickets,
     round(venue_levels.m * if(is_log, exp(mu - 1.645 * sd), greatest(mu - 1.645 * sd, 0)), 3) as expected_low,
     round(venue_levels.m * if(is_log, exp(mu + 1.645 * sd), greatest(mu + 1.645 * sd, 0)), 3) as expected_high,
-    round(p_best, 6) as p_best, round(p_top_group, 6) as p_top_group, round(p_stands_out, 6) as p_stands_out, verdict,
+    round(p_best, 6) as p_best, round(p_top_group, 6) as p_top_group, round(p_stands_out, 6) as p_stands_out,
+    coalesce(verdict, 'reserve') as verdict,
     cast(row_number() over best_first as int) as rank_in_venue,
     is_top_venue,
     row_number() over best_first <= 8 as is_top_band
 from totals
-inner join levels using (venue_id, band_id)
-inner join chances using (venue_id, band_id)
-inner join verdicts using (venue_id, band_id)
-inner join venue_levels using (venue_id)
+left join levels using (venue_id, band_id)
+left join chances using (venue_id, band_id)
+left join verdicts using (venue_id, band_id)
+left join venue_levels using (venue_id)
 inner join (
     select distinct venue_id, venue_name, venue_rank, is_top_venue from data_products.ticket_sales_by_venue
 ) using (venue_id)
@@ -467,7 +470,7 @@ create table data_products.venue_verdicts as
 with named as (
     select *, verdict = if(venue_verdict = 'no clear lead', 'safe to invite', venue_verdict) as is_named
     from data_products.band_sales_by_venue
-    inner join (select venue_id, band_id, venue_verdict from verdicts) using (venue_id, band_id)
+    inner join (select distinct venue_id, venue_verdict from verdicts) using (venue_id)
     where is_top_venue
 ),
 venues as (
@@ -547,9 +550,10 @@ with recent_festivals as (
     select festival_year from festival_levels order by festival_year desc limit 3
 ),
 played as (
-    select *, festival_year in (from recent_festivals) as is_recent
+    select *, if(r is not null, festival_year in (from recent_festivals), null) as is_recent
     from data_products.performance_attendance
-    inner join (select performance_id, r, is_log, z from ratios) using (performance_id)
+    left join (select performance_id, r, is_log, z from ratios) using (performance_id)
+    where is_completed
 ),
 totals as (
     select
@@ -585,11 +589,11 @@ select
     earlier_performances, earlier_avg_tickets, recent_performances, recent_avg_tickets,
     round(change, 6) as change_in_popularity,
     case
-        when earlier_performances = 0 then 'only recently'
-        when recent_performances = 0 then 'only before'
-        when abs(score) < 2.576 then 'no clear change'
-        when score > 0 then 'gains'
-        else 'loses'
+        when earlier_performances = 0 and recent_performances > 0 then 'only recently'
+        when recent_performances = 0 and earlier_performances > 0 then 'only before'
+        when score >= 2.576 then 'gains'
+        when score <= -2.576 then 'loses'
+        else 'no clear change'
     end as trend
 from totals;
 

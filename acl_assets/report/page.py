@@ -193,7 +193,7 @@ def render_report(data: ReportData, answers: list[Answer], drawings: dict[str, l
 def headline(answers: list[Answer]) -> str:
     """Return the answer in two sentences: the share of the top venues, and what the records say about each."""
     if not answers:
-        return "There are no completed performances to judge by yet."
+        return "No completed performance has sold tickets to judge by yet."
     venues = "One venue" if len(answers) == 1 else f"{_number_word(len(answers)).capitalize()} venues"
     verdicts = [answer["verdict"] for answer in answers]
     alone = {1: "it", 2: "both"}.get(len(answers), f"all {_number_word(len(answers))}")

@@ -48,4 +48,4 @@ def test_answer_has_a_line_per_venue_with_its_verdict_and_no_control_characters(
         r"1. Long \x1b[2JMeadow\n: must invite. Invite Marigold: the chance is over 99 %.",
         "2. Riverbend: no clear lead. The records cannot tell the 261 bands apart.",
     ]
-    assert answer_lines([]) == ["There are no completed performances to judge by yet."]
+    assert answer_lines([]) == ["No completed performance has sold tickets to judge by yet."]

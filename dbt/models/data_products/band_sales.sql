@@ -19,10 +19,12 @@ performances as (
         ratios.is_log_scale,
         newest_first.place <= {{ recent_festivals }} as is_recent
     from {{ ref('fct_performances') }} as sales
-    inner join {{ ref('performance_ratios') }} as ratios
+    -- A festival that sold nothing has neither ratios nor a place: it is not recent and not earlier.
+    left join {{ ref('performance_ratios') }} as ratios
         on sales.performance_id = ratios.performance_id
-    inner join newest_first
+    left join newest_first
         on sales.festival_year = newest_first.festival_year
+    where sales.is_completed
 ),
 
 totals as (
@@ -50,8 +52,8 @@ ranked as (
 periods as (
     select
         band_id,
-        is_log_scale,
-        sum(case when is_recent then 0 else 1 end) as earlier_performances,
+        bool_or(is_log_scale) as is_log_scale,
+        sum(case when not is_recent then 1 else 0 end) as earlier_performances,
         avg(case when not is_recent then cast(tickets_sold as double) end) as earlier_avg_tickets,
         avg(case when not is_recent then ratio end) as earlier_ratio,
         avg(case when not is_recent then scaled_ratio end) as earlier_level,
@@ -60,7 +62,7 @@ periods as (
         avg(case when is_recent then ratio end) as recent_ratio,
         avg(case when is_recent then scaled_ratio end) as recent_level
     from performances
-    group by band_id, is_log_scale
+    group by band_id
 ),
 
 -- A band differs between performances, and between venues.
@@ -105,8 +107,8 @@ select
     changes.recent_avg_tickets,
     round(changes.change, 6) as change_in_popularity,
     case
-        when changes.earlier_performances = 0 then 'only recently'
-        when changes.recent_performances = 0 then 'only before'
+        when changes.earlier_performances = 0 and changes.recent_performances > 0 then 'only recently'
+        when changes.recent_performances = 0 and changes.earlier_performances > 0 then 'only before'
         when changes.score >= {{ least_score }} then 'gains'
         when changes.score <= -{{ least_score }} then 'loses'
         else 'no clear change'

@@ -51,14 +51,14 @@ select
     band_totals.tickets_sold,
     band_totals.revenue,
     band_totals.avg_tickets_per_performance,
-    levels.sold_out_performances,
+    coalesce(levels.sold_out_performances, 0) as sold_out_performances,
     round(levels.expected_tickets, 3) as expected_tickets,
     round(levels.expected_low, 3) as expected_low,
     round(levels.expected_high, 3) as expected_high,
     round(chances.p_best, 6) as p_best,
     round(chances.p_top_group, 6) as p_top_group,
     round(chances.p_stands_out, 6) as p_stands_out,
-    verdicts.verdict,
+    coalesce(verdicts.verdict, 'reserve') as verdict,
     cast(ranked_bands.rank_in_venue as int) as rank_in_venue,
     venue_ranks.is_top_venue,
     coalesce(ranked_bands.rank_in_venue <= {{ var('top_bands_per_venue') }}, false) as is_top_band
@@ -69,11 +69,12 @@ inner join {{ ref('dim_venues') }} as venues
     on band_totals.venue_id = venues.venue_id
 inner join {{ ref('dim_bands') }} as bands
     on band_totals.band_id = bands.band_id
-inner join {{ ref('band_levels') }} as levels
+-- A band has no evidence if every festival it played here sold nothing.
+left join {{ ref('band_levels') }} as levels
     on band_totals.venue_id = levels.venue_id and band_totals.band_id = levels.band_id
-inner join {{ ref('band_chances') }} as chances
+left join {{ ref('band_chances') }} as chances
     on band_totals.venue_id = chances.venue_id and band_totals.band_id = chances.band_id
-inner join {{ ref('band_verdicts') }} as verdicts
+left join {{ ref('band_verdicts') }} as verdicts
     on band_totals.venue_id = verdicts.venue_id and band_totals.band_id = verdicts.band_id
 left join ranked_bands
     on band_totals.venue_id = ranked_bands.venue_id and band_totals.band_id = ranked_bands.band_id

@@ -2,6 +2,13 @@
 
 with
 
+verdicts as (
+    select distinct
+        venue_id,
+        venue_verdict
+    from {{ ref('band_verdicts') }}
+),
+
 bands as (
     select
         sales.venue_id,
@@ -17,8 +24,8 @@ bands as (
             else sales.verdict = verdicts.venue_verdict
         end as is_named
     from {{ ref('band_sales_by_venue') }} as sales
-    inner join {{ ref('band_verdicts') }} as verdicts
-        on sales.venue_id = verdicts.venue_id and sales.band_id = verdicts.band_id
+    inner join verdicts
+        on sales.venue_id = verdicts.venue_id
     where sales.is_top_venue
 ),
 

@@ -2,13 +2,24 @@
 
 with
 
+-- A festival that sold nothing (it was cancelled) says nothing about venues and bands.
+festivals_that_sold as (
+    select festival_year
+    from {{ ref('fct_performances') }}
+    where is_completed
+    group by festival_year
+    having sum(tickets_sold) > 0
+),
+
 performances as (
     select
         venue_id,
         festival_year,
         cast(tickets_sold as double) as tickets_sold
     from {{ ref('fct_performances') }}
-    where is_completed
+    where
+        is_completed
+        and festival_year in (select festivals_that_sold.festival_year from festivals_that_sold)
 ),
 
 festivals_0 as (
@@ -18,7 +29,7 @@ festivals_0 as (
     from performances
 ),
 
--- The lower bound avoids division by zero for a festival or venue that sold nothing.
+-- The lower bound avoids division by zero for a venue that sold nothing.
 {% for round in range(1, rounds + 1) %}
     venues_{{ round }} as (
         select
@@ -33,7 +44,7 @@ festivals_0 as (
     festivals_{{ round }} as (
         select
             performances.festival_year,
-            greatest(sum(performances.tickets_sold) / sum(venues.level), 1e-9) as level
+            sum(performances.tickets_sold) / sum(venues.level) as level
         from performances
         inner join venues_{{ round }} as venues
             on performances.venue_id = venues.venue_id

@@ -60,7 +60,9 @@ class Evidence:
 
 
 def evidence(shows: Sequence[Show], *, other_venues: bool = True) -> dict[tuple[int, int], Evidence]:
-    """Return the evidence for every band at every venue, by (venue, band)."""
+    """Return the evidence for every band at every venue, by (venue, band); festivals that sold nothing give none."""
+    sold_something = {show.year for show in shows if show.sold}
+    shows = [show for show in shows if show.year in sold_something]
     if not shows:
         return {}
     venue_level, festival_level = levels(shows)
@@ -92,7 +94,7 @@ def levels(shows: Sequence[Show]) -> tuple[dict[int, float], dict[int, float]]:
         fit_venues()
         for year in festival:
             then = [show for show in shows if show.year == year]
-            festival[year] = max(sum(show.sold for show in then) / sum(venue[show.venue] for show in then), 1e-9)
+            festival[year] = sum(show.sold for show in then) / sum(venue[show.venue] for show in then)
     recent = float(np.mean([festival[year] for year in sorted(festival)[-3:]]))
     for year in festival:
         festival[year] /= recent
