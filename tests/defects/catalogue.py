@@ -6,6 +6,7 @@ defect can find it. The tests of landing zone and readers cover bad manifests an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -86,6 +87,9 @@ def _row_defects() -> list[Defect]:
     def warning(name: str, plant: Plant, caught_by: str) -> Defect:
         return Defect(name, "warning", plant, (caught_by,))
 
+    def repeat_last(column: str) -> Callable[[pa.Table], pa.Table]:
+        return lambda rows: put(column, rows[column][-1].as_py())(rows)
+
     def keep(share: float) -> Plant:
         return edit_rows("tickets", lambda rows: rows.slice(0, int(rows.num_rows * share)))
 
@@ -106,9 +110,10 @@ def _row_defects() -> list[Defect]:
             check(name, edit_rows(table, put(column, value, at=row)), caught_by)
             for row, (name, table, column, value, caught_by) in enumerate(_BAD_VALUES + instants)
         ),
-        check("duplicate_ticket_number", edit_rows("tickets", _repeat_ticket_number), "ticketnum_is_unique"),
+        check("duplicate_ticket_number", edit_rows("tickets", repeat_last("ticketnum")), "ticketnum_is_unique"),
         check("lost_tickets", keep(0.4), "volume_against_published"),
         check("header_only", keep(0), "volume_against_published"),
+        warning("two_bands_of_one_name", edit_rows("bands", repeat_last("name")), "band_name_is_unique"),
         warning("purchase_after_the_show", edit_rows("purchases", late), "tickets_bought_before_the_show"),
         warning(
             "sold_above_capacity",
@@ -117,10 +122,6 @@ def _row_defects() -> list[Defect]:
         ),
         warning("performance_without_a_ticket", edit_rows("performances", silent), "performances_have_tickets"),
     ]
-
-
-def _repeat_ticket_number(rows: pa.Table) -> pa.Table:
-    return put("ticketnum", rows["ticketnum"][0].as_py())(rows)
 
 
 # Files and manifests ------------------------------------------------------------------------------------------

@@ -38,8 +38,9 @@ def sound_festival() -> Festival:
 
 
 def odd_festival() -> Festival:
-    """An unsold show, an oversold one and a sale after the start are odd, not wrong."""
+    """Two bands of one name, an unsold show, an oversold one and a sale after the start are odd, not wrong."""
     festival = sound_festival()
+    festival.bands.append((2, "NULL", 0))
     festival.venues.append((2, "Cupboard", 1))
     festival.performances += [(2, SHOW, 1, 1), (3, SHOW, 1, 2), (4, instant("2022-10-05 20:00"), 1, 1)]
     festival.sell(3, [instant("2021-05-01 12:00"), instant("2021-10-05 20:01")])
@@ -122,6 +123,7 @@ def test_odd_figures_are_warnings_and_the_file_works_under_any_name(tmp_path: Pa
     odd_festival().write(tmp_path)
     found = run_dbt(tmp_path, "build")
     stored = {
+        "band_name_is_unique": "n_records = 2",
         "performances_have_tickets": "performance_id = 2",
         "tickets_sold_within_capacity": "performance_id = 3",
         "tickets_bought_before_the_show": "ticket_id = 4",
