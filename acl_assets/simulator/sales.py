@@ -202,10 +202,15 @@ def _stream(seed: int, *key: int) -> np.random.Generator:
 
 
 def _table(name: str, places: Integers, *columns: object) -> tuple[str, pa.Table]:
-    """Return rows with their table's name, given the places of the rows in the table and the columns after the id."""
+    """Return rows with their table's name, given the places of the rows in the table and the columns after the id.
+
+    Optional columns at the end that are not given are null.
+    """
+    given = [_ids(name, places), *columns]
+    absent = [pa.nulls(len(places)) for column in SOURCE_TABLES[name].columns[len(given) :] if column.is_optional]
     arrays = [
         (column if isinstance(column, pa.Array) else pa.array(column)).cast(field.type)
-        for column, field in zip([_ids(name, places), *columns], ARROW_SCHEMAS[name], strict=True)
+        for column, field in zip([*given, *absent], ARROW_SCHEMAS[name], strict=True)
     ]
     return name, pa.Table.from_arrays(arrays, schema=ARROW_SCHEMAS[name])
 

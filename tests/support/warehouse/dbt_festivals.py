@@ -53,7 +53,10 @@ class Show(NamedTuple):
 
 @dataclass
 class Festival:
-    """The rows of the source tables, each a tuple in the order of the columns; a festival is empty until filled."""
+    """The rows of the source tables, each a tuple in the order of the columns; a festival is empty until filled.
+
+    A table without a field here is empty, and columns after the last value of a row are null.
+    """
 
     bands: list[tuple[Any, ...]] = field(default_factory=list)
     venues: list[tuple[Any, ...]] = field(default_factory=list)
@@ -90,7 +93,7 @@ class Festival:
     def arrow(self, table: str) -> pa.Table:
         """One source table with the types of its Parquet file."""
         schema = _SCHEMAS[table]
-        rows = [dict(zip(schema.names, row, strict=True)) for row in getattr(self, table)]
+        rows = [dict(zip(schema.names, row, strict=False)) for row in getattr(self, table, [])]
         return pa.Table.from_pylist(rows, schema=schema)
 
 

@@ -1,6 +1,7 @@
 """A simulated batch is valid in every format and never overwritten."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -19,8 +20,8 @@ from acl_assets.simulator.batch import (
     write_incremental_batch,
     write_plain_batch,
 )
-from acl_assets.simulator.sales import TicketingHistory
-from acl_assets.source_schema import SOURCE_TABLES
+from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
+from acl_assets.source_schema import SOURCE_TABLES, SourceColumn, SourceTable, arrow_schema
 
 SQL_TYPES = {"int": "INTEGER", "text": "VARCHAR", "timestamptz": "TIMESTAMPTZ"}
 
@@ -67,6 +68,20 @@ def test_every_format_holds_the_same_rows_and_a_true_manifest(
             assert table.rows == table.rows_at_source == streamed.num_rows
     contents = [[path.read_bytes() for path in sorted(each.iterdir())] for each in (folder, again)]
     assert contents[0] == contents[1]
+
+
+def test_an_optional_table_or_column_that_is_not_simulated_is_empty(
+    history: TicketingHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    genre = SourceColumn("genre", "text", "Kind of music.", is_optional=True)
+    bands = replace(SOURCE_TABLES["bands"], columns=(*SOURCE_TABLES["bands"].columns, genre))
+    sponsors = SourceTable("sponsors", "Sponsors.", (SourceColumn("id", "int", "Primary key."),), is_optional=True)
+    for table in (bands, sponsors):
+        monkeypatch.setitem(SOURCE_TABLES, table.name, table)
+        monkeypatch.setitem(ARROW_SCHEMAS, table.name, arrow_schema(table))
+    folder = write_batch(tmp_path, "batch", history)
+    assert {row[3] for row in read_with_duckdb(folder, "bands")} == {None}
+    assert read_with_duckdb(folder, "sponsors") == []
 
 
 def test_a_failed_export_leaves_nothing_and_a_batch_is_never_overwritten(history: TicketingHistory, tmp_path: Path):
