@@ -80,7 +80,8 @@ def describe(definitions: Definitions) -> dict[str, Any]:
 def test_definitions_are_as_recorded() -> None:
     """Keys, dependencies, groups, checks and what they block are a contract: they change on purpose only."""
     described = describe(build_definitions())
-    assert described == json.loads(SNAPSHOT.read_text())
+    advice = "If that is intended, run .venv/bin/python tests/unit/test_definitions.py and read the diff."
+    assert described == json.loads(SNAPSHOT.read_text()), advice
     for name, asset in described["assets"].items():
         assert asset["is_described"], name
         assert (PROJECT_DIR / asset["code"]).is_file(), name

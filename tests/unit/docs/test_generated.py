@@ -43,6 +43,12 @@ def test_diagrams_draw_every_key_and_reference(manifest: dict[str, Any]) -> None
     assert star.count("||--") == star.count("FK") == 11
 
 
+def test_the_pipeline_lists_every_data_product(manifest: dict[str, Any]) -> None:
+    products = {node["name"] for node in manifest["nodes"].values() if node["schema"] == "data_products"}
+    listed = (DOCS_DIR / "pipeline.md").read_text().split("## 4. Data products")[1].split("### The rules")[0]
+    assert {name for name in products if f"\n| `{name}` |" not in listed} == set()
+
+
 def test_dictionary_names_every_check_and_whether_it_blocks(manifest: dict[str, Any]) -> None:
     dictionary = sections_of(manifest)["data-dictionary"]
     for check in checks_of(defs):
