@@ -13,7 +13,7 @@ import yaml
 
 from acl_assets.settings import PROJECT_DIR, Settings
 
-PAGES = sorted([*PROJECT_DIR.glob("*.md"), *(PROJECT_DIR / "docs").rglob("*.md"), PROJECT_DIR / "superset" / "README.md"])
+PAGES = sorted([*PROJECT_DIR.glob("*.md"), *PROJECT_DIR.glob("superset/*.md"), *PROJECT_DIR.glob("docs/**/*.md")])
 REFERENCE = (PROJECT_DIR / "docs" / "reference.md").read_text(encoding="utf-8")
 
 
