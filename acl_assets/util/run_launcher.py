@@ -8,8 +8,9 @@ private members of Dagster that `tests/unit/util/test_run_launcher.py` names: `d
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 
+import psutil
 from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
@@ -48,11 +49,13 @@ class LocalRunLauncher(WatchedRunLauncher):
     """Launches runs, and checks that their processes exist on this machine, also those of runs by `make run`."""
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Return whether the process that started a run still exists."""
+        """Return whether the process that started a run still exists.
+
+        After a reboot another process can have its number, so one that is younger than the run is not the run's.
+        """
         (started,) = self._instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)
-        process = started.get_dagster_event().pid or os.getpid()
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {process} of the run has ended")
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+        number = started.get_dagster_event().pid
+        with suppress(psutil.NoSuchProcess):
+            if number and psutil.Process(number).create_time() <= started.timestamp:
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {number} of the run has ended")

@@ -6,8 +6,10 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from dagster import DagsterEvent, DagsterEventType, job
 from refreshes import dagster_home, open_instance
@@ -40,14 +42,28 @@ def refresh() -> None:
     """A job for records of runs."""
 
 
-def test_make_dev_learns_that_a_run_was_killed(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+def _ended() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    ("process", "started", "health"),
+    [
+        pytest.param(os.getpid, "now", "RUNNING", id="a process that runs"),
+        pytest.param(lambda: 1, "now", "RUNNING", id="a process of another user"),
+        pytest.param(_ended, "now", "NOT_FOUND", id="a process that has ended"),
+        pytest.param(os.getpid, "before it", "NOT_FOUND", id="a process that got its number later, after a reboot"),
+        pytest.param(lambda: None, "now", "NOT_FOUND", id="no process recorded"),
+    ],
+)
+def test_make_dev_learns_that_a_run_was_killed(
+    process: Callable[[], int | None], started: str, health: str, tmp_path: Path
+) -> None:
     with open_instance(dagster_home(tmp_path / "home")) as instance:
-        health = []
-        for process in (os.getpid(), ended.pid):
-            run = instance.create_run_for_job(refresh)
-            event = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name, pid=process)
-            instance.report_dagster_event(event, run.run_id)
-            health.append(instance.run_launcher.check_run_worker_health(run).status.name)
-    assert health == ["RUNNING", "NOT_FOUND"]
+        run = instance.create_run_for_job(refresh)
+        event = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name, pid=process())
+        earlier = psutil.Process().create_time() - 1
+        instance.report_dagster_event(event, run.run_id, timestamp=None if started == "now" else earlier)
+        assert instance.run_launcher.check_run_worker_health(run).status.name == health
