@@ -31,12 +31,12 @@ def list_files(url: str) -> dict[str, StoredFile]:
     """Return all files below a folder, however deep, by their paths in it; none where there is no such folder."""
     with _explained("list", url):
         found: Mapping[str, Mapping[str, Any]] = _file_system(url).find(url, detail=True)
-    start = len(url.partition("://")[2]) + 1
-    return {
-        path[start:]: StoredFile(entry["size"], round(entry["LastModified"].timestamp() * 1e9))
-        for path, entry in found.items()
-        if entry["type"] == "file"
-    }
+        start = len(url.partition("://")[2]) + 1
+        return {
+            path[start:]: StoredFile(entry["size"], round(entry["LastModified"].timestamp() * 1e9))
+            for path, entry in found.items()
+            if entry["type"] == "file"
+        }
 
 
 def read_file(url: str, most_bytes: int) -> bytes:

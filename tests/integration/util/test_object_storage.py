@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -81,6 +83,29 @@ def test_server_that_does_not_answer_is_named() -> None:
         pytest.raises(ObjectStorageError, match=f"Cannot list s3://bucket/acl: .*{address}.* Check the network"),
     ):
         list_files("s3://bucket/acl")
+
+
+class WebPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        page = b"<html><body>Sign in</body></html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    do_HEAD = do_GET
+
+
+def test_web_page_that_answers_instead_is_named() -> None:
+    """Such as the sign-in of a company's network."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            credentials(f"http://127.0.0.1:{server.server_port}"),
+            pytest.raises(ObjectStorageError, match=r"Cannot list s3://bucket/acl: .* Check the network, AWS_ENDPOINT"),
+        ):
+            list_files("s3://bucket/acl")
+        server.shutdown()
 
 
 WITHOUT_THE_EXTRA = """
