@@ -128,6 +128,8 @@ def source_tables(
         for table in SOURCE_TABLES.values():
             yield from _export_files_result(context, table, error.errors.get(table.name))
         raise Failure(str(error), allow_retries=False) from None
+    except ObjectStorageError as error:
+        raise Failure(str(error), allow_retries=False) from None
     except OSError as error:
         raise Failure(
             f"The source tables in {settings.source_tables_dir} cannot be made: {error}. Let this user write there; if "

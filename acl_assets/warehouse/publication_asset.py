@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
@@ -93,6 +94,12 @@ def build_published_warehouse(
             publish_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))
         except BuildError as error:
             raise Failure(str(error), allow_retries=False) from None
+        except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
+            raise Failure(
+                f"{settings.published_file} cannot be replaced: {error}. Let this user write in its folder, keep that on "
+                f"one file system with {settings.build_dir}, and make room if the disk is full. Then refresh again.",
+                allow_retries=False,
+            ) from None
         engine.note_publication()
         remove_build(settings)
         return MaterializeResult(

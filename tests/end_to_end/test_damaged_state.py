@@ -34,3 +34,13 @@ def test_refresh_replaces_damaged_files_and_names_the_published_one(published: S
     assert published_rows(published, figures) == before
     assert published_rows(published, "select run_id from publication.publications") == [(refreshed.run_id,)]
     assert refreshed.metadata["festival/tickets"]["converted_in_this_run"] is False
+
+
+def test_published_file_that_cannot_be_replaced_is_one_error_with_what_to_do(published: Settings) -> None:
+    """Not even root can write below a dangling link."""
+    folder = published.published_file.parent
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("nowhere")
+    refreshed = refresh(published)
+    assert refreshed.failed_steps == {"published_warehouse"}
+    assert f"{published.published_file} cannot be replaced: [Errno " in refreshed.errors

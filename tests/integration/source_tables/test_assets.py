@@ -185,3 +185,11 @@ def test_a_file_that_cannot_be_written_is_one_error_with_what_to_do(
     (landed.source_tables_dir / REJECTS).touch()
     message = error_of(run(landed, instance))
     assert f"The source tables in {landed.source_tables_dir} cannot be made: [Errno 20] Not a directory: '" in message
+
+
+def test_object_storage_that_fails_is_one_error_with_what_to_do(
+    landed: Settings, instance: DagsterInstance, bucket: str
+) -> None:
+    message = error_of(run(landed.with_changes(data_url=f"{bucket}-2/acl"), instance))
+    assert f"Failure: Cannot list {bucket}-2/acl/source_tables: " in message
+    assert f"If the bucket {bucket}-2 is missing, make it" in message
