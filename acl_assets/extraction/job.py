@@ -15,7 +15,7 @@ from dagster import (
     job,
     op,
 )
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from acl_assets.asset_keys import (
     CODE_METADATA,
@@ -51,7 +51,7 @@ class ExtractConfig(Config):
 
     full: bool = Field(default=False, description="Take a full batch in any case.")
     mb_per_second: float | None = Field(
-        default=None, ge=0, description="Read at most so fast, 0: as fast as possible. Unset: ACL_EXTRACT_MB_PER_S."
+        default=None, description="Read at most so fast, 0: as fast as possible. Unset: ACL_EXTRACT_MB_PER_S."
     )
 
 
@@ -64,7 +64,12 @@ def extract_tables(context: OpExecutionContext, config: ExtractConfig, settings:
         context.log.log(level, message)
 
     if config.mb_per_second is not None:
-        settings = settings.with_changes(extract_mb_per_s=config.mb_per_second)
+        try:
+            settings = settings.with_changes(extract_mb_per_s=config.mb_per_second)
+        except ValidationError:
+            pace = config.mb_per_second
+            text = f"The run config's mb_per_second is {pace}. Set it to 0 or more, or leave it out."
+            raise Failure(text, allow_retries=False) from None
     try:
         with ChildProcesses() as process:
             extraction = process.call(

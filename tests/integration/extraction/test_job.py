@@ -63,6 +63,14 @@ def test_the_job_lands_a_batch_and_tells_what_it_saw(
         assert ("sum_of_price" in metadata) is (table == "tickets")
 
 
+@pytest.mark.parametrize("pace", [-1.0, float("nan")])
+def test_pace_that_cannot_be_kept_is_one_error_with_what_to_do(
+    pace: float, settings: Settings, instance: DagsterInstance
+) -> None:
+    message = error_of(run_extract(settings, instance, mb_per_second=pace))
+    assert f"Failure: The run config's mb_per_second is {pace}. Set it to 0 or more, or leave it out." in message
+
+
 def test_no_password_reaches_the_event_log(settings: Settings, instance: DagsterInstance) -> None:
     assert "ACL_TICKETING_DSN is not set" in error_of(run_extract(settings, instance))
     address = "postgresql://acl_export:geheim@127.0.0.1:1/ticketing"
