@@ -114,21 +114,18 @@ def source_tables(
     try:
         listing = list_batches(landing_zone_at(settings.exports_dir), settings.settle_seconds)
         chain = resolve_chain(listing)
-    except (BatchError, LandingZoneError, ObjectStorageError) as error:
-        raise Failure(str(error), allow_retries=False) from None
-    if listing.skipped:
-        context.log.warning(listing.skipped_text.strip())
-    context.log.info(
-        f"The newest batch of {settings.exports_dir} is {chain.newest.batch_id}, "
-        f"exported at {chain.newest.exported_at.isoformat()}."
-    )
-    try:
+        if listing.skipped:
+            context.log.warning(listing.skipped_text.strip())
+        context.log.info(
+            f"The newest batch of {settings.exports_dir} is {chain.newest.batch_id}, "
+            f"exported at {chain.newest.exported_at.isoformat()}."
+        )
         current, made = convert_chain(settings, chain, log=context.log.info, warn=context.log.warning)
     except BadTablesError as error:
         for table in SOURCE_TABLES.values():
             yield from _export_files_result(context, table, error.errors.get(table.name))
         raise Failure(str(error), allow_retries=False) from None
-    except ObjectStorageError as error:
+    except (BatchError, LandingZoneError, ObjectStorageError) as error:
         raise Failure(str(error), allow_retries=False) from None
     except OSError as error:
         raise Failure(

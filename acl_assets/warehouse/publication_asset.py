@@ -96,8 +96,8 @@ def build_published_warehouse(
             raise Failure(str(error), allow_retries=False) from None
         except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
             raise Failure(
-                f"{settings.published_file} cannot be replaced: {error}. Let this user write in its folder, keep that on "
-                f"one file system with {settings.build_dir}, and make room if the disk is full. Then refresh again.",
+                f"{settings.published_file} cannot be replaced: {error}. Let this user write in its folder, keep that "
+                f"on the file system of {settings.build_dir}, and make room if the disk is full. Then refresh again.",
                 allow_retries=False,
             ) from None
         engine.note_publication()

@@ -93,7 +93,8 @@ class WebPage(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(page)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
 
 def test_web_page_that_answers_instead_is_named() -> None:
