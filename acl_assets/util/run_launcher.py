@@ -17,6 +17,9 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import GetCurrentRunsResult
 from dagster._serdes import deserialize_value
 
+# The creation time of a process moves when the clock is set.
+_CLOCK_TOLERANCE_SECONDS = 60
+
 
 class WatchedRunLauncher(DefaultRunLauncher):
     """Launches runs on their code server, and checks that it still has them."""
@@ -56,6 +59,6 @@ class LocalRunLauncher(WatchedRunLauncher):
         (started,) = self._instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)
         number = started.get_dagster_event().pid
         with suppress(psutil.NoSuchProcess):
-            if number and psutil.Process(number).create_time() <= started.timestamp:
+            if number and psutil.Process(number).create_time() <= started.timestamp + _CLOCK_TOLERANCE_SECONDS:
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {number} of the run has ended")

@@ -64,6 +64,6 @@ def test_make_dev_learns_that_a_run_was_killed(
     with open_instance(dagster_home(tmp_path / "home")) as instance:
         run = instance.create_run_for_job(refresh)
         event = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name, pid=process())
-        earlier = psutil.Process().create_time() - 1
+        earlier = psutil.Process().create_time() - 3600
         instance.report_dagster_event(event, run.run_id, timestamp=None if started == "now" else earlier)
         assert instance.run_launcher.check_run_worker_health(run).status.name == health
