@@ -29,7 +29,6 @@ from acl_assets.extraction.extracted_batch import Extraction, ExtractionError, o
 from acl_assets.landing_zone.manifest import ManifestTable
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
-from acl_assets.util.code_links import code_link
 from acl_assets.util.processes import ChildProcessDiedError, ChildProcesses
 
 ticketing_tables = [
@@ -40,7 +39,7 @@ ticketing_tables = [
         owners=list(TICKETING_OWNERS),
         kinds={"postgres", "table"},
         tags=PERSONAL_DATA_TAGS if table.personal_columns else None,
-        metadata={CODE_METADATA: code_link("acl_assets/source_schema.py")},
+        metadata={CODE_METADATA: MetadataValue.path("acl_assets/source_schema.py")},
     )
     for table in SOURCE_TABLES.values()
 ]

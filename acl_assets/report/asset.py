@@ -7,7 +7,6 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, 
 
 from acl_assets.asset_keys import CODE_METADATA, FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
-from acl_assets.util.code_links import code_link
 from acl_assets.util.processes import ChildProcesses
 
 
@@ -18,7 +17,7 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
         deps=[PUBLISHED_WAREHOUSE],
         group_name=VISUALIZATION_GROUP,
         owners=list(OWNERS),
-        metadata={CODE_METADATA: code_link("acl_assets/report/asset.py")},
+        metadata={CODE_METADATA: MetadataValue.path("acl_assets/report/asset.py")},
         kinds={"altair", "html"},
         freshness_policy=FRESHNESS,
         description="The three pictures and the all-star table in one self-contained HTML file.",

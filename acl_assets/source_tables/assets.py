@@ -42,7 +42,6 @@ from acl_assets.settings import Settings
 from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, SourceTable
 from acl_assets.source_tables.conversion import BadTablesError, convert_chain
 from acl_assets.source_tables.current_state import EXPORT_BATCHES, ConvertedChain, table_file
-from acl_assets.util.code_links import code_link
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.refresh_lock import RefreshLock
@@ -72,7 +71,7 @@ def _spec(table: SourceTable, **options: Any) -> AssetSpec:
         tags=PERSONAL_DATA_TAGS if table.personal_columns else None,
         metadata={
             COLUMN_SCHEMA_METADATA: TableSchema(columns),
-            CODE_METADATA: code_link("acl_assets/source_tables/assets.py"),
+            CODE_METADATA: MetadataValue.path("acl_assets/source_tables/assets.py"),
         },
         **options,
     )

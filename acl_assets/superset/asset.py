@@ -11,7 +11,6 @@ from acl_assets.superset.bundle import find_orphans, import_bundle, is_imported,
 from acl_assets.superset.chart_checks import check_charts
 from acl_assets.superset.client import SupersetError, superset_client
 from acl_assets.superset.export import edits_in_words, find_edited
-from acl_assets.util.code_links import code_link
 from acl_assets.warehouse.published_file import PublishedFileError
 
 
@@ -19,7 +18,7 @@ from acl_assets.warehouse.published_file import PublishedFileError
     deps=[PUBLISHED_WAREHOUSE],
     group_name=VISUALIZATION_GROUP,
     owners=list(OWNERS),
-    metadata={CODE_METADATA: code_link("acl_assets/superset/asset.py")},
+    metadata={CODE_METADATA: MetadataValue.path("acl_assets/superset/asset.py")},
     kinds={"superset"},
     output_required=False,
     description="The dashboards in Superset: imported when the repository's changed, and every chart checked to be as "

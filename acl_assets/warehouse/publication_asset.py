@@ -32,7 +32,6 @@ from acl_assets.asset_keys import (
 from acl_assets.settings import Settings
 from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.source_tables.current_state import EXPORT_BATCHES
-from acl_assets.util.code_links import code_link
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import run_chain, selected_assets
 from acl_assets.warehouse.build_file import BuildError, BuildRecord, read_build, remove_build
@@ -62,7 +61,7 @@ def build_published_warehouse(
         deps=[*model_keys, *_SOURCE_KEYS],
         group_name=PUBLICATION_GROUP,
         owners=list(OWNERS),
-        metadata={CODE_METADATA: code_link("acl_assets/warehouse/publication_asset.py")},
+        metadata={CODE_METADATA: MetadataValue.path("acl_assets/warehouse/publication_asset.py")},
         kinds={"duckdb"},
         freshness_policy=FRESHNESS,
         pool="warehouse",

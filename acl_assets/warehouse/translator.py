@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import AssetCheckSpec, AssetKey, AssetSpec, TableColumn, TableColumnConstraints, TableSchema
+from dagster import AssetCheckSpec, AssetKey, AssetSpec, MetadataValue, TableColumn, TableColumnConstraints, TableSchema
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from acl_assets.asset_keys import (
@@ -17,7 +17,6 @@ from acl_assets.asset_keys import (
     source_table_key,
 )
 from acl_assets.settings import DBT_PROJECT_DIR
-from acl_assets.util.code_links import code_link
 
 _STAGING_PREFIX = "stg_ticketing__"
 _TESTS_OF_UNIQUENESS = {"unique", "unique_whole_number"}
@@ -48,7 +47,7 @@ class FestivalDbtTranslator(DagsterDbtTranslator):
             metadata={
                 **spec.metadata,
                 COLUMN_SCHEMA_METADATA: _column_schema(manifest, unique_id),
-                CODE_METADATA: code_link(f"{DBT_PROJECT_DIR.name}/{node['original_file_path']}"),
+                CODE_METADATA: MetadataValue.path(f"{DBT_PROJECT_DIR.name}/{node['original_file_path']}"),
             },
             kinds={"dbt", self._engine, "view" if node["config"]["materialized"] == "view" else "table"},
             freshness_policy=FRESHNESS if layer == DATA_PRODUCTS_PREFIX else None,
