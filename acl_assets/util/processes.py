@@ -33,20 +33,11 @@ class ChildProcessDiedError(RuntimeError):
     """A worker process ended before it had answered."""
 
 
-class Call:
-    """A function call that runs in a worker process."""
-
-    def __init__(self, function: str, future: Future[Any]) -> None:
-        self._function, self._future = function, future
-
-    def result(self) -> Any:
-        """Return what the function returned, or raise its exception; ChildProcessDiedError if the worker died."""
-        with _explained(self._function):
-            return self._future.result()
-
-
 class ChildProcesses:
-    """A pool of worker processes, each started by the first call that finds no idle one."""
+    """A pool of worker processes, each started by the first call that finds no idle one.
+
+    The block raises ChildProcessDiedError if a worker died.
+    """
 
     def __init__(self, count: int = 1) -> None:
         self._logs: list[Callable[[str], None]] = []
@@ -62,7 +53,7 @@ class ChildProcesses:
         self._reader.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._lifeline.close()
         self._pool.shutdown(cancel_futures=True)
         # The reader ends when nobody can write lines any more.
@@ -70,13 +61,18 @@ class ChildProcesses:
         self._reader.join()
         self._received_lines.close()
         self._lifeline_of_workers.close()
+        if isinstance(error, BrokenProcessPool):
+            raise ChildProcessDiedError(
+                "A worker process ended before it had answered; its last messages are in the error output of this run. "
+                "Run again; if memory was short, give it more."
+            ) from None
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> Any:
         """Call a function as `submit` does and wait for its result."""
         return self.submit(function, *arguments, **keywords).result()
 
-    def submit(self, function: str, *arguments: Any, **keywords: Any) -> Call:
-        """Call `module:function` in a worker process; raise ChildProcessDiedError if a worker died before.
+    def submit(self, function: str, *arguments: Any, **keywords: Any) -> Future[Any]:
+        """Call `module:function` in a worker process.
 
         Arguments, result and exceptions must be picklable. If `log` is among the keywords, the function gets a `log` of
         its own, whose lines are passed to this one by a thread of this process.
@@ -84,25 +80,14 @@ class ChildProcesses:
         if log := keywords.pop("log", None):
             keywords["log"] = partial(_send_line, len(self._logs))
             self._logs.append(log)
-        with _explained(function), _without_main_module():
-            return Call(function, self._pool.submit(_call, function, arguments, keywords))
+        with _without_main_module():
+            return self._pool.submit(_call, function, arguments, keywords)
 
     def _read_lines(self) -> None:
         with suppress(EOFError):
             while True:
                 number, line = self._received_lines.recv()
                 self._logs[number](line)
-
-
-@contextmanager
-def _explained(function: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool:
-        raise ChildProcessDiedError(
-            f"The process that ran {function} ended before it had answered; its last messages are in the error output "
-            "of this run. Run again; if memory was short, give it more."
-        ) from None
 
 
 @contextmanager
