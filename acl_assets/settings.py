@@ -206,10 +206,12 @@ class Settings(BaseSettings):
     def _require_spark_address(cls, remote: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         address = secret_text(remote) or ""
         is_used = address or info.data.get("dbt_target") == "spark"
-        if is_used and not re.fullmatch(rf"sc://{_HOST}(/.*)?", address):
+        # Spark's client refuses others with messages that can quote the token.
+        if is_used and not re.fullmatch(rf"sc://([^/;@]*@)?{_HOST}(/?|/;|/(;[^;=]+=[^;=]*)+)", address):
             raise ValueError(
                 "it is not the address of a Spark Connect server, which ACL_DBT_TARGET=spark needs. Set it to one such "
-                "as sc://127.0.0.1:15002; make spark-cluster runs one"
+                "as sc://127.0.0.1:15002, which make spark-cluster runs, or sc://host:443/;use_ssl=true;token=…, in "
+                "which an = that is part of a value is %3D"
             )
         return remote
 

@@ -5,12 +5,12 @@ A note in the build folder states which published file Spark's warehouse holds, 
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from acl_assets.settings import SettingsError, secret_text
@@ -25,10 +25,6 @@ from acl_assets.warehouse.spark_copy import Relation
 
 _CLIENT_PACKAGES = ("dbt-spark", "pyspark-client")
 _CONNECT_SECONDS = 5.0
-# A user before the host and parameters after the slash may hold secrets.
-_REMOTE = re.compile(
-    r"sc://([^/;@]*@)?(?P<host>[\w.-]+|\[[0-9a-f:.]+(%\w+)?\])(:(?P<port>\d{1,5}))?(/?|/;|/(;[^;=]+=[^;=]*)+)", re.I
-)
 
 
 class SparkEngine(Engine):
@@ -105,9 +101,8 @@ class SparkEngine(Engine):
 
     @property
     def _note_of_now(self) -> bytes:
-        host, port = spark_address(self._remote)
         file = self.settings.published_file.stat()
-        return f"{file.st_ino}-{file.st_size}-{file.st_mtime_ns}\n{host}:{port}".encode()
+        return f"{file.st_ino}-{file.st_size}-{file.st_mtime_ns}\n{_host(self._remote)}".encode()
 
 
 def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Relation:
@@ -125,34 +120,23 @@ def _relation(manifest: Mapping[str, Any], model: str, target_path: Path) -> Rel
     )
 
 
-def spark_address(remote: str) -> tuple[str, int]:
-    """Return host and port of `ACL_SPARK_REMOTE`, without the parameters, which can hold a token.
-
-    Raise BuildError where Spark's client would refuse it with a message that can quote the token.
-    """
-    found = _REMOTE.fullmatch(remote)
-    port = int(found["port"] or 15002) if found else 0
-    if not found or port > 65535:
-        raise BuildError(
-            "ACL_SPARK_REMOTE cannot be read: it must be sc://host:port, with parameters, if any, as in "
-            "sc://host:port/;use_ssl=true;token=…; an = that is part of a value is written as %3D."
-        )
-    return found["host"].strip("[]"), port
+def _host(remote: str) -> str:
+    """Return host and port of `ACL_SPARK_REMOTE`, without the user and the parameters, which may hold secrets."""
+    return urlsplit(remote).netloc.rpartition("@")[2]
 
 
 def require_spark(remote: str) -> None:
     """Raise BuildError if no server listens at `ACL_SPARK_REMOTE`: Spark's client retries silently for ten minutes."""
-    host, port = spark_address(remote)
+    host = urlsplit(remote).hostname or ""
     # Spark's client connects through a proxy, and this machine may not reach the server by itself.
     if getproxies_environment().keys() & {"grpc", "https", "http"} and not proxy_bypass(host):
         return
     try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except (OSError, UnicodeError) as error:
+        socket.create_connection((host, urlsplit(remote).port or 15002), timeout=_CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        shown = f"[{host}]" if ":" in host else host
         raise BuildError(
-            f"Nobody answers at sc://{shown}:{port}, where ACL_SPARK_REMOTE says that Spark Connect is: {reason}. "
+            f"Nobody answers at sc://{_host(remote)}, where ACL_SPARK_REMOTE says that Spark Connect is: {reason}. "
             "Start it there (make spark-cluster starts one to test on, on this machine) or correct the address, then "
             "refresh again."
         ) from None

@@ -67,7 +67,7 @@ def test_representation_shows_no_secret(read: Read) -> None:
     settings = read(
         ACL_TICKETING_DSN="postgresql://me:geheim@db/ticketing",
         ACL_TICKETING_STANDBY_DSN="postgresql://me:ge@heim@db/ticketing",
-        ACL_SPARK_REMOTE="sc://127.0.0.1:15002/;token=geheim",
+        ACL_SPARK_REMOTE="sc://me:geheim@[::1]:15002/;use_ssl=true;token=geheim%3D",
         ACL_ALERT_URLS="json://127.0.0.1/geheim",
         ACL_SUPERSET_PASSWORD="geheim",  # noqa: S106 # nobody's
     )
@@ -98,6 +98,8 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ("ACL_TICKETING_STANDBY_DSN", "geheim"),
         ("ACL_TICKETING_SCHEMA", "geheim" * 11),
         ("ACL_SPARK_REMOTE", "spark://127.0.0.1:7077/;token=geheim"),
+        ("ACL_SPARK_REMOTE", "sc://spark.example.org/;token=geheim=="),
+        ("ACL_SPARK_REMOTE", "sc://me:1/geheim@127.0.0.1"),
         ("ACL_ALERT_URLS", "json://127.0.0.1:8000 nowhere://me:geheim@example.org"),
         ("ACL_ALERT_URLS", "slack://geheim"),
         ("ACL_DAGSTER_URL", "https://me:geheim@dagster.example.org"),
