@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,17 +79,25 @@ def _local_folder(text: str | Path) -> Path:
 
 
 def _connection_string(secret: SecretStr) -> SecretStr:
+    """Refuse a DSN that cannot be read, or may hold a piece of the password in another part.
+
+    libpq ends a password at the first @ and takes the rest for the host: of `user:pass@word@db` it would name the
+    host `word@db` in its errors.
+    """
     from psycopg2 import ProgrammingError
     from psycopg2.extensions import parse_dsn
 
-    try:
-        parse_dsn(secret.get_secret_value())
-    except ProgrammingError:
-        # The reason quotes the text, which may hold the password.
+    given: dict[str, str] = {}
+    with suppress(ProgrammingError):
+        given = parse_dsn(secret.get_secret_value())
+    user, port = given.get("user", ""), given.get("port", "")
+    others = [value for name, value in given.items() if name not in ("user", "password", "sslpassword")]
+    if not given or ":" in user or not re.fullmatch("[0-9,]*", port) or any("@" in value for value in others):
         raise ValueError(
-            "libpq cannot read it. Set it to a URI such as postgresql://acl_export@db.example.org/ticketing, or to "
-            "pairs such as host=db.example.org dbname=ticketing; in a URI write %40 for an @ in a password"
-        ) from None
+            "it cannot be read, or a piece of the password may be in another part of it. Set it to a URI such as "
+            "postgresql://acl_export:password@db.example.org:5432/ticketing, with special characters of the password "
+            "percent-encoded (%40 for @, %2F for /, %3A for :), or to name=value pairs"
+        )
     return secret
 
 

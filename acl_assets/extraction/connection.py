@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import Any
 
 import adbc_driver_manager
 import adbc_driver_postgresql
-import psycopg2
 import psycopg2.extensions
 import pyarrow as pa
 
@@ -142,28 +141,10 @@ def _server_message(error: Exception) -> str:
 
 
 def read_dsn(dsn: str) -> tuple[str, str]:
-    """Return a DSN with timeouts, application name and encoding added, and its description without secrets.
-
-    libpq ends a password at the first @ and takes the rest for the host: of `user:pass@word@db` it would name the
-    host `word@db` in its errors.
-
-    Raises:
-        SourceUnusableError: the DSN cannot be read, or may hold a piece of the password in another part.
-    """
-    given: dict[str, str] = {}
-    with suppress(psycopg2.ProgrammingError):
-        given = psycopg2.extensions.parse_dsn(dsn)
-    user, port = given.get("user", ""), given.get("port", "")
-    others = [value for name, value in given.items() if name not in ("user", "password", "sslpassword")]
-    if not given or ":" in user or not re.fullmatch("[0-9,]*", port) or any("@" in value for value in others):
-        # Raised here, where the driver's own error, which quotes the text, is no longer its context.
-        raise SourceUnusableError(
-            "ACL_TICKETING_DSN or ACL_TICKETING_STANDBY_DSN cannot be read, or a piece of the password may be in "
-            "another part of it. Write it like postgresql://acl_export:password@db.example.org:5432/ticketing, with "
-            "special characters of the password percent-encoded (%40 for @, %2F for /, %3A for :), or as name=value "
-            "pairs."
-        )
+    """Return a DSN with timeouts, application name and encoding added, and its description without secrets."""
+    given = psycopg2.extensions.parse_dsn(dsn)
     address = psycopg2.extensions.make_dsn(**{**_CONNECTION_DEFAULTS, **given, "client_encoding": "UTF8"})
+    user, port = given.get("user", ""), given.get("port", "")
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     database = given.get("dbname") or user
     return address, f"{host}{port and f':{port}'}/{database} (user {user or 'unnamed'})"

@@ -8,6 +8,7 @@ import pytest
 
 from acl_assets.extraction.connection import SourceConnection, read_dsn
 from acl_assets.extraction.extracted_batch import SourceUnusableError
+from acl_assets.settings import Settings, SettingsError
 
 # The password is xq7 and zj3 with a character between them that ends it too early, or none; no piece may be shown.
 PIECES = ("xq7", "zj3")
@@ -40,9 +41,14 @@ def shown_pieces(error: BaseException | None) -> list[str]:
 
 
 @pytest.mark.parametrize("dsn", WITHOUT_CERTAINTY)
-def test_an_address_whose_parts_may_hold_the_password_is_refused_without_quoting_it(dsn: str) -> None:
-    with pytest.raises(SourceUnusableError, match=r"or ACL_TICKETING_STANDBY_DSN cannot be read.*%40 for @") as raised:
-        SourceConnection(dsn)
+def test_an_address_whose_parts_may_hold_the_password_is_refused_without_quoting_it(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACL_TICKETING_DSN", dsn)
+    with pytest.raises(
+        SettingsError, match=r"^ACL_TICKETING_DSN cannot be used: it cannot be read.*%40 for @"
+    ) as raised:
+        Settings.from_environment()
     assert shown_pieces(raised.value) == []
 
 
