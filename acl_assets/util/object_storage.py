@@ -7,7 +7,6 @@ function raises `ObjectStorageError` when it cannot do its work.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,15 +70,13 @@ def upload(file: Path, url: str) -> None:
 
 
 def download(url: str, file: Path) -> bool:
-    """Write a file of object storage to this machine, where it appears as a whole; False where there is none."""
+    """Write a file of object storage to a folder that nobody else reads; False where there is none."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.unfinished")
     with _explained("read", url):
         try:
-            _file_system(url).get_file(url, str(unfinished))
+            _file_system(url).get_file(url, str(file))
         except FileNotFoundError:
             return False
-    os.replace(unfinished, file)
     return True
 
 
