@@ -31,7 +31,7 @@ from dagster import (
 from acl_assets.asset_keys import ROW_COUNT_METADATA
 from acl_assets.settings import Settings, SettingsError
 from acl_assets.util.runs import failure_in_words, root_cause
-from acl_assets.util.text import escaped_text, without_colours
+from acl_assets.util.text import escaped_text
 from acl_assets.warehouse.project import DbtProjectError
 from acl_assets.warehouse.published_file import open_published
 
@@ -169,10 +169,10 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _error_text(event: DagsterEvent) -> str:
-    """Return the step's own words for its failure, or the message of the first cause, cut and without colours."""
+    """Return the step's own words for its failure, or the message of the first cause, cut."""
     name, message = root_cause(event) or ("", "No reason was recorded.")
     text = "It was interrupted." if name == "DagsterExecutionInterruptedError" else message
-    text = without_colours(failure_in_words(event) or text)
+    text = failure_in_words(event) or text
     lines = [escaped_text(line) for line in text.splitlines() if line.strip()]
     # dbt's output lists the failed nodes before the reasons.
     reasons = [number for number, line in enumerate(lines) if re.match(r"\s*\w+ Error in ", line)]

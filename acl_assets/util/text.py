@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 _LOG_LINES_SHOWN = 15
@@ -19,11 +18,6 @@ def escaped_text(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
-
-
-def without_colours(text: str) -> str:
-    """Remove the codes that colour a text on terminals."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def end_of_log(log_file: Path) -> str:

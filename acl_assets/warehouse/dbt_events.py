@@ -29,7 +29,6 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from acl_assets.asset_keys import COLUMN_LINEAGE_METADATA, DATA_PRODUCTS_PREFIX, ROW_COUNT_METADATA, STAR_SCHEMA_PREFIX
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.runs import selected_assets
-from acl_assets.util.text import without_colours
 from acl_assets.warehouse.build_file import row_counts
 from acl_assets.warehouse.column_lineage import lineage_of_model
 from acl_assets.warehouse.engine import Engine
@@ -91,7 +90,7 @@ def _failure(error: DagsterDbtCliRuntimeError, failed: Sequence[AssetCheckResult
             page = f"{dagster_url}/assets/{asset}?view=checks&checkDetail={result.check_name}"
             links[check] = MetadataValue.url(page)
     # dagster-dbt writes its command before dbt's errors.
-    errors = without_colours(str(error.description)).rpartition("Errors parsed from dbt logs:\n\n")[2]
+    errors = str(error.description).rpartition("Errors parsed from dbt logs:\n\n")[2]
     reported = _PROGRESS.sub("", errors)
     if "exit code `-9`" in errors:
         reported = "dbt was killed. If memory was short, lower ACL_MEMORY_LIMIT or give it more. Refresh again."
