@@ -87,12 +87,6 @@ def refresh(instance: DagsterInstance, outcome: AssetCheckResult | Exception, ba
 
 
 @pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
-@pytest.fixture
 def webhook() -> Iterator[Webhook]:
     webhook = Webhook(free_port())
     with webhook.serve():

@@ -20,19 +20,10 @@ import yaml
 from sharing import made_once
 
 from acl_assets.settings import DBT_PROJECT_DIR
-from acl_assets.source_schema import ARROW_TYPES, SOURCE_TABLES, arrow_schema
+from acl_assets.source_schema import EXPORT_BATCHES_TABLE, SOURCE_TABLES, arrow_schema
 from acl_assets.warehouse import project
 
-_SCHEMAS = {name: arrow_schema(table) for name, table in SOURCE_TABLES.items()}
-_SCHEMAS["export_batches"] = pa.schema(
-    {
-        "batch_id": pa.string(),
-        "kind": pa.string(),
-        "exported_at": ARROW_TYPES["timestamptz"],
-        "manifest_digest": pa.string(),
-        "has_manifest": pa.bool_(),
-    }
-)
+_SCHEMAS = {table.name: arrow_schema(table) for table in (*SOURCE_TABLES.values(), EXPORT_BATCHES_TABLE)}
 _CHOICES = ("top_venues", "top_bands_per_venue", "min_performances", "min_festivals", "evidence_from_other_venues")
 
 
