@@ -14,10 +14,8 @@ from typing import Any, TextIO
 import fsspec
 import pytest
 import sharing
-from browser import browser, open_page
 from dagster import DagsterInstance
 from hypothesis import settings as hypothesis_settings
-from landing_zones import zone
 from object_storage import credentials, start_s3
 from postgres import QUICK, database, execute, server_folder
 from refreshes import (
@@ -36,7 +34,7 @@ from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
 
-__all__ = ["browser", "open_page", "zone"]
+pytest_plugins = ("browser", "landing_zones", "report.fixtures", "superset.bundles")
 
 # Folders whose tests share a server or a sample, each run by one process; then those that take longest.
 _ONE_PROCESS_EACH = ("tests/integration/superset/", "tests/integration/spark/", "tests/unit/report/")

@@ -1,6 +1,6 @@
 """A headless Chromium for tests that look at a page the way a reader does.
 
-Only `tests/conftest.py` imports the fixtures: a process can have one Playwright browser open at a time.
+Only `tests/conftest.py` loads the fixtures: a process can have one Playwright browser open at a time.
 """
 
 from __future__ import annotations

@@ -18,14 +18,11 @@ from typing import Any
 import duckdb
 import pytest
 from refreshes import Festival, copy_installation, festival_settings
-from superset.bundles import bundle_folder
 
 from acl_assets.settings import Settings
 from acl_assets.superset.bundle import import_bundle
 from acl_assets.superset.client import SupersetClient, superset_client, superset_home
 from acl_assets.superset.server import running_superset
-
-__all__ = ["bundle_folder"]
 
 Ask = Callable[..., dict[str, Any]]
 

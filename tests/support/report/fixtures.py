@@ -1,4 +1,4 @@
-"""Fixtures of the report's tests: a sample warehouse, the report made of it, and a browser to open it in."""
+"""Fixtures of the report's tests: a sample warehouse and the report made of it."""
 
 from __future__ import annotations
 
