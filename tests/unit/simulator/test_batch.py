@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +12,7 @@ from landing_zones import chain_at
 
 from acl_assets.landing_zone.folder_store import open_verified
 from acl_assets.landing_zone.manifest import BatchError
-from acl_assets.simulator.batch import (
-    BATCH_FORMATS,
-    BatchFormat,
-    write_batch,
-    write_incremental_batch,
-    write_plain_batch,
-)
+from acl_assets.simulator.batch import BATCH_FORMATS, BatchFormat, write_batch, write_plain_batch
 from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
 from acl_assets.source_schema import SOURCE_TABLES, SourceColumn, SourceTable, arrow_schema
 
@@ -98,32 +91,3 @@ def test_a_failed_export_leaves_nothing_and_a_batch_is_never_overwritten(history
         with pytest.raises(BatchError, match="is there already"):
             write(tmp_path, "batch", history)
         (tmp_path / "batch").rmdir()
-
-
-def test_incremental_batch_holds_what_is_new_or_changed_and_counts_the_rest(tmp_path: Path):
-    """Merged over its predecessor it is the later state; the totals are those of the whole table."""
-    earlier = TicketingHistory(0.002, exported_at=datetime(2022, 6, 1, tzinfo=UTC))
-    later = TicketingHistory(0.002, exported_at=datetime(2022, 8, 1, tzinfo=UTC))
-
-    def with_first_ticket_refunded() -> Iterator[tuple[str, pa.Table]]:
-        for name, rows in later.stream():
-            if name == "tickets" and rows["id"][0].as_py() == 1:
-                yield name, rows.set_column(1, "price", pa.array([0, *rows["price"].to_pylist()[1:]], pa.int32()))
-            else:
-                yield name, rows
-
-    first = write_batch(tmp_path, "first", earlier)
-    second = write_incremental_batch(first, "second", earlier.stream(), with_first_ticket_refunded(), later.exported_at)
-    whole = write_batch(tmp_path / "other", "whole", later)
-    for table in SOURCE_TABLES:
-        merged = {row[0]: row for row in read_with_duckdb(first, table) + read_with_duckdb(second, table)}
-        expected = {row[0]: row for row in read_with_duckdb(whole, table)}
-        if table == "tickets":
-            expected[1] = (1, 0, *expected[1][2:])
-            assert len(read_with_duckdb(second, table)) == len(expected) - len(read_with_duckdb(first, table)) + 1
-            totals = len(expected), {"price": sum(row[1] for row in expected.values())}
-        assert merged == expected, table
-    batch = chain_at(tmp_path).newest
-    assert batch.continues_from is not None
-    assert batch.continues_from.batch_id == "first"
-    assert (batch.tables["tickets"].rows_at_source, batch.tables["tickets"].sums_at_source) == totals

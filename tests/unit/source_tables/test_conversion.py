@@ -98,9 +98,9 @@ def test_merges_timestamps_to_the_microsecond(tmp_path: Path, monkeypatch: pytes
     assert table.schema.types == [pa.int32(), pa.timestamp("us", tz="UTC"), pa.int32()]
 
 
-@pytest.mark.parametrize(("odd", "sibling"), [('it\'s {x} * ä "q" $HOME', "it's"), ("d[12]", "d1")])
-def test_reads_and_writes_only_the_named_folder_whatever_its_name(odd: str, sibling: str, tmp_path: Path) -> None:
+def test_reads_and_writes_only_the_named_folder_whatever_its_name(tmp_path: Path) -> None:
     """DuckDB takes paths for glob patterns, which can find the tables of another installation."""
+    odd, sibling = "it's {x} d[12]", "it's {x} d1"
     for folder, fee in ((sibling, 5), (odd, 7)):
         bands = Landing(tmp_path / folder, "bands")
         bands.land({"bands.csv": b"id,name,fee\n1,a,%d\n2,b,%d\n" % (fee, fee)})
