@@ -76,11 +76,6 @@ def extract(settings: Settings, *, full: bool = False, limits: ThrottleLimits | 
     The batch is incremental when the newest batch chain can be continued, otherwise full. A failed extract leaves
     nothing behind.
 
-    Args:
-        settings: where the database and the landing zone are, and how fast to read.
-        full: take a full batch in any case.
-        limits: load of the server beyond which reading pauses.
-
     Raises:
         ExtractionError: with what is wrong, where, and what to do.
     """

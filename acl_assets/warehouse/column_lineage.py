@@ -12,15 +12,9 @@ Lineage = dict[str, list[tuple[str, str]]]
 
 
 def lineage_of_model(manifest: Mapping[str, Any], target_path: Path, unique_id: str) -> Lineage:
-    """Return the column lineage of a model: column -> sorted (upstream unique id, upstream column) pairs.
-
-    It is empty for a model without compiled SQL below `target_path`.
-    """
+    """Return the column lineage of a built model: column -> sorted (upstream unique id, upstream column) pairs."""
     node = manifest["nodes"][unique_id]
-    compiled = compiled_file(target_path, node)
-    if not compiled.exists():
-        return {}
-    return _lineage(compiled.read_text(), sorted(node["columns"]), _parents(manifest, node))
+    return _lineage(compiled_file(target_path, node).read_text(), sorted(node["columns"]), _parents(manifest, node))
 
 
 def _parents(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:

@@ -121,6 +121,8 @@ def test_no_name_of_a_person_is_published(published: Settings, first_refresh: Re
     sources = {(dep.asset_key.to_user_string(), dep.column_name) for deps in lineage for dep in deps}
     assert ("festival/bands", "name") in sources
     assert ("festival/people", "name") not in sources
+    computed = first_refresh.metadata["data_products/performance_attendance"]["dagster/column_lineage"]
+    assert {dep.column_name for dep in computed.deps_by_column["avg_ticket_price"]} == {"revenue", "tickets_sold"}
 
 
 def test_data_products_and_dimensions_show_their_first_rows(first_refresh: Refreshed) -> None:
