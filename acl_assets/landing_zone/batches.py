@@ -43,8 +43,6 @@ from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.util.text import visible_text
 
 _CLOCK_TOLERANCE = timedelta(minutes=15)
-# Some file systems store later times, which Python cannot express.
-_END_OF_CALENDAR = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 _ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".zst", ".csv", ".parquet"}
 
 
@@ -232,7 +230,7 @@ def _found_instead(entry: LandedEntry) -> str:
 def _read_header(zone: LandingZone, found: LandedFolder) -> BatchHeader:
     """Read what orders a batch; the cache makes it cost one reading per batch and process."""
     if not found.has_manifest:
-        exported_at = datetime.fromtimestamp(min(found.landed_at_ns / 1e9, _END_OF_CALENDAR), UTC)
+        exported_at = datetime.fromtimestamp(found.landed_at_ns / 1e9, UTC)
         return BatchHeader(found, "full", exported_at, hashlib.sha256(repr(found.stamp).encode()).hexdigest(), None)
     where = f"{found.folder}/{MANIFEST_NAME}"
     content = zone.read_manifest(found.folder)

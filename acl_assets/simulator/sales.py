@@ -58,8 +58,7 @@ class TicketingHistory:
     Sales made and festivals announced before `exported_at` are in.
 
     Raises:
-        ValueError: there is no such scenario, the scale cannot be simulated, or the instant has no offset or precedes
-            the first line-up.
+        ValueError: the scale cannot be simulated, or the instant has no offset or precedes the first line-up.
     """
 
     def __init__(
@@ -75,8 +74,6 @@ class TicketingHistory:
             raise ValueError(f"seed is {seed}; it must not be negative")
         if exported_at.tzinfo is None:
             raise ValueError(f"exported_at is {exported_at.isoformat()}, without an offset from UTC")
-        if scenario not in SCENARIOS:
-            raise ValueError(f"scenario is {scenario!r}; it must be one of {', '.join(SCENARIOS)}")
         self.scale = scale
         self.seed = seed
         self.exported_at = exported_at.astimezone(UTC)

@@ -179,7 +179,6 @@ def test_rows_depend_on_the_seed_and_a_later_export_adds_to_them():
     ("arguments", "message"),
     [
         ({"scale": 0.0009}, r"must lie between 0\.001 and 500"),
-        ({"scenario": "rain"}, "scenario is 'rain'; it must be one of story, no-standout"),
         ({"exported_at": datetime(2022, 8, 1)}, "without an offset"),
         ({"exported_at": datetime(2001, 8, 1, tzinfo=UTC)}, "before the first line-up"),
     ],
