@@ -1,15 +1,14 @@
-"""Fixtures of all tests: settings, an installation that has published a festival, servers, and limits on their end."""
+"""Fixtures of all tests: settings, an installation that has published a festival, and servers."""
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import shutil
 import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import fsspec
 import pytest
@@ -39,17 +38,10 @@ pytest_plugins = ("browser", "landing_zones", "report.fixtures", "superset.bundl
 # Folders whose tests share a server or a sample, each run by one process; then those that take longest.
 _ONE_PROCESS_EACH = ("tests/integration/superset/", "tests/integration/spark/", "tests/unit/report/")
 _FIRST = (*_ONE_PROCESS_EACH, "tests/end_to_end/", "tests/defects/")
-_END_SECONDS = 120.0
-_stderr = pytest.StashKey[TextIO]()
 
 # The same examples in every run. `make test-all` draws others each time.
 hypothesis_settings.register_profile("reproducible", derandomize=True)
 hypothesis_settings.load_profile("reproducible")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # Output is not captured yet here.
-    config.stash[_stderr] = os.fdopen(os.dup(2), "w")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -73,23 +65,6 @@ class _FilesTogether(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _FilesTogether(config, log)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """After the last test, end a process whose fixtures do not end in time, and show where it waits."""
-    if nextitem is None:
-        _end_in_time(item.config)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workerinput"):
-        _end_in_time(session.config)
-
-
-def _end_in_time(config: pytest.Config) -> None:
-    faulthandler.dump_traceback_later(_END_SECONDS, exit=True, file=config.stash[_stderr])
 
 
 @pytest.fixture(scope="session", autouse=True)
