@@ -6,7 +6,6 @@ No message and no log repeats an address, which may hold a token.
 from __future__ import annotations
 
 import logging
-import re
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat
 
@@ -23,19 +22,15 @@ def services_at(addresses: str) -> list[NotifyBase]:
     """Return the services behind addresses that are separated by whitespace or commas.
 
     Raises:
-        ValueError: apprise cannot use an address; the message gives its position.
+        ValueError: apprise cannot use one of them.
     """
-    texts = re.split(r"[\s,]+(?=[\w.+-]+:)", addresses.strip())
-    services = []
-    for position, text in enumerate(texts, 1):
-        service = None if re.search(r"\s", text) else Apprise.instantiate(text, asset=_ASSET)
-        if service is None:
-            raise ValueError(
-                f"address {position} of {len(texts)} is none that apprise sends to. Set it to addresses such as "
-                "mailtos://user:password@example.com, separated by spaces; see https://appriseit.com/services"
-            )
-        services.append(service)
-    return services
+    services = Apprise(asset=_ASSET)
+    if not services.add(addresses):
+        raise ValueError(
+            "one of its addresses is none that apprise sends to. Set it to addresses such as "
+            "mailtos://user:password@example.com, separated by spaces; see https://appriseit.com/services"
+        )
+    return list(services)
 
 
 def send(service: NotifyBase, title: str, body: str) -> None:
