@@ -68,13 +68,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_environment() -> Iterator[None]:
+def _own_environment() -> None:
     """Keep settings of the machine out of the tests, which must not write to what they name."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("ACL_", "SUPERSET")) or name == "DAGSTER_HOME":
-                patch.delenv(name)
-        yield
+    for name in list(os.environ):
+        if name.startswith(("ACL_", "SUPERSET")) or name == "DAGSTER_HOME":
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session", autouse=True)
