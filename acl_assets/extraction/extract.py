@@ -39,7 +39,7 @@ from acl_assets.extraction.snapshot import (
     full_because_of_source,
     read_snapshot,
 )
-from acl_assets.extraction.throttle import Throttle, ThrottleLimits
+from acl_assets.extraction.throttle import Throttle
 from acl_assets.landing_zone.batches import BatchChain, list_batches, resolve_chain
 from acl_assets.landing_zone.manifest import (
     BatchError,
@@ -70,7 +70,7 @@ class _FullBatchNeededError(Exception):
     """The rows that were read are not enough with those that have landed; the message is the reason."""
 
 
-def extract(settings: Settings, *, full: bool = False, limits: ThrottleLimits | None = None) -> Extraction:
+def extract(settings: Settings, *, full: bool = False) -> Extraction:
     """Extract the ticketing database into a new batch of the landing zone, and describe it.
 
     The batch is incremental when the newest batch chain can be continued, otherwise full. A failed extract leaves
@@ -89,7 +89,7 @@ def extract(settings: Settings, *, full: bool = False, limits: ThrottleLimits | 
     try:
         with only_extract(settings):
             chain, full_because = _find_chain(settings, full)
-            job = _Extract(settings, chain, full_because, limits or ThrottleLimits())
+            job = _Extract(settings, chain, full_because)
             for dsn in addresses[:-1]:
                 try:
                     return job.run(dsn)
@@ -138,14 +138,13 @@ class _Extract:
     settings: Settings
     chain: BatchChain | None
     full_because: str | None
-    limits: ThrottleLimits
 
     def run(self, dsn: str) -> Extraction:
         """Read from one server and land the batch."""
         schema, mb_per_s = self.settings.ticketing_schema, self.settings.extract_mb_per_s
         with (
             closing(SourceConnection(dsn)) as source,
-            closing(Throttle(source, dsn, schema, mb_per_s, self.limits)) as throttle,
+            closing(Throttle(source, dsn, schema, mb_per_s)) as throttle,
         ):
             require_export_role(source, schema)
             pace = (

@@ -7,7 +7,6 @@ import math
 import random
 import statistics
 import time
-from dataclasses import dataclass
 
 from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extracted_batch import ExtractionError
@@ -22,6 +21,15 @@ _PROBES = 5
 _NEWEST_TICKETS = 10_000
 _SLOW_PROBE_FACTOR = 8.0
 _QUERY_CANCELED = "57014"  # SQLSTATE
+
+# Beyond any of these an extract pauses.
+_MOST_LOCK_WAITS = 5
+_MOST_REPLAY_LAG_SECONDS = 30.0
+# Bounds of the limit for a look-up, which between them is eight times its latency before the extract began.
+_SLOW_PROBE_MS = (25.0, 500.0)
+_SECONDS_BETWEEN_LOOKS = 1.0
+# A longer pause ends the extract, because its snapshot holds vacuum back.
+_LONGEST_PAUSE_SECONDS = 600.0
 
 _log = logging.getLogger(__name__)
 
@@ -41,26 +49,6 @@ _SIGNALS = """
 """
 
 
-@dataclass(frozen=True)
-class ThrottleLimits:
-    """Beyond any of these an extract pauses.
-
-    Attributes:
-        lock_waits: sessions that wait for a lock.
-        probe_ms: bounds of the limit for the probe query, in milliseconds; between them the limit is eight times the
-            latency before the extract began.
-        replay_lag_seconds: lag of the standby that is read.
-        seconds_between_looks: interval of the checks.
-        longest_pause_seconds: a longer pause ends the extract, because its snapshot holds vacuum back.
-    """
-
-    lock_waits: int = 5
-    probe_ms: tuple[float, float] = (25.0, 500.0)
-    replay_lag_seconds: float = 30.0
-    seconds_between_looks: float = 1.0
-    longest_pause_seconds: float = 600.0
-
-
 class Throttle:
     """Keep the reader of a server to a pace, and pause it while the server is under stress.
 
@@ -68,10 +56,8 @@ class Throttle:
     reading is slow.
     """
 
-    def __init__(
-        self, reader: SourceConnection, dsn: str, schema: str, mb_per_s: float, limits: ThrottleLimits
-    ) -> None:
-        self._reader, self._dsn, self._limits = reader, dsn, limits
+    def __init__(self, reader: SourceConnection, dsn: str, schema: str, mb_per_s: float) -> None:
+        self._reader, self._dsn = reader, dsn
         self._tickets = qualified_name(schema, "tickets")
         self._mb_per_s = mb_per_s
         self._session: SourceConnection | None = None
@@ -102,13 +88,13 @@ class Throttle:
     def _wait_for_calm(self) -> None:
         began = time.monotonic()
         while (stress := self._stress()) is not None:
-            if time.monotonic() - began > self._limits.longest_pause_seconds:
+            if time.monotonic() - began > _LONGEST_PAUSE_SECONDS:
                 raise ExtractionError(
                     f"The server has been under stress for {time.monotonic() - began:.0f} s ({stress}); the extract "
                     "gave up, because its snapshot keeps vacuum from its work. Extract again at a quieter time."
                 )
             _log.info(f"Reading pauses: {stress}.")
-            time.sleep(self._limits.seconds_between_looks)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _pace(self, size: int, seconds: float) -> float:
         """Return how many seconds a statement may take, with the pause after it."""
@@ -119,8 +105,8 @@ class Throttle:
         return slowest if self._is_blind else 0.0
 
     def _stress(self) -> str | None:
-        """Return why the reader has to pause, or None; look again only after `seconds_between_looks`."""
-        if time.monotonic() - self._looked_at < self._limits.seconds_between_looks:
+        """Return why the reader has to pause, or None; look again only after `_SECONDS_BETWEEN_LOOKS`."""
+        if time.monotonic() - self._looked_at < _SECONDS_BETWEEN_LOOKS:
             return None
         # The server ends a session that is silent for a minute.
         reader = self._reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
@@ -140,18 +126,18 @@ class Throttle:
             self._looked_at = time.monotonic()
         self._is_blind = False
         if self._slow_probe_ms is None:
-            lowest, highest = self._limits.probe_ms
+            lowest, highest = _SLOW_PROBE_MS
             self._slow_probe_ms = min(max(_SLOW_PROBE_FACTOR * probe_ms, lowest), highest)
         if signals["blocked_by_reader"]:
             raise ExtractionError(
                 f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
                 "table's structure and everybody behind it. It gave way; extract again after the change."
             )
-        if signals["lock_waits"] > self._limits.lock_waits:
+        if signals["lock_waits"] > _MOST_LOCK_WAITS:
             return f"{signals['lock_waits']} sessions wait for locks"
         if probe_ms > self._slow_probe_ms:
             return f"a look-up takes {probe_ms:,.1f} ms"
-        if (signals["replay_lag"] or 0.0) > self._limits.replay_lag_seconds:
+        if (signals["replay_lag"] or 0.0) > _MOST_REPLAY_LAG_SECONDS:
             return f"the standby is {signals['replay_lag']:,.0f} s behind"
         return None
 

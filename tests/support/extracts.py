@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from landing_zones import chain_at
 from postgres import execute
 from psycopg2.extensions import make_dsn
@@ -30,6 +32,13 @@ def make_export_role(dsn: str) -> str:
     execute(dsn, EXPORT_ROLE_SQL)
     execute(dsn, "alter role acl_export connection limit 20")
     return str(make_dsn(dsn, user="acl_export", password=PASSWORD))
+
+
+def set_limits(patch: pytest.MonkeyPatch, **limits: object) -> None:
+    """Look at the server at every call and, but for the limits given, never pause: `SLOW_PROBE_MS=(25, 25)`."""
+    never = {"MOST_LOCK_WAITS": 10**9, "SLOW_PROBE_MS": (math.inf, math.inf), "SECONDS_BETWEEN_LOOKS": 0.0}
+    for name, limit in {**never, "LONGEST_PAUSE_SECONDS": 0.0, **limits}.items():
+        patch.setattr(f"acl_assets.extraction.throttle._{name}", limit)
 
 
 def run(connection: Any, statement: str) -> list[Row]:

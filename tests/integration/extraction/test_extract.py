@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from extracts import (
     parquet_rows,
     purchase,
     run,
+    set_limits,
     source_rows,
     when_logged,
 )
@@ -34,15 +34,11 @@ from refreshes import environment, land_batch, land_plain_batch, wait_until
 from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError, only_extract
-from acl_assets.extraction.throttle import ThrottleLimits
 from acl_assets.landing_zone.manifest import UNFINISHED_MANIFEST_NAME, begin_batch
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
 from acl_assets.source_schema import SOURCE_TABLES, arrow_schema
 
 pytestmark = pytest.mark.server
-
-EVERY_STATEMENT = ThrottleLimits(seconds_between_looks=0.0, probe_ms=(1e9, 1e9))
-
 
 # Landed batches -----------------------------------------------------------------------------------------------
 
@@ -288,8 +284,11 @@ def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:
 # Gentle to the server -----------------------------------------------------------------------------------------
 
 
-def test_a_change_of_structure_does_not_wait_for_the_extract(extractable: Settings, ticketing_dsn: str) -> None:
+def test_a_change_of_structure_does_not_wait_for_the_extract(
+    extractable: Settings, ticketing_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A session that alters a table waits for its readers, and buyers for that session: the extract ends its pause."""
+    set_limits(monkeypatch)
     altering = threading.Thread(target=execute, args=(ticketing_dsn, "alter table bands add column genre text"))
 
     def alter() -> None:
@@ -298,16 +297,19 @@ def test_a_change_of_structure_does_not_wait_for_the_extract(extractable: Settin
         wait_until(lambda: bool(execute(ticketing_dsn, query)), "the change waits")
 
     with when_logged("people:", alter), pytest.raises(ExtractionError, match="It gave way; extract again"):
-        extract(extractable.with_changes(extract_mb_per_s=0.02), limits=EVERY_STATEMENT)
+        extract(extractable.with_changes(extract_mb_per_s=0.02))
     altering.join(60)
     assert not altering.is_alive()
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
-def test_a_locked_table_is_not_waited_for(extractable: Settings, ticketing_dsn: str) -> None:
+def test_a_locked_table_is_not_waited_for(
+    extractable: Settings, ticketing_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Behind a reader that waits for a lock, buyers would wait too."""
+    set_limits(monkeypatch)
     with closing(psycopg2.connect(ticketing_dsn)) as owner:
         run(owner, "lock table tickets in access exclusive mode")
         with pytest.raises(ExtractionError, match=r"lock timeout. Somebody changes the table's structure"):
-            extract(extractable, limits=ThrottleLimits(probe_ms=(math.inf, math.inf)))
+            extract(extractable)
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from extracts import make_export_role, merged_rows, purchase, source_rows, when_logged
+from extracts import make_export_role, merged_rows, purchase, set_limits, source_rows, when_logged
 from postgres import QUICK, execute, server_folder
 from refreshes import SMALL, wait_until
 
 from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError
-from acl_assets.extraction.throttle import Throttle, ThrottleLimits
+from acl_assets.extraction.throttle import Throttle
 from acl_assets.settings import Settings
 from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import running_postgres
@@ -58,14 +58,12 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
             execute(source, purchase())
             lags = "select pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
             wait_until(lambda: execute(replica, lags) == [(True,)], "the standby lags")
-            limits = ThrottleLimits(replay_lag_seconds=0.0, probe_ms=(1e9, 1e9), longest_pause_seconds=0.0)
             dsn = standby.dsn(user="acl_export")
-            with (
-                closing(SourceConnection(dsn)) as reader,
-                closing(Throttle(reader, dsn, "public", 0.0, limits)) as throttle,
-                pytest.raises(ExtractionError, match=r"the standby is .* s behind"),
-            ):
-                throttle.wait()
+            with pytest.MonkeyPatch.context() as patch, closing(SourceConnection(dsn)) as reader:
+                set_limits(patch, MOST_REPLAY_LAG_SECONDS=0.0)
+                throttle = Throttle(reader, dsn, "public", 0.0)
+                with closing(throttle), pytest.raises(ExtractionError, match=r"the standby is .* s behind"):
+                    throttle.wait()
             extract(primary_only)
             with when_logged("Extracting from the primary instead of the standby"):
                 assert extract(both).source_snapshot["in_recovery"] is False

@@ -10,27 +10,26 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
-from extracts import run
+from extracts import run, set_limits
 from postgres import execute
 from refreshes import wait_until
 
 from acl_assets.extraction.connection import SourceConnection
 from acl_assets.extraction.extracted_batch import ExtractionError
-from acl_assets.extraction.throttle import Throttle, ThrottleLimits
+from acl_assets.extraction.throttle import Throttle
 
 pytestmark = pytest.mark.server
 
 
-def throttle_of(reader: SourceConnection, dsn: str, mb_per_s: float, **limits: object) -> closing[Throttle]:
-    """A throttle that looks at every call and, but for the limits given, never pauses."""
-    never = {"lock_waits": 10**9, "probe_ms": (1e9, 1e9), "seconds_between_looks": 0.0, "longest_pause_seconds": 0.0}
-    return closing(Throttle(reader, dsn, "public", mb_per_s, ThrottleLimits(**{**never, **limits})))
+@pytest.fixture(autouse=True)
+def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_limits(monkeypatch)
 
 
 @contextmanager
-def throttle(dsn: str, mb_per_s: float = 0.0, **limits: object) -> Iterator[Throttle]:
+def throttle(dsn: str, mb_per_s: float = 0.0) -> Iterator[Throttle]:
     """The throttle of a reader that does nothing."""
-    with closing(SourceConnection(dsn)) as reader, throttle_of(reader, dsn, mb_per_s, **limits) as made:
+    with closing(SourceConnection(dsn)) as reader, closing(Throttle(reader, dsn, "public", mb_per_s)) as made:
         yield made
 
 
@@ -56,18 +55,22 @@ def test_the_reader_gives_signs_of_life_in_a_long_pause(
     """The server ends a session whose transaction is idle."""
     monkeypatch.setattr("acl_assets.extraction.throttle._LONGEST_SLEEP_SECONDS", 0.2)
     execute(ticketing_dsn, "alter role acl_export set idle_in_transaction_session_timeout = '700ms'")
-    with closing(SourceConnection(export_dsn)) as reader, throttle_of(reader, export_dsn, 1.0) as limited:
+    with (
+        closing(SourceConnection(export_dsn)) as reader,
+        closing(Throttle(reader, export_dsn, "public", 1.0)) as limited,
+    ):
         reader.rows("begin", "begin a transaction")
         assert seconds_of(limited, 2_000_000) > 1.5
         assert reader.rows("select 1 as alive", "look whether the session lives") == [{"alive": 1}]
 
 
 def test_reading_pauses_while_sessions_wait_for_locks(
-    ticketing_dsn: str, export_dsn: str, caplog: pytest.LogCaptureFixture
+    ticketing_dsn: str, export_dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
+    set_limits(monkeypatch, MOST_LOCK_WAITS=0, LONGEST_PAUSE_SECONDS=60.0)
     with (
-        throttle(export_dsn, lock_waits=0, longest_pause_seconds=60.0) as calm,
+        throttle(export_dsn) as calm,
         closing(psycopg2.connect(ticketing_dsn)) as owner,
     ):
         calm.wait()
@@ -82,9 +85,12 @@ def test_reading_pauses_while_sessions_wait_for_locks(
     assert "Reading pauses: 1 sessions wait for locks." in caplog.text
 
 
-def test_slow_probe_pauses_reading_and_a_long_pause_ends_it(ticketing_dsn: str, export_dsn: str) -> None:
+def test_slow_probe_pauses_reading_and_a_long_pause_ends_it(
+    ticketing_dsn: str, export_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The probe is cancelled after two seconds: what blocks it blocks buyers too."""
-    with throttle(export_dsn, probe_ms=(500, 500)) as slowed, closing(psycopg2.connect(ticketing_dsn)) as owner:
+    set_limits(monkeypatch, SLOW_PROBE_MS=(500, 500))
+    with throttle(export_dsn) as slowed, closing(psycopg2.connect(ticketing_dsn)) as owner:
         slowed.wait()
         run(owner, "lock table tickets in access exclusive mode")
         with pytest.raises(ExtractionError, match=r"has been under stress for . s \(a look-up takes inf ms\)"):
