@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from acl_assets.settings import PROJECT_DIR
 from benchmarks import page, results
 from benchmarks.contenders import CONTENDERS, FULL, REFRESH, SPARK, SPARK_PORT, Arena, Contender
-from benchmarks.measuring import PROJECT_DIR
 from benchmarks.results import Circumstances, RefreshResult, Run
 
 _WARM_UP_SCALE = 0.01

@@ -11,8 +11,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from acl_assets.settings import Settings
-from benchmarks.measuring import PROJECT_DIR, Usage, run_measured
+from acl_assets.settings import PROJECT_DIR, Settings
+from benchmarks.measuring import Usage, run_measured
 
 REFRESH = "refresh"
 AFTER_INCREMENT = "refresh after a 1 % incremental batch"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 
-PROJECT_DIR = Path(__file__).resolve().parents[1]
+from acl_assets.settings import PROJECT_DIR
+from acl_assets.util.text import end_of_log
+
 _SECONDS_BETWEEN_SAMPLES = 0.1
-_LINES_OF_A_FAILURE = 15
 
 
 class CommandFailedError(RuntimeError):
@@ -61,10 +62,8 @@ def run_measured(
             wall_seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        last_lines = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LINES_OF_A_FAILURE:])
-        raise CommandFailedError(
-            f"{' '.join(command)} ended with exit code {process.returncode}. Read {log_file}; it ends:\n{last_lines}"
-        )
+        failed = f"{' '.join(command)} ended with exit code {process.returncode}."
+        raise CommandFailedError(f"{failed} {end_of_log(log_file)}")
     server_seconds = sum(map(_cpu_seconds, servers)) - server_seconds
     return Usage(wall_seconds, usage.ru_utime + usage.ru_stime + server_seconds, max(peaks))
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jinja2
 
+from acl_assets.settings import PROJECT_DIR
 from benchmarks.contenders import AFTER_INCREMENT, CONTENDERS, DBT_BUILD, HAND_WRITTEN, LIMITED, REFRESH
 from benchmarks.extraction.readers import EXTRACT, READERS
-from benchmarks.measuring import PROJECT_DIR
 from benchmarks.results import (
     EXTRACTION_FILE,
     REFRESH_FILE,

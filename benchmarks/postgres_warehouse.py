@@ -21,11 +21,11 @@ import psycopg2
 import yaml
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 # a class under a lower-case name
 
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.live_system import execute
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.source_schema import SOURCE_TABLES
 from benchmarks.contenders import dbt_build
-from benchmarks.measuring import PROJECT_DIR
 
 _HERE = Path(__file__).parent
 _PR_SET_CHILD_SUBREAPER = 36  # Linux: /usr/include/linux/prctl.h

@@ -11,9 +11,9 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from acl_assets.settings import PROJECT_DIR
 from benchmarks.decisions.rules import Claim, claims_of_evidence, claims_of_tiers, evidence_of, is_right
 from benchmarks.decisions.worlds import DESIGNS, World, make_world
-from benchmarks.measuring import PROJECT_DIR
 from benchmarks.page import write_from_template
 from benchmarks.results import RESULTS_DIR
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.postgres_server import PostgresServer
 from benchmarks import page, results
 from benchmarks.extraction import buyers
 from benchmarks.extraction.readers import READERS, reading
 from benchmarks.extraction.source import query, running_source, settle
-from benchmarks.measuring import PROJECT_DIR
 from benchmarks.results import Circumstances, ExtractionResult, Pair
 
 # Share of the server's capacity that buyers use: a loaded server, far from saturation.
