@@ -132,7 +132,7 @@ superset-export: $(INSTALLED) ## export the dashboards from Superset into supers
 	$(SUPERSET) export
 
 superset-screenshots: $(INSTALLED) browser ## update the screenshots of the dashboards in docs/images
-	$(SUPERSET) screenshots
+	$(PY) -m docs.generate.superset_screenshots
 
 spark-install: $(SPARK_CLIENT) ## install spark/client.lock into .venv, to build the warehouse on Apache Spark
 

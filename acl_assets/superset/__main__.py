@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from acl_assets.settings import Settings, SettingsError
-from acl_assets.superset.browsing import take_screenshots
 from acl_assets.superset.bundle import (
     BUNDLE_DIR,
     find_orphans,
@@ -51,7 +50,6 @@ def _parser() -> argparse.ArgumentParser:
         ("import", _import, "bring superset/bundle into a running Superset"),
         ("export", _export, "write the dashboards as edited in Superset back to superset/bundle"),
         ("orphans", _orphans, "list what left superset/bundle and is still in Superset"),
-        ("screenshots", _screenshots, "make the pictures of the dashboards for docs/"),
     ):
         command = commands.add_parser(name, help=description)
         command.set_defaults(run=run)
@@ -115,11 +113,6 @@ def _orphans(options: argparse.Namespace, settings: Settings) -> None:
         if options.remove and orphans:
             folder = remove_orphans(client, orphans, settings)
             _say(f"Removed {len(orphans)}. Superset can import them again from the files in {folder}.")
-
-
-def _screenshots(_options: argparse.Namespace, settings: Settings) -> None:
-    with superset_client(settings) as client:
-        _say(*take_screenshots(client), sep="\n")
 
 
 if __name__ == "__main__":

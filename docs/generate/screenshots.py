@@ -23,8 +23,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from acl_assets.settings import PROJECT_DIR, Settings
-from acl_assets.superset.browsing import chromium
 from acl_assets.superset.client import SupersetError
+from docs.generate.superset_screenshots import chromium
 
 IMAGES_DIR = PROJECT_DIR / "docs" / "images"
 _DEFINITIONS = "acl_assets.definitions"

@@ -18,8 +18,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 from processes import kill
 
-from acl_assets.superset.browsing import chromium
 from acl_assets.superset.client import SupersetError
+from docs.generate.superset_screenshots import chromium
 
 _CLOSE_SECONDS = 30.0
 

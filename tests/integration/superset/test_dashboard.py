@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page
 from refreshes import published_rows
 from superset.conftest import SupersetUnderTest
 
-from acl_assets.superset.browsing import WIDTHS, open_dashboard, open_tab, signed_in_page
 from acl_assets.superset.bundle import read_bundle
 from acl_assets.superset.client import SupersetClient
+from docs.generate.superset_screenshots import WIDTHS, open_dashboard, open_tab, signed_in_page
 
 pytestmark = pytest.mark.server
 

@@ -1,16 +1,20 @@
-"""Open a dashboard in a headless Chromium, wait until it is painted, and take its pictures for the documentation."""
+"""Take the pictures of the dashboards in Superset: `python -m docs.generate.superset_screenshots`.
+
+A dashboard is opened in a headless Chromium. A picture is taken when it is painted.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acl_assets.settings import PROJECT_DIR
-from acl_assets.superset.client import SupersetClient, SupersetError
+from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
+from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -103,3 +107,18 @@ def take_screenshots(client: SupersetClient) -> list[Path]:
                     height = page.evaluate(_HEIGHT_OF_TAB)
                     page.screenshot(path=pictures[-1], clip={"x": 0, "y": 0, "width": width, "height": height})
     return pictures
+
+
+def main() -> int:
+    """Take the pictures of the Superset of the settings, and return the exit code."""
+    try:
+        with superset_client(Settings.from_environment()) as client:
+            print(*take_screenshots(client), sep="\n")
+    except (SettingsError, SupersetError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
