@@ -137,9 +137,6 @@ def test_no_secret_is_in_the_repository() -> None:
     for file in {file for service in SERVICES.values() for file in service.get("env_file", [])} - {"settings.env"}:
         example = environment_file(DEPLOYMENT / f"{file}.example")
         assert set(example.values()) == {""}
-        assert {name for name in example if name.startswith("ACL_")} <= {
-            f"ACL_{name.upper()}" for name in Settings.model_fields
-        }
     assert not [name for name in SETTINGS if re.search("PASSWORD|DSN|SECRET|KEY", name)]
 
 

@@ -69,8 +69,12 @@ def _code(page: Path) -> str:
     return "\n".join(re.findall(r"```.*?```|`[^`\n]*`", page.read_text(encoding="utf-8"), flags=re.DOTALL))
 
 
-def test_settings_named_exist() -> None:
-    named = {name for page in PAGES for name in re.findall(r"\bACL_[A-Z_]+\b", page.read_text(encoding="utf-8"))}
+def test_settings_named_on_pages_and_in_deployments_exist() -> None:
+    files = [
+        *PAGES,
+        *(path for path in (PROJECT_DIR / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc"),
+    ]
+    named = {name for file in files for name in re.findall(r"\bACL_[A-Z_]+\b", file.read_text(encoding="utf-8"))}
     assert named <= {f"ACL_{name.upper()}" for name in Settings.model_fields}
 
 
