@@ -27,15 +27,16 @@ _MILLISECONDS_TO_SETTLE = 1_000
 # Charts below the edge of the window are not painted, so the window is higher than any tab.
 _HEIGHT = 5_000
 _TABS = "[data-test='dashboard-component-tabs'] [role='tab']"
-# Charts for another width of the window are hidden and never load.
+# Charts of other tabs, and for another width of the window, are hidden and may never load.
 _ALL_PAINTED = """() => {
-    const charts = [...document.querySelectorAll("[data-test-chart-id]")].filter(chart => chart.offsetParent);
+    const charts = [...document.querySelectorAll("[data-test-chart-id]")].filter(
+        chart => chart.checkVisibility({ visibilityProperty: true }));
     return charts.length > 0 && charts.every(chart =>
         !chart.querySelector("[data-test='loading-indicator'], .loading") &&
         chart.querySelector("[data-test='slice-container'], [role='alert'], .ant-empty"));
 }"""
 _HEIGHT_OF_TAB = """() => {
-    const rows = [...document.querySelectorAll(".grid-content > .dragdroppable-row")];
+    const rows = [...document.querySelectorAll(".ant-tabs-tabpane-active .grid-content > .dragdroppable-row")];
     return Math.max(...rows.map(row => row.getBoundingClientRect().bottom)) + 16;
 }"""
 

@@ -56,7 +56,7 @@ LOOK = """chart => {
     return { text: chart.innerText, cells, texts, colours, lines };
 }"""
 # Left edge, width of the widest part, and lower edge of every place of a chart.
-PLACES = """charts => charts.filter(chart => chart.offsetParent).map(chart => {
+PLACES = """charts => charts.filter(chart => chart.checkVisibility({ visibilityProperty: true })).map(chart => {
     const { left, bottom } = chart.getBoundingClientRect();
     const width = Math.max(...[chart, ...chart.querySelectorAll("div")].map(part => part.clientWidth));
     return [chart.dataset.testChartName, left, width, bottom];
@@ -280,6 +280,7 @@ def test_a_viewer_filters_views_as_table_and_downloads(
         page.add_init_script(RECORD_DRAWING)
         page.goto(superset.url)
         page.wait_for_url("**/superset/dashboard/acl-all-stars/**")
+        open_tab(page, "Attendance")
         open_tab(page, "Venues")
         assert page.get_by_text("Edit dashboard").or_(page.get_by_text("SQL Lab")).count() == 0
         choose(page, "Festival", str(year))
@@ -293,6 +294,9 @@ def test_a_viewer_filters_views_as_table_and_downloads(
             charts[tab] = look(page)
         assert number_of(charts["Sales over time"]["Tickets sold"]) == f"{tickets:,}"
         assert number_of(charts["Attendance"]["Performances"]) == f"{shown:,}"
+        # The rows of this table arrived while another tab was open.
+        listed = charts["Attendance"]["Performances, fullest first"]["cells"]
+        assert {(date[:4], place) for (date, _), (place, _), *_ in listed} == {(str(year), " ".join(venue.split()))}
         filtered, ranking = (
             sorted(text["text"] for text in seen["Tickets by venue"]["texts"])
             for seen in (charts["Venues"], wide.tabs["Venues"].charts)
