@@ -105,7 +105,7 @@ run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chai
 		echo "No export in $$exports_dir: simulating 20 years of ticket sales at scale $(SCALE)."; \
 		$(PY) -m acl_assets.simulator write-batch --scale "$(SCALE)" --seed "$(SEED)" --scenario "$(SCENARIO)" --format "$(FORMAT)"; \
 	elif [ -n "$(SIMULATOR_GIVEN)" ]; then \
-		echo "Not used: $(SIMULATOR_GIVEN). There is an export in $$exports_dir. To simulate another, name another folder: make run ACL_DATA_DIR=data/other $(foreach name,$(SIMULATOR_GIVEN),$(name)=...)"; fi
+		echo "Not used: $(SIMULATOR_GIVEN). Exports are read from $$exports_dir. To simulate others, name another folder: make run ACL_DATA_DIR=data/other $(foreach name,$(SIMULATOR_GIVEN),$(name)=...)"; fi
 	@$(SET_DAGSTER_HOME) exec $(PY) -m acl_assets.refresh $(if $(filter-out 0,$(VERBOSE)),--verbose)
 
 # Python runs the script: its first line breaks when the folder is moved.

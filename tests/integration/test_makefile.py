@@ -123,7 +123,7 @@ def test_run_simulates_only_where_no_export_has_landed_and_says_when_a_scale_is_
     write(tmp_path / "landing zone" / "first" / "tickets.csv")
     exports_dir = str(tmp_path / "landing zone")
     made = make(project, "run", "SCALE=2", SEED="3", ACL_EXPORTS_DIR=exports_dir, DAGSTER_HOME="my home", VERBOSE="1")
-    assert f"Not used: SCALE SEED. There is an export in {exports_dir}." in made.stdout
+    assert f"Not used: SCALE SEED. Exports are read from {exports_dir}." in made.stdout
     for home in (".dagster", "my home"):
         assert (project / home / "dagster.yaml").read_bytes() == (project / "dagster.yaml").read_bytes()
     made = make(project, "run", ACL_EXPORTS_DIR=exports_dir, DAGSTER_HOME="~/dagster", HOME=str(tmp_path))
