@@ -45,7 +45,7 @@ _SOURCES = {key.to_user_string() for key in _SOURCE_KEYS}
 
 
 def build_published_warehouse(
-    models: Iterable[AssetSpec], checks: Iterable[AssetCheckSpec], engine: Engine, time_zone: str
+    models: Iterable[AssetSpec], checks: Sequence[AssetCheckSpec], engine: Engine, time_zone: str
 ) -> AssetsDefinition:
     """Define the published DuckDB file, downstream of every model and of every source table.
 
@@ -54,6 +54,7 @@ def build_published_warehouse(
     selected in the run, or in the run that built.
     """
     blocking = [(check.asset_key.to_user_string(), check.name) for check in checks if check.blocking]
+    descriptions = {(check.asset_key.to_user_string(), check.name): check.description for check in checks}
     model_keys = [model.key for model in models]
 
     @asset(
@@ -87,7 +88,10 @@ def build_published_warehouse(
         is_new_state = record.state != record.published_state
         assets = {*record.assets, *selected, *(_SOURCES if is_new_state else ())}
         required = {(key, check) for key, check in blocking if key in assets}
-        results = list(audit_results(context.instance, runs, record))
+        results = [
+            result._replace(description=result.description or descriptions.get((result.asset_key, result.check_name)))
+            for result in audit_results(context.instance, runs, record)
+        ]
         try:
             chain = require_publishable(settings, record, required, results)
             publish_build(settings, record, chain, results, datetime.now(ZoneInfo(time_zone)))

@@ -143,14 +143,17 @@ def test_data_products_and_dimensions_show_their_first_rows(first_refresh: Refre
 
 def test_every_check_is_stored_with_its_result(published: Settings, first_refresh: Refreshed) -> None:
     """Readers of the data find what was checked; nothing that was evaluated may be missing."""
-    stored = published_rows(published, "select asset_key, check_name, passed, blocking from publication.audit_results")
+    stored = published_rows(
+        published, "select asset_key, check_name, passed, blocking, description from publication.audit_results"
+    )
     graph = build_definitions(published).resolve_asset_graph()
     declared = {
         (key.asset_key.to_user_string(), key.name): graph.get_check_spec(key).blocking
         for key in {*graph.asset_check_keys}.difference(data_age.check_keys)
     }
-    assert {(asset, check): blocking for asset, check, _, blocking in stored} == declared
-    assert {(asset, check) for asset, check, passed, _ in stored if not passed} == first_refresh.warnings
+    assert {(asset, check): blocking for asset, check, _, blocking, _ in stored} == declared
+    assert {(asset, check) for asset, check, passed, *_ in stored if not passed} == first_refresh.warnings
+    assert [check for _, check, *_, description in stored if not description] == []
 
 
 def test_code_on_the_page_about_the_data_runs(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
