@@ -169,8 +169,26 @@ def test_at_every_width_the_page_fits_and_names_and_charts_can_be_read(open_page
         )
         cut = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
         assert page.locator("th, td, .card, .legend li, dd").evaluate_all(cut) == []
+        lines = """cells => cells.map(cell => {
+            const text = document.createRange();
+            text.selectNodeContents(cell);
+            return text.getClientRects().length;
+        })"""
+        assert set(page.locator("#checks-table td:first-child").evaluate_all(lines)) == {1}
         in_charts = page.locator(".chart text").evaluate_all("all => all.map(text => text.textContent)")
         assert not [text for text in in_charts if "…" in text]
+
+
+def test_text_and_charts_follow_the_text_size_of_the_browser(open_page: OpenPage, report_file: Path) -> None:
+    page = open_page(report_file).page
+    size = "all => all.map(one => parseFloat(getComputedStyle(one).fontSize))"
+    texts = page.locator("p, td, th, dt, .facts dd, li, summary, figcaption, .chip, h2, h3, code")
+    usual = texts.evaluate_all(size)
+    width = page.locator("#bands-at-venue-1 svg").bounding_box()["width"]
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert texts.evaluate_all(size) == pytest.approx([2 * each for each in usual])
+    assert page.locator("#bands-at-venue-1 svg").bounding_box()["width"] > 2 * width
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
 
 
 def rgb(colour: str) -> str:
@@ -200,12 +218,13 @@ def test_page_and_charts_wear_the_same_colours(
     assert worn == {name: rgb(palette[name]) for name in worn}
 
 
-def test_the_page_prints_on_four_sheets_without_controls(open_page: OpenPage, report_file: Path) -> None:
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_page_prints_on_four_sheets_without_controls(open_page: OpenPage, report_file: Path, paper: str) -> None:
     page = open_page(report_file, media="print").page
     assert not page.locator("details").first.is_visible()
     assert not page.get_by_text("Point at a festival").is_visible()
     assert list(shown_charts(page)) == CHARTS
-    assert page.pdf(format="A4").count(b"/Type /Page\n") <= 4
+    assert page.pdf(format=paper).count(b"/Type /Page\n") <= 4
 
 
 def test_names_that_try_to_break_out_are_shown_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
