@@ -43,6 +43,17 @@ KINDS = tuple(_NAMES)
 # Dashboards before charts before datasets: the order in which Superset lets them be deleted.
 RESOURCES = {"dashboards": "dashboard", "charts": "chart", "datasets": "dataset"}
 """Kinds of objects that an import marks, with their names in the API."""
+# What people can set in Superset and the bundle leaves out where it is empty. An import keeps what it does not name.
+_CLEARED = {
+    "datasets": (
+        "cache_timeout", "currency_code_column", "default_endpoint", "description", "fetch_values_predicate", "sql",
+        "main_dttm_col", "template_params",
+    ),
+    "columns": ("datetime_format", "description", "expression", "extra", "python_date_format", "verbose_name"),
+    "metrics": ("currency", "d3format", "description", "extra", "verbose_name", "warning_text"),
+    "charts": ("cache_timeout", "description"),
+    "dashboards": ("css", "description"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,9 @@ class Bundle:
         options = "access_mode=read_only&enable_external_access=false&lock_configuration=true"
         uri = f"duckdb:///{settings.published_file}?{options}"
         documents = [
-            document.with_content(sqlalchemy_uri=uri) if document.kind == "databases" else document
+            document.with_content(sqlalchemy_uri=uri)
+            if document.kind == "databases"
+            else document.with_content(**_with_cleared(document.kind, document.content))
             for document in self.documents
         ]
         digest = Bundle(tuple(documents)).digest
@@ -142,6 +155,14 @@ def read_bundle(folder: Path = BUNDLE_DIR) -> Bundle:
             ) from error
         documents.append(document)
     return Bundle(tuple(documents))
+
+
+def _with_cleared(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a document, or of a column or metric, with null for what it leaves out."""
+    children = {
+        key: [_with_cleared(key, child) for child in content[key]] for key in ("columns", "metrics") if key in content
+    }
+    return {**dict.fromkeys(_CLEARED.get(kind, ())), **content, **children}
 
 
 def _marked(document: Document, digest: str) -> Document:

@@ -75,6 +75,23 @@ def test_importing_twice_changes_nothing_and_what_left_the_bundle_is_found(
         assert is_imported(client, bundle)
 
 
+def test_an_import_drops_edits_of_what_the_bundle_leaves_empty(edited_superset: SupersetUnderTest) -> None:
+    """So it does when another version of the bundle had set them."""
+    with edited_superset.client() as client:
+        held = contents(client)
+        client.put(f"/api/v1/chart/{held['chart']['Revenue']}", json={"description": "Mine", "cache_timeout": 60})
+        path = f"/api/v1/dataset/{held['dataset']['summary']}"
+        columns = [
+            {key: column[key] for key in ("id", "column_name", "type", "verbose_name", "description", "is_dttm")}
+            for column in client.get(path)["result"]["columns"]
+        ]
+        columns[0]["python_date_format"] = "%Y"
+        client.put(path, json={"columns": columns, "default_endpoint": "/mine", "cache_timeout": 60})
+        assert find_edited(client, read_bundle()) == ["chart 'Revenue'", "dataset 'summary'"]
+        import_bundle(client, edited_superset.settings)
+        assert find_edited(client, read_bundle()) == []
+
+
 def test_an_administrator_without_the_saved_queries_exports_the_rest(
     superset: SupersetUnderTest, bundle_folder: Path
 ) -> None:
