@@ -73,8 +73,9 @@ def find_edited(client: SupersetClient, bundle: Bundle) -> list[str]:
 def edits_in_words(edited: Sequence[str]) -> str:
     """Return what was edited, and what to do about it."""
     return (
-        f"Edited in Superset since the import: {', '.join(edited)}. Keep the edits with make superset-export, or drop "
-        "them with python -m acl_assets.superset import."
+        f"Edited in Superset since the import: {', '.join(edited)}. Keep the edits with make superset-export (after an "
+        "upgrade as copies, by Save as: the export would undo the upgrade), or drop them with python -m "
+        "acl_assets.superset import."
     )
 
 
