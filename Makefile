@@ -111,6 +111,7 @@ run: $(INSTALLED) $(ENGINE) instance ## run a refresh from the newest batch chai
 # Python runs the script: its first line breaks when the folder is moved.
 dev: settings $(ENGINE) instance ## start Dagster's UI on 127.0.0.1:3000, with the daemon and the sensor
 	@export ACL_DAGSTER_URL="$${ACL_DAGSTER_URL:-http://127.0.0.1:$(or $(PORT),3000)}"; $(SET_DAGSTER_HOME) \
+	cmp -s dagster.yaml "$$DAGSTER_HOME/dagster.yaml" || echo "Warning: $$DAGSTER_HOME/dagster.yaml differs from that of the project. After an upgrade, copy it there or compare the two: with an old one, killed runs can hold the queue for ever." >&2; \
 	exec $(PY) .venv/bin/dg dev -h 127.0.0.1 -p "$(or $(PORT),3000)"
 
 dbt-docs: settings ## serve dbt's documentation of the published file on 127.0.0.1:8080, until Ctrl-C

@@ -136,6 +136,15 @@ def test_run_simulates_only_where_no_export_has_landed_and_says_when_a_scale_is_
     ]
 
 
+def test_dev_warns_of_an_instance_configured_by_another_version(project: Path, tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    assert make(project, "dev", DAGSTER_HOME=home).stderr == ""
+    write(Path(home) / "dagster.yaml", "telemetry: {enabled: false}")
+    made = make(project, "dev", DAGSTER_HOME=home)
+    assert f"Warning: {home}/dagster.yaml differs from that of the project." in made.stderr
+    assert len(calls(project)) == 2
+
+
 def test_every_server_listens_on_the_port_that_is_named(project: Path) -> None:
     write(project / "data" / "published" / "acl.duckdb")
     servers = ["dev", "dbt-docs", "superset", "demo-source"]
