@@ -64,7 +64,7 @@ class SourceSnapshot:
 
     @classmethod
     def from_manifest(cls, entry: Mapping[str, Any] | None) -> SourceSnapshot | None:
-        """Return the snapshot that a manifest records, or None if it records none of a PostgreSQL server."""
+        """Return the snapshot that a manifest records, or None if it records none with all that is compared."""
         types = {field.name: field.type for field in fields(cls)}
         if entry is None or any(type(entry.get(name)).__name__ != kind for name, kind in types.items()):
             return None
@@ -131,7 +131,7 @@ def changed_rows_condition(horizon: int) -> str:
 def full_because_of_landing_zone(chain: BatchChain, full_extract_days: float, now: datetime) -> str | None:
     """Return why the batch chain of a landing zone cannot be continued, or None if it can."""
     if SourceSnapshot.from_manifest(chain.newest.source_snapshot) is None:
-        return f"batch {chain.newest.batch_id} records no snapshot of a PostgreSQL server to continue from"
+        return f"batch {chain.newest.batch_id} records no snapshot that this version can continue from"
     for batch in chain.batches:
         tables = batch.tables.values()
         is_parquet = all(file.path.endswith(".parquet") for table in tables for file in table.files)

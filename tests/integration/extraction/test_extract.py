@@ -171,7 +171,7 @@ def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continue
     """Only a newer full batch supersedes a bad one, so the extract must take one."""
     land_plain_batch(extractable)
     first = extract(extractable)
-    assert first.full_because == "batch first records no snapshot of a PostgreSQL server to continue from"
+    assert first.full_because == "batch first records no snapshot that this version can continue from"
     assert extract(extractable, full=True).full_because == "it was asked for"
     newest = extract(extractable.with_changes(full_extract_days=0.04))
     assert "is as old as ACL_FULL_EXTRACT_DAYS allows" in str(newest.full_because)

@@ -78,7 +78,7 @@ def test_a_horizon_is_asked_for_as_the_32_bits_that_rows_carry() -> None:
         ({}, 1e12, SUNDAY, "None"),
         ({"tables": {"tickets": CSV}}, 7, SUNDAY, "batch monday is not one that an extract wrote"),
         ({"tables": {"tickets": ManifestTable(None, ())}}, 7, SUNDAY, "batch monday is not one that an extract wrote"),
-        ({"source_snapshot": None}, 7, SUNDAY, "batch monday records no snapshot of a PostgreSQL server"),
+        ({"source_snapshot": None}, 7, SUNDAY, "batch monday records no snapshot that this version can continue"),
     ],
 )
 def test_a_full_batch_is_due_when_the_last_one_is_old_or_the_newest_is_foreign(
