@@ -19,13 +19,13 @@ _SLOWEST_BYTES_PER_S = 0.5e6
 _LONGEST_SLEEP_SECONDS = 1.0
 _PROBES = 5
 _NEWEST_TICKETS = 10_000
-_SLOW_PROBE_FACTOR = 8.0
 _QUERY_CANCELED = "57014"  # SQLSTATE
 
 # Beyond any of these an extract pauses.
 _MOST_LOCK_WAITS = 5
 _MOST_REPLAY_LAG_SECONDS = 30.0
-# Bounds of the limit for a look-up, which between them is eight times its latency before the extract began.
+# The limit for a look-up, as a multiple of its latency before the extract began, and the bounds of that limit.
+_SLOW_PROBE_FACTOR = 8.0
 _SLOW_PROBE_MS = (25.0, 500.0)
 _SECONDS_BETWEEN_LOOKS = 1.0
 # A longer pause ends the extract, because its snapshot holds vacuum back.

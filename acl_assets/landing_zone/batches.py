@@ -138,6 +138,7 @@ def list_batches(zone: LandingZone, settle_seconds: float, now: float | None = N
 
     Raises:
         LandingZoneError: the folder cannot be listed.
+        ObjectStorageError: the URL cannot be listed.
     """
     now = time.time() if now is None else now
     headers: list[BatchHeader] = []

@@ -88,6 +88,7 @@ def land_remotely(folder: Path, exports_url: str) -> str:
 
     Raises:
         BatchError: something of that name is there; batches are immutable.
+        ObjectStorageError: it cannot be sent.
     """
     url = f"{exports_url}/{folder.name}"
     if object_storage.list_files(url):

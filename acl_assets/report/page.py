@@ -66,7 +66,13 @@ class ReportDataError(RuntimeError):
 
 
 def report_on(published_file: Path, target: Path, time_zone: str) -> dict[str, str]:
-    """Write the report on a published file to `target`, and return its pictures as `previews`."""
+    """Write the report on a published file to `target`, and return its pictures as `previews`.
+
+    The page shows instants in UTC and in the time zone.
+
+    Raises:
+        ReportDataError: the file is missing or lacks a table or column.
+    """
     data = read_report_data(published_file)
     answers = venue_answers(data)
     drawings = draw_charts(data, answers)

@@ -71,6 +71,7 @@ def convert_chain(settings: Settings, chain: BatchChain, *, log: Log, warn: Log)
 
     Raises:
         BadTablesError: files of a batch break the contract.
+        ObjectStorageError: a file cannot be fetched or sent.
     """
     folder, url = settings.source_tables_dir, settings.source_tables_url
     kept = longest_prefix(folder, chain, warn)
@@ -150,6 +151,7 @@ def make_table(
 
     Raises:
         BatchError: a file is not the one that was exported, not readable as what its name says, or has rejects.
+        ObjectStorageError: a file cannot be fetched.
     """
     table = rejects.table
     started = time.perf_counter()

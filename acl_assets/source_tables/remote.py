@@ -18,6 +18,9 @@ def fetch_prefix(source_tables_url: str, source_tables_dir: Path, chain: BatchCh
     """Fetch the current source tables of object storage if they hold more than the first `held` batches of a chain.
 
     What is fetched is verified where it is used, by `longest_prefix`.
+
+    Raises:
+        ObjectStorageError: object storage cannot be read.
     """
     digest = _pointed_digest(source_tables_url, object_storage.list_files(source_tables_url))
     if digest not in chain.prefix_digests()[held:]:
@@ -41,6 +44,9 @@ def send_current(source_tables_url: str, folder: Path) -> None:
     """Send a folder of source tables, point to it, and remove all but it and the one before it.
 
     Files that are there already in the same size are not sent again.
+
+    Raises:
+        ObjectStorageError: it cannot be written.
     """
     found = object_storage.list_files(source_tables_url)
     previous = _pointed_digest(source_tables_url, found)

@@ -84,7 +84,7 @@ class Festival:
     def arrow(self, table: str) -> pa.Table:
         """One source table with the types of its Parquet file."""
         schema = _SCHEMAS[table]
-        rows = [dict(zip(schema.names, row, strict=False)) for row in getattr(self, table, [])]
+        rows = [dict(zip(schema.names[: len(row)], row, strict=True)) for row in getattr(self, table, [])]
         return pa.Table.from_pylist(rows, schema=schema)
 
 
