@@ -92,7 +92,7 @@ def s3_address() -> str:
 def bucket(s3_address: str) -> Iterator[str]:
     """The URL of an empty bucket of the test's own, with credentials for it in the environment."""
     url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
-    with credentials(s3_address):
+    with credentials(s3_address, keep_clients=True):
         fsspec.filesystem("s3").mkdir(url)
         yield url
 

@@ -27,8 +27,12 @@ def start_s3() -> str:
 
 
 @contextmanager
-def credentials(address: str, **variables: str | None) -> Iterator[None]:
-    """Use an S3 server with credentials it takes, in environment variables, some of them changed or (None) unset."""
+def credentials(address: str, keep_clients: bool = False, **variables: str | None) -> Iterator[None]:
+    """Use an S3 server with credentials it takes, in environment variables, some of them changed or (None) unset.
+
+    A client goes on using the server it was made for. Making one takes half a second, so blocks that all use one
+    server may keep theirs.
+    """
     given = {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "anybody",
@@ -37,8 +41,7 @@ def credentials(address: str, **variables: str | None) -> Iterator[None]:
         "AWS_EC2_METADATA_DISABLED": "true",
         **variables,
     }
-    # Making a client takes half a second, so it is made again for other credentials only.
-    forget_clients = get_filesystem_class("s3").clear_instance_cache if variables else lambda: None
+    forget_clients = (lambda: None) if keep_clients else get_filesystem_class("s3").clear_instance_cache
     forget_clients()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in given.items():
