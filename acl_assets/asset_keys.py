@@ -1,7 +1,5 @@
 """The names that the assets share: keys, groups, owners, the freshness policy and names of metadata."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from dagster import AssetKey, FreshnessPolicy

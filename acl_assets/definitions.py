@@ -4,8 +4,6 @@
 definitions and those in `acl_assets/defs`.
 """
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

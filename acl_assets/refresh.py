@@ -3,8 +3,6 @@
 Everything else that Dagster and dbt print stays in the logs of the run; `--verbose` shows it instead of the lines.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -4,8 +4,6 @@ A folder is a `Path` of this machine or, where it may be on object storage, the 
 `s3://bucket/acl/exports`. Errors never repeat the text of a variable, which may hold a secret.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys
@@ -13,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -174,7 +172,7 @@ class Settings(BaseSettings):
     """`ACL_DATA_DIR` where that is a URL."""
 
     @classmethod
-    def from_environment(cls) -> Settings:
+    def from_environment(cls) -> Self:
         """Read the settings from the variables `ACL_*`; an empty variable means its default.
 
         Raises:
@@ -189,9 +187,9 @@ class Settings(BaseSettings):
             raise SettingsError("\n".join(problems))
         return settings
 
-    def with_changes(self, **changes: Any) -> Settings:
+    def with_changes(self, **changes: Any) -> Self:
         """Return a copy with other values of some fields, which are validated; the environment is not read."""
-        return Settings.model_validate({**dict(self), **changes})
+        return self.model_validate({**dict(self), **changes})
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,5 @@
 """The one declaration of the source tables: their columns, types and descriptions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

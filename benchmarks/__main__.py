@@ -1,7 +1,5 @@
 """Compare refreshes with other ways to build the same warehouse: `python -m benchmarks --help`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

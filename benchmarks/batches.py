@@ -4,8 +4,6 @@
 batch, which together give the same rows. `earlier/` holds only that earlier batch.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Contenders of the refresh benchmark: commands that build the same warehouse from the same rows."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -9,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from acl_assets.settings import PROJECT_DIR, Settings
 from benchmarks.measuring import Usage, run_measured
@@ -82,7 +80,7 @@ class Contender:
 
     name: str
     command: Callable[[Path, Path], Sequence[str]]  # the measured command for a data folder and a full batch
-    clear: Callable[[Arena, Contender], None]  # resets the data folder before a run
+    clear: Callable[[Arena, Self], None]  # resets the data folder before a run
     warehouse: str | None = None  # its DuckDB file in the data folder; None if it writes to another database
     exports: str = FULL  # kind of the batches in its landing zone
     starts_from: str | None = None  # kind of the batches that are converted to source tables before a run

@@ -1,7 +1,5 @@
 """Compare two warehouse files row for row, in any order: `python -m benchmarks.equality ONE OTHER`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

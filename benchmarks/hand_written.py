@@ -3,8 +3,6 @@
 This module verifies checksums, writes the files of the data products and replaces the warehouse file atomically.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Run a command and measure wall time, CPU time and peak memory of all its processes together."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import threading

@@ -1,12 +1,10 @@
 """Write the pages of the refresh and extraction benchmarks from stored results: `python -m benchmarks.page`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import inf
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jinja2
 
@@ -41,7 +39,7 @@ class Budget(NamedTuple):
     holds: str
 
     @classmethod
-    def of(cls, text: str, scale: float, limit: float, unit: str, found: Figure | None) -> Budget:
+    def of(cls, text: str, scale: float, limit: float, unit: str, found: Figure | None) -> Self:
         """Compare a figure with its limit. With an infinite limit the runs only need to complete."""
         holds = "not measured yet" if found is None else "yes" if found.median <= limit else "**no**"
         return cls(text, scale, "completes" if limit == inf else _number(limit, unit), _cell(found, unit), holds)

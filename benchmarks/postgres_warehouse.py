@@ -3,8 +3,6 @@
 `python -m benchmarks.postgres_warehouse prepare|build OUTPUT [BATCH]` runs one step. Only `build` is measured.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Store measurements as JSON in `benchmarks/results/`, and compute figures and ratios from them."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -10,7 +8,7 @@ from datetime import date
 from importlib.metadata import distributions
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -34,7 +32,7 @@ class Circumstances:
     versions: dict[str, str]
 
     @classmethod
-    def now(cls) -> Circumstances:
+    def now(cls) -> Self:
         """Describe this machine and the installed packages."""
         installed = {found.metadata["Name"]: found.version for found in distributions()}
         versions = {package: installed[package] for package in _PACKAGES if package in installed}
@@ -102,7 +100,7 @@ class Figure:
     highest: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Figure | None:
+    def of(cls, values: Sequence[float]) -> Self | None:
         """Summarise values; return None if there are none."""
         return cls(median(values), min(values), max(values)) if values else None
 

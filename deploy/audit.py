@@ -4,8 +4,6 @@ Options are handed on to pip-audit. Exit code 1: there are advisories. 2: at lea
 result says nothing about it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

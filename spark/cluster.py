@@ -3,8 +3,6 @@
 The processes use the environment `spark/.venv`. Command line: `python -m spark.cluster --help`.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

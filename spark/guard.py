@@ -4,8 +4,6 @@ The owner holds the other end of standard input, which closes when the owner die
 The script uses only the standard library.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -4,8 +4,6 @@ Environment variables: `WEB_CONCURRENCY` is the number of processes. `SUPERSET_O
 The server stops when its owner ends.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

@@ -4,8 +4,6 @@ Run the script with Superset's own Python and the variables of `superset_config.
 `ACL_SUPERSET_PASSWORD`. If the metadata is a SQLite file, nothing else may use it, and a crash may damage it.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 

@@ -9,8 +9,6 @@ Environment variables:
     SUPERSET_HTTPS: 1 behind a proxy that terminates TLS.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A chart request may hold SQL in metrics, columns, order and filters. People who 
 save charts need no SQL of their own: their requests are compared with the saved chart or a filter of the dashboard.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Security manager that lets people who cannot save charts ask for saved charts only, without SQL of their own."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any

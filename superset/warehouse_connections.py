@@ -8,8 +8,6 @@ A connection is open as long as its query runs. Each user has a few turns at a t
 queries of one person leave threads for everybody else.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import weakref

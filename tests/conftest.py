@@ -1,7 +1,5 @@
 """Fixtures of all tests: settings, an installation that has published a festival, and servers."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Turn the events of a run into incidents, and the new incidents into a message."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """One sensor per address of ACL_ALERT_URLS, which sends what is new about every run that ends."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -61,7 +59,7 @@ def build_alert_sensors(settings: Settings) -> list[SensorDefinition]:
     return sensors
 
 
-def _alert_sensor(name: str, service: NotifyBase, settings: Settings) -> SensorDefinition:
+def _alert_sensor(name: str, service: "NotifyBase", settings: Settings) -> SensorDefinition:
     from acl_assets.util.notifications import send
 
     @sensor(

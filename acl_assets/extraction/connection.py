@@ -1,7 +1,5 @@
 """Connect to the ticketing database and read from it in a guarded, read-only transaction."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager

@@ -1,7 +1,5 @@
 """Refuse a database role that cannot read the source tables, or that could write."""
 
-from __future__ import annotations
-
 from acl_assets.extraction.connection import EXPORT_ROLE_SQL, SourceConnection
 from acl_assets.extraction.extracted_batch import ExtractionError
 from acl_assets.source_schema import SOURCE_TABLES

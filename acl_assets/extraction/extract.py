@@ -4,8 +4,6 @@ An extract is one read-only transaction over all tables. Do not import pandas or
 stays small.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import shutil

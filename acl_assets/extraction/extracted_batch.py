@@ -1,7 +1,5 @@
 """The result of an extract, its errors, and the lock and left-overs of extracts in the landing zone."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Iterator

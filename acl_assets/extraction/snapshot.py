@@ -4,13 +4,11 @@ The next batch holds the rows written by transactions (`xmin`) at or after the h
 the snapshot of the batch before. Rows that are read twice merge by id, and comparing counts reveals deleted rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,10 +61,10 @@ class SourceSnapshot:
     next_xid: int
 
     @classmethod
-    def from_manifest(cls, entry: Mapping[str, Any] | None) -> SourceSnapshot | None:
+    def from_manifest(cls, entry: Mapping[str, Any] | None) -> Self | None:
         """Return the snapshot that a manifest records, or None if it records none with all that is compared."""
         types = {field.name: field.type for field in fields(cls)}
-        if entry is None or any(type(entry.get(name)).__name__ != kind for name, kind in types.items()):
+        if entry is None or any(type(entry.get(name)) is not kind for name, kind in types.items()):
             return None
         return cls(**{name: entry[name] for name in types})
 

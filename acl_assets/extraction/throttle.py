@@ -1,7 +1,5 @@
 """Throttle an extract: limits of rate and of processing power, and pauses while the server is under stress."""
 
-from __future__ import annotations
-
 import logging
 import math
 import random

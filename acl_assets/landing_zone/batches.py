@@ -5,8 +5,6 @@ files of all tables and none of them has changed for a while. The source tables 
 full batch and the incremental batches after it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import time

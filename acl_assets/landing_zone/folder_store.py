@@ -4,8 +4,6 @@ Others write there, so nothing is trusted: only regular files are opened, each o
 link, and what is hashed is what is read.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

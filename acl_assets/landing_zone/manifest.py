@@ -1,7 +1,5 @@
 """Export batches: the contract of their manifests, as data classes, a parser and a writer."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 An object appears as a whole, so nothing is renamed: the manifest is the last object of a batch.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The sensor that launches a refresh when a new export batch has landed."""
 
-from __future__ import annotations
-
 import hashlib
 
 from dagster import (

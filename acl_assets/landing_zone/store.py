@@ -1,7 +1,5 @@
 """The interface of a landing zone, and the store for a location: a folder of this machine or object storage."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field

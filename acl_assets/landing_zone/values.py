@@ -1,7 +1,5 @@
 """Values of export batches: their lossless conversion to the declared types, and which of them do not fit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 

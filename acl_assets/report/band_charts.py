@@ -1,7 +1,5 @@
 """Picture 3: the top bands of a venue by average tickets per performance, and how sure each figure is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import altair as alt

@@ -4,8 +4,6 @@ Each chart is drawn for a width in pixels. The field `facts` of a mark is its la
 stands for on the first line, then its figures.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import altair as alt

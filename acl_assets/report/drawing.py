@@ -1,7 +1,5 @@
 """Colours, sizes and other parts that all charts share, and how a chart becomes a static SVG."""
 
-from __future__ import annotations
-
 import html
 import re
 import textwrap

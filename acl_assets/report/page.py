@@ -5,8 +5,6 @@ all network requests, and all scripts but its own, which it names by its digest.
 shows what a mark stands for.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math

@@ -1,7 +1,5 @@
 """The simulator's command line: `python -m acl_assets.simulator --help`."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Write the simulated sales as an export batch, in any format that the landing zone accepts."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import os

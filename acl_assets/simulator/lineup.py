@@ -5,8 +5,6 @@ the second, four bands are near-equals ahead of the rest; on the third nobody st
 festival has the highest total of the first stage and a modest average.
 """
 
-from __future__ import annotations
-
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo

@@ -4,8 +4,6 @@ The clock of the box office starts at the last purchase, so that a history that 
 by the rest of that sale, whatever the date is.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Callable, Sequence

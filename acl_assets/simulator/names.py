@@ -1,7 +1,5 @@
 """Invent names of bands and people from the words in `names.json`, some of which break careless software."""
 
-from __future__ import annotations
-
 import json
 from importlib.resources import files
 

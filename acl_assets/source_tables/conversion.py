@@ -4,8 +4,6 @@ A full batch is converted. Incremental batches are converted and merged into new
 newest batch stays.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

@@ -4,8 +4,6 @@ CSV parsers repair what breaks the contract (docs/pipeline.md), so the structure
 leaves the parser nothing to interpret.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -5,8 +5,6 @@ which describes them. A folder is complete or absent; it is never changed. `sour
 replaced atomically. The previous folder is kept.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence

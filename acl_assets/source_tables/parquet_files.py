@@ -1,7 +1,5 @@
 """Parquet files of an export batch, read without loss and in bounded memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 

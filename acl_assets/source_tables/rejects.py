@@ -3,8 +3,6 @@
 Rejected text can be personal data. It is in the rejects file, which only its owner may read, and nowhere else.
 """
 
-from __future__ import annotations
-
 import json
 from io import BufferedReader
 from pathlib import Path

@@ -4,8 +4,6 @@ They are for machines that have no source tables yet, and for a Spark cluster. T
 whose text is the digest of the chain; it is written last, so a reader never sees tables of two chains.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The declared columns of a source table: their names, and the lossless conversion of their values."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Command line of the dashboards: `python -m acl_assets.superset --help`."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import signal

@@ -6,8 +6,6 @@ of the object, so that edits in Superset are found. The mark of a dashboard also
 import is only repeated when the bundle changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -18,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import yaml
 from yaml import CSafeDumper, CSafeLoader
@@ -84,7 +82,7 @@ class Document:
         content = canonical_content(self.kind, without_mark(self).content)
         return _digest_of(content)
 
-    def with_content(self, **changes: Any) -> Document:
+    def with_content(self, **changes: Any) -> Self:
         """Return the document with other values of some keys."""
         return replace(self, content=self.content | changes)
 
@@ -99,7 +97,7 @@ class Bundle:
         """Return the documents of one kind."""
         return [document for document in self.documents if document.kind == kind]
 
-    def for_installation(self, settings: Settings) -> Bundle:
+    def for_installation(self, settings: Settings) -> Self:
         """Return the bundle to import: it reads this installation's published file only, and carries the mark."""
         options = "access_mode=read_only&enable_external_access=false&lock_configuration=true"
         uri = f"duckdb:///{settings.published_file}?{options}"
@@ -109,8 +107,8 @@ class Bundle:
             else document.with_content(**_with_cleared(document.kind, document.content))
             for document in self.documents
         ]
-        digest = Bundle(tuple(documents)).digest
-        return Bundle(tuple(_marked(document, digest) for document in documents))
+        digest = replace(self, documents=tuple(documents)).digest
+        return replace(self, documents=tuple(_marked(document, digest) for document in documents))
 
     @cached_property
     def digest(self) -> str:

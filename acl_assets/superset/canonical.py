@@ -5,8 +5,6 @@ charts and datasets, which charts a filter reaches, derived colours. The canonic
 order of everything else. A diff then shows what somebody changed, and without changes there is none.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Mapping

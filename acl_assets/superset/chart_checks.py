@@ -3,8 +3,6 @@
 The tests compare the answers with a query of our own for each chart.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import duckdb

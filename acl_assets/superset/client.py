@@ -1,11 +1,9 @@
 """Client of Superset's REST API, whose errors name the request, the reason and what to do."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -42,7 +40,7 @@ class SupersetClient:
         # The server may close an idle connection just as a request is sent on it.
         self._session.headers["Connection"] = "close"
 
-    def __enter__(self) -> SupersetClient:
+    def __enter__(self) -> Self:
         credentials = {"username": self.user, "password": self.password, "provider": "db"}
         token = self.post("/api/v1/security/login", json=credentials)["access_token"]
 

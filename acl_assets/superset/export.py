@@ -1,7 +1,5 @@
 """Export the dashboards from Superset into the YAML of `superset/bundle`, and find what was edited there."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -3,8 +3,6 @@
 Explore adds a chart without its uuid, under a name that holds the chart's number. A deleted chart keeps its place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Set up, start and stop Superset, which runs in an environment of its own, `superset/.venv`."""
 
-from __future__ import annotations
-
 import hmac
 import logging
 import os

@@ -1,7 +1,5 @@
 """Replace files atomically and durably: readers find the old content or the new content, never a part of either."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

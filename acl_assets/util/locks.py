@@ -1,7 +1,5 @@
 """Lock files: one process holds a lock, and the file's text shows which. The lock ends with the process."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

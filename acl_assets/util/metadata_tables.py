@@ -4,8 +4,6 @@ The UI renders `MetadataValue.md` and the descriptions of assets, materializatio
 Markdown, where an image in a name is a request that the browser sends. Text from data must reach none of them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

@@ -3,8 +3,6 @@
 No message and no log repeats an address, which may hold a token.
 """
 
-from __future__ import annotations
-
 import logging
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat

@@ -4,8 +4,6 @@ Everything goes through fsspec, whose S3 is the optional package s3fs; neither i
 function raises `ObjectStorageError` when it cannot do its work.
 """
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 The workers end with the block of `ChildProcesses`, and with this process however that ends.
 """
 
-from __future__ import annotations
-
 import importlib
 import multiprocessing
 import os
@@ -20,7 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 _POLL_SECONDS = 0.2
 _SPAWN = multiprocessing.get_context("spawn")
@@ -49,7 +47,7 @@ class ChildProcesses:
         )
         self._reader = threading.Thread(target=self._read_lines, daemon=True)
 
-    def __enter__(self) -> ChildProcesses:
+    def __enter__(self) -> Self:
         self._reader.start()
         return self
 

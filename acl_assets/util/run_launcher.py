@@ -6,8 +6,6 @@ private members of Dagster that `tests/unit/util/test_run_launcher.py` names: `d
 `WatchedRunLauncher`, the `dagster.yaml` of `make dev` configures `LocalRunLauncher`.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import psutil

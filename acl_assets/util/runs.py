@@ -1,7 +1,5 @@
 """Facts about a Dagster run: the runs it re-executes, whether it selects any asset, and why a step failed."""
 
-from __future__ import annotations
-
 from dagster import AssetExecutionContext, DagsterEvent, DagsterInstance, DagsterRun
 
 # Dagster's job for a selection of assets; the name is part of its run records and URLs.

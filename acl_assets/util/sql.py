@@ -1,7 +1,5 @@
 """Text, names and file paths as SQL."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Text for people: from data, in a form that every log, store and terminal can take, and from log files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _LOG_LINES_SHOWN = 15

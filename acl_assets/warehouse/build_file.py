@@ -3,8 +3,6 @@
 A run that builds every model starts with an empty file, a run that builds some with a copy of the published file.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path

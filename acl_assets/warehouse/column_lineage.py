@@ -1,7 +1,5 @@
 """Find the upstream columns of each column of a model in its compiled SQL."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 `published/data_products` is a link to a folder with the files of one publication. The folder is complete or absent.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Serve dbt's documentation of the published file: `python -m acl_assets.warehouse.dbt_docs --help`."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import signal

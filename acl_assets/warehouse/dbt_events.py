@@ -1,7 +1,5 @@
 """dbt's events with row counts, column lineage, previews and failing rows, which are read from the build file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ also the script that runs dbt: it holds a lock until it ends, and it ends when i
 package by its own location, so the package need not be installed.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,7 +1,5 @@
 """The engine that builds the models: everything that differs between DuckDB and Spark outside the dbt project."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Load the manifest of the dbt project, and parse the project when the manifest is older than its files."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

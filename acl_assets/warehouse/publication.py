@@ -4,8 +4,6 @@ The schema `publication` of a published file holds its origin, its checks, what 
 Its timestamps are UTC without a zone; the connection that writes them has UTC as its time zone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Read the published file, which may be missing, damaged, or written by another version of DuckDB."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Copy relations from Spark into a DuckDB file, in a process of its own: the only one that imports Spark's client."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -77,7 +75,7 @@ def copy_relations(settings: Settings, relations: Sequence[Relation], stores: Se
 
 
 @contextmanager
-def spark_session(settings: Settings) -> Iterator[SparkSession]:
+def spark_session(settings: Settings) -> Iterator["SparkSession"]:
     """Open a session with Spark Connect."""
     with warnings.catch_warnings():
         # The warning about new versions of pandas concerns features that are not used here.

@@ -3,8 +3,6 @@
 A note in the build folder states which published file Spark's warehouse holds, and at which address.
 """
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version

@@ -1,7 +1,5 @@
 """Translate dbt nodes into Dagster assets: keys, groups, owners, kinds and freshness."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

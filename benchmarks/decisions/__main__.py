@@ -1,7 +1,5 @@
 """Score the rules on many worlds and write the page of the results: `python -m benchmarks.decisions --help`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterable

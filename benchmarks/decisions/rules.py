@@ -1,7 +1,5 @@
 """The compared rules: the evidence models, and the tiers that they replaced, with filters by performances."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """Simulate festivals with a known truth, which the compared rules do not see."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

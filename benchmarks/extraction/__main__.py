@@ -1,7 +1,5 @@
 """Measure the latency of buyers during an extract: `python -m benchmarks.extraction --help`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Run buyers with pgbench, whose script is one purchase, and read the latencies from its log."""
 
-from __future__ import annotations
-
 import math
 import re
 import subprocess

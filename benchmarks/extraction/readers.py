@@ -1,7 +1,5 @@
 """Readers of the extraction benchmark: commands that copy all tables of the ticketing database."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Run the ticketing database of the benchmark: a PostgreSQL server with 20 years of simulated sales."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

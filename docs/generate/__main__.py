@@ -1,7 +1,5 @@
 """Write or check the generated sections of the pages: `python -m docs.generate [--check]`."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

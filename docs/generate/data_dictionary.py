@@ -1,7 +1,5 @@
 """Write the data dictionary: every published table, its columns and its checks, as Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 

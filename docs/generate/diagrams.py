@@ -1,7 +1,5 @@
 """Draw the source system, the star schema and the lineage between them as Mermaid text."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ A page marks the place of a section with the lines `<!-- generated: name -->` an
 section replaces the text between them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

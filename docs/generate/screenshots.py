@@ -4,8 +4,6 @@ The module runs a refresh on a simulated batch in a temporary folder, opens Dags
 Chromium, and writes `docs/images/*.png`.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

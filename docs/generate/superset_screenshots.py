@@ -3,21 +3,17 @@
 A dashboard is opened in a headless Chromium. A picture is taken when it is painted.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from acl_assets.settings import PROJECT_DIR, Settings, SettingsError
 from acl_assets.superset.client import SupersetClient, SupersetError, superset_client
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
 
 WIDTHS = {"wide": 1400, "narrow": 420}
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -47,8 +43,6 @@ def chromium() -> Iterator[Browser]:
     executable = next((found for name in _CHROMIUM_NAMES if (found := shutil.which(name))), None)
     if executable is None:
         raise SupersetError(f"There is no browser on the PATH; install one of {', '.join(_CHROMIUM_NAMES)}.")
-    from playwright.sync_api import Error, sync_playwright
-
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=executable, args=["--disable-gpu"])

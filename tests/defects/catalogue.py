@@ -4,8 +4,6 @@ Unless a defect is about the manifest, the manifest agrees with the damaged file
 defect can find it. The tests of landing zone and readers cover bad manifests and files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

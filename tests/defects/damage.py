@@ -1,7 +1,5 @@
 """Edits of a finished batch of Parquet files: its rows and its manifest."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every defect of the catalogue: the conversion refuses the export, or a check stops or names it."""
 
-from __future__ import annotations
-
 import base64
 import re
 import shutil

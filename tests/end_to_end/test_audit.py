@@ -1,7 +1,5 @@
 """No build is published without its audit: deselected checks, re-executed and partial runs."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A refresh replaces damaged derived files and names them, without manual steps."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,7 +1,5 @@
 """A refresh from a full batch and increments: what it publishes and which increments it refuses."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

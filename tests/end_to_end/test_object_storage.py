@@ -1,7 +1,5 @@
 """A refresh from object storage publishes the same file as a refresh from this machine."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """The deployment with its instance in PostgreSQL: the commands of its systemd units, against a real server."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The refresh: whole, killed, a selection of it, and two at a time."""
 
-from __future__ import annotations
-
 import re
 import signal
 import subprocess

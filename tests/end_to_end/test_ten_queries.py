@@ -1,7 +1,5 @@
 """The queries of docs/ten_queries.md run on a published file and agree with the batch it was made from."""
 
-from __future__ import annotations
-
 import re
 
 import duckdb

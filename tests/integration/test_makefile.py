@@ -1,7 +1,5 @@
 """Make's targets work in a folder of any name, and `make clean` removes nothing but what this project made."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 Only `tests/conftest.py` loads the fixtures: a process can have one Playwright browser open at a time.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterator

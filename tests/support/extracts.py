@@ -1,7 +1,5 @@
 """Extracting from a real PostgreSQL, and interfering with it, as tests do it."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable, Iterator

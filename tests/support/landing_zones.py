@@ -1,7 +1,5 @@
 """A landing zone in a folder, and the batches that tests land in it."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """An S3 server on this machine, credentials for it, and buckets."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Databases of a real PostgreSQL server, as tests need them."""
 
-from __future__ import annotations
-
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping

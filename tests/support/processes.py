@@ -1,7 +1,5 @@
 """Start and end servers as processes of their own."""
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """Landing batches and refreshing from them, with the real simulator and the real Dagster definitions."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Results that all processes of a test run share."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable
 from pathlib import Path

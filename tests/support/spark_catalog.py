@@ -3,8 +3,6 @@
 Spark's client mistakes a process of pytest-xdist for one of its own doctests.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from acl_assets.settings import Settings

@@ -1,7 +1,5 @@
 """Read the systemd units of the deployment as systemd does."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from configparser import ConfigParser

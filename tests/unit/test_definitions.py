@@ -3,8 +3,6 @@
 After an intended change, update the snapshot with `python tests/unit/test_definitions.py` and read its diff.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

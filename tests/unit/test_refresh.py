@@ -1,7 +1,5 @@
 """`make run` prints one line per stage, and text of data and checks short and escaped."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetKey, AssetMaterialization

@@ -1,7 +1,5 @@
 """A webhook receives each incident of the runs that ended, tick by tick, as the daemon makes the ticks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The benchmark of decisions scores claims against the truth of its worlds."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

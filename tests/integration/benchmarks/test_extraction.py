@@ -1,7 +1,5 @@
 """The extraction benchmark measures the latencies of purchases during the run of a reader."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from pathlib import Path

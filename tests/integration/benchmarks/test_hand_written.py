@@ -1,7 +1,5 @@
 """The hand-written script does the same work as a refresh. Otherwise a comparison of their times is meaningless."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The measurement of a command includes all its processes."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

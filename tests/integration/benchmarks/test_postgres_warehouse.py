@@ -1,7 +1,5 @@
 """The PostgreSQL contender does the same work as dbt in a refresh."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The refresh benchmark measures its contenders and requires equal warehouses."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

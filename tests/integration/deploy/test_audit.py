@@ -1,7 +1,5 @@
 """`make audit` fails when an advisory applies, and when a package was not looked up."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

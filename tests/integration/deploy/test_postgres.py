@@ -1,7 +1,5 @@
 """The systemd units, the example environment and the Dagster configuration agree with each other and the repository."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

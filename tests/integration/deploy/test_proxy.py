@@ -1,7 +1,5 @@
 """The proxy's configuration in a real nginx, in front of a real Dagster webserver."""
 
-from __future__ import annotations
-
 import getpass
 import grp
 import json

@@ -1,7 +1,5 @@
 """A ticketing database that can be extracted from."""
 
-from __future__ import annotations
-
 import pytest
 from extracts import make_export_role
 

@@ -1,7 +1,5 @@
 """The connection of an extract: guarded by what was set, and by a role that is refused when it could write."""
 
-from __future__ import annotations
-
 from contextlib import closing
 
 import pytest

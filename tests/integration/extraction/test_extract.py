@@ -1,7 +1,5 @@
 """An extract lands all tables at one instant, as a whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

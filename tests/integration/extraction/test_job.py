@@ -1,7 +1,5 @@
 """The extract in Dagster: its metadata and its failures."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

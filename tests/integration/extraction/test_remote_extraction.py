@@ -1,7 +1,5 @@
 """An extract into a landing zone on object storage: written on this machine, sent as a whole, and nothing left here."""
 
-from __future__ import annotations
-
 import pytest
 from postgres import execute
 

@@ -1,7 +1,5 @@
 """Extracts from a standby, through a failover."""
 
-from __future__ import annotations
-
 from contextlib import closing
 
 import pytest

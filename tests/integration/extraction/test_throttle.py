@@ -1,7 +1,5 @@
 """An extract pauses while the server it reads is under stress."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

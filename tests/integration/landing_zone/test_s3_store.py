@@ -1,7 +1,5 @@
 """A landing zone on object storage: listing, landing and interrupted uploads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The report as an asset: its file and its metadata."""
 
-from __future__ import annotations
-
 import base64
 import struct
 

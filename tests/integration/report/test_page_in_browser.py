@@ -1,7 +1,5 @@
 """The report in a browser: with and without JavaScript, on a phone, in dark mode and printed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The live ticketing database holds the simulated history, and concurrent buyers change it."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 from postgres import execute

@@ -1,7 +1,5 @@
 """A PostgreSQL server runs for the length of a block and ends with it, also if the process is killed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The simulated sales have the published shape and tell the same story at every scale and seed."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from datetime import UTC, datetime
 from itertools import islice, pairwise

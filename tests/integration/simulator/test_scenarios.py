@@ -1,7 +1,5 @@
 """Each scenario of the simulator makes another verdict true at the top venues."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from warehouse.dbt_festivals import Show, evidence_of

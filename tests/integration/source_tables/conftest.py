@@ -1,7 +1,5 @@
 """Conversion in a thread of the test: starting a worker process takes a second."""
 
-from __future__ import annotations
-
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 

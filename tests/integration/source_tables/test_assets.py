@@ -1,7 +1,5 @@
 """A run converts the batch chain, describes it in metadata and checks, and leaves the current tables if it fails."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

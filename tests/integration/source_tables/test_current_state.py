@@ -1,7 +1,5 @@
 """The source tables on disk: one folder per batch chain, switched at once, made again when damaged, removed in time."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

@@ -1,7 +1,5 @@
 """A table and a column that are declared as optional later: batches that lack them stay valid."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Source tables made from a landing zone on object storage, and kept there for other machines."""
 
-from __future__ import annotations
-
 import stat
 from datetime import timedelta
 from pathlib import Path

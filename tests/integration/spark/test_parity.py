@@ -1,7 +1,5 @@
 """A refresh on Apache Spark publishes what a refresh on DuckDB publishes, row for row."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ The tests run in one process (see `tests/conftest.py`), because setting Superset
 changes Superset or the published file uses `edited_superset` or `swapped`, which restore them.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sqlite3

@@ -1,7 +1,5 @@
 """The dashboards as an asset of a refresh."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

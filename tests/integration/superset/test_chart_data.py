@@ -1,7 +1,5 @@
 """Data that Superset answers for every chart, compared with a query of our own on the published file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time

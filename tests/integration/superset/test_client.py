@@ -1,7 +1,5 @@
 """The client of a real Superset returns its answers; errors name the request, the reason and what to do."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -3,8 +3,6 @@
 Painting takes long, so each tab is painted once in a wide and once in a narrow window, and the tests share the result.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Importing the bundle into Superset, finding what has left it, and exporting what people changed."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from pathlib import Path

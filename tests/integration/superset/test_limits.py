@@ -1,7 +1,5 @@
 """Limits of Superset: viewers send no SQL, and no query takes the memory or the time of other users."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Callable, Iterator

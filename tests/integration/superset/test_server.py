@@ -1,7 +1,5 @@
 """Superset's server: start, stop, kept state, secrets and sign-in."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 The tests use the API of SQL Lab as the administrator, who has every permission.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 The module under test runs in Superset's environment, so each test is a program that Superset's Python runs.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

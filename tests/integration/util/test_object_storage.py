@@ -1,7 +1,5 @@
 """Files on object storage: transfer, listing and errors."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Calls in worker processes, which end with their block and with the process that started them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

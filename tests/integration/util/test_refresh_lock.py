@@ -1,7 +1,5 @@
 """One refresh at a time: the lock belongs to a run and is released when the run ends or is killed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

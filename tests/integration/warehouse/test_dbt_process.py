@@ -1,7 +1,5 @@
 """The dbt process ends with the run that started it, and no other run builds before it has ended."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

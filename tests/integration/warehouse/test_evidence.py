@@ -1,7 +1,5 @@
 """The evidence behind verdicts equals an independent computation, and has the properties that its formulas promise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Data products equal figures that pandas computes from the descriptions of the columns, without the SQL."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from fractions import Fraction
 

@@ -1,7 +1,5 @@
 """Checks of the dbt project find defects of the source tables and of models, and nothing in a sound festival."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import duckdb

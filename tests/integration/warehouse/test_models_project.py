@@ -1,7 +1,5 @@
 """The dbt project as a whole: described, typed, under contract, portable, and free of personal data."""
 
-from __future__ import annotations
-
 import pytest
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from sqlglot import exp, parse_one

@@ -1,7 +1,5 @@
 """The manifest that Dagster loads is never older than the dbt project, and errors name what does not parse."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

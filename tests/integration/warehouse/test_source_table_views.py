@@ -1,7 +1,5 @@
 """The views on the source tables read exactly the files of the named folder, whatever characters its name has."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Relations are copied from the files of Spark's tables; a catalog in memory stands in for Spark."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fixtures of the report's tests: a sample warehouse and the report made of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

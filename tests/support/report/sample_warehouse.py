@@ -1,7 +1,5 @@
 """A published warehouse of an invented festival: the data products and publication tables that the report reads."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Batches of one table in a landing zone, and the file that is made of them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta

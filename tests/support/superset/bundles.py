@@ -1,7 +1,5 @@
 """Bundles of dashboards for tests to compare and change."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Converted batch chains in memory, for tests of what is compared with the source tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 

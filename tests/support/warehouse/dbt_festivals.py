@@ -1,7 +1,5 @@
 """Small festivals as source tables, and the dbt project on them: run by dbt, or its compiled SQL in memory."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

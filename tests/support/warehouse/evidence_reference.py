@@ -3,8 +3,6 @@
 The steps are those of docs/evidence.md. Names follow its symbols.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The age of the published data is judged against now, by a job of its own."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any

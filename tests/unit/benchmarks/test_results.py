@@ -1,7 +1,5 @@
 """Results are stored by scale, and the pages in docs are made from them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import date
 from pathlib import Path

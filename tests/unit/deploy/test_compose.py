@@ -1,7 +1,5 @@
 """The Compose file is valid and agrees with the systemd units, the Kubernetes manifests and the repository."""
 
-from __future__ import annotations
-
 import json
 import re
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """The manifests, the image and the Dagster configuration for Kubernetes agree with each other and the repository."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil

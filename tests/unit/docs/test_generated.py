@@ -1,7 +1,5 @@
 """The generated sections of the docs match the code."""
 
-from __future__ import annotations
-
 import pytest
 
 from acl_assets.definitions import defs

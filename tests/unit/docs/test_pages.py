@@ -1,7 +1,5 @@
 """The pages name only links, pictures, commands, settings, variables and files that exist."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

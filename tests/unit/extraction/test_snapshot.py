@@ -1,7 +1,5 @@
 """Conditions under which the changes since the batch before are not enough and a full batch is taken."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An address of the ticketing database is described without its secrets; one that may expose them is refused."""
 
-from __future__ import annotations
-
 import traceback
 
 import pytest

@@ -1,7 +1,5 @@
 """The sensor requests one refresh per state of the landing zone, and none for an incomplete batch."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

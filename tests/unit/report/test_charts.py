@@ -1,7 +1,5 @@
 """Specifications of the charts: rows, encodings and labels, without drawing."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

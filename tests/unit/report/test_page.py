@@ -1,7 +1,5 @@
 """The data and the words of the report, and its writing. `test_page_in_browser` tests its appearance."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The files of a batch become one typed Parquet file with exactly the exported values, or an error says why not."""
 
-from __future__ import annotations
-
 import gzip
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Parquet files are read without loss and in bounded memory, or an error reports what is wrong."""
 
-from __future__ import annotations
-
 import io
 from datetime import UTC, datetime
 from pathlib import Path

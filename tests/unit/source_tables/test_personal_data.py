@@ -1,7 +1,5 @@
 """Names of buyers are in the source tables and in rejects files, which only their owner may read, and nowhere else."""
 
-from __future__ import annotations
-
 import stat
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The bundle without a server: reading it, marking it, and the canonical form in which an export writes it."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from pathlib import Path

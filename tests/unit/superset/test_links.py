@@ -1,7 +1,5 @@
 """Links of the bundle, checked without a server: dashboard to chart to dataset to dbt model and column, and back."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Files are replaced as a whole, reach the disk, and survive a write that fails."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tables of data in Dagster's metadata."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from decimal import Decimal

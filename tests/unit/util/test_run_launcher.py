@@ -1,7 +1,5 @@
 """The private members of Dagster that the run launchers use, and the health check of runs on this machine."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The build file belongs to the run that began it, and a build leaves the published file unchanged."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import duckdb

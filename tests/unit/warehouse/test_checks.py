@@ -1,7 +1,5 @@
 """Checks compare the source tables with their manifests, their source and the published file."""
 
-from __future__ import annotations
-
 import duckdb
 import pytest
 from dagster import AssetCheckEvaluation, AssetSelection, AssetSpec, materialize

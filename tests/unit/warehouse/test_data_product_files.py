@@ -1,7 +1,5 @@
 """The data products of a publication as files: their content, and the link that readers follow."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

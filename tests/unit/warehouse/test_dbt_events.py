@@ -1,7 +1,5 @@
 """Events of dbt reach Dagster although dbt fails; the private members of dagster-dbt that are overridden exist."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Publication of an audited build: the content of the published file, and the builds that are refused."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 

@@ -1,7 +1,5 @@
 """Changes of ranks, verdicts and bands between two publications are found by ids."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

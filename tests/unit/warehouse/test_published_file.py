@@ -1,7 +1,5 @@
 """A published file that is missing or damaged is named, with what to do about it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Spark's address and the record of published relations; a socket that never answers stands in for Spark."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
