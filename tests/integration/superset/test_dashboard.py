@@ -169,6 +169,16 @@ def test_a_narrow_window_shows_every_chart_within_its_width(wide: SeenDashboard,
             assert 300 <= width <= WIDTHS["narrow"], title
 
 
+def test_a_tablet_shows_every_chart_of_bands_across_its_width(browser: Browser, superset: SupersetUnderTest) -> None:
+    """Side by side in a window of 768 pixels, bars are as thin as lines and the names of venues are cut."""
+    with signed_in_page(browser, superset.client(), 768) as page:
+        open_dashboard(page, superset.url)
+        open_tab(page, "Bands")
+        places = page.locator("[data-test-chart-id]").evaluate_all(PLACES)
+        assert page.evaluate("document.documentElement.scrollWidth") == 768
+    assert {title for title, _, width, _ in places if width < 600} == set()
+
+
 def test_painted_charts_ask_the_queries_that_they_carry(wide: SeenDashboard, superset: SupersetUnderTest) -> None:
     """The data of charts is checked through the query they carry; the browser makes its own from their settings."""
     documents = {document.uuid: document for document in read_bundle().of_kind("charts")}
