@@ -146,8 +146,8 @@ def canonical_bundle(bundle: Bundle) -> Bundle:
     for document in bundle.documents:
         is_in_folder = document.kind in ("datasets", "queries")
         folder = f"{document.kind}/{_slug(database.name)}" if is_in_folder else document.kind
-        # Links depend on the slug of a dashboard; its title may change.
-        path = f"{folder}/{_slug(document.content.get('slug') or document.name)}.yaml"
+        # Links depend on the slug of a dashboard; its title may change. A name may have no Latin letter.
+        path = f"{folder}/{_slug(document.content.get('slug') or document.name) or document.uuid}.yaml"
         if path in documents:
             raise SupersetError(f"Two of {document.kind} are named {document.name!r}; rename one of them in Superset.")
         documents[path] = Document(path, canonical_content(document.kind, document.content))

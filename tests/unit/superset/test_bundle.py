@@ -67,6 +67,15 @@ def test_the_repository_keeps_the_canonical_form() -> None:
     assert texts(canonical_bundle(read_bundle())) == kept
 
 
+def test_charts_whose_names_have_no_latin_letter_get_files_of_their_own() -> None:
+    """Superset ignores hidden files, such as one with no name before its ending."""
+    charts = read_bundle().of_kind("charts")[:2]
+    [database] = read_bundle().of_kind("databases")
+    renamed = [chart.with_content(slice_name=name) for chart, name in zip(charts, ("収入", "!!!"), strict=True)]
+    paths = {document.path for document in canonical_bundle(Bundle((database, *renamed))).of_kind("charts")}
+    assert paths == {f"charts/{chart.uuid}.yaml" for chart in charts}
+
+
 def test_two_charts_of_one_name_are_refused() -> None:
     bundle = read_bundle()
     chart = bundle.of_kind("charts")[0]
