@@ -11,6 +11,8 @@ import requests
 from acl_assets.settings import Settings, secret_text
 
 LOCAL_URL = "http://127.0.0.1:8088"
+OVER_TLS = {"X-Forwarded-Proto": "https"}
+"""Header of a request that SUPERSET_HTTPS does not redirect. A proxy in between replaces it."""
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _SECONDS_TO_CONNECT_AND_ANSWER = (10, 120)
 # Superset gives no more rows of a list at once.
@@ -36,9 +38,9 @@ class SupersetClient:
         self.password = password
         self._session = requests.Session()
         # To a proxy 127.0.0.1 is the proxy's own machine.
-        self._session.trust_env = urlsplit(self.url).hostname not in _THIS_MACHINE
+        self._proxies = {"no_proxy": "*"} if urlsplit(self.url).hostname in _THIS_MACHINE else {}
         # The server may close an idle connection just as a request is sent on it.
-        self._session.headers["Connection"] = "close"
+        self._session.headers.update({"Connection": "close", **OVER_TLS})
 
     def __enter__(self) -> Self:
         credentials = {"username": self.user, "password": self.password, "provider": "db"}
@@ -51,7 +53,10 @@ class SupersetClient:
         # A function, because requests replaces a header by the entry of a .netrc file for this host.
         self._session.auth = authorize
         csrf_token = self.get("/api/v1/security/csrf_token/")["result"]
-        self._session.headers.update({"X-CSRFToken": csrf_token, "Referer": self.url})
+        # With SUPERSET_HTTPS the cookie that belongs to the token is secure: the session would not send it over HTTP.
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._session.cookies)
+        referer = self.url.replace("http:", "https:", 1)
+        self._session.headers.update({"X-CSRFToken": csrf_token, "Referer": referer, "Cookie": cookies})
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -99,11 +104,15 @@ class SupersetClient:
         options["params"] = {name: json.dumps(value) for name, value in options.get("params", {}).items()}
         asked = f"{method} {self.url}{path}"
         try:
-            response = self._session.request(method, self.url + path, timeout=_SECONDS_TO_CONNECT_AND_ANSWER, **options)
+            response = self._session.request(
+                method, self.url + path, proxies=self._proxies, timeout=_SECONDS_TO_CONNECT_AND_ANSWER, **options
+            )
         except requests.RequestException as error:
+            untrusted = isinstance(error, requests.exceptions.SSLError)
+            trust = " Let REQUESTS_CA_BUNDLE name the authority of its certificate." if untrusted else ""
             raise SupersetError(
                 f"{asked} got no answer ({type(error).__name__}). Start Superset (make superset), or correct "
-                "ACL_SUPERSET_URL."
+                f"ACL_SUPERSET_URL.{trust}"
             ) from error
         if not response.ok:
             advice = _ADVICE.get(response.status_code, "")

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from acl_assets.settings import PROJECT_DIR, Settings, secret_text
-from acl_assets.superset.client import SupersetError, password_file, superset_home
+from acl_assets.superset.client import OVER_TLS, SupersetError, password_file, superset_home
 from acl_assets.util.atomic_write import replace_durably, write_atomically
 from acl_assets.util.locks import LockHeldError, end_holder, held_lock
 from acl_assets.util.text import end_of_log
@@ -211,6 +211,7 @@ def _wait_until_ready(server: SupersetServer) -> None:
     The system accepts the connection at once, and closes it if the server ends.
     """
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    direct.addheaders = [*OVER_TLS.items()]
     try:
         direct.open(f"{server.url}/login/", timeout=_START_SECONDS).close()
     except OSError as error:
