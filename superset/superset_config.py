@@ -64,10 +64,24 @@ def _limit_sign_in(app: Any) -> None:
 
 
 def _open_dashboard_first(app: Any) -> None:
-    """Redirect the start page, which follows the sign-in, to the dashboard instead of the list of recent charts."""
-    from flask import redirect
+    """Redirect the start page, which follows the sign-in, to the dashboard instead of the list of recent charts.
 
-    app.view_functions["SupersetIndexView.index"] = lambda: redirect("/superset/dashboard/acl-all-stars/")
+    Someone who may not open the dashboard gets that list: the dashboard would send them back to the start page.
+    """
+    from flask import g, redirect
+    from superset.models.dashboard import Dashboard
+
+    manager = app.appbuilder.sm
+    list_recent = app.view_functions["SupersetIndexView.index"]
+
+    def start() -> Any:
+        dashboard = Dashboard.get("acl-all-stars")
+        may_open = manager.can_access("can_dashboard", "Superset") and dashboard
+        if g.user.is_anonymous or (may_open and manager.can_access_dashboard(dashboard)):
+            return redirect("/superset/dashboard/acl-all-stars/")
+        return list_recent()
+
+    app.view_functions["SupersetIndexView.index"] = start
 
 
 def _wrap_bar_labels(app: Any) -> None:

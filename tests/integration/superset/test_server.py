@@ -229,6 +229,20 @@ def test_https_and_redis_are_configured_by_variables(tmp_path: Path) -> None:
     assert "DATA_CACHE_CONFIG" not in configured
 
 
+@pytest.mark.parametrize(("role", "start"), [("ACL viewer", DASHBOARD), ("Public", "/superset/welcome/")])
+def test_sign_in_ends_on_the_dashboard_or_where_the_user_may_be(
+    edited_superset: SupersetUnderTest, role: str, start: str
+) -> None:
+    """Superset sends people from a page that they may not open back to the start page."""
+    edited_superset.add_user("newcomer", role)
+    with requests.Session() as session:
+        session.trust_env = False
+        page = session.get(f"{edited_superset.url}/login/").text
+        (token,) = re.findall(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+        form = {"username": "newcomer", "password": "newcomer", "csrf_token": token}
+        assert session.post(f"{edited_superset.url}/login/", data=form).url == f"{edited_superset.url}{start}"
+
+
 def test_without_signing_in_nobody_sees_anything(superset: SupersetUnderTest) -> None:
     def anonymous(path: str) -> requests.Response:
         return requests.get(f"{superset.url}{path}", timeout=60, proxies={"no_proxy": "*"})
