@@ -1,4 +1,5 @@
 {%- set most_named = 8 -%}
+{%- set equal_within = '%g' | format(100 * (var('equal_within') | float)) -%}
 
 with
 
@@ -81,7 +82,7 @@ select
                 end || ' %.'
         when 'near-equals'
             then
-                cast(bands as string) || ' bands are probably within 10 % of the best: '
+                cast(bands as string) || ' bands are probably within {{ equal_within }} % of the best: '
                 || named_bands || '.'
         when 'leads on one show'
             then band_names || ' leads on a single performance. A second one would show whether that lasts.'

@@ -1,5 +1,6 @@
 """Checks of the dbt project find defects of the source tables and of models, and nothing in a sound festival."""
 
+import json
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,8 @@ from warehouse.dbt_festivals import (
     run_dbt,
     source_tables_in_memory,
 )
+
+from acl_assets.warehouse.project import DbtProjectError
 
 pytestmark = pytest.mark.slow
 
@@ -137,3 +140,17 @@ def test_odd_figures_are_warnings_and_the_file_works_under_any_name(tmp_path: Pa
         layers = "('star_schema', 'evidence', 'data_products')"
         undescribed = f"from duckdb_columns() where schema_name in {layers} and comment is null"
         assert connection.sql(undescribed).fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("top_venues", 0), ("must_invite_p_best", 80), ("evidence_from_other_venues", "no")]
+)
+def test_a_rule_that_cannot_be_meant_stops_the_build_before_its_first_model(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    """Such values break no SQL: every verdict would be published wrongly."""
+    sound_festival().write(tmp_path)
+    with pytest.raises(DbtProjectError, match=f"{name} is {json.dumps(value)}"):
+        run_dbt(tmp_path, "run", "--vars", json.dumps({name: value}))
+    with duckdb.connect(str(tmp_path / "build" / "acl.duckdb"), read_only=True) as connection:
+        assert connection.sql("from duckdb_tables()").fetchall() == []

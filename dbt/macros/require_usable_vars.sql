@@ -1,0 +1,27 @@
+{#- A wrong value need not fail: with no top venue, or 80 instead of 0.8, every verdict would be published wrongly. -#}
+{% macro require_usable_vars() %}
+    {% if execute and flags.WHICH != 'compile' %}
+        {% for name in [
+            'top_venues', 'top_bands_per_venue', 'min_performances', 'min_festivals', 'near_equals_max_bands'
+        ] %}
+            {% do require_var(name, var(name) is integer and var(name) >= 1, 'a whole number from 1') %}
+        {% endfor %}
+        {% for name in [
+            'equal_within', 'must_invite_p_best', 'must_invite_p_stands_out', 'near_equals_p_top_group',
+            'near_equals_p_best', 'safe_to_invite_p_top_group', 'possible_p_top_group'
+        ] %}
+            {% do require_var(name, var(name) is number and 0 <= var(name) < 1, 'a number from 0 to less than 1') %}
+        {% endfor %}
+        {% set name = 'evidence_from_other_venues' %}
+        {% do require_var(name, var(name) is boolean, 'true or false') %}
+    {% endif %}
+{% endmacro %}
+
+
+{% macro require_var(name, is_usable, usable) %}
+    {% if not is_usable %}
+        {% do exceptions.raise_compiler_error(
+            "The var " ~ name ~ " is " ~ tojson(var(name)) ~ ". Set it in dbt_project.yml to " ~ usable ~ "."
+        ) %}
+    {% endif %}
+{% endmacro %}
