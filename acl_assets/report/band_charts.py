@@ -36,7 +36,7 @@ def band_sales_chart(bands: pd.DataFrame, venue_rank: int) -> alt.LayerChart:
     here = bands[bands.venue_rank == venue_rank]
     rows = _band_rows(here, venue_colour(venue_rank))
     strip_at = 26 + (int(rows.bottom.max()) if len(rows) else 0)
-    height = strip_at + 18 if len(rows) else 1
+    height = strip_at + 18
     caption = pd.DataFrame([{"text": f"all {len(here):,} bands" if len(here) > 1 else "the only band"}])
     scale = alt.Scale(domain=_domain(bands), nice=False, padding=8, clamp=True)
     axis = alt.Axis(
@@ -96,12 +96,11 @@ def chance_text(chance: float) -> str:
 
 def _domain(bands: pd.DataFrame) -> list[float]:
     """Return the tickets that the axis of every top venue spans: its top bands, and all but the lowest tenth of all."""
-    at_top_venues = bands[bands.is_top_venue]
-    shown = at_top_venues[at_top_venues.is_top_band]
-    if shown.empty:
-        return [0.0, 1.0]
-    low = min(float(shown.expected_low.min()), float(at_top_venues.avg_tickets_per_performance.quantile(0.1)))
-    high = max(float(shown.expected_high.max()), float(shown.avg_tickets_per_performance.max()))
+    averages = bands[bands.is_top_venue].avg_tickets_per_performance
+    shown = bands[bands.is_top_venue & bands.is_top_band]
+    # No band is shown if none has played often enough.
+    low = float(pd.Series([shown.expected_low.min(), averages.quantile(0.1)]).min())
+    high = float(pd.Series([shown.expected_high.max(), averages.max()]).max())
     return [low, high if high > low else low + 1.0]
 
 

@@ -137,6 +137,15 @@ def test_every_venue_has_the_same_scale(bands: pd.DataFrame) -> None:
     assert first[1] > 2790
 
 
+def test_every_average_has_its_place_where_no_band_has_played_often_enough(bands: pd.DataFrame) -> None:
+    unranked = bands.assign(rank_in_venue=np.nan, is_top_band=False)
+    for chart in (band_sales_chart(bands.where(bands.venue_id.ne(1), unranked), 1), band_sales_chart(unranked, 1)):
+        strip = layer_of(chart, "tick", thickness=1)
+        averages = [row["avg_tickets_per_performance"] for row in strip["rows"]]
+        assert max(averages) <= strip["encoding"]["x"]["scale"]["domain"][1]
+        assert chart.height > max(row["strip_at"] for row in strip["rows"])
+
+
 # Names and labels ----------------------------------------------------------------------------------------------------
 
 
