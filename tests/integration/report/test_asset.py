@@ -6,24 +6,25 @@ import struct
 import pytest
 import vl_convert
 from dagster import DagsterInstance, MarkdownMetadataValue, materialize
-from report.sample_warehouse import sample_warehouse
+from report.sample_warehouse import TIME_ZONE, sample_warehouse
 
 from acl_assets.report import asset as assets
 from acl_assets.settings import Settings
+from acl_assets.simulator.lineup import MUST_INVITE_BAND
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_report_is_written_and_its_pictures_are_previewed(settings: Settings) -> None:
     """vl-convert aborts its process on characters that no chart can draw, so they are replaced."""
-    sample_warehouse(rename_bands={"The Velvet Cicadas": "A\x01B\ufffeC"}).write(settings.published_file)
+    sample_warehouse(settings.data_dir, "update festival.bands set name = chr(1) || chr(65534) || name")
     with DagsterInstance.ephemeral() as instance:
-        report = assets.build_all_stars_report("America/Chicago")
+        report = assets.build_all_stars_report(TIME_ZONE)
         result = materialize([report], instance=instance, resources={"settings": settings})
     (event,) = result.get_asset_materialization_events()
     metadata = event.step_materialization_data.materialization.metadata
     assert metadata["bytes"].value == settings.report_file.stat().st_size
-    assert "A\ufffdB\ufffdC" in settings.report_file.read_text(encoding="utf-8")
+    assert f"\ufffd\ufffd{MUST_INVITE_BAND.split()[0]}" in settings.report_file.read_text(encoding="utf-8")
     for picture in ("ticket_sales_over_time", "ticket_sales_by_venue", "band_sales_by_venue"):
         preview = metadata[picture]
         assert isinstance(preview, MarkdownMetadataValue)

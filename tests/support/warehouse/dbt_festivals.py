@@ -148,20 +148,20 @@ def _project_vars() -> dict[str, Any]:
     return found
 
 
-def set_choices(connection: duckdb.DuckDBPyConnection, **choice: float) -> None:
-    """Set the variables that stand for dbt vars in the compiled SQL, those of the project unless given."""
+def build_models(connection: duckdb.DuckDBPyConnection, **choice: float) -> None:
+    """Build every model by its compiled SQL from source tables in DuckDB, with the vars of the project unless given."""
     for name in _CHOICES:
         connection.execute(f"set variable {name} = {choice.get(name, _project_vars()[name])}")
-
-
-def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConnection:
-    """Build every model by its compiled SQL in a DuckDB without a file."""
-    connection = source_tables_in_memory(festival)
-    set_choices(connection, **choice)
     connection.execute("create schema star_schema; create schema evidence; create schema data_products")
     for model in nodes("model"):
         kind = model["config"]["materialized"]
         connection.execute(f"create {kind} {model['schema']}.{model['name']} as {model['compiled_code']}")
+
+
+def built_in_memory(festival: Festival, **choice: float) -> duckdb.DuckDBPyConnection:
+    """Build every model in a DuckDB without a file."""
+    connection = source_tables_in_memory(festival)
+    build_models(connection, **choice)
     return connection
 
 
