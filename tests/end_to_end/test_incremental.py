@@ -30,12 +30,6 @@ pytestmark = pytest.mark.slow
 
 FOLDER = 'it\'s $HOME %41 [a-z] {x} # * ä "q" hive=1'
 SIBLING = 'it\'s $HOME %41 b {x} # zz ä "q" hive=1'
-CANNOT_BE = {
-    ("tickets", "performance_id"): (999_999, {"tickets_performance_is_known"}),
-    ("tickets", "ticketnum"): ("TT00000000000001", {"ticketnum_is_unique"}),
-    ("performances", "venue_id"): (99, {"performances_venue_is_known", "tickets_have_known_venue_and_band"}),
-}
-"""By column: a value that the first row of an increment cannot have, and the checks that find it."""
 
 
 def with_value(rows: pa.Table, column: str, is_changed: pa.Array, value: object) -> pa.Table:
@@ -86,24 +80,6 @@ def test_increments_give_the_warehouse_of_a_full_batch(published: Settings, tmp_
     by_hand = build(full, tmp_path / "by_hand", "1GB")
     require_equal(settings.published_file, by_hand)
     assert {*os.listdir(settings.data_products_link)} == {*os.listdir(by_hand.parent / "data_products")}
-
-
-def test_bad_rows_of_an_increment_are_caught(published: Settings) -> None:
-    """Cases include a ticket number that was published before, and a row that occurs twice."""
-    before = sha256(published.published_file)
-
-    def changed(table: str, rows: pa.Table) -> pa.Table:
-        for (of_table, column), (value, _) in CANNOT_BE.items():
-            if of_table == table:
-                rows = with_value(rows, column, pc.equal(rows["id"], rows["id"][0]), value)
-        return pa.concat_tables([rows, rows.slice(rows.num_rows - 1)]) if table == "tickets" else rows
-
-    land_increment(published, change=changed)
-    refreshed = refresh(published)
-    wanted = {"tickets_id_is_unique"}.union(*(checks for _, checks in CANNOT_BE.values()))
-    assert wanted <= {name for _, name in refreshed.failed_checks}
-    assert "published_warehouse" in refreshed.skipped_steps
-    assert sha256(published.published_file) == before
 
 
 def test_count_and_sum_that_differ_from_the_source_are_named(published: Settings) -> None:

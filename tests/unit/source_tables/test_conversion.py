@@ -69,18 +69,19 @@ def test_keeps_the_newest_row_of_every_id_and_repairs_nothing(venues: Landing) -
             "venues-2.csv": f"id,capacity,name\n3,2,{decomposed}\n".encode(),
         }
     )
-    venues.land({"venues.csv": b"id,name,capacity\n2,f,\n"})
+    venues.land({"venues.csv": b"id,name,capacity\n2,f,\n2,f,\n"})
     made = venues.make()
     assert sorted((row["id"] or 0, row["name"], row["capacity"]) for row in venues.made()) == [
         (0, "n", 1),
         (1, "a", 10),
         (1, "a", 10),
         (2, "f", None),
+        (2, "f", None),
         (3, decomposed, 2),
         (3, composed, 1),
     ]
-    assert (made.file.rows, made.file.sums) == (6, {"capacity": 24})
-    assert made.rows_by_file == [{"venues.parquet": 4}, {"venues-1.csv": 2, "venues-2.csv": 1}, {"venues.csv": 1}]
+    assert (made.file.rows, made.file.sums) == (7, {"capacity": 24})
+    assert made.rows_by_file == [{"venues.parquet": 4}, {"venues-1.csv": 2, "venues-2.csv": 1}, {"venues.csv": 2}]
 
 
 def test_merges_timestamps_to_the_microsecond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
