@@ -307,7 +307,7 @@ def test_publishing_without_building_changes_nothing_and_says_so(published: Sett
 @pytest.mark.parametrize(
     ("select", "said"),
     [
-        (None, "No complete full export batch in {0.exports_dir}"),
+        (None, "No complete full export batch in {0.exports_dir}. Put the files of all tables"),
         (ONE_MODEL, "There are no source tables in {0.source_tables_dir}"),
         ('key:"published_warehouse"', "There is no published file {0.published_file}. Run the job refresh"),
     ],

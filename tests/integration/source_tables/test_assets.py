@@ -169,13 +169,6 @@ def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
     assert rows() == one_by_one
 
 
-def test_an_empty_landing_zone_is_reported_with_what_to_do(settings: Settings, instance: DagsterInstance) -> None:
-    """Many people see this first after cloning the repository."""
-    message = error_of(run(settings, instance))
-    assert f"No complete full export batch in {settings.exports_dir}" in message
-    assert "Put the files of all tables" in message
-
-
 def test_a_file_that_cannot_be_written_is_one_error_with_what_to_do(
     landed: Settings, instance: DagsterInstance
 ) -> None:
