@@ -31,7 +31,7 @@ from acl_assets.simulator.live_system import create_schema, load_history
 from acl_assets.simulator.postgres_server import PostgresServer, running_postgres
 from acl_assets.simulator.sales import TicketingHistory
 
-pytest_plugins = ("browser", "landing_zones", "report.fixtures", "superset.bundles")
+pytest_plugins = ("browser", "landing_zones", "report.sample_warehouse", "superset.bundles")
 
 # Folders whose tests share a server or a sample, each run by one process; then those that take longest.
 _ONE_PROCESS_EACH = ("tests/integration/superset/", "tests/integration/spark/", "tests/unit/report/")

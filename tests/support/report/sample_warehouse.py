@@ -1,14 +1,18 @@
 """A published file for the report: a simulated festival of 20 years, 2022 on sale, and the results of four checks."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
+import pytest
 from refreshes import festival_settings
+from sharing import made_once
 from warehouse.chains import batch, chain
 from warehouse.dbt_festivals import Festival, build_models
 
+from acl_assets.report.page import ReportData, read_report_data, report_on
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
 from acl_assets.warehouse.build_file import BuildRecord
 from acl_assets.warehouse.publication import AuditResult, publish_build
@@ -55,3 +59,34 @@ def sample_warehouse(data_dir: Path, *changes: str) -> Path:
     record = BuildRecord(run_id="run-4711", published_state=None, complete=True, state=made_of.digest)
     publish_build(settings, record, made_of, _CHECKS, published_at)
     return settings.published_file
+
+
+@pytest.fixture(scope="session")
+def sample_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published file of the sample."""
+    return made_once("sample_warehouse", lambda: sample_warehouse(tmp_path_factory.mktemp("sample")))
+
+
+@pytest.fixture(scope="session")
+def sample(sample_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to it, for figures to compare with those that the report reads."""
+    with duckdb.connect(sample_file, read_only=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def report_data(sample_file: Path) -> ReportData:
+    """The data that the report reads from it."""
+    return read_report_data(sample_file)
+
+
+@pytest.fixture(scope="session")
+def report_file(sample_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the sample."""
+
+    def made() -> Path:
+        target = tmp_path_factory.mktemp("report") / "index.html"
+        report_on(sample_file, target, TIME_ZONE)
+        return target
+
+    return made_once("report_file", made)
