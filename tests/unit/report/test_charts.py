@@ -140,7 +140,7 @@ def test_every_venue_has_the_same_scale(bands: pd.DataFrame) -> None:
 
 def test_every_average_has_its_place_where_no_band_has_played_often_enough(bands: pd.DataFrame) -> None:
     unranked = bands.assign(rank_in_venue=np.nan, is_top_band=False)
-    for chart in (band_sales_chart(bands.where(bands.venue_id.ne(1), unranked), 1), band_sales_chart(unranked, 1)):
+    for chart in (band_sales_chart(bands.where(bands.venue_rank.ne(1), unranked), 1), band_sales_chart(unranked, 1)):
         strip = layer_of(chart, "tick", thickness=1)
         averages = [row["avg_tickets_per_performance"] for row in strip["rows"]]
         assert max(averages) <= strip["encoding"]["x"]["scale"]["domain"][1]
