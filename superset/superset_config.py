@@ -35,6 +35,8 @@ RATELIMIT_ENABLED = True
 RATELIMIT_APPLICATION = None
 AUTH_RATE_LIMIT = "20 per minute"
 RATELIMIT_STORAGE_URI = _REDIS_URL or "memory://"
+# People can sign in while Redis is away; each process counts for itself then.
+RATELIMIT_IN_MEMORY_FALLBACK_ENABLED = True
 
 
 def FLASK_APP_MUTATOR(app: Any) -> None:  # noqa: N802 # Superset calls it by this name

@@ -89,8 +89,9 @@ def test_from_start_to_stop_and_start_again(superset_settings: Settings, environ
         assert process.wait(10) == 0
         assert not answers(url)
 
-    # Only browsers come through the proxy that terminates TLS.
-    with started(environment | {"SUPERSET_HTTPS": "1"}) as (process, url, output):
+    # Only browsers come through the proxy that terminates TLS. Nothing listens at the address of Redis.
+    away = "redis://127.0.0.1:1/0"
+    with started(environment | {"SUPERSET_HTTPS": "1", "SUPERSET_REDIS_URL": away}) as (process, url, output):
         with SupersetClient(url, "admin", password) as client:
             assert client.get(f"/api/v1/chart/{own_chart}")["result"]["slice_name"] == "My own"
             client.delete(f"/api/v1/chart/{own_chart}")
