@@ -1,6 +1,7 @@
 """The deployment with its instance in PostgreSQL: the commands of its systemd units, against a real server."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -173,5 +174,9 @@ def test_a_run_whose_code_server_dies_fails_and_the_next_one_starts(deployment: 
         assert "the code server has been restarted since" in deployment.said(DAEMON)
         deployment.wait_for(second, "STARTED")
         deployment.request_refresh()
+
+        failed, queued = re.findall("`(select .* from runs .*)`", (PROJECT_DIR / "docs/deployment.md").read_text())
+        assert (first, "refresh") in deployment.query(failed)
+        assert deployment.query(queued) != [(None,)]
     finally:
         lock.release()
