@@ -143,12 +143,21 @@ def test_odd_figures_are_warnings_and_the_file_works_under_any_name(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("top_venues", 0), ("must_invite_p_best", 80), ("evidence_from_other_venues", "no")]
+    ("name", "value"),
+    [
+        ("top_venues", 0),
+        ("must_invite_p_best", 80),
+        ("possible_p_top_group", False),
+        ("evidence_from_other_venues", "no"),
+        ("first_festival_year", "first"),
+        ("max_name_length", None),
+        ("max_days_purchased_after_export", -5),
+    ],
 )
-def test_a_rule_that_cannot_be_meant_stops_the_build_before_its_first_model(
+def test_a_var_that_cannot_be_meant_stops_the_build_before_its_first_model(
     tmp_path: Path, name: str, value: object
 ) -> None:
-    """Such values break no SQL: every verdict would be published wrongly."""
+    """Many such values break no SQL: every verdict would be published wrongly."""
     sound_festival().write(tmp_path)
     with pytest.raises(DbtProjectError, match=f"{name} is {json.dumps(value)}"):
         run_dbt(tmp_path, "run", "--vars", json.dumps({name: value}))
