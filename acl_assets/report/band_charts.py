@@ -13,6 +13,7 @@ from acl_assets.report.drawing import (
     from_top,
     layered,
     lines_of,
+    percent,
     row_areas,
     venue_colour,
 )
@@ -91,7 +92,7 @@ def chance_text(chance: float) -> str:
     """Return a chance in per cent, never as certain or impossible."""
     if chance >= _SURELY:
         return "over 99 %"
-    return "under 1 %" if chance < 1 - _SURELY else f"{100 * chance:.0f} %"
+    return "under 1 %" if chance < 1 - _SURELY else percent(chance)
 
 
 def _domain(bands: pd.DataFrame) -> list[float]:

@@ -17,6 +17,7 @@ from acl_assets.report.drawing import (
     from_top,
     layered,
     lines_of,
+    percent,
     row_areas,
     venue_colour,
 )
@@ -119,7 +120,7 @@ def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     top = heights.cumsum() - heights
     label = (
         "{venue_name}\nRank: {venue_rank}\nTickets: {total_tickets_sold:,}\n"
-        "Share of all tickets: {share_of_tickets:.1%}\nRevenue: ${total_revenue:,}\n"
+        "Share of all tickets: {share}\nRevenue: ${total_revenue:,}\n"
         "Performances: {total_performances:,}\nCapacity: {capacity:,}"
     )
     venues = venues.assign(
@@ -128,8 +129,8 @@ def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
         bar_at=top + heights - 17,
         top=top,
         bottom=top + heights,
-        figures=[f"{venue.total_tickets_sold:,}  ·  {venue.share_of_tickets:.0%}" for venue in venues.itertuples()],
-        facts=facts(venues, label),
+        figures=venues.total_tickets_sold.map("{:,}  ·  ".format) + venues.share_of_tickets.map(percent),
+        facts=facts(venues.assign(share=venues.share_of_tickets.map(lambda share: percent(share, ".1"))), label),
     )
     height = int(heights.sum())
     most = max(1, int(venues.total_tickets_sold.max()))

@@ -38,6 +38,11 @@ def venue_colour(rank: int) -> str:
     return INK[f"venue-{(rank - 1) % 5 + 1}"]
 
 
+def percent(share: float, form: str = ".0") -> str:
+    """Return a share in per cent, in a form such as `.1`, written as in the sentences of the verdicts."""
+    return f"{share:{form}%}".replace("%", " %")
+
+
 def facts(rows: pd.DataFrame, template: str) -> list[str]:
     """Fill in for each row what the page shows when its mark is pointed at: a name, and a line for each other fact."""
     on_one_line = rows.map(lambda value: " ".join(value.split()) if isinstance(value, str) else value)

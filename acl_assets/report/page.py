@@ -17,7 +17,7 @@ import jinja2
 import pandas as pd
 
 from acl_assets.report import band_charts, charts
-from acl_assets.report.drawing import DARK, MEDIUM, NARROW, PAPER, WIDE, picture_of, svg_of, venue_colour
+from acl_assets.report.drawing import DARK, MEDIUM, NARROW, PAPER, WIDE, percent, picture_of, svg_of, venue_colour
 from acl_assets.util.atomic_write import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -168,8 +168,8 @@ def render_report(data: ReportData, answers: list[Answer], drawings: dict[str, l
     environment.filters.update(
         count=lambda number: f"{number:,.0f}",
         dollars=lambda number: f"${number:,.0f}",
-        percent=lambda share: f"{share:.1%}",
-        change=lambda share: "" if share is None else f"{share:+.0%}" if abs(share) >= 0.005 else "0%",
+        percent=percent,
+        change=lambda share: "" if share is None else percent(share, "+.0" if abs(share) >= 0.005 else "z.0"),
         instant=lambda moment: _instant(moment, time_zone),
         number_word=_number_word,
         chance=band_charts.chance_text,
@@ -201,7 +201,7 @@ def headline(answers: list[Answer]) -> str:
         if (count := verdicts.count(verdict))
     ]
     findings = " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
-    return f"{venues} sold {_share_of_tickets(answers):.0%} of all tickets: {findings}."
+    return f"{venues} sold {percent(_share_of_tickets(answers))} of all tickets: {findings}."
 
 
 def sales_finding(festivals: pd.DataFrame) -> str:
@@ -228,7 +228,7 @@ def sales_finding(festivals: pd.DataFrame) -> str:
         return f"about level from {years[0]} to {years[-1]}" if is_level else ""
     change = of_three[step[1]] / of_three[step[0]] - 1
     before, after = (f"{years[at]}-{years[at + 2]}" for at in step)
-    return f"{'rose' if change > 0 else 'fell'} by {abs(change):.0%} from {before} to {after}"
+    return f"{'rose' if change > 0 else 'fell'} by {percent(abs(change))} from {before} to {after}"
 
 
 def changes_by_venue(changes: pd.DataFrame) -> list[tuple[str, list[str]]]:

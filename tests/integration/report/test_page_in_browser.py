@@ -86,7 +86,7 @@ def test_the_answer_comes_first_and_the_tables_hold_the_figures_of_the_data_prod
     report = open_page(report_file)
     page = report.page
     assert page.locator("h1").inner_text() == (
-        "Three venues sold 53% of all tickets: one has a must-invite, one has near-equals and one has no clear lead."
+        "Three venues sold 53 % of all tickets: one has a must-invite, one has near-equals and one has no clear lead."
     )
     card = page.locator(".card").first.inner_text()
     assert all(words in card for words in ("The Long Meadow", "MUST INVITE", MUST_INVITE_BAND))

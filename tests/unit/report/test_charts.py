@@ -14,7 +14,7 @@ from report.sample_warehouse import FESTIVAL_ON_SALE
 
 from acl_assets.report import charts
 from acl_assets.report.band_charts import band_sales_chart, chance_text
-from acl_assets.report.drawing import DARK, INK, MEDIUM, NARROW, PAPER, WIDE, lines_of, svg_of, venue_colour
+from acl_assets.report.drawing import DARK, INK, MEDIUM, NARROW, PAPER, WIDE, lines_of, percent, svg_of, venue_colour
 from acl_assets.report.page import ReportData
 
 
@@ -65,7 +65,7 @@ def test_venues_stand_by_rank_with_figures_and_top_ones_have_colours(by_venue: p
     assert [row["total_tickets_sold"] for row in rows] == list(by_rank["total_tickets_sold"])
     best = rows[0]
     assert best["name"] == ["1. The Long Meadow"]
-    assert best["figures"] == f"{best['total_tickets_sold']:,}  ·  {best['share_of_tickets']:.0%}"
+    assert best["figures"] == f"{best['total_tickets_sold']:,}  ·  {percent(best['share_of_tickets'])}"
     colours = [venue_colour(rank) for rank in range(1, top_venues + 1)] + [INK["rest"]] * (9 - top_venues)
     assert [row["colour"] for row in rows] == colours
 

@@ -59,12 +59,15 @@ def test_bands_outside_the_picture_that_are_likelier_are_named_below_it(report_d
     ("verdicts", "words"),
     [
         ([], NOTHING_SOLD),
-        (["must invite"], "One venue sold 25% of all tickets: it has a must-invite."),
-        (["near-equals"] * 2, "Two venues sold 50% of all tickets: both have near-equals."),
-        (["no clear lead"] * 3, "Three venues sold 75% of all tickets: all three have no clear lead."),
+        (["must invite"], "One venue sold 25 % of all tickets: it has a must-invite."),
+        (["near-equals"] * 2, "Two venues sold 50 % of all tickets: both have near-equals."),
+        (
+            ["no clear lead"] * 3,
+            "Three venues sold 75 % of all tickets: all three have no clear lead.",
+        ),
         (
             ["no clear lead", "near-equals", "leads on one show", "near-equals"],
-            "Four venues sold 100% of all tickets: two have near-equals, one has a leader that played once and "
+            "Four venues sold 100 % of all tickets: two have near-equals, one has a leader that played once and "
             "one has no clear lead.",
         ),
     ],
@@ -76,11 +79,11 @@ def test_the_headline_says_what_the_records_show(verdicts: list[str], words: str
 @pytest.mark.parametrize(
     ("tickets", "finding"),
     [
-        ([100, 90, 110, 200, 210, 190], "rose by 100% from 2010-2012 to 2013-2015"),
-        ([100, 100, 100, 140, 140, 140, 150], "rose by 40% from 2010-2012 to 2013-2015"),
-        ([200, 200, 200, 100, 100, 100], "fell by 50% from 2010-2012 to 2013-2015"),
+        ([100, 90, 110, 200, 210, 190], "rose by 100 % from 2010-2012 to 2013-2015"),
+        ([100, 100, 100, 140, 140, 140, 150], "rose by 40 % from 2010-2012 to 2013-2015"),
+        ([200, 200, 200, 100, 100, 100], "fell by 50 % from 2010-2012 to 2013-2015"),
         ([100, 105, 100, 95, 100, 104], "about level from 2010 to 2015"),
-        ([100, 105, 110, 116, 122, 128, 134, 141], "rose by 28% from 2010-2012 to 2015-2017"),
+        ([100, 105, 110, 116, 122, 128, 134, 141], "rose by 28 % from 2010-2012 to 2015-2017"),
         ([100, 104, 108, 112, 117, 122, 127, 127, 122, 117, 112, 108, 104, 100], ""),
         ([100, 200], ""),
     ],
@@ -172,7 +175,13 @@ def test_tickets_are_compared_with_those_of_the_festival_before(report_data: Rep
     )
     table = rendered(report_data | {"sales_over_time": sales}).split('id="festivals-table"')[1].split("</table>")[0]
     cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
-    assert [row[1] for row in cells] == ["", "+25%", "-50%", "0%", ""]
+    assert [row[1] for row in cells] == [
+        "",
+        "+25 %",
+        "-50 %",
+        "0 %",
+        "",
+    ]
 
 
 def test_performances_of_a_festival_on_sale_that_have_started_are_said_to_count(report_data: ReportData) -> None:
@@ -199,7 +208,12 @@ def test_near_equals_are_described_by_their_chances(report_data: ReportData) -> 
     [
         ("delete from festival.performances", 0, NOTHING_SOLD, False),
         ("delete from festival.performances where performance_start < '2022-01-01'", 2, NOTHING_SOLD, True),
-        ("delete from festival.performances where id > 1", 5, "One venue sold 100% of all tickets:", False),
+        (
+            "delete from festival.performances where id > 1",
+            5,
+            "One venue sold 100 % of all tickets:",
+            False,
+        ),
         ("delete from festival.tickets", 2, NOTHING_SOLD, False),
     ],
     ids=["nothing yet", "only on sale", "one performance", "all unsold"],
@@ -214,6 +228,6 @@ def test_with_little_data_the_page_still_makes_sense(
     assert f"<h1>{headline}" in page
     assert ("is still on sale." in page) == is_on_sale
     assert ("shown, marked, in picture 1;" in page) == is_on_sale
-    assert ("Every one of them sold tickets." in page) == (headline == "One venue sold 100% of all tickets:")
+    assert ("Every one of them sold tickets." in page) == (headline == "One venue sold 100 % of all tickets:")
     words = re.sub(r"<(style|script).*?</\1>|<.*?>", "", page, flags=re.DOTALL)
     assert not re.search(r"\b(nan|NaN|None|undefined|Infinity)\b", words)
