@@ -3,6 +3,7 @@
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from acl_assets.report.drawing import (
@@ -99,9 +100,9 @@ def _domain(bands: pd.DataFrame) -> list[float]:
     """Return the tickets that the axis of every top venue spans: its top bands, and all but the lowest tenth of all."""
     averages = bands[bands.is_top_venue].avg_tickets_per_performance
     shown = bands[bands.is_top_venue & bands.is_top_band]
-    # No band is shown if none has played often enough.
-    low = float(pd.Series([shown.expected_low.min(), averages.quantile(0.1)]).min())
-    high = float(pd.Series([shown.expected_high.max(), averages.max()]).max())
+    # Where no band has played often enough, none is shown, and the limits of none are not a number.
+    low = float(np.nanmin([shown.expected_low.min(), averages.quantile(0.1)]))
+    high = float(np.nanmax([shown.expected_high.max(), averages.max()]))
     return [low, high if high > low else low + 1.0]
 
 

@@ -1,4 +1,5 @@
-{#- A wrong value need not fail: with no top venue, or 80 instead of 0.8, every verdict would be published wrongly. -#}
+{#- A wrong value need not fail: with no top venue, or 80 instead of 0.8, every verdict would be published wrongly.
+    `dbt compile` publishes nothing, and may have SQL in the place of values. -#}
 {% macro require_usable_vars() %}
     {% if execute and flags.WHICH != 'compile' %}
         {% set problems = [] %}
