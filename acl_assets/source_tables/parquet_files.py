@@ -38,7 +38,7 @@ def read_parquet_file(file: OpenFile) -> Iterator[pa.Table]:
                 if file.rejects.is_full:
                     return
                 first_row += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # The library's message can quote what it found.
         reason = "" if file.table.personal_columns else f" ({error})"
         raise contract_breach(

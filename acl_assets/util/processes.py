@@ -62,7 +62,7 @@ class ChildProcesses:
         if isinstance(error, BrokenProcessPool):
             raise ChildProcessDiedError(
                 "A worker process ended before it had answered; its last messages are in the error output of this run. "
-                "Run again; if memory was short, give it more."
+                "Run again. If memory was short, give it more; if it was reading files of a batch, one may be damaged."
             ) from None
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> Any:

@@ -92,7 +92,7 @@ def test_run_that_fails_in_a_worker_has_the_error_as_its_cause() -> None:
 def test_death_of_a_worker_is_a_clear_error() -> None:
     """The kernel ends processes that take too much memory."""
     with (
-        pytest.raises(ChildProcessDiedError, match=r"ended before it had answered.* more\."),
+        pytest.raises(ChildProcessDiedError, match=r"ended before it had answered.* more;"),
         ChildProcesses() as processes,
     ):
         processes.call("functions:die")

@@ -113,6 +113,12 @@ def test_refuses_damaged_pages(landing: Landing) -> None:
         landing.convert({"performances.parquet": bytes(content)})
 
 
+def test_refuses_names_of_columns_that_are_not_text(landing: Landing) -> None:
+    content = as_parquet(performances(1, 10)).replace(b"band_id", b"band_\xff\xff")
+    with pytest.raises(BatchError, match="damaged"):
+        landing.convert({"performances.parquet": content})
+
+
 # Rejected values ------------------------------------------------------------------------------------------------
 
 
