@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from processes import free_port, json_server
 from acl_assets.alerts.sensors import build_alert_sensors
 from acl_assets.settings import Settings
 from acl_assets.util.metadata_tables import metadata_table
-from acl_assets.util.notifications import DeliveryError
+from acl_assets.util.notifications import DeliveryError, send, services_at
 
 TOKEN = "t0k3n"  # noqa: S105 # of nothing
 
@@ -162,3 +164,25 @@ def test_alerts_that_were_not_delivered_are_sent_in_order_once_the_service_answe
             late.next()
     assert [received["message"].splitlines()[0] for received in silent.received] == ["Batch night-1", "Batch night-2"]
     assert len(webhook.received) == 2
+
+
+class Redirect(BaseHTTPRequestHandler):
+    """Sends a post elsewhere, as a proxy does that wants https, and answers what arrives there."""
+
+    def do_POST(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_message_to_an_address_that_redirects_counts_as_not_delivered() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        (service,) = services_at(f"json://127.0.0.1:{server.server_port}/")
+        with pytest.raises(DeliveryError):
+            send(service, "title", "body")
+        server.shutdown()
