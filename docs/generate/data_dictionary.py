@@ -1,5 +1,6 @@
 """Write the data dictionary: every published table, its columns and its checks, as Markdown."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -34,9 +35,9 @@ def checks_of(definitions: Definitions) -> list[Check]:
 
 def data_dictionary(manifest: Mapping[str, Any], checks: Iterable[Check]) -> str:
     """Return one section per table as Markdown, with its columns and checks."""
-    checks_by_asset: dict[str, list[Check]] = {}
+    checks_by_asset: defaultdict[str, list[Check]] = defaultdict(list)
     for check in checks:
-        checks_by_asset.setdefault(check.asset, []).append(check)
+        checks_by_asset[check.asset].append(check)
     blocks: list[str] = []
     for schema, title in LAYERS.items():
         blocks.append(f"## {title}")

@@ -50,7 +50,8 @@ def test_full_batch_holds_every_row_and_what_the_server_counted_and_no_password(
     batch = chain_at(extractable.exports_dir).newest
     for table in SOURCE_TABLES:
         rows, path = source_rows(ticketing_dsn, table), Path(batch.folder) / f"{table}.parquet"
-        assert sorted(parquet_rows(path)) == rows != []
+        assert sorted(parquet_rows(path)) == rows
+        assert rows or SOURCE_TABLES[table].is_optional
         assert pq.read_schema(path).equals(arrow_schema(SOURCE_TABLES[table]))
         assert batch.tables[table].rows_at_source == len(rows)
     ((price, database),) = execute(ticketing_dsn, "select sum(price), current_database() from tickets")
@@ -72,7 +73,7 @@ def test_values_arrive_unchanged_from_any_schema(extractable: Settings, ticketin
     execute(make_dsn(ticketing_dsn, options="-c acl.ticketing_schema=Box\\ Office"), EXPORT_ROLE_SQL)
     execute(ticketing_dsn, "alter role acl_export connection limit 20")
     folder = Path(extract(extractable.with_changes(ticketing_schema="Box Office")).folder)
-    assert [name for _, name, fee in parquet_rows(folder / "bands.parquet") if fee == 2147483647] == names
+    assert [name for _, name, fee, *_ in parquet_rows(folder / "bands.parquet") if fee == 2147483647] == names
     assert sorted(parquet_rows(folder / "performances.parquet")) == performances
     assert parquet_rows(folder / "tickets.parquet") == []
     assert chain_at(extractable.exports_dir).newest.tables["tickets"].sums_at_source == {"price": 0}
@@ -145,7 +146,7 @@ def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, tick
             "alter table bands drop column fee; alter table bands rename column dollars to fee",
         ),
         (
-            "create table acts as select id, name, fee + 1 as fee from bands; grant select on acts to acl_export",
+            "create table acts as table bands; update acts set fee = fee + 1; grant select on acts to acl_export",
             "alter table bands rename to former_bands; alter table acts rename to bands",
         ),
         ("select 1", "alter table bands drop column fee; alter table bands add column fee int default 77"),

@@ -13,6 +13,7 @@ from refreshes import wait_until
 
 from acl_assets.settings import PROJECT_DIR
 from acl_assets.simulator.__main__ import main
+from acl_assets.source_schema import SOURCE_TABLES
 
 pytestmark = pytest.mark.server
 
@@ -32,7 +33,7 @@ def test_batch_is_written_to_the_landing_zone_and_named_after_its_export_time(
     assert main([*WRITE, "--format", "csv.gz", "--batch-id", "older"]) == 0
     assert chain_at(zone).newest.batch_id == "simulated-20220901T110000Z"
     assert main([*WRITE, "--plain", "--batch-id", "plain"]) == 0
-    assert [len(list(zone.glob(pattern))) for pattern in ("older/*.csv.gz", "plain/*.csv")] == [6, 6]
+    assert [len(list(zone.glob(pattern))) for pattern in ("older/*.csv.gz", "plain/*.csv")] == [len(SOURCE_TABLES)] * 2
 
 
 def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pytest.CaptureFixture[str]):

@@ -93,7 +93,7 @@ def test_a_converted_batch_is_not_converted_again_and_changed_files_are(
     run(settings, instance)
     assert metadata_of(run(settings, instance))["bands"]["converted_in_this_run"] is False
     with (folder / "bands.csv").open("a") as stream:
-        stream.write("1000000,A Late Addition,500\n")
+        stream.write("1000000,A Late Addition,500" + "," * (len(SOURCE_TABLES["bands"].columns) - 3) + "\n")
     assert metadata_of(run(settings, instance))["bands"]["converted_in_this_run"] is True
     assert pq.read_table(current_file(settings, "bands"))["name"].to_pylist()[-1] == "A Late Addition"
 

@@ -14,6 +14,7 @@ from warehouse.dbt_festivals import Festival, build_models
 
 from acl_assets.report.page import ReportData, read_report_data, report_on
 from acl_assets.simulator.sales import DEFAULT_EXPORTED_AT, TicketingHistory
+from acl_assets.source_schema import SOURCE_TABLES
 from acl_assets.warehouse.build_file import BuildRecord
 from acl_assets.warehouse.publication import AuditResult, publish_build
 
@@ -39,13 +40,11 @@ def sample_warehouse(data_dir: Path, *changes: str) -> Path:
     exported.export(DEFAULT_EXPORTED_AT)
     with duckdb.connect(settings.build_file, config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'; create schema festival")
-        for table, rows in (
-            ("export_batches", exported.arrow("export_batches")),
-            *TicketingHistory(0.02, seed=22).stream(),
-        ):
+        empty = ((table, exported.arrow(table)) for table in (*SOURCE_TABLES, "export_batches"))
+        for table, rows in (*empty, *TicketingHistory(0.02, seed=22).stream()):
             connection.register("rows", rows)
             connection.execute(f"create table if not exists festival.{table} as from rows limit 0")
-            connection.execute(f"insert into festival.{table} from rows")
+            connection.execute(f"insert into festival.{table} by name from rows")
         for change in (
             # Performances are as full as at scale 1.
             "insert into festival.tickets select tickets.* from festival.tickets, range(9)",

@@ -20,6 +20,10 @@ def test_changed_column_makes_dictionary_and_diagram_outdated() -> None:
     assert [page.name for page in outdated_pages(pages)] == ["data_dictionary.md", "pipeline.md"]
 
 
+def test_dictionary_has_tables_without_a_check() -> None:
+    assert "### dim_bands" in make_sections(load_manifest(dbt_project()), [])["data-dictionary"]
+
+
 def test_the_pipeline_lists_every_data_product() -> None:
     nodes = load_manifest(dbt_project())["nodes"].values()
     products = {node["name"] for node in nodes if node["schema"] == "data_products"}

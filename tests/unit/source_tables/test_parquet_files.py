@@ -60,7 +60,7 @@ def test_reads_types_that_lose_nothing(column: str, data_type: pa.DataType, valu
 def test_reads_texts_however_they_are_stored(options: dict[str, Any], bands: Landing) -> None:
     schema = pa.schema([("name", pa.large_string()), ("fee", pa.int16()), ("id", pa.int32())])
     bands.convert({"bands.parquet": as_parquet([{"id": 1, "name": "½", "fee": 500}, {"id": 2}], schema, **options)})
-    assert bands.made() == [{"id": 1, "name": "½", "fee": 500}, {"id": 2, "name": None, "fee": None}]
+    assert [(row["id"], row["name"], row["fee"]) for row in bands.made()] == [(1, "½", 500), (2, None, None)]
 
 
 @pytest.mark.parametrize(
