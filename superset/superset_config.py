@@ -15,7 +15,7 @@ from typing import Any
 
 import warehouse_connections
 from viewer_security import ViewerSecurityManager
-from warehouse_connections import one_configuration, validate_uri
+from warehouse_connections import one_configuration, refuse_copy, validate_uri
 
 _HOME = Path(os.environ["SUPERSET_HOME"])
 _BEHIND_HTTPS = os.environ.get("SUPERSET_HTTPS") == "1"
@@ -143,6 +143,7 @@ if _REDIS_URL:
 CUSTOM_SECURITY_MANAGER = ViewerSecurityManager
 DB_SQLA_URI_VALIDATOR = validate_uri
 DB_CONNECTION_MUTATOR = one_configuration
+SQL_QUERY_MUTATOR = refuse_copy
 # There is no DATA_CACHE_CONFIG, so results are not cached and every query reads the current published file. The data
 # products are small enough for that.
 ROW_LIMIT = 10_000

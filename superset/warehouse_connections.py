@@ -9,6 +9,7 @@ queries of one person leave threads for everybody else.
 """
 
 import os
+import re
 import threading
 import weakref
 from collections import Counter
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from duckdb_engine import ConnectionWrapper, Dialect
 from sqlalchemy import event
 from sqlalchemy.engine.url import URL
@@ -46,6 +48,10 @@ _Version = tuple[int, int, int] | None
 
 class UnsafeUriError(ValueError):
     """The URI of a database would allow SQL to access files other than the published file."""
+
+
+class CopyRefusedError(ValueError):
+    """A query uses the keyword `copy`, which could write a file into the spill folder."""
 
 
 class TooManyQueriesError(RuntimeError):
@@ -89,6 +95,22 @@ def one_configuration(uri: URL, parameters: dict[str, Any], *_: object) -> tuple
             }
         }
     return uri, parameters
+
+
+def refuse_copy(sql: str, **_: object) -> str:
+    """Return the SQL unchanged, unless it uses the keyword `copy`, also below `explain analyze` or `prepare`.
+
+    DuckDB allows files of SQL in its spill folder and does not count them towards the limit of that folder.
+
+    Raises:
+        CopyRefusedError: the SQL uses it. In quotes, `copy` can be a name or text.
+    """
+    # DuckDB's offsets count bytes.
+    text = sql.encode()
+    for offset, kind in duckdb.tokenize(sql):
+        if kind == duckdb.token_type.keyword and re.match(rb"copy\b", text[offset:], re.IGNORECASE):
+            raise CopyRefusedError('COPY is refused: SQL may write no file. Write a name of a column as "copy".')
+    return sql
 
 
 def spill_folders() -> Path:

@@ -11,18 +11,22 @@ import pytest
 from refreshes import published_rows, sha256
 from superset.conftest import Ask, SupersetUnderTest, sql_lab
 
-from acl_assets.superset.client import SupersetClient, SupersetError
+from acl_assets.superset.client import SupersetClient, SupersetError, superset_home
 
 pytestmark = pytest.mark.server
 
 SAVED = "saved by somebody else"
 READING = "file system operations are disabled"
 CONFINED = "locked|Cannot change"
+SPILLED = "(current_setting('temp_directory') || '/copied.csv')"
 REFUSED = {
     "select * from read_csv('{folder}/other.csv')": READING,
     "select * from glob('{folder}/*')": READING,
     "attach '{folder}/other.duckdb' as other (read_only); select * from other.other": READING,
     "copy data_products.all_star_candidates to '{folder}/stolen.csv'": "",
+    f"copy (select 1) to {SPILLED}": "",
+    f"explain analyze copy (select 1) to {SPILLED}": "",
+    f"prepare kept as /* é */ Copy (select 1) to {SPILLED}; execute kept": "",
     "create table data_products.new as select 1 as one": "",
     "delete from data_products.all_star_candidates": "",
     "set enable_external_access = true": CONFINED,
@@ -55,7 +59,7 @@ def test_no_other_file_can_be_read_nothing_written_and_no_limit_lifted(
     (tmp_path / "other.csv").write_text(f"text\n{SAVED}\n")
     with duckdb.connect(str(tmp_path / "other.duckdb")) as other:
         other.execute(f"create table other as select '{SAVED}' as text")
-    folders = (tmp_path, superset.settings.published_file.parent)
+    folders = (tmp_path, superset.settings.published_file.parent, superset_home(superset.settings) / "spilled_queries")
     before = [contents(folder) for folder in folders]
     for sql, reason in REFUSED.items():
         with pytest.raises(SupersetError, match=reason or None) as refusal:
