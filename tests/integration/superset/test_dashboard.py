@@ -331,3 +331,16 @@ def choose(page: Page, name: str, value: str) -> None:
     # The list closes and opens while it is searched, so that a pointer may miss it.
     page.locator(".ant-select-item-option").filter(has_text=value).first.evaluate("option => option.click()")
     page.keyboard.press("Escape")
+
+
+def test_people_with_one_address_and_kind_of_browser_keep_filters_apart(
+    browser: Browser, superset: SupersetUnderTest, viewer: SupersetClient
+) -> None:
+    addresses = set()
+    with superset.client() as administrator:
+        for client in (administrator, viewer):
+            with signed_in_page(browser, client) as page:
+                open_dashboard(page, superset.url)
+                page.wait_for_url("**/*native_filters_key=*")
+                addresses.add(page.url)
+    assert len(addresses) == 2
