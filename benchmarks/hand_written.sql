@@ -149,45 +149,54 @@ inner join (
 ) as festivals using (festival_year)
 group by all;
 
-create table data_products.ticket_sales_by_venue as
+create table data_products.venue_sales as
 with totals as (
     select
         venue_id,
-        count(*) filter (is_completed) as total_performances,
-        coalesce(sum(tickets_sold) filter (is_completed), 0) as total_tickets_sold,
-        coalesce(sum(revenue) filter (is_completed), 0) as total_revenue
+        count(*) filter (is_completed) as performances,
+        coalesce(sum(tickets_sold) filter (is_completed), 0) as tickets_sold,
+        coalesce(sum(revenue) filter (is_completed), 0) as revenue,
+        min(lowest_ticket_price) filter (is_completed) as lowest_ticket_price,
+        max(highest_ticket_price) filter (is_completed) as highest_ticket_price
     from star_schema.fct_performances
     group by venue_id
 ),
 ranked as (
-    select
-        *,
-        total_tickets_sold / nullif(sum(total_tickets_sold) over (), 0) as share_of_tickets,
-        total_revenue / nullif(sum(total_revenue) over (), 0) as share_of_revenue,
-        row_number() over (order by total_tickets_sold desc, venue_id) as venue_rank
-    from totals
+    select *, cast(row_number() over (order by tickets_sold desc, venue_id) as int) as venue_rank from totals
 )
+select
+    venue_id, venue_name, capacity, venue_rank,
+    venue_rank <= 3 as is_top_venue,
+    if(venue_rank <= 3, 'top venue ' || venue_rank, 'venues ranked lower') as venue_standing,
+    cast(performances as bigint) as performances,
+    cast(tickets_sold as bigint) as tickets_sold,
+    cast(revenue as bigint) as revenue,
+    coalesce(cast(tickets_sold / nullif(sum(tickets_sold) over (), 0) as double), 0) as share_of_tickets,
+    coalesce(cast(revenue / nullif(sum(revenue) over (), 0) as double), 0) as share_of_revenue,
+    lowest_ticket_price,
+    cast(revenue / nullif(tickets_sold, 0) as double) as avg_ticket_price,
+    highest_ticket_price
+from ranked
+inner join star_schema.dim_venues using (venue_id);
+
+create table data_products.ticket_sales_by_venue as
 select
     venue_id, venue_name, venues.capacity, festival_year, make_date(festival_year, 1, 1) as festival_date,
     bool_and(is_completed) as is_completed,
     count(*) as performances,
-    cast(sum(tickets_sold) as bigint) as tickets_sold,
-    cast(sum(revenue) as bigint) as revenue,
-    min(lowest_ticket_price) as lowest_ticket_price,
-    cast(sum(revenue) / nullif(sum(tickets_sold), 0) as double) as avg_ticket_price,
-    max(highest_ticket_price) as highest_ticket_price,
-    cast(total_performances as bigint) as total_performances,
-    cast(total_tickets_sold as bigint) as total_tickets_sold,
-    cast(total_revenue as bigint) as total_revenue,
-    coalesce(cast(share_of_tickets as double), 0) as share_of_tickets,
-    coalesce(cast(share_of_revenue as double), 0) as share_of_revenue,
-    cast(total_revenue / nullif(total_tickets_sold, 0) as double) as total_avg_ticket_price,
-    cast(venue_rank as int) as venue_rank,
-    venue_rank <= 3 as is_top_venue,
-    if(venue_rank <= 3, 'top venue ' || venue_rank, 'venues ranked lower') as venue_standing
-from star_schema.fct_performances
-inner join ranked using (venue_id)
-inner join star_schema.dim_venues as venues using (venue_id)
+    cast(sum(shows.tickets_sold) as bigint) as tickets_sold,
+    cast(sum(shows.revenue) as bigint) as revenue,
+    min(shows.lowest_ticket_price) as lowest_ticket_price,
+    cast(sum(shows.revenue) / nullif(sum(shows.tickets_sold), 0) as double) as avg_ticket_price,
+    max(shows.highest_ticket_price) as highest_ticket_price,
+    venues.performances as total_performances,
+    venues.tickets_sold as total_tickets_sold,
+    venues.revenue as total_revenue,
+    share_of_tickets, share_of_revenue,
+    venues.avg_ticket_price as total_avg_ticket_price,
+    venue_rank, is_top_venue, venue_standing
+from star_schema.fct_performances as shows
+inner join data_products.venue_sales as venues using (venue_id)
 group by all;
 
 -- Evidence: the formulas of docs/evidence.md.
@@ -448,9 +457,7 @@ left join levels using (venue_id, band_id)
 left join chances using (venue_id, band_id)
 left join verdicts using (venue_id, band_id)
 left join venue_levels using (venue_id)
-inner join (
-    select distinct venue_id, venue_name, venue_rank, is_top_venue from data_products.ticket_sales_by_venue
-) using (venue_id)
+inner join (select venue_id, venue_name, venue_rank, is_top_venue from data_products.venue_sales) using (venue_id)
 inner join star_schema.dim_bands using (band_id)
 window best_first as (
     partition by venue_id order by avg_tickets_per_performance desc, tickets_sold desc, band_id
@@ -725,9 +732,7 @@ select 'fct_performances' as hop, sum(tickets_sold) as tickets, sum(revenue) as 
 from star_schema.fct_performances where is_completed
 union all select 'band_sales_by_venue', sum(tickets_sold), sum(revenue) from data_products.band_sales_by_venue
 union all select 'band_sales', sum(tickets_sold), sum(revenue) from data_products.band_sales
-union all
-select 'venue_totals', sum(total_tickets_sold), sum(total_revenue)
-from (select distinct venue_id, total_tickets_sold, total_revenue from data_products.ticket_sales_by_venue);
+union all select 'venue_sales', sum(tickets_sold), sum(revenue) from data_products.venue_sales;
 insert into failures
 select hop || '_adds_up', count(*)
 from completed_totals

@@ -1,13 +1,5 @@
 with
 
-venue_ranks as (
-    select distinct
-        venue_id,
-        venue_rank,
-        is_top_venue
-    from {{ ref('ticket_sales_by_venue') }}
-),
-
 band_totals as (
     select
         venue_id,
@@ -41,7 +33,7 @@ ranked_bands as (
 select
     venues.venue_id,
     venues.venue_name,
-    venue_ranks.venue_rank,
+    venues.venue_rank,
     bands.band_id,
     bands.band_name,
     cast(band_totals.performances as bigint) as performances,
@@ -60,12 +52,10 @@ select
     round(chances.p_stands_out, 6) as p_stands_out,
     coalesce(verdicts.verdict, 'reserve') as verdict,
     cast(ranked_bands.rank_in_venue as int) as rank_in_venue,
-    venue_ranks.is_top_venue,
+    venues.is_top_venue,
     coalesce(ranked_bands.rank_in_venue <= {{ var('top_bands_per_venue') }}, false) as is_top_band
 from band_totals
-inner join venue_ranks
-    on band_totals.venue_id = venue_ranks.venue_id
-inner join {{ ref('dim_venues') }} as venues
+inner join {{ ref('venue_sales') }} as venues
     on band_totals.venue_id = venues.venue_id
 inner join {{ ref('dim_bands') }} as bands
     on band_totals.band_id = bands.band_id

@@ -12,28 +12,6 @@ venue_festivals as (
         max(highest_ticket_price) as highest_ticket_price
     from {{ ref('fct_performances') }}
     group by venue_id, festival_year
-),
-
-venue_totals as (
-    select
-        venue_id,
-        sum(case when is_completed then 1 else 0 end) as total_performances,
-        sum(case when is_completed then tickets_sold else 0 end) as total_tickets_sold,
-        sum(case when is_completed then revenue else 0 end) as total_revenue
-    from {{ ref('fct_performances') }}
-    group by venue_id
-),
-
-ranked_venues as (
-    select
-        venue_id,
-        total_performances,
-        total_tickets_sold,
-        total_revenue,
-        sum(total_tickets_sold) over () as tickets_sold_anywhere,
-        sum(total_revenue) over () as revenue_anywhere,
-        row_number() over (order by total_tickets_sold desc, venue_id asc) as venue_rank
-    from venue_totals
 )
 
 select
@@ -49,25 +27,15 @@ select
     venue_festivals.lowest_ticket_price,
     cast(venue_festivals.revenue as double) / nullif(venue_festivals.tickets_sold, 0) as avg_ticket_price,
     venue_festivals.highest_ticket_price,
-    cast(ranked_venues.total_performances as bigint) as total_performances,
-    cast(ranked_venues.total_tickets_sold as bigint) as total_tickets_sold,
-    cast(ranked_venues.total_revenue as bigint) as total_revenue,
-    coalesce(
-        cast(ranked_venues.total_tickets_sold as double) / nullif(ranked_venues.tickets_sold_anywhere, 0), 0
-    ) as share_of_tickets,
-    coalesce(
-        cast(ranked_venues.total_revenue as double) / nullif(ranked_venues.revenue_anywhere, 0), 0
-    ) as share_of_revenue,
-    cast(ranked_venues.total_revenue as double) / nullif(ranked_venues.total_tickets_sold, 0) as total_avg_ticket_price,
-    cast(ranked_venues.venue_rank as int) as venue_rank,
-    ranked_venues.venue_rank <= {{ var('top_venues') }} as is_top_venue,
-    case
-        when ranked_venues.venue_rank <= {{ var('top_venues') }}
-            then 'top venue ' || cast(ranked_venues.venue_rank as string)
-        else 'venues ranked lower'
-    end as venue_standing
+    venues.performances as total_performances,
+    venues.tickets_sold as total_tickets_sold,
+    venues.revenue as total_revenue,
+    venues.share_of_tickets,
+    venues.share_of_revenue,
+    venues.avg_ticket_price as total_avg_ticket_price,
+    venues.venue_rank,
+    venues.is_top_venue,
+    venues.venue_standing
 from venue_festivals
-inner join ranked_venues
-    on venue_festivals.venue_id = ranked_venues.venue_id
-inner join {{ ref('dim_venues') }} as venues
+inner join {{ ref('venue_sales') }} as venues
     on venue_festivals.venue_id = venues.venue_id

@@ -43,7 +43,7 @@ def test_it_imports_a_changed_bundle_and_fails_when_a_chart_is_wrong(
         assert charts.keys() == {chart.name for chart in bundle.of_kind("charts")}
         assert all(f" rows]({edited_superset.url}/explore/?slice_id=" in text for text in charts.values())
 
-        swapped("delete from data_products.ticket_sales_by_venue where venue_rank = 3")
+        swapped("delete from data_products.venue_sales where venue_rank = 3")
         second = refresh(settings, select=DASHBOARD)
         assert second.failed_steps == {"superset_dashboard"}
         assert f"1 of {len(charts)} charts are wrong: Top venue 3 is empty" in second.errors

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 Row = tuple[Any, ...]
 BUNDLE = read_bundle()
 OVER_TIME = "from data_products.ticket_sales_over_time"
-BY_VENUE = "from data_products.ticket_sales_by_venue"
+VENUES = "from data_products.venue_sales"
 CANDIDATES = "from data_products.all_star_candidates"
 BANDS = "from data_products.band_sales"
 FESTIVALS = "from data_products.festival_sales"
@@ -58,10 +58,9 @@ QUERIES = {
     "Performances, fullest first": "select performance_date, venue_name, band_name, tickets_sold, capacity, fill_rate "
     f"{ATTENDANCE}",
     "Revenue": f"select sum(revenue) {OVER_TIME} where is_completed",
-    "Revenue by venue": f"select distinct venue_name, venue_standing, total_revenue {BY_VENUE}",
-    "Revenue shares and ticket prices by venue": "select venue_name, max(share_of_revenue), max(share_of_tickets), "
-    "min(lowest_ticket_price), max(total_avg_ticket_price), max(highest_ticket_price) "
-    f"{BY_VENUE} where is_completed group by venue_name",
+    "Revenue by venue": f"select venue_name, venue_standing, revenue {VENUES}",
+    "Revenue shares and ticket prices by venue": "select venue_name, share_of_revenue, share_of_tickets, "
+    f"lowest_ticket_price, avg_ticket_price, highest_ticket_price {VENUES}",
     "Sales by festival": "select festival_year, sales_status, change_in_tickets, change_in_revenue, avg_ticket_price, "
     f"performances, tickets_sold, revenue {FESTIVALS}",
     "Sold nothing": f"select count(*) {ATTENDANCE} and tickets_sold = 0",
@@ -72,15 +71,14 @@ QUERIES = {
     f"{FESTIVALS} where is_completed) on columns('price')",
     "Tickets by month of sale": "select date_trunc('month', sale_month)::date, sales_status, sum(tickets_sold) "
     f"{OVER_TIME} group by all",
-    "Tickets by venue": f"select distinct venue_name, venue_standing, total_tickets_sold {BY_VENUE}",
+    "Tickets by venue": f"select venue_name, venue_standing, tickets_sold {VENUES}",
     "Tickets by venue and festival": "select make_date(festival_year, 1, 1), venue_standing, sum(tickets_sold) "
-    f"{BY_VENUE} where is_completed group by festival_year, venue_standing",
+    "from data_products.ticket_sales_by_venue where is_completed group by festival_year, venue_standing",
     "Tickets sold": f"select sum(tickets_sold) {OVER_TIME} where is_completed",
     "Tickets, year over year": f"select first_day, tickets_sold {FESTIVALS} where is_completed",
     "Venue verdicts": "select venue_name, verdict, sentence from data_products.venue_verdicts",
     **{
-        f"Top venue {rank}": "select distinct venue_name, total_tickets_sold, share_of_tickets "
-        f"{BY_VENUE} where venue_rank = {rank}"
+        f"Top venue {rank}": f"select venue_name, tickets_sold, share_of_tickets {VENUES} where venue_rank = {rank}"
         for rank in (1, 2, 3)
     },
 }
@@ -120,10 +118,13 @@ METRICS = {
     "avg(tickets_sold) filter (is_completed) as average_tickets_per_performance",
     "summary": "any_value(checks_warned) as failed_checks, count(*) as count",
     "ticket_sales": SALES.format(tickets="1", price="ticket_price"),
-    "ticket_sales_by_venue": f"{SOLD}, max(total_tickets_sold) as all_time_tickets, "
-    "max(share_of_tickets) as all_time_share, sum(tickets_sold) filter (is_completed) / "
+    "ticket_sales_by_venue": f"{SOLD}, sum(tickets_sold) filter (is_completed) / "
     "sum(performances) filter (is_completed) as average_tickets_per_performance",
     "ticket_sales_over_time": SOLD,
+    "venue_sales": "sum(tickets_sold) as tickets_completed, sum(revenue) as completed_revenue, "
+    "sum(revenue) / sum(tickets_sold) as average_price, sum(performances) as performances_completed, "
+    "sum(tickets_sold) / sum(performances) as average_tickets_per_performance, "
+    "sum(share_of_tickets) as all_time_share, count(*) as count",
     "venue_verdicts": "sum(bands) as named_bands, count(*) as count",
 }
 
@@ -187,7 +188,7 @@ def test_charts_that_are_empty_broken_or_gone_are_named(
 ) -> None:
     with edited_superset.client() as client:
         swapped(
-            "delete from data_products.ticket_sales_by_venue where venue_rank = 3",
+            "delete from data_products.venue_sales where venue_rank = 3",
             "alter table data_products.all_star_candidates rename verdict to advice",
         )
         numbers = {chart["slice_name"]: chart["id"] for chart in client.everything("/api/v1/chart/")}
@@ -222,7 +223,7 @@ def test_charts_of_completed_festivals_may_be_empty_in_a_first_season(
 def test_charts_of_lower_ranks_may_be_empty_where_there_are_fewer_venues(
     superset: SupersetUnderTest, swapped: Callable[..., None]
 ) -> None:
-    ranked = ("ticket_sales_by_venue", "band_sales_by_venue", "all_star_candidates", "venue_verdicts")
+    ranked = ("venue_sales", "ticket_sales_by_venue", "band_sales_by_venue", "all_star_candidates", "venue_verdicts")
     swapped(*(f"delete from data_products.{table} where venue_rank > 1" for table in ranked))
     with superset.client() as client:
         assert [chart.problem for chart in check_charts(client, superset.settings, BUNDLE) if chart.problem] == []

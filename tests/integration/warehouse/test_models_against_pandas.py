@@ -165,6 +165,7 @@ def test_products_agree_with_pandas(festival: Festival, choice: dict[str, int]) 
     expected = [
         ("star_schema.fct_performances", ["performance_id"], shows),
         ("data_products.ticket_sales_over_time", ["festival_year", "sale_month"], months_of_sale(festival, shows)),
+        ("data_products.venue_sales", ["venue_id"], venues.rename(columns=lambda name: name.removeprefix("total_"))),
         ("data_products.ticket_sales_by_venue", ["venue_id", "festival_year"], venue_festivals(shows, venues)),
         ("data_products.band_sales_by_venue", ["venue_id", "band_id"], bands),
         ("data_products.all_star_candidates", ["venue_id", "band_id"], candidates),

@@ -96,7 +96,8 @@ def test_sums_and_rows_that_went_missing_are_found() -> None:
     dollars = {
         "star_schema.fct_ticket_sales": "ticket_price",
         "data_products.ticket_sales_over_time": "revenue",
-        "data_products.ticket_sales_by_venue": "revenue, total_revenue",
+        "data_products.venue_sales": "revenue",
+        "data_products.ticket_sales_by_venue": "revenue",
         "data_products.band_sales_by_venue": "revenue",
         "data_products.performance_attendance": "revenue",
         "data_products.festival_sales": "revenue",
@@ -104,11 +105,10 @@ def test_sums_and_rows_that_went_missing_are_found() -> None:
         "data_products.band_sales_by_festival": "revenue",
     }
     adding_up = {f"{table.split('.')[1]}_adds_up" for table in dollars}
-    adding_up |= {"fct_performances_adds_up", "venue_totals_add_up"}
+    adding_up.add("fct_performances_adds_up")
     with built_in_memory(sound_festival()) as connection:
-        for number, (table, columns) in enumerate(dollars.items(), 1):
-            added = ", ".join(f"{column} = {column} + {number}" for column in columns.split(", "))
-            connection.execute(f"update {table} set {added}")
+        for number, (table, column) in enumerate(dollars.items(), 1):
+            connection.execute(f"update {table} set {column} = {column} + {number}")
         assert {name for name in failing_rows(connection, of_sources=False) if "add" in name} == adding_up
     with built_in_memory(sound_festival()) as connection:
         for table in ("dim_bands", "dim_dates", "fct_performances"):
