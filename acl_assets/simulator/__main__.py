@@ -28,12 +28,16 @@ _say = partial(print, flush=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         options.run(options)
         return 0
     except (*_OWN_ERRORS, psycopg2.Error, OSError, OverflowError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("The simulation was cancelled; no batch was landed.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +105,6 @@ def _history(options: argparse.Namespace) -> TicketingHistory:
 
 def _live(options: argparse.Namespace) -> None:
     data_dir = options.data_dir or Settings.from_environment().data_dir / "demo_source"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with running_postgres(data_dir, port=options.port or None) as server:
             dsn = open_ticketing_database(server, _history(options), _say)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     UNFINISHED_MANIFEST_NAME,
+    BatchError,
     Manifest,
     ManifestTable,
     Predecessor,
@@ -32,6 +33,8 @@ from acl_assets.landing_zone.manifest import (
 )
 from acl_assets.simulator.sales import ARROW_SCHEMAS, TicketingHistory
 from acl_assets.source_schema import SOURCE_TABLES, SUMMED_COLUMNS
+from acl_assets.util.atomic_write import replace_durably
+from acl_assets.util.locks import held_lock
 
 BatchFormat = Literal["parquet", "csv", "csv.gz", "csv.zst"]
 BATCH_FORMATS: tuple[BatchFormat, ...] = ("parquet", "csv", "csv.gz", "csv.zst")
@@ -53,7 +56,7 @@ def write_batch(
         tables = _write_tables(folder, _with_progress(history, batch_id), batch_format)
         snapshot = {"simulated": True, "scale": history.scale, "seed": history.seed}
         write_manifest(folder, Manifest(batch_id, "full", history.exported_at, tables, snapshot))
-    return folder
+    return exports_dir / batch_id
 
 
 def write_plain_batch(exports_dir: Path, batch_id: str, history: TicketingHistory) -> Path:
@@ -66,7 +69,7 @@ def write_plain_batch(exports_dir: Path, batch_id: str, history: TicketingHistor
         for path in folder.iterdir():
             os.utime(path, (history.exported_at.timestamp(),) * 2)
         (folder / UNFINISHED_MANIFEST_NAME).unlink()
-    return folder
+    return exports_dir / batch_id
 
 
 def write_incremental_batch(
@@ -86,7 +89,7 @@ def write_incremental_batch(
         continues_from = Predecessor(predecessor.name, digest)
         manifest = Manifest(batch_id, "incremental", exported_at, tables, {"simulated": True}, continues_from)
         write_manifest(folder, manifest)
-    return folder
+    return predecessor.with_name(batch_id)
 
 
 def _row_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
@@ -95,13 +98,17 @@ def _row_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
 
 @contextmanager
 def _new_batch(exports_dir: Path, batch_id: str) -> Iterator[Path]:
-    """Make the folder of a batch, which is removed if the block fails."""
-    folder = begin_batch(exports_dir, batch_id)
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+    """Make the folder of a batch out of sight, and land it if the block succeeds; a kill leaves no half batch."""
+    landed, spare = exports_dir / batch_id, exports_dir / ".simulated"
+    with held_lock(exports_dir / ".simulated.lock", seconds=-1):
+        if landed.exists():
+            raise BatchError(f"{landed} is there already and batches are immutable; choose another batch id.")
+        shutil.rmtree(spare, ignore_errors=True)
+        try:
+            yield (folder := begin_batch(spare, batch_id))
+            replace_durably(folder, landed)
+        finally:
+            shutil.rmtree(spare, ignore_errors=True)
 
 
 def _with_progress(history: TicketingHistory, name: str) -> Iterator[tuple[str, pa.Table]]:

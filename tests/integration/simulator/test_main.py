@@ -36,6 +36,22 @@ def test_batch_is_written_to_the_landing_zone_and_named_after_its_export_time(
     assert [len(list(zone.glob(pattern))) for pattern in ("older/*.csv.gz", "plain/*.csv")] == [len(SOURCE_TABLES)] * 2
 
 
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_batch_that_is_interrupted_is_not_in_the_way_of_the_next(
+    tmp_path: Path, signal_number: signal.Signals, capfd: pytest.CaptureFixture[str]
+):
+    command = [sys.executable, "-m", "acl_assets.simulator", "write-batch", "--exports-dir", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=PROJECT_DIR)
+    wait_until(lambda: [*tmp_path.rglob("tickets.parquet")], "tickets are written")
+    process.send_signal(signal_number)
+    assert process.wait() in (130, -signal.SIGKILL)
+    assert "Traceback" not in capfd.readouterr().err
+    assert not [path for path in tmp_path.glob("*/*") if path.is_file()], "make run would not simulate again"
+    assert main([*WRITE, "--exports-dir", str(tmp_path)]) == 0
+    assert chain_at(tmp_path).newest.batch_id == "simulated-20220801T060000Z"
+    assert not [*tmp_path.glob(".simulated/*")]
+
+
 def test_a_landing_zone_on_object_storage_is_filled_too(bucket: str, capsys: pytest.CaptureFixture[str]):
     arguments = [*WRITE, "--exports-dir", f"{bucket}/exports", "--batch-id", "chosen"]
     assert main(arguments) == 0

@@ -87,7 +87,7 @@ def test_a_failed_export_leaves_nothing_and_a_batch_is_never_overwritten(history
     for write in (write_batch, write_plain_batch):
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path, "batch", InterruptedHistory(0.001))
-        assert not list(tmp_path.iterdir())
+        assert not list(tmp_path.glob("[!.]*"))
         (tmp_path / "batch").mkdir()
         with pytest.raises(BatchError, match="is there already"):
             write(tmp_path, "batch", history)
