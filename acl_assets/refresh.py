@@ -14,6 +14,7 @@ import textwrap
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from io import TextIOWrapper
 from typing import TextIO
 
 from dagster import (
@@ -222,7 +223,10 @@ def _only_terminal() -> Iterator[TextIO]:
     """Send what this process and its children print to nowhere, and yield a stream that still reaches the terminal."""
     saved = [os.dup(1), os.dup(2)]
     sys.stdout.flush()
-    with open(os.devnull, "wb") as nowhere, open(os.dup(1), "w", encoding=sys.stdout.encoding) as terminal:
+    with (
+        open(os.devnull, "wb") as nowhere,
+        open(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as terminal,
+    ):
         for number in (1, 2):
             os.dup2(nowhere.fileno(), number)
         try:
@@ -240,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="print everything that Dagster and dbt print")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Names can have characters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         settings = Settings.from_environment()
         _say(f"Refreshing from {settings.exports_dir}")

@@ -49,6 +49,9 @@ def folder_or_url(text: str | Path) -> Path | str:
             raise ValueError("it begins with ~, but that home folder is not known. Set it to a folder") from None
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise ValueError("it is a file. Set it to a folder")
+        # DuckDB and the project's text files are UTF-8; Python reads other bytes of a path as surrogates.
+        if re.search("[\ud800-\udfff]", str(folder)):
+            raise ValueError("its path is not UTF-8. Set it to a folder with another name")
         return folder
     # A colon before the folder and an @ after it are credentials, also where a slash is in the password.
     if not re.fullmatch(r"s3://(?![^/]*:.*@)[\w.:-]+(/[^?#]*)?", str(text), re.DOTALL):

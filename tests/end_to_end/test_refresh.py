@@ -171,12 +171,17 @@ def test_code_on_the_page_about_the_data_runs(published: Settings, monkeypatch: 
 def test_refresh_command_serves_readers_ignores_dbt_variables_and_prints_stages_and_answer(
     published: Settings, start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """From files without a manifest. DBT_EMPTY would publish empty tables; what is not printed is in the logs."""
+    """From files without a manifest, in a terminal that lacks the characters of a name.
+
+    DBT_EMPTY would publish empty tables; what is not printed is in the logs.
+    """
     audited = "select asset_key, check_name from publication.audit_results order by all"
     before = published_rows(published, audited)
     monkeypatch.setenv("DBT_EMPTY", "true")
     home = dagster_home(tmp_path / "home")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (Path(published.exports_dir) / "東京" / "tickets").mkdir(parents=True)
     land_plain_batch(published, "second", exported_at=LATER, seed=21)
     refreshing = start(REFRESH)
     answers = set()
@@ -191,6 +196,7 @@ def test_refresh_command_serves_readers_ignores_dbt_variables_and_prints_stages_
         )
         time.sleep(0.25)
     assert refreshing.process.returncode == 0, refreshing.log
+    assert r"\u6771\u4eac" in refreshing.log
     assert ("first", True) in answers
     assert answers <= {("first", True), ("second", True)}
     assert published_batches(published) == ["second"]

@@ -102,6 +102,7 @@ def test_representation_shows_no_secret(read: Read) -> None:
         ("ACL_DAGSTER_URL", "https://me:geheim@dagster.example.org"),
         ("ACL_EXPORTS_DIR", __file__),
         ("ACL_DATA_DIR", "~geheim/data"),
+        ("ACL_EXPORTS_DIR", "geheim/\udcff"),
         ("ACL_SPARK_PUBLISHED_ROWS", "geheim"),
         ("ACL_SETTLE_SECONDS", "-1"),
         ("ACL_EXTRACT_MB_PER_S", "inf"),
