@@ -355,7 +355,8 @@ from mixture;
 create temp table chances as
 with ranges as (
     select
-        venue_id, any_value(is_log) as is_log, max(mu) - greatest(0.6, 4 * max(d0)) as low,
+        venue_id, any_value(is_log) as is_log,
+        max(mu) - greatest(0.6, 4 * max(d0)) - max(if(is_log, -ln(0.9), 0.1 * mu)) as low,
         greatest(max(m0 + 5 * d0), max(if(w > 0.001, m1 + 5 * d1, m0))) as high
     from levels
     group by venue_id

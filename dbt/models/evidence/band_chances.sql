@@ -7,7 +7,11 @@ with
 venue_ranges as (
     select
         venue_id,
-        max(level_mean) - greatest(0.6, 4 * max(narrow_deviation)) as lowest,
+        -- Below the best, the range has the levels that count as equal to it.
+        max(level_mean)
+        - greatest(0.6, 4 * max(narrow_deviation))
+        - max(case when is_log_scale then -ln({{ equal_share }}) else level_mean * {{ var('equal_within') }} end)
+            as lowest,
         greatest(
             max(narrow_mean + 5 * narrow_deviation),
             max(case when wide_weight > 0.001 then wide_mean + 5 * wide_deviation else narrow_mean end)

@@ -85,9 +85,18 @@ def shows_of(*bands: Sequence[int], venue: int = 1, capacity: int = 1_000) -> li
     ]
 
 
-def test_evenly_spread_ratios_are_judged_as_they_are() -> None:
-    """A second small festival, on the scale of ratios; the expected values are those of the reference."""
-    shows = shows_of([500, 480, 520], [300, 340], [450, 400, 420], [100], [610, 590], [240, 260])
+@pytest.mark.parametrize(
+    "shows",
+    [
+        shows_of([500, 480, 520], [300, 340], [450, 400, 420], [100], [610, 590], [240, 260]),
+        # At the second venue two bands sell nine times what is usual.
+        shows_of(*([990 - number**2 // 10, 1_000 - number**2 // 10] for number in range(70)))
+        + shows_of([1_500, 1_520], [1_380, 1_360], *([sold] for sold in range(60, 140)), venue=2),
+    ],
+    ids=["small festival", "far above the usual"],
+)
+def test_evenly_spread_ratios_are_judged_as_they_are(shows: list[Show]) -> None:
+    """These are on the scale of ratios; the expected values are those of the reference."""
     found, expected = evidence_of(shows), evidence(shows)
     assert {row["is_log_scale"] for row in found.values()} == {False}
     for key, row in found.items():
