@@ -3,6 +3,7 @@
 The workers end with the block of `ChildProcesses`, and with this process however that ends.
 """
 
+import copy
 import importlib
 import multiprocessing
 import os
@@ -72,8 +73,9 @@ class ChildProcesses:
     def submit(self, function: str, *arguments: Any, **keywords: Any) -> Future[Any]:
         """Call `module:function` in a worker process.
 
-        Arguments, result and exceptions must be picklable. If `log` is among the keywords, the function gets a `log` of
-        its own, whose lines are passed to this one by a thread of this process.
+        Arguments and result must be picklable; an exception that is not becomes a RuntimeError with its text. If `log`
+        is among the keywords, the function gets a `log` of its own, whose lines are passed to this one by a thread of
+        this process.
         """
         if log := keywords.pop("log", None):
             keywords["log"] = partial(_send_line, len(self._logs))
@@ -120,7 +122,15 @@ def _end_with(lifeline: Connection) -> None:
 
 def _call(function: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     module, name = function.split(":")
-    return getattr(importlib.import_module(module), name)(*arguments, **keywords)
+    try:
+        return getattr(importlib.import_module(module), name)(*arguments, **keywords)
+    except Exception as error:
+        try:
+            copy.deepcopy(error)  # by the same methods as pickle
+        except Exception:
+            # Those of some libraries break the pool when they arrive.
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def _send_line(log: int, line: str) -> None:

@@ -29,6 +29,13 @@ def halves(numbers, log):
         log(f"halving {number}")
     return [number / 2 for number in numbers]
 
+class UnpicklableError(Exception):
+    def __init__(self, *, number):
+        super().__init__(f"error {number}")
+
+def fail():
+    raise UnpicklableError(number=7)
+
 def die():
     os._exit(7)
 
@@ -87,6 +94,14 @@ def test_run_that_fails_in_a_worker_has_the_error_as_its_cause() -> None:
     result = GraphDefinition("failing", node_defs=[fail]).execute_in_process(raise_on_error=False)
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert root_cause(event) == ("TypeError", "TypeError: unsupported operand type(s) for /: 'str' and 'int'\n")
+
+
+def test_error_that_cannot_be_sent_is_still_told() -> None:
+    """As those of Spark's client: sent as they are, they would end the pool like the death of a worker."""
+    with ChildProcesses() as processes:
+        with pytest.raises(RuntimeError, match="UnpicklableError: error 7"):
+            processes.call("functions:fail")
+        assert processes.call("functions:halves", [1], log=print) == [0.5]
 
 
 def test_death_of_a_worker_is_a_clear_error() -> None:
