@@ -232,11 +232,11 @@ with recursive fit as (
         from shows
         inner join fit using (festival_year)
     )
-    where fit_round < 4
+    where fit_round < 16
     group by festival_year
 ),
 newest_first as (
-    select festival_year, level, row_number() over (order by festival_year desc) as place from fit where round = 4
+    select festival_year, level, row_number() over (order by festival_year desc) as place from fit where round = 16
 )
 select festival_year, level / (avg(level) filter (place <= 3) over ()) as g from newest_first;
 
@@ -260,7 +260,7 @@ deciles as (
 scale as (
     select
         (q[3] + q[1] - 2 * q[2]) / greatest(q[3] - q[1], 1e-9)
-        > -(ln(q[3]) + ln(q[1]) - 2 * ln(q[2])) / greatest(ln(q[3]) - ln(q[1]), 1e-9) as is_log
+        > 1e-6 - (ln(q[3]) + ln(q[1]) - 2 * ln(q[2])) / greatest(ln(q[3]) - ln(q[1]), 1e-9) as is_log
     from deciles
 )
 select *, if(is_log, ln(greatest(r, 0.05)), r) as z from compared cross join scale;

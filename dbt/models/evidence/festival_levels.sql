@@ -1,4 +1,4 @@
-{%- set rounds = 4 -%}
+{%- set rounds = 16 -%}
 
 with
 

@@ -1,5 +1,6 @@
 """The evidence behind verdicts equals an independent computation, and has the properties that its formulas promise."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,18 @@ def test_evenly_spread_ratios_are_judged_as_they_are(shows: list[Show]) -> None:
     for key, row in found.items():
         for column in CHANCES:
             assert row[column] == pytest.approx(getattr(expected[key], column), abs=1e-4), (key, column)
+
+
+def test_bands_that_sell_what_is_usual_are_equal_while_venues_are_replaced_and_sales_grow() -> None:
+    hosted = {1: range(2002, 2022), 2: range(2002, 2013), 3: range(2002, 2013), 4: range(2012, 2022)}
+    shows = [
+        Show(venue, year, year, round(10_000 * venue * 1.08 ** (year - 2002)), 10**6)
+        for venue, years in hosted.items()
+        for year in years
+    ]
+    found = evidence_of(shows).values()
+    ratios = [math.exp(row["mean_ratio"]) if row["is_log_scale"] else row["mean_ratio"] for row in found]
+    assert ratios == pytest.approx([1] * len(shows), abs=0.01)
 
 
 def test_a_band_alone_stands_out_and_equal_bands_have_equal_chances() -> None:

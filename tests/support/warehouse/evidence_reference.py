@@ -88,7 +88,7 @@ def levels(shows: Sequence[Show]) -> tuple[dict[int, float], dict[int, float]]:
             there = [show for show in shows if show.venue == key]
             venue[key] = max(sum(show.sold for show in there) / sum(festival[show.year] for show in there), 1e-9)
 
-    for _ in range(4):
+    for _ in range(16):
         fit_venues()
         for year in festival:
             then = [show for show in shows if show.year == year]
