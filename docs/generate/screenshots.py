@@ -69,7 +69,7 @@ def take_pictures(scratch: Path, images_dir: Path, scale: float) -> None:
     with chromium() as browser:
         with _page(browser, width=1200, height=1000) as page:
             photograph_report(page, settings.report_file, images_dir)
-        with _webserver(environment) as address, _page(browser, width=1500, height=1300) as page:
+        with _webserver(environment) as address, _page(browser, width=1500, height=1400) as page:
             photograph_asset_graph(page, address, images_dir / "asset_graph.png")
             page.set_viewport_size({"width": 1500, "height": 710})
             photograph_checks(page, address, images_dir / "asset_checks.png")
