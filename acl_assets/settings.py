@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import load_dotenv
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -178,9 +179,16 @@ class Settings(BaseSettings):
     def from_environment(cls) -> Self:
         """Read the settings from the variables `ACL_*`; an empty variable means its default.
 
+        Variables that the environment lacks are first added to it from a file `.env` in the working folder, which
+        Dagster's commands read too.
+
         Raises:
             SettingsError: variables are unknown, or their text cannot be read as what they stand for.
         """
+        try:
+            load_dotenv(".env")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{Path('.env').absolute()} cannot be read: {error}. Correct or remove it.") from None
         problems = _unknown_variables()
         try:
             settings = cls()
@@ -208,7 +216,7 @@ class Settings(BaseSettings):
                 values |= {"data_url": data, "data_dir": _DATA_DIR}
                 values["data_dir"] = _local_folder(values.get("work_dir", _DATA_DIR))
         except ValueError:
-            pass
+            load_dotenv(".env")
         return values
 
     @field_validator("spark_remote")

@@ -71,6 +71,7 @@ def _own_environment() -> None:
     for name in list(os.environ):
         if name.startswith(("ACL_", "SUPERSET")) or name == "DAGSTER_HOME":
             del os.environ[name]
+    os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ import hmac
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -141,6 +142,8 @@ def _set_up(home: Path, environment: Mapping[str, str], settings: Settings) -> N
 @contextmanager
 def _changed_copy(metadata: Path) -> Iterator[Path]:
     """Yield a copy of a SQLite file, which replaces the file unless the block fails."""
+    for left in metadata.parent.glob("set_up_*"):
+        shutil.rmtree(left)
     with TemporaryDirectory(dir=metadata.parent, prefix="set_up_") as folder:
         changed = Path(folder) / metadata.name
         if metadata.exists():

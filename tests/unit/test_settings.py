@@ -1,8 +1,10 @@
 """Settings come from `ACL_*` variables and have defaults; errors name the variables that cannot be used."""
 
+import os
 import traceback
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import patch
 
 import duckdb
 import pytest
@@ -172,6 +174,18 @@ def test_paths_are_absolute(read: Read, monkeypatch: pytest.MonkeyPatch, tmp_pat
     settings = read(ACL_DATA_DIR="here", ACL_EXPORTS_DIR="~/landing", HOME="/home/somebody")
     assert settings.data_dir == tmp_path / "here"
     assert settings.exports_dir == Path("/home/somebody/landing")
+
+
+def test_a_file_in_the_working_folder_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / ".env"
+    file.write_text("export ACL_SETTLE_SECONDS=5\nACL_TICKETING_SCHEMA='box office'  # quoted\n")
+    with patch.dict(os.environ, {"ACL_SETTLE_SECONDS": "7", "PYTHON_DOTENV_DISABLED": ""}):
+        settings = Settings.from_environment()
+        assert (settings.settle_seconds, settings.ticketing_schema) == (7, "box office")
+        file.write_bytes(b"ACL_TICKETING_SCHEMA=caf\xe9")
+        with pytest.raises(SettingsError, match=r"\.env cannot be read"):
+            Settings.from_environment()
 
 
 def test_changed_settings_are_validated_and_do_not_read_the_environment(read: Read, tmp_path: Path) -> None:

@@ -171,14 +171,16 @@ def test_secrets_are_the_owners_alone_and_in_no_log(superset: SupersetUnderTest)
 
 
 def test_a_failed_set_up_says_why_and_changes_nothing(superset_settings: Settings) -> None:
-    """SQLite cannot take back half a migration."""
+    """SQLite cannot take back half a migration. The copy that a killed set-up left is removed."""
     home = superset_home(superset_settings)
+    (home / "set_up_killed").mkdir()
     (home / "set_up.digest").unlink()
     (home / "metadata.db").write_bytes(b"not a database at all" * 100)
     before = (home / "metadata.db").read_bytes()
     with pytest.raises(SupersetError, match="file is not a database"), running_superset(superset_settings):
         pass
     assert (home / "metadata.db").read_bytes() == before
+    assert not list(home.glob("set_up_*"))
 
 
 def test_a_port_of_the_given_host_is_taken_before_the_server_is_set_up(settings: Settings) -> None:
