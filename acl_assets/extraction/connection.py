@@ -134,8 +134,8 @@ class SourceConnection:
 
 def _server_message(error: Exception) -> str:
     """Return the server's message in an error of the driver, without its details and the query."""
-    # Before the message libpq writes the severity, in the server's language, and two spaces.
-    return re.split(r"\w+:  ", str(error), maxsplit=1)[-1].partition("\n")[0].rstrip(". ")
+    # Before the message the driver writes the query, and the server its severity, in its language, and two spaces.
+    return re.split(r"': (?:\w+:  )?|\w+:  ", str(error), maxsplit=1)[-1].partition("\n")[0].rstrip(". ")
 
 
 def read_dsn(dsn: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ class SourceSnapshot:
 
     `timeline` counts failovers and recoveries; `wal_position` is in bytes; transaction ids have 64 bits, so that a
     wrap-around shows. Every transaction before `xid_horizon` had ended; `next_xid` had not begun. `columns` tells
-    tables and columns from others of the same name, because renaming writes no rows.
+    tables, their partitions and columns from others of the same name, because renaming and attaching write no rows.
     """
 
     system_identifier: str
@@ -70,6 +70,10 @@ class SourceSnapshot:
 
 
 _SNAPSHOT_QUERY = """
+    with recursive parts as (
+        select unnest(array[{tables}]::regclass[])::oid as part
+        union select inhrelid from pg_inherits join parts on inhparent = part
+    )
     select
         (select system_identifier::text from pg_control_system()) as system_identifier,
         case
@@ -85,7 +89,7 @@ _SNAPSHOT_QUERY = """
         (
             select md5(string_agg(concat_ws('.', attrelid, attnum, attname), ' ' order by attrelid, attnum))
             from pg_attribute
-            where attrelid = any(array[{tables}]::regclass[]) and attname = any(array[{columns}])
+            where attrelid in (select part from parts) and attname = any(array[{columns}])
         ) as columns,
         pg_is_in_recovery() as in_recovery,
         pg_wal_lsn_diff(

@@ -31,14 +31,14 @@ _LONGEST_PAUSE_SECONDS = 600.0
 
 _log = logging.getLogger(__name__)
 
-# Everybody may see locks.
+# For the reader's session; everybody may see locks.
 _SIGNALS = """
     with waiting as (
         select distinct pid from pg_locks where not granted
     )
     select
         (select count(*) from waiting) as lock_waits,
-        (select count(*) from waiting where {reader} = any(pg_blocking_pids(pid))) as blocked_by_reader,
+        (select count(*) from waiting where pg_backend_pid() = any(pg_blocking_pids(pid))) as blocked_by_reader,
         case
             when pg_is_in_recovery() and pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
                 then extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float
@@ -50,8 +50,8 @@ _SIGNALS = """
 class Throttle:
     """Keep the reader of a server to a pace, and pause it while the server is under stress.
 
-    It looks at the server through a second session, also during its pauses. While that session cannot be opened,
-    reading is slow.
+    It looks at the server also during its pauses, and measures look-ups in a second session, because the reader's
+    snapshot would slow them. While that session cannot be opened, reading is slow.
     """
 
     def __init__(self, reader: SourceConnection, dsn: str, schema: str, mb_per_s: float) -> None:
@@ -106,34 +106,31 @@ class Throttle:
         """Return why the reader has to pause, or None; look again only after `_SECONDS_BETWEEN_LOOKS`."""
         if time.monotonic() - self._looked_at < _SECONDS_BETWEEN_LOOKS:
             return None
-        # The server ends a session that is silent for a minute.
-        reader = self._reader.rows("select pg_backend_pid() as pid", "ask for the process")[0]["pid"]
+        # Also a sign of life: the server ends a session that is silent for a minute.
+        (signals,) = self._reader.rows(_SIGNALS, "measure the load")
+        if signals["blocked_by_reader"]:
+            raise ExtractionError(
+                f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
+                "table's structure and everybody behind it. It gave way; extract again after the change."
+            )
         try:
-            session = self._open()
-            (signals,) = session.rows(_SIGNALS.format(reader=reader), "measure the load")
-            probe_ms = self._probe(session)
+            probe_ms = self._probe(self._open())
+            self._is_blind = False
         except ExtractionError as error:
             self.close()
             if not self._is_blind:
                 # Without the advice for an extract that ended.
                 reason = str(error).partition(". ")[0]
                 _log.warning(f"The server's load cannot be measured, so reading is slow: {reason}.")
-            self._is_blind = True
-            return None
+            self._is_blind, probe_ms = True, 0.0
         finally:
             self._looked_at = time.monotonic()
-        self._is_blind = False
-        if self._slow_probe_ms is None:
+        if self._slow_probe_ms is None and not self._is_blind:
             lowest, highest = _SLOW_PROBE_MS
             self._slow_probe_ms = min(max(_SLOW_PROBE_FACTOR * probe_ms, lowest), highest)
-        if signals["blocked_by_reader"]:
-            raise ExtractionError(
-                f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
-                "table's structure and everybody behind it. It gave way; extract again after the change."
-            )
         if signals["lock_waits"] > _MOST_LOCK_WAITS:
             return f"{signals['lock_waits']} sessions wait for locks"
-        if probe_ms > self._slow_probe_ms:
+        if probe_ms > (self._slow_probe_ms or 0.0):
             return f"a look-up takes {probe_ms:,.1f} ms"
         if (signals["replay_lag"] or 0.0) > _MOST_REPLAY_LAG_SECONDS:
             return f"the standby is {signals['replay_lag']:,.0f} s behind"

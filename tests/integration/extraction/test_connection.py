@@ -125,6 +125,16 @@ def test_transaction_that_lost_its_guard_rails_is_refused(ticketing_dsn: str, ex
     assert not [name for name in GUARD_RAILS if f"{name} is" in str(raised.value)]
 
 
+def test_error_of_a_lost_connection_has_its_reason(ticketing_dsn: str, export_dsn: str) -> None:
+    """The driver puts the query before the reason, and only the server's own messages have a severity."""
+    with closing(SourceConnection(export_dsn)) as source:
+        (session,) = source.rows("select pg_backend_pid() as pid", "ask")
+        execute(ticketing_dsn, f"select pg_terminate_backend({session['pid']}, 5000)")
+        for reason in ("terminating connection", "no connection"):
+            with pytest.raises(ExtractionError, match=rf"Failed to ask at [^ ]+ \(user acl_export\): {reason}"):
+                source.rows("select\n 1 as one", "ask")
+
+
 def test_slices_of_a_relation_hold_each_row_once_and_all_its_bytes(ticketing_dsn: str, export_dsn: str) -> None:
     for statement in (
         "create table halves (id int, name text) partition by range (id)",

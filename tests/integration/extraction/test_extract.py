@@ -150,10 +150,16 @@ def test_deleted_rows_make_the_next_batch_a_full_one(extractable: Settings, tick
             "alter table bands rename to former_bands; alter table acts rename to bands",
         ),
         ("select 1", "alter table bands drop column fee; alter table bands add column fee int default 77"),
+        (
+            "create table part (like bands including all); insert into part values (1000, 'x', 1); "
+            "create table part_2 (like bands including all); insert into part_2 values (1000, 'x', 2); "
+            "alter table part inherit bands",
+            "alter table part no inherit bands; alter table part_2 inherit bands",
+        ),
     ],
-    ids=["renamed column", "renamed table", "column with a default"],
+    ids=["renamed column", "renamed table", "column with a default", "partition"],
 )
-def test_replaced_columns_make_the_next_batch_a_full_one(
+def test_replaced_tables_and_columns_make_the_next_batch_a_full_one(
     extractable: Settings, ticketing_dsn: str, prepare: str, change: str
 ) -> None:
     """The values of rows change, but no row is written after the batch before."""
@@ -283,11 +289,13 @@ def test_there_is_one_extract_at_a_time(extractable: Settings) -> None:
 # Gentle to the server -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sessions", [20, 1])
 def test_a_change_of_structure_does_not_wait_for_the_extract(
-    extractable: Settings, ticketing_dsn: str, monkeypatch: pytest.MonkeyPatch
+    extractable: Settings, ticketing_dsn: str, monkeypatch: pytest.MonkeyPatch, sessions: int
 ) -> None:
     """A session that alters a table waits for its readers, and buyers for that session: the extract ends its pause."""
     set_limits(monkeypatch)
+    execute(ticketing_dsn, f"alter role acl_export connection limit {sessions}")
     altering = threading.Thread(target=execute, args=(ticketing_dsn, "alter table bands add column genre text"))
 
     def alter() -> None:
@@ -299,6 +307,7 @@ def test_a_change_of_structure_does_not_wait_for_the_extract(
         extract(extractable.with_changes(extract_mb_per_s=0.02))
     altering.join(60)
     assert not altering.is_alive()
+    execute(ticketing_dsn, "alter role acl_export connection limit 20")
     assert_failed_cleanly_and_succeeds_again(extractable, ticketing_dsn)
 
 
