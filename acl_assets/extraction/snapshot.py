@@ -99,7 +99,10 @@ _SNAPSHOT_QUERY = """
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xid_horizon,
         pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_xid,
         case
-            when pg_is_in_recovery() and pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
+            when pg_is_in_recovery() and (
+                pg_last_wal_receive_lsn() is distinct from pg_last_wal_replay_lsn()
+                or not exists (select from pg_stat_wal_receiver)
+            )
                 then coalesce(pg_last_xact_replay_timestamp(), statement_timestamp())
             else statement_timestamp()
         end as taken_at
@@ -109,7 +112,7 @@ _SNAPSHOT_QUERY = """
 def read_snapshot(source: SourceConnection, schema: str) -> tuple[SourceSnapshot, datetime]:
     """Take the snapshot of the transaction that was just begun, and return it with its instant.
 
-    On a standby that has not replayed all it received, the instant is that of the last replayed commit.
+    On a standby that receives nothing or has not replayed all, the instant is that of the last replayed commit.
     """
     columns = {column for table in SOURCE_TABLES.values() for column in table.column_names}
     query = _SNAPSHOT_QUERY.format(
@@ -177,7 +180,7 @@ def full_because_of_counts(chain: BatchChain, tables: Mapping[str, ManifestTable
         landed = [f"{batch.folder}/{file.path}" for batch in chain.batches for file in batch.tables[name].files]
         try:
             expected = (newest.tables[name].rows_at_source or 0) + count_new_ids(exported, landed)
-        except (OSError, ObjectStorageError, pa.ArrowException) as error:
+        except (OSError, ObjectStorageError, pa.ArrowException, KeyError) as error:
             return f"landed files of {name} cannot be read ({error})"
         found = tables[name].rows_at_source or 0
         if found < expected:

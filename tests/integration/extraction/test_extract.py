@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psycopg2
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from extracts import (
@@ -183,7 +184,11 @@ def test_full_batch_is_taken_when_asked_for_or_when_the_chain_cannot_be_continue
     (Path(newest.folder) / "manifest.json").write_text("{")
     newest = extract(extractable)
     assert "the landing zone's state cannot be continued" in str(newest.full_because)
-    for damage in (lambda file: os.truncate(file, 1_000), Path.unlink):
+
+    def replace(file: Path) -> None:
+        pq.write_table(pa.table({"number": [1]}), file)
+
+    for damage in (lambda file: os.truncate(file, 1_000), replace, Path.unlink):
         damage(Path(newest.folder) / "tickets.parquet")
         execute(ticketing_dsn, purchase())
         newest = extract(extractable)

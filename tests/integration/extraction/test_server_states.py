@@ -68,7 +68,15 @@ def test_a_standby_is_preferred_and_followed_through_a_failover(settings: Settin
             execute(replica, "select pg_wal_replay_resume()")
             sell_and_follow()
 
+            # Without its primary a standby cannot tell whether rows are missing.
             primary.stop()
+            query = "select 1 from pg_stat_wal_receiver"
+            wait_until(lambda: not execute(replica, query), "the standby receives nothing")
+            ((last_commit,),) = execute(replica, "select pg_last_xact_replay_timestamp()")
+            assert extract(both).exported_at == last_commit
+            with pytest.raises(ExtractionError, match="No connection to"):
+                extract(both)
+
             execute(replica, "select pg_promote()")
             execute(replica, purchase())
             after_failover = extract(both)
