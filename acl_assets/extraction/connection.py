@@ -1,6 +1,9 @@
 """Connect to the ticketing database and read from it in a guarded, read-only transaction."""
 
+import logging
+import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
@@ -36,6 +39,8 @@ _CONNECTION_DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
+# The server ends a statement before, unless it or something on the way to it hangs.
+_LONGEST_ANSWER_SECONDS = 660.0
 # The throttle pauses after every slice. Small ones keep the server from working for the extract in bursts.
 _PAGES_PER_SLICE = 64
 
@@ -51,6 +56,8 @@ _GENERAL_ADVICE = (
     "its limit; if it is a standby, set hot_standby_feedback = on there, or extract from the primary."
 )
 
+_log = logging.getLogger(__name__)
+
 
 class SourceConnection:
     """A connection to the ticketing database; `name` has its server, database and user, and no secret."""
@@ -58,8 +65,9 @@ class SourceConnection:
     def __init__(self, dsn: str) -> None:
         address, self.name = read_dsn(dsn)
         try:
-            self._database = adbc_driver_postgresql.connect(address)
-            self._connection = adbc_driver_manager.AdbcConnection(self._database)
+            with _bounded_wait(self.name):
+                self._database = adbc_driver_postgresql.connect(address)
+                self._connection = adbc_driver_manager.AdbcConnection(self._database)
         except adbc_driver_manager.Error as error:
             raise SourceUnusableError(
                 f"No connection to {self.name}: {_server_message(error)}. Check ACL_TICKETING_DSN and that the server "
@@ -120,7 +128,7 @@ class SourceConnection:
         """Run a query, and turn errors of the driver into an `ExtractionError` with advice."""
         options = {adbc_driver_postgresql.StatementOptions.USE_COPY.value: str(use_copy).lower()}
         try:
-            with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
+            with _bounded_wait(self.name), closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
                 statement.set_options(**options)
                 statement.set_sql_query(query)
                 with pa.RecordBatchReader.from_stream(statement.execute_query()[0]) as reader:
@@ -130,6 +138,26 @@ class SourceConnection:
             advice = _ADVICE.get(state or "") or _ADVICE.get((state or "")[:2], _GENERAL_ADVICE)
             message = f"Failed to {what} at {self.name}: {_server_message(error)}. {advice}"
             raise ExtractionError(message, sqlstate=state) from None
+
+
+@contextmanager
+def _bounded_wait(name: str) -> Iterator[None]:
+    """End the process if the block takes too long: the driver waits without limit, and signals do not interrupt it."""
+
+    def give_up() -> None:
+        _log.error(
+            f"{name} has not answered for {_LONGEST_ANSWER_SECONDS:.0f} s, so the extract ends. Nothing was landed; "
+            "look for what hangs there or on the way, such as a tunnel or proxy, and extract again."
+        )
+        os._exit(1)
+
+    watchdog = threading.Timer(_LONGEST_ANSWER_SECONDS, give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def _server_message(error: Exception) -> str:

@@ -1,5 +1,9 @@
 """The connection of an extract: guarded by what was set, and by a role that is refused when it could write."""
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -11,7 +15,7 @@ from acl_assets.extraction.connection import GUARD_RAILS, SourceConnection, begi
 from acl_assets.extraction.export_role import require_export_role
 from acl_assets.extraction.extract import extract
 from acl_assets.extraction.extracted_batch import ExtractionError
-from acl_assets.settings import Settings
+from acl_assets.settings import PROJECT_DIR, Settings
 from acl_assets.source_schema import SOURCE_TABLES
 
 pytestmark = pytest.mark.server
@@ -133,6 +137,30 @@ def test_error_of_a_lost_connection_has_its_reason(ticketing_dsn: str, export_ds
         for reason in ("terminating connection", "no connection"):
             with pytest.raises(ExtractionError, match=rf"Failed to ask at [^ ]+ \(user acl_export\): {reason}"):
                 source.rows("select\n 1 as one", "ask")
+
+
+def test_server_that_hangs_is_not_waited_for_without_end(export_dsn: str) -> None:
+    """The machine still answers for the stopped process, as a proxy does that no longer forwards."""
+    script = (
+        "import os, signal, sys\n"
+        "from acl_assets.extraction import connection\n"
+        "connection._LONGEST_ANSWER_SECONDS = 2.0\n"
+        "source = connection.SourceConnection(sys.argv[1])\n"
+        "session = source.rows('select pg_backend_pid() as pid', 'ask')[0]['pid']\n"
+        "print(session, flush=True)\n"
+        "os.kill(session, signal.SIGSTOP)\n"
+        "source.rows('select 1', 'ask')\n"
+    )
+    command = [sys.executable, "-c", script, export_dsn]
+    process = subprocess.Popen(command, cwd=PROJECT_DIR, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    session = int(process.stdout.readline())
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.kill(session, signal.SIGCONT)
+    assert (process.returncode, "has not answered for 2 s" in errors) == (1, True)
 
 
 def test_slices_of_a_relation_hold_each_row_once_and_all_its_bytes(ticketing_dsn: str, export_dsn: str) -> None:
