@@ -73,7 +73,7 @@ def _powers_query(schema: str, version: int) -> str:
     tables = ", ".join(f"({quoted_text(qualified_name(schema, table))}::regclass)" for table in SOURCE_TABLES)
     return f"""
         with reachable as (
-            select oid, rolname::text as role_name, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
+            select oid, rolname::text as role_name, rolsuper, rolcreatedb, rolcreaterole, rolreplication
             from pg_catalog.pg_roles
             where pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
         )
@@ -84,8 +84,7 @@ def _powers_query(schema: str, version: int) -> str:
             (rolsuper, 'is a superuser'),
             (rolcreatedb, 'may create databases'),
             (rolcreaterole, 'may create roles'),
-            (rolreplication, 'may replicate'),
-            (rolbypassrls, 'goes around row security')
+            (rolreplication, 'may replicate')
         ) as attributes (is_given, power)
         where is_given
         union all

@@ -14,7 +14,7 @@ begin
 end
 $$;
 
--- No privilege to change data or to bypass its rules. Two connections: one reads, one watches the load of the server.
+-- No privilege to change data. Two connections: one reads, one watches the load of the server.
 alter role acl_export with
     login nosuperuser nocreatedb nocreaterole noreplication inherit connection limit 2;
 
@@ -38,6 +38,7 @@ alter role acl_export set jit = off;
 alter role acl_export set enable_tidscan = on;
 
 -- Fail if a row-level security policy hides rows. Otherwise every figure would silently lack them.
+-- If a table has such policies, let the role read all its rows:  alter role acl_export bypassrls;
 alter role acl_export set row_security = off;
 
 do $$
