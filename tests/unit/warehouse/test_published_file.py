@@ -32,3 +32,20 @@ def test_damaged_or_missing_file_is_named(settings: Settings, damage: Callable[[
     damage(file)
     with pytest.raises(PublishedFileError, match=f"^The published file {file} cannot be read: .*Run the job refresh,"):
         read_published_digest(settings)
+
+
+def test_file_without_its_free_blocks_is_whole(settings: Settings) -> None:
+    """Selections that are published one after another rewrite tables of the file."""
+    file = settings.published_file
+    file.parent.mkdir(parents=True)
+    missing = []
+    for _ in range(4):
+        with duckdb.connect(str(file)) as connection:
+            connection.execute("create or replace table sales as select random() as price from range(300_000)")
+            connection.execute("create schema if not exists publication")
+            connection.execute("create or replace table publication.publications as select 'digest' as state_digest")
+        assert read_published_digest(settings) == "digest"
+        with duckdb.connect(str(file), read_only=True) as connection:
+            size = "select total_blocks * block_size from pragma_database_size()"
+            missing.append(connection.execute(size).fetchall()[0][0] > file.stat().st_size)
+    assert any(missing)
