@@ -14,8 +14,8 @@ from acl_assets.settings import Settings
 from acl_assets.util.atomic_write import write_atomically
 
 MIXED_STATES = (
-    "Only some models are selected, and the source tables have moved on since the published ones were: together they "
-    "would be a mixture of two states. Materialize everything (job refresh, or --select '*')."
+    "Only some models are selected, and no published file has the others built from the current source tables: the "
+    "result would be a mixture of two states or incomplete. Materialize everything (job refresh, or --select '*')."
 )
 
 
@@ -54,8 +54,8 @@ def begin_build(settings: Settings, record: BuildRecord, *, self_sufficient: boo
     settings.build_dir.mkdir(parents=True, exist_ok=True)
     if record.is_fragment and not self_sufficient:
         raise BuildError(
-            f"Only some models are selected, and there is no {settings.published_file} that has those they are built "
-            "from. Materialize everything once (job refresh, or --select '*'), or select what is upstream as well."
+            f"Models are needed that are not selected, and there is no {settings.published_file} that has them. "
+            "Materialize everything once (job refresh, or --select '*'), or select these models as well."
         )
     if not record.complete and record.published_state:
         shutil.copyfile(settings.published_file, settings.build_file)

@@ -88,7 +88,8 @@ def _begin_build(
 ) -> BuildRecord:
     """Prepare engine and build file for the models selected in this run; fail the run where that is impossible."""
     selected = context.selected_asset_keys
-    upstream = {key for model in selected for key in models.asset_deps[model] if key in models.keys} - selected
+    checked = {check.asset_key for check in context.selected_asset_check_keys}
+    needed = checked.union(*(models.asset_deps[model] for model in selected)) & models.keys
     complete = selected == models.keys
     published_state = None
     try:
@@ -101,7 +102,6 @@ def _begin_build(
     try:
         state = read_current(settings.source_tables_dir).digest
         is_mixed = not complete and published_state not in (None, state)
-        checked = {check.asset_key for check in context.selected_asset_check_keys}
         if is_mixed and any(models.asset_deps[model] - models.keys for model in (selected | checked) & models.keys):
             # Checks would compare models of one state with models or source tables of another.
             raise BuildError(MIXED_STATES)
@@ -113,7 +113,7 @@ def _begin_build(
             state=state,
             assets=selected_assets(context),
         )
-        begin_build(settings, record, self_sufficient=not upstream)
+        begin_build(settings, record, self_sufficient=needed <= selected)
     except DamagedStateError as error:
         raise Failure(
             f"{error}, so there is nothing to build models from. Materialize everything once (job refresh, or "

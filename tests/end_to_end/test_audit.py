@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from dagster import (
+    AssetCheckKey,
+    AssetKey,
     AssetSelection,
     DagsterInstance,
     Definitions,
@@ -72,6 +74,17 @@ def test_models_of_source_tables_that_failed_a_check_are_not_published(published
     assert refreshed.failed_steps == {"published_warehouse"}
     assert "festival/bands: volume_against_published" in refreshed.errors
     assert sha256(published.published_file) == before
+
+
+def test_check_of_a_model_that_is_neither_built_nor_published_says_so(published: Settings) -> None:
+    """dbt's error would make it a failed check, of a severity that it does not have."""
+    published.published_file.unlink()
+    check = AssetCheckKey(AssetKey(["star_schema", "fct_performances"]), "performances_have_tickets")
+    job = define_asset_job("selected", AssetSelection.checks(check))
+    definitions = Definitions.merge(build_definitions(published), Definitions(jobs=[job]))
+    result = definitions.resolve_job_def("selected").execute_in_process(raise_on_error=False)
+    assert f"there is no {published.published_file} that has them" in failures_of(result)
+    assert not result.get_asset_check_evaluations()
 
 
 # Re-executed runs ---------------------------------------------------------------------------------------------
