@@ -249,6 +249,11 @@ def require_batch_id(batch_id: str, where: str) -> None:
 # Writing --------------------------------------------------------------------------------------------------------
 
 
+def already_there(place: Path | str) -> BatchError:
+    """Return the error for a new batch where a folder or URL of its name is taken."""
+    return BatchError(f"{place} is there already and batches are immutable; choose another batch id or remove it.")
+
+
 def begin_batch(exports_dir: Path, batch_id: str) -> Path:
     """Create the folder of a new batch and return it, or raise BatchError when it exists or cannot be named so.
 
@@ -259,9 +264,7 @@ def begin_batch(exports_dir: Path, batch_id: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise BatchError(
-            f"{folder} is there already and batches are immutable; choose another batch id or remove the folder."
-        ) from None
+        raise already_there(folder) from None
     (folder / UNFINISHED_MANIFEST_NAME).touch()
     return folder
 

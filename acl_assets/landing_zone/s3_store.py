@@ -14,9 +14,9 @@ from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     MOST_MANIFEST_BYTES,
     UNFINISHED_MANIFEST_NAME,
-    BatchError,
     ExportBatch,
     FileUnreadableError,
+    already_there,
     contract_breach,
 )
 from acl_assets.landing_zone.store import LandedEntry
@@ -90,7 +90,7 @@ def land_remotely(folder: Path, exports_url: str) -> str:
     """
     url = f"{exports_url}/{folder.name}"
     if object_storage.list_files(url):
-        raise BatchError(f"{url} is there already and batches are immutable; choose another batch id or remove it.")
+        raise already_there(url)
     mark = f"{url}/{UNFINISHED_MANIFEST_NAME}"
     try:
         object_storage.write_file(mark, b"")

@@ -23,10 +23,10 @@ from tqdm import tqdm
 from acl_assets.landing_zone.manifest import (
     MANIFEST_NAME,
     UNFINISHED_MANIFEST_NAME,
-    BatchError,
     Manifest,
     ManifestTable,
     Predecessor,
+    already_there,
     begin_batch,
     describe_file,
     write_manifest,
@@ -102,7 +102,7 @@ def _new_batch(exports_dir: Path, batch_id: str) -> Iterator[Path]:
     landed, spare = exports_dir / batch_id, exports_dir / ".simulated"
     with held_lock(exports_dir / ".simulated.lock", seconds=-1):
         if landed.exists():
-            raise BatchError(f"{landed} is there already and batches are immutable; choose another batch id.")
+            raise already_there(landed)
         shutil.rmtree(spare, ignore_errors=True)
         try:
             yield (folder := begin_batch(spare, batch_id))
