@@ -113,28 +113,34 @@ class Throttle:
                 f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
                 "table's structure and everybody behind it. It gave way; extract again after the change."
             )
+        slow_probe_ms = self._slow_probe()
+        if signals["lock_waits"] > _MOST_LOCK_WAITS:
+            return f"{signals['lock_waits']} sessions wait for locks"
+        if slow_probe_ms is not None:
+            return f"a look-up takes {slow_probe_ms:,.1f} ms"
+        if (signals["replay_lag"] or 0.0) > _MOST_REPLAY_LAG_SECONDS:
+            return f"the standby is {signals['replay_lag']:,.0f} s behind"
+        return None
+
+    def _slow_probe(self) -> float | None:
+        """Return the latency of look-ups if it is slow, in milliseconds; None if not, or if it cannot be measured."""
         try:
             probe_ms = self._probe(self._open())
-            self._is_blind = False
         except ExtractionError as error:
             self.close()
             if not self._is_blind:
                 # Without the advice for an extract that ended.
                 reason = str(error).partition(". ")[0]
                 _log.warning(f"The server's load cannot be measured, so reading is slow: {reason}.")
-            self._is_blind, probe_ms = True, 0.0
+            self._is_blind = True
+            return None
         finally:
             self._looked_at = time.monotonic()
-        if self._slow_probe_ms is None and not self._is_blind:
+        self._is_blind = False
+        if self._slow_probe_ms is None:
             lowest, highest = _SLOW_PROBE_MS
             self._slow_probe_ms = min(max(_SLOW_PROBE_FACTOR * probe_ms, lowest), highest)
-        if signals["lock_waits"] > _MOST_LOCK_WAITS:
-            return f"{signals['lock_waits']} sessions wait for locks"
-        if probe_ms > (self._slow_probe_ms or 0.0):
-            return f"a look-up takes {probe_ms:,.1f} ms"
-        if (signals["replay_lag"] or 0.0) > _MOST_REPLAY_LAG_SECONDS:
-            return f"the standby is {signals['replay_lag']:,.0f} s behind"
-        return None
+        return probe_ms if probe_ms > self._slow_probe_ms else None
 
     def _open(self) -> SourceConnection:
         if self._session is None:
