@@ -4,6 +4,7 @@
 definitions and those in `acl_assets/defs`.
 """
 
+import gc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from acl_assets.source_tables.assets import source_tables
 from acl_assets.superset.asset import superset_dashboard
 from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import require_selection
+from acl_assets.util.sqlite_storage import keep_shared_files_open
 from acl_assets.warehouse.checks import fact_amounts, source_row_counts
 from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
@@ -108,4 +110,7 @@ def _settings_resource(settings: Settings) -> ResourceDefinition:
     return ResourceDefinition(provide)
 
 
+keep_shared_files_open()
 defs = Definitions.merge(build_definitions(), load_from_defs_folder(path_within_project=Path(__file__).parent))
+# They stay until the process ends, and so do its modules. Otherwise it would search all of them for garbage at its end.
+gc.freeze()

@@ -5,6 +5,7 @@ also the script that runs dbt: it holds a lock until it ends, and it ends when i
 package by its own location, so the package need not be installed.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -75,6 +76,7 @@ def main() -> None:
 
         from dbt.cli.main import cli
 
+        gc.freeze()  # as in `definitions`
         cli()
 
 
