@@ -30,7 +30,8 @@ def _keep_open(connection: Any, _record: object) -> None:
         return
     connection.execute("pragma synchronous = normal")
     ((_, _, file),) = connection.execute("pragma database_list").fetchall()
-    has_log = connection.execute("pragma journal_mode").fetchone() == ("wal",)
-    if has_log and Path(file).name in _SHARED and file not in _kept:
+    if Path(file).name not in _SHARED or file in _kept:
+        return
+    if connection.execute("pragma journal_mode").fetchone() == ("wal",):
         _kept[file] = sqlite3.connect(file, check_same_thread=False)
         _kept[file].execute("select count(*) from sqlite_schema").fetchone()
