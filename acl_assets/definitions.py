@@ -32,9 +32,10 @@ from acl_assets.util.refresh_lock import RefreshLock
 from acl_assets.util.runs import require_selection
 from acl_assets.util.sqlite_storage import keep_shared_files_open
 from acl_assets.warehouse.checks import fact_amounts, source_row_counts
-from acl_assets.warehouse.dbt_assets import LeanDbtCliResource, build_dbt_assets
+from acl_assets.warehouse.dbt_assets import build_dbt_assets
 from acl_assets.warehouse.dbt_process import guarded_dbt
 from acl_assets.warehouse.engine import DuckDBEngine
+from acl_assets.warehouse.lean_dagster_dbt import LeanDbtCliResource
 from acl_assets.warehouse.project import dbt_project, festival_timezone, load_manifest
 from acl_assets.warehouse.publication_asset import build_published_warehouse
 from acl_assets.warehouse.spark_engine import SparkEngine

@@ -2,13 +2,9 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import cached_property
-from importlib.metadata import version as installed_version
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, Failure, ResourceParam
-from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
-from packaging.version import Version
 
 from acl_assets.settings import Settings
 from acl_assets.source_tables.current_state import DamagedStateError, read_current
@@ -19,28 +15,13 @@ from acl_assets.warehouse.build_file import MIXED_STATES, BuildError, BuildRecor
 from acl_assets.warehouse.dbt_events import DbtEvent, described_events
 from acl_assets.warehouse.dbt_process import PARENT_VARIABLE, applied_dbt_environment
 from acl_assets.warehouse.engine import Engine
+from acl_assets.warehouse.lean_dagster_dbt import DbtProject, LeanDbtCliResource, dbt_assets
 from acl_assets.warehouse.project import provide_parser_state
 from acl_assets.warehouse.published_file import PublishedFileError, read_published_digest
 from acl_assets.warehouse.translator import FestivalDbtTranslator
 
 SOURCE_TABLES_VARIABLE = "FESTIVAL_SOURCE_TABLES"
 """The environment variable by which the dbt project finds the source tables."""
-
-
-class LeanDbtCliResource(DbtCliResource):
-    """dagster-dbt's resource without two steps that a refresh does not need.
-
-    Before every command the parent class runs `dbt --version` in another process, and loads profile, project and
-    adapter into this one, to count rows and fetch columns. Together they take seconds and a hundred megabytes. Here
-    the version comes from the installed package, and rows are counted in the build file.
-    """
-
-    @cached_property
-    def _cli_version(self) -> Version:
-        return Version(installed_version("dbt-core"))
-
-    def _initialize_dbt_core_adapter(self, args: Any) -> Any:
-        return None
 
 
 def build_dbt_assets(project: DbtProject, manifest: Mapping[str, Any], engine: Engine) -> AssetsDefinition:

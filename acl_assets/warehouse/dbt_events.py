@@ -21,8 +21,6 @@ from dagster import (
     TableColumnLineage,
     TableMetadataValue,
 )
-from dagster_dbt import DbtCliInvocation
-from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from acl_assets.asset_keys import COLUMN_LINEAGE_METADATA, DATA_PRODUCTS_PREFIX, ROW_COUNT_METADATA, STAR_SCHEMA_PREFIX
 from acl_assets.util.metadata_tables import metadata_table
@@ -30,6 +28,7 @@ from acl_assets.util.runs import selected_assets
 from acl_assets.warehouse.build_file import row_counts
 from acl_assets.warehouse.column_lineage import lineage_of_model
 from acl_assets.warehouse.engine import Engine
+from acl_assets.warehouse.lean_dagster_dbt import DagsterDbtCliRuntimeError, DbtCliInvocation
 from acl_assets.warehouse.project import relation_name
 
 _SHOWN_ROWS = 10

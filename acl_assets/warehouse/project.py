@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dagster_dbt import DbtProject
-
 from acl_assets.settings import DBT_PROJECT_DIR
 from acl_assets.util.atomic_write import fsync_path, replace_durably
 from acl_assets.warehouse.dbt_process import DATA_DIR_OF_BUILDS, dbt_environment
+from acl_assets.warehouse.lean_dagster_dbt import DbtProject
 
 _LOG = logging.getLogger(__name__)
 # What dbt keeps of an earlier parse.

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster import AssetCheckSpec, AssetKey, AssetSpec, MetadataValue, TableColumn, TableColumnConstraints, TableSchema
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from acl_assets.asset_keys import (
     CODE_METADATA,
@@ -15,6 +14,7 @@ from acl_assets.asset_keys import (
     source_table_key,
 )
 from acl_assets.settings import DBT_PROJECT_DIR
+from acl_assets.warehouse.lean_dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 _STAGING_PREFIX = "stg_ticketing__"
 _TESTS_OF_UNIQUENESS = {"unique", "unique_whole_number"}

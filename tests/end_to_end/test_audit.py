@@ -37,8 +37,8 @@ from refreshes import (
 
 from acl_assets.definitions import build_definitions
 from acl_assets.settings import DBT_PROJECT_DIR, Settings
-from acl_assets.warehouse.dbt_assets import LeanDbtCliResource
 from acl_assets.warehouse.dbt_process import guarded_dbt
+from acl_assets.warehouse.lean_dagster_dbt import LeanDbtCliResource
 
 pytestmark = pytest.mark.slow
 
