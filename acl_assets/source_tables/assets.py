@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import duckdb
 from dagster import (
     AssetCheckKey,
     AssetCheckResult,
@@ -45,6 +44,7 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES, ConvertedChai
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.util.sql import duckdb_files, quoted_name
 
 EXPORT_FILES_CHECK = "export_files_as_manifest"
 _PREVIEW_ROWS = 5
@@ -162,11 +162,14 @@ def _table_metadata(table: SourceTable, current: ConvertedChain, path: Path) -> 
 
 def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
     """Return the first rows as table metadata, personal data masked."""
-    with pq.ParquetFile(path) as file:
-        rows = next(file.iter_batches(_PREVIEW_ROWS), pa.table({})).to_pylist()
-    for row in rows:
-        row.update(dict.fromkeys(table.personal_columns, "(personal data)"))
-    return metadata_table(table.column_names, [list(row.values()) for row in rows])
+    columns = [
+        "'(personal data)'" if name in table.personal_columns else quoted_name(name) for name in table.column_names
+    ]
+    # pyarrow would keep a hundred megabytes until the run ends.
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        query = f"select {', '.join(columns)} from read_parquet({duckdb_files([path])}) limit {_PREVIEW_ROWS}"
+        return metadata_table(table.column_names, connection.execute(query).fetchall())
 
 
 def _chain_metadata(chain: BatchChain, listing: Listing) -> dict[str, Any]:
