@@ -63,7 +63,7 @@ def band_sales_chart(bands: pd.DataFrame, venue_rank: int) -> alt.LayerChart:
     above, below, middle = (from_top(field, height) for field in ("name_at:Q", "chance_at:Q", "dot_at:Q"))
     layers = [
         base.mark_rule(strokeWidth=7, strokeCap="round", opacity=0.32, aria=False).encode(
-            y=middle, x=tickets("expected_low:Q"), x2="expected_high:Q", color=colour
+            y=middle, x=tickets("expected_low:Q"), x2=alt.X2("expected_high:Q"), color=colour
         ),
         base.mark_tick(thickness=2, size=15, orient="vertical", opacity=1, aria=False).encode(
             y=middle, x=tickets("expected_tickets:Q"), color=colour
@@ -74,16 +74,18 @@ def band_sales_chart(bands: pd.DataFrame, venue_rank: int) -> alt.LayerChart:
             stroke=alt.Stroke("colour:N", scale=None),
             fill=alt.Fill("fill:N", scale=None),
         ),
-        base.mark_text(**left, **upper, lineHeight=_NAME_LINE, limit=NARROW - 66).encode(y=above, text="name:N"),
-        base.mark_text(**right, **upper).encode(y=above, text="figures:N"),
-        base.mark_text(**left, **lower).encode(y=below, text="chance:N"),
-        base.mark_text(**right, **lower).encode(y=below, text="basis:N"),
+        base.mark_text(**left, **upper, lineHeight=_NAME_LINE, limit=NARROW - 66).encode(
+            y=above, text=alt.Text("name:N")
+        ),
+        base.mark_text(**right, **upper).encode(y=above, text=alt.Text("figures:N")),
+        base.mark_text(**left, **lower).encode(y=below, text=alt.Text("chance:N")),
+        base.mark_text(**right, **lower).encode(y=below, text=alt.Text("basis:N")),
         alt.Chart(here[["avg_tickets_per_performance"]].assign(strip_at=strip_at))
         .mark_tick(thickness=1, size=12, orient="vertical", opacity=1, color=INK["soft-ink"], aria=False)
         .encode(y=from_top("strip_at:Q", height), x=tickets("avg_tickets_per_performance:Q")),
         alt.Chart(caption.assign(at=strip_at - 14))
         .mark_text(**left, **lower)
-        .encode(y=from_top("at:Q", height), text="text:N"),
+        .encode(y=from_top("at:Q", height), text=alt.Text("text:N")),
         row_areas(base, height),
     ]
     return layered(layers, NARROW, height)

@@ -65,10 +65,10 @@ def sales_by_festival_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
         y=_tickets_axis("tickets_sold:Q", stack=None),
         fill=alt.Fill("fill:N", scale=None),
         stroke=alt.Stroke("outline:N", scale=None),
-        description="facts:N",
+        description=alt.Description("facts:N"),
     )
     labels = base.mark_text(dy=-7, fontSize=11, color=INK["soft-ink"], aria=False).encode(
-        y="tickets_sold:Q", text="label:N"
+        y=alt.Y("tickets_sold:Q"), text=alt.Text("label:N")
     )
     upright: dict[str, Any] = {"angle": 270, "align": "left", "baseline": "middle", "fontSize": 11, "aria": False}
     no_festival = (
@@ -80,7 +80,7 @@ def sales_by_festival_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     on_sale = (
         alt.Chart(festivals[~festivals.is_completed])
         .mark_text(**upright, text="on sale", dx=clear_of_label, fontWeight="bold", color=INK["ink"])
-        .encode(x=x, y="note_at:Q")
+        .encode(x=x, y=alt.Y("note_at:Q"))
     )
     notes = [no_festival] if festivals.is_completed.all() else [no_festival, on_sale]
     return layered([bars, *([labels] if is_wide else []), *notes], width, height=280)
@@ -103,8 +103,8 @@ def sales_by_month_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
             x=_sale_months_axis(sold_in),
             y=_tickets_axis("tickets_sold:Q", tick_count=3),
             fill=alt.Fill("fill:N", scale=None),
-            detail="festival_year:O",
-            description="facts:N",
+            detail=alt.Detail("festival_year:O"),
+            description=alt.Description("facts:N"),
         )
     )
     return layered([bars], width, height=130)
@@ -147,8 +147,10 @@ def sales_by_venue_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
         ),
         base.mark_text(
             **text, x=0, fontSize=13, fontWeight=weight, color=INK["ink"], lineHeight=line, limit=width - 50
-        ).encode(y=from_top("name_at:Q", height), text="name:N"),
-        base.mark_text(**text, dx=7, fontSize=12, color=INK["soft-ink"]).encode(x=tickets, y=bar_at, text="figures:N"),
+        ).encode(y=from_top("name_at:Q", height), text=alt.Text("name:N")),
+        base.mark_text(**text, dx=7, fontSize=12, color=INK["soft-ink"]).encode(
+            x=tickets, y=bar_at, text=alt.Text("figures:N")
+        ),
         row_areas(base, height),
     ]
     return layered(layers, width, height)
@@ -190,13 +192,13 @@ def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
     base = alt.Chart(lines.assign(facts=facts(lines, label))).encode(
         x=alt.X("festival_year:Q", axis=years, scale=alt.Scale(zero=False, nice=False, padding=10)),
         stroke=alt.Stroke("colour:N", scale=None),
-        detail="venue_id:N",
+        detail=alt.Detail("venue_id:N"),
     )
     for_top_venues = alt.when("datum.is_top_venue")
     paths = base.mark_line(invalid="break-paths-show-domains", strokeJoin="round").encode(
         y=_tickets_axis("tickets_of_completed:Q"),
         strokeWidth=for_top_venues.then(alt.value(2.5)).otherwise(alt.value(1.3)),
-        description="name:N",
+        description=alt.Description("name:N"),
     )
     points = (
         base.transform_filter("isValid(datum.tickets_sold)")
@@ -206,7 +208,7 @@ def venues_over_time_chart(sales: pd.DataFrame, width: int) -> alt.LayerChart:
             fill=alt.Fill("fill:N", scale=None),
             size=for_top_venues.then(alt.value(45)).otherwise(alt.value(16)),
             shape=alt.Shape("marker:N", scale=None),
-            description="facts:N",
+            description=alt.Description("facts:N"),
         )
     )
     return layered([paths, points], width, height=300)

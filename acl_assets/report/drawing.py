@@ -1,4 +1,7 @@
-"""Colours, sizes and other parts that all charts share, and how a chart becomes a static SVG."""
+"""Colours, sizes and other parts that all charts share, and how a chart becomes a static SVG.
+
+Channels are written as objects: to find the class for a text, Altair makes a digest of its whole schema.
+"""
 
 import html
 import re
@@ -64,7 +67,7 @@ def from_top(field: str, height: int) -> alt.Y:
 def row_areas(base: alt.Chart, height: int) -> alt.Chart:
     """Return areas to point at, as wide as the chart, from the fields `top` to `bottom`, labelled with the `facts`."""
     areas = base.mark_rect(x=0, x2="width", color="transparent")
-    return areas.encode(y=from_top("top:Q", height), y2="bottom:Q", description="facts:N")
+    return areas.encode(y=from_top("top:Q", height), y2=alt.Y2("bottom:Q"), description=alt.Description("facts:N"))
 
 
 def layered(layers: list[alt.Chart], width: int, height: int) -> alt.LayerChart:
