@@ -165,7 +165,7 @@ def _preview(table: SourceTable, path: Path) -> TableMetadataValue:
     columns = [
         "'(personal data)'" if name in table.personal_columns else quoted_name(name) for name in table.column_names
     ]
-    # pyarrow would keep a hundred megabytes until the run ends.
+    # pyarrow would read a whole row group, load pandas, and keep both in memory until the run ends.
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         query = f"select {', '.join(columns)} from read_parquet({duckdb_files([path])}) limit {_PREVIEW_ROWS}"

@@ -1,8 +1,8 @@
 """dagster-dbt without what a refresh does not need of it. The package imports it from here.
 
-dagster-dbt imports dbt where it can, with nine hundred modules: 0.7 seconds and 40 MB in every process that loads the
-definitions, although dbt itself runs in a process of its own. Without dbt it uses its own lists of dbt's kinds and
-results, and an asset definition holds all models of a project: it refuses `select`, `exclude` and `selector`.
+dagster-dbt imports dbt where it can, although dbt runs in a process of its own; what that costs is in
+docs/decisions/0010-dbt-conventions.md. Without dbt it uses its own lists of dbt's kinds and results, and an asset
+definition holds all models of a project: it refuses `select`, `exclude` and `selector`.
 """
 
 import sys
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class LeanDbtCliResource(DbtCliResource):
-    """dagster-dbt's resource without two steps before each command, which take seconds and a hundred megabytes.
+    """dagster-dbt's resource without two steps before each command that a refresh does not need.
 
     The parent class runs `dbt --version` in another process, and loads profile, project and adapter into this one, to
     count rows and fetch columns. Here the version comes from the installed package, and rows are counted in the build
