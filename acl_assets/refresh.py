@@ -13,7 +13,7 @@ import sys
 import textwrap
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -101,15 +101,12 @@ class Progress:
 
     def _show(self, line: str) -> None:
         if self._stream and self._is_live:
-            with suppress(OSError):
-                self._stream.write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K")
-                self._stream.flush()
+            _write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", self._stream)
 
     def _print(self, line: str) -> None:
         self._show("")
         if self._stream:
-            with suppress(OSError):
-                print(line, file=self._stream, flush=True)
+            _write(f"{line}\n", self._stream)
 
 
 def stage_summary(made: Sequence[AssetMaterialization], checks: Sequence[AssetCheckEvaluation]) -> str:
@@ -215,7 +212,17 @@ def _say(*lines: str, stream: TextIO | None = None) -> None:
         width = shutil.get_terminal_size().columns
         wrap = textwrap.TextWrapper(width, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
         lines = tuple(wrap.fill(part) for line in lines for part in line.splitlines() or [""])
-    print(*lines, sep="\n", file=stream, flush=True)
+    _write("\n".join((*lines, "")), stream)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Write text at once. If nobody can read it, send it and all that follows to nowhere: the run goes on."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """`make run` prints one line per stage, and text of data and checks short and escaped."""
 
+import os
 from typing import Any
 
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetKey, AssetMaterialization
 
-from acl_assets.refresh import answer_lines, check_line, stage_summary
+from acl_assets.refresh import _say, answer_lines, check_line, stage_summary
 
 
 def check(name: str = "prices", *, passed: bool, warns: bool = False, **options: Any) -> AssetCheckEvaluation:
@@ -47,3 +48,12 @@ def test_answer_has_a_line_per_venue_with_its_verdict_and_no_control_characters(
         "2. Riverbend: no clear lead. The records cannot tell the 261 bands apart.",
     ]
     assert answer_lines([]) == ["No completed performance has sold tickets to judge by yet."]
+
+
+def test_refresh_goes_on_when_nobody_reads_its_output() -> None:
+    """As in `make run | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as terminal:
+        _say("1. Main Stage: must invite.", stream=terminal)
+        _say("2. Meadow: near-equals.", stream=terminal)
