@@ -21,6 +21,7 @@ from dagster import (
     AssetCheckEvaluation,
     AssetCheckSeverity,
     AssetMaterialization,
+    DagsterError,
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
@@ -181,7 +182,7 @@ def refresh(settings: Settings, *, verbose: bool) -> int:
     from acl_assets.definitions import defs
 
     job, run_id = defs.resolve_job_def("refresh"), str(uuid.uuid4())
-    with DagsterInstance.get() as instance, nullcontext() if verbose else _only_terminal() as terminal:
+    with _dagster_instance() as instance, nullcontext() if verbose else _only_terminal() as terminal:
         progress = Progress(terminal, len(job.nodes))
         instance.add_event_listener(run_id, progress.handle)
         result = job.execute_in_process(instance=instance, run_id=run_id, raise_on_error=False, tags=_TAGS)
@@ -203,6 +204,16 @@ def refresh(settings: Settings, *, verbose: bool) -> int:
     _say("", "The refresh failed.", *progress.failures, "", kept, stream=sys.stderr)
     _say(f"More: VERBOSE=1 make run, or make dev and {settings.dagster_url}/runs/{run_id}", stream=sys.stderr)
     return 1
+
+
+def _dagster_instance() -> DagsterInstance:
+    try:
+        return DagsterInstance.get()
+    except (DagsterError, OSError) as error:
+        raise SettingsError(
+            "Dagster's history cannot be opened. Set DAGSTER_HOME to a folder that this user may write, with a copy of "
+            f"dagster.yaml; make run does so by itself. The error: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _say(*lines: str, stream: TextIO | None = None) -> None:

@@ -8,6 +8,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, 
 from acl_assets.asset_keys import CODE_METADATA, FRESHNESS, OWNERS, PUBLISHED_WAREHOUSE, VISUALIZATION_GROUP
 from acl_assets.settings import Settings
 from acl_assets.util.processes import ChildProcesses
+from acl_assets.util.runs import unwritable
 
 
 def build_all_stars_report(time_zone: str) -> AssetsDefinition:
@@ -25,8 +26,11 @@ def build_all_stars_report(time_zone: str) -> AssetsDefinition:
     def all_stars_report(context: AssetExecutionContext, settings: ResourceParam[Settings]) -> MaterializeResult[Any]:
         """Render the report from the published file alone."""
         file = settings.report_file
-        with ChildProcesses() as writer:
-            pictures = writer.call("acl_assets.report.page:report_on", settings.published_file, file, time_zone)
+        try:
+            with ChildProcesses() as writer:
+                pictures = writer.call("acl_assets.report.page:report_on", settings.published_file, file, time_zone)
+        except OSError as error:
+            raise unwritable(file.parent, error) from None
         context.log.info(f"The report is in {file}.")
         # Only Markdown shows pictures in Dagster's UI. Text from data is encoded, and a picture runs no code.
         previews = {

@@ -44,6 +44,7 @@ from acl_assets.source_tables.current_state import EXPORT_BATCHES, ConvertedChai
 from acl_assets.util.metadata_tables import metadata_table
 from acl_assets.util.object_storage import ObjectStorageError
 from acl_assets.util.refresh_lock import RefreshLock
+from acl_assets.util.runs import unwritable
 from acl_assets.util.sql import duckdb_files, quoted_name
 
 EXPORT_FILES_CHECK = "export_files_as_manifest"
@@ -127,11 +128,7 @@ def source_tables(
     except (BatchError, LandingZoneError, ObjectStorageError) as error:
         raise Failure(str(error), allow_retries=False) from None
     except OSError as error:
-        raise Failure(
-            f"The source tables in {settings.source_tables_dir} cannot be made: {error}. Let this user write there; if "
-            "the disk is full, make room or set ACL_DATA_DIR to where there is some. Then refresh again.",
-            allow_retries=False,
-        ) from None
+        raise unwritable(settings.source_tables_dir, error) from None
     for table in SOURCE_TABLES.values():
         key = source_table_key(table.name)
         path = table_file(settings.source_tables_dir / current.digest, table.name)

@@ -11,6 +11,7 @@ from filelock import FileLock
 from pydantic import PrivateAttr
 
 from acl_assets.util.locks import LockHeldError, acquire_lock
+from acl_assets.util.runs import unwritable
 
 _REPORT_EVERY_SECONDS = 15.0
 
@@ -32,6 +33,7 @@ class RefreshLock(ConfigurableResource[Any]):
 
         Raises:
             RefreshLockTimeoutError: another refresh still holds the lock after `wait_seconds`.
+            Failure: the lock file cannot be written.
         """
         deadline = time.monotonic() + self.wait_seconds
         wait = 0.0
@@ -47,6 +49,8 @@ class RefreshLock(ConfigurableResource[Any]):
                         "run was ready to wait. Nothing was changed; let that run end, or end it, and refresh again."
                     ) from None
                 log(f"Waiting for another refresh to end ({holder}).")
+            except OSError as error:
+                raise unwritable(Path(self.lock_file).parent, error) from None
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""

@@ -1,6 +1,8 @@
 """Facts about a Dagster run: the runs it re-executes, whether it selects any asset, and why a step failed."""
 
-from dagster import AssetExecutionContext, DagsterEvent, DagsterInstance, DagsterRun
+from pathlib import Path
+
+from dagster import AssetExecutionContext, DagsterEvent, DagsterInstance, DagsterRun, Failure
 
 # Dagster's job for a selection of assets; the name is part of its run records and URLs.
 _ASSET_JOB = "__ASSET_JOB"
@@ -33,6 +35,15 @@ def run_chain(instance: DagsterInstance, run: DagsterRun) -> list[str]:
         found = instance.get_run_by_id(parent)
         parent = found.parent_run_id if found else None
     return chain
+
+
+def unwritable(folder: Path, error: Exception) -> Failure:
+    """Return the failure of a step that cannot write into a folder."""
+    return Failure(
+        f"{folder} cannot be written: {error}. Let this user write there; if the disk is full, make room or set "
+        "ACL_DATA_DIR to where there is some. Then refresh again.",
+        allow_retries=False,
+    )
 
 
 def failure_in_words(event: DagsterEvent) -> str | None:

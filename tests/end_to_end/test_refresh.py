@@ -242,6 +242,16 @@ def test_refresh_command_prints_the_one_error_and_publishes_nothing(
     assert run.job_name == "refresh"
 
 
+def test_refresh_command_without_a_dagster_home_is_one_error(
+    start: StartRefresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    failing = start(REFRESH)
+    assert failing.process.wait() == 1
+    assert "Set DAGSTER_HOME to a folder" in failing.log
+    assert "Traceback" not in failing.log
+
+
 def test_dagster_asset_materialize_publishes_a_selection(published: Settings, start: StartRefresh) -> None:
     """Without DAGSTER_HOME, as in continuous integration."""
     run_of = "select run_id from publication.publications"

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 import vl_convert
-from dagster import DagsterInstance, MarkdownMetadataValue, materialize
+from dagster import DagsterInstance, Failure, MarkdownMetadataValue, materialize
 from report.sample_warehouse import TIME_ZONE, sample_warehouse
 
 from acl_assets.report import asset as assets
@@ -33,3 +33,13 @@ def test_the_report_is_written_and_its_pictures_are_previewed(settings: Settings
         assert 560 <= width <= 1100
         assert 300 <= height <= 650
         assert len(svg) < 200_000
+
+
+def test_report_folder_that_cannot_be_written_is_one_error_with_what_to_do(settings: Settings) -> None:
+    sample_warehouse(settings.data_dir)
+    settings.report_file.parent.touch()
+    with (
+        DagsterInstance.ephemeral() as instance,
+        pytest.raises(Failure, match=f"{settings.report_file.parent} cannot be written: "),
+    ):
+        materialize([assets.build_all_stars_report(TIME_ZONE)], instance=instance, resources={"settings": settings})

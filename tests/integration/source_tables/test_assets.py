@@ -169,13 +169,15 @@ def test_batches_converted_one_by_one_give_the_tables_of_all_at_once(
     assert rows() == one_by_one
 
 
-def test_a_file_that_cannot_be_written_is_one_error_with_what_to_do(
-    landed: Settings, instance: DagsterInstance
+@pytest.mark.parametrize("obstacle", ["build", f"source_tables/{REJECTS}"])
+def test_folder_that_cannot_be_written_is_one_error_with_what_to_do(
+    landed: Settings, instance: DagsterInstance, obstacle: str
 ) -> None:
-    landed.source_tables_dir.mkdir()
-    (landed.source_tables_dir / REJECTS).touch()
-    message = error_of(run(landed, instance))
-    assert f"The source tables in {landed.source_tables_dir} cannot be made: [Errno 20] Not a directory: '" in message
+    file = landed.data_dir / obstacle
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    folder = landed.data_dir / Path(obstacle).parts[0]
+    assert f"{folder} cannot be written: [Errno " in error_of(run(landed, instance))
 
 
 def test_object_storage_that_fails_is_one_error_with_what_to_do(
