@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any
 
+from dagster_shared.libraries import DagsterLibraryRegistry
 from packaging.version import Version
 
 _modules: dict[str, Any] = sys.modules
@@ -29,6 +30,9 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError  # noqa: E402
 
 if not _is_loaded:
     del _modules["dbt"]
+    # Dagster's UI lists libraries; without dbt-core, dagster-dbt names a dbt-fusion of unknown version.
+    DagsterLibraryRegistry.register("dbt-core", installed_version("dbt-core"), is_dagster_package=False)
+    DagsterLibraryRegistry.register("dbt-fusion", "not used", is_dagster_package=False)
 
 __all__ = [
     "DagsterDbtCliRuntimeError",

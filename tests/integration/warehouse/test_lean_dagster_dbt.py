@@ -8,9 +8,10 @@ from acl_assets.settings import PROJECT_DIR
 LOADED = """
 import sys
 import acl_assets.definitions
+from dagster_shared.libraries import DagsterLibraryRegistry
 loaded = "dbt" in sys.modules
 import dbt.version
-print(loaded, dbt.version.__version__ is not None)
+print(loaded, DagsterLibraryRegistry.get()["dbt-core"] == dbt.version.__version__)
 """
 
 
