@@ -110,8 +110,8 @@ class Throttle:
         (signals,) = self._reader.rows(_SIGNALS, "measure the load")
         if signals["blocked_by_reader"]:
             raise ExtractionError(
-                f"{signals['blocked_by_reader']} sessions wait for a lock of the extract, which blocked a change of a "
-                "table's structure and everybody behind it. It gave way; extract again after the change."
+                "A lock of the extract blocked a change of a table's structure and everybody behind it. The extract "
+                "gave way; extract again after the change."
             )
         slow_probe_ms = self._slow_probe()
         if signals["lock_waits"] > _MOST_LOCK_WAITS:
