@@ -27,6 +27,7 @@ from dagster import (
     DagsterInstance,
     EventLogEntry,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from acl_assets.asset_keys import ROW_COUNT_METADATA
 from acl_assets.settings import Settings, SettingsError
@@ -206,13 +207,16 @@ def refresh(settings: Settings, *, verbose: bool) -> int:
     return 1
 
 
-def _dagster_instance() -> DagsterInstance:
+@contextmanager
+def _dagster_instance() -> Iterator[DagsterInstance]:
     try:
-        return DagsterInstance.get()
-    except (DagsterError, OSError) as error:
+        with DagsterInstance.get() as instance:
+            yield instance
+    except (DagsterError, OSError, SQLAlchemyError) as error:
         raise SettingsError(
-            "Dagster's history cannot be opened. Set DAGSTER_HOME to a folder that this user may write, with a copy of "
-            f"dagster.yaml; make run does so by itself. The error: {str(error).splitlines()[0]}"
+            f"Dagster's history in DAGSTER_HOME ({os.environ.get('DAGSTER_HOME') or 'not set'}) cannot be used. Set it "
+            "to a folder that this user may write, with a copy of dagster.yaml; make run does so by itself. The error: "
+            f"{str(error).splitlines()[0]}"
         ) from None
 
 

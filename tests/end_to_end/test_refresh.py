@@ -242,13 +242,19 @@ def test_refresh_command_prints_the_one_error_and_publishes_nothing(
     assert run.job_name == "refresh"
 
 
-def test_refresh_command_without_a_dagster_home_is_one_error(
-    start: StartRefresh, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("home", ["not set", "damaged"])
+def test_refresh_command_without_a_usable_dagster_home_is_one_error(
+    start: StartRefresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
 ) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    if home == "damaged":
+        home = str(dagster_home(tmp_path / "home"))
+        (tmp_path / "home" / "history" / "runs").mkdir(parents=True)
+        (tmp_path / "home" / "history" / "runs" / "index.db").write_bytes(b"not a database")
+        monkeypatch.setenv("DAGSTER_HOME", home)
     failing = start(REFRESH)
     assert failing.process.wait() == 1
-    assert "Set DAGSTER_HOME to a folder" in failing.log
+    assert f"DAGSTER_HOME ({home}) cannot be used. Set it to" in failing.log
     assert "Traceback" not in failing.log
 
 
